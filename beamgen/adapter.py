@@ -1,0 +1,139 @@
+"""What an architecture has to say about itself: the adapter.
+
+An adapter is small because one traced decoder contract serves every
+architecture (``beamgen.decoder.contract``). It names the Hugging Face classes
+it stands for, gives the shape of the KV cache, and swaps the few layers that do
+not trace well. Everything else has a default that reads the attribute names HF
+configs share.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel
+
+
+@dataclass(frozen=True)
+class KVGeometry:
+    """Shape of the key/value cache: ``num_layers`` pairs of ``[B, Hkv, C, D]``.
+
+    Attributes:
+        num_layers: L.
+        num_kv_heads: Hkv (fewer than the query heads under GQA).
+        head_dim: D.
+    """
+
+    num_layers: int
+    num_kv_heads: int
+    head_dim: int
+
+
+@dataclass(frozen=True)
+class PositionLimits:
+    """How long a sequence (padded prompt + generated tokens) may be.
+
+    Attributes:
+        max_positions: positions the model has; HF fails or degrades beyond.
+        recompute_boundary: a length at which HF throws its cache away and
+            computes every position anew (LongRoPE's switch of factors), or
+            None. One graph cannot do that, so a generation has to lie wholly on
+            one side.
+        attention_window: a token sees itself and the ``attention_window - 1``
+            slots before it (sliding window attention), or None for all.
+    """
+
+    max_positions: int
+    recompute_boundary: int | None = None
+    attention_window: int | None = None
+
+
+class DecoderAdapter(ABC):
+    """Wraps one decoder-only architecture of ``transformers`` for export.
+
+    Subclass it in a file of your own, decorate it with
+    ``beamgen.registry.register`` and name the module in your distribution's
+    ``beamgen.adapters`` entry points. ``beamgen.testing.check_adapter`` tells
+    whether it holds the contract.
+
+    Attributes:
+        name: the adapter's short name, e.g. ``biogpt``.
+        model_type: ``config.model_type`` of its checkpoints.
+        class_names: HF class names that users may type; the last-layer
+            ``...ForCausalLM`` class and its backbone, e.g. ``BioGptModel``.
+        demo: folder of an embedded demo checkpoint, or None.
+    """
+
+    name: ClassVar[str]
+    model_type: ClassVar[str]
+    class_names: ClassVar[tuple[str, ...]]
+    demo: ClassVar[Path | None] = None
+
+    @abstractmethod
+    def tiny_config(self) -> PretrainedConfig:
+        """A config of at most some 100,000 parameters for the conformance suite.
+
+        Two layers or more, a vocabulary of some hundred tokens, at least 64
+        positions, and ``bos``/``eos``/``pad`` ids inside the vocabulary.
+        """
+
+    def kv_geometry(self, config: PretrainedConfig) -> KVGeometry:
+        """Shape of the KV cache, from the attribute names HF configs share."""
+        heads = config.num_attention_heads
+        return KVGeometry(
+            num_layers=config.num_hidden_layers,
+            num_kv_heads=getattr(config, "num_key_value_heads", None) or heads,
+            head_dim=getattr(config, "head_dim", None) or config.hidden_size // heads,
+        )
+
+    def position_limits(self, config: PretrainedConfig) -> PositionLimits:
+        """How long a sequence may be; by default ``max_position_embeddings``."""
+        return PositionLimits(
+            max_positions=config.max_position_embeddings,
+            attention_window=getattr(config, "sliding_window", None),
+        )
+
+    def prepare(self, model: PreTrainedModel) -> None:  # noqa: B027 - a hook, empty by default
+        """Swap, in place, layers that trace badly for equal ones that trace well.
+
+        The model handed in is the exporter's own and is thrown away after the
+        trace; parity is judged against a freshly loaded one.
+        """
+
+    def forward(
+        self,
+        model: PreTrainedModel,
+        input_ids: torch.Tensor,
+        position_ids: torch.Tensor,
+        attention_bias: torch.Tensor,
+        cache: Any,
+    ) -> torch.Tensor:
+        """Hidden states ``[B, N, hidden]`` of N new tokens per row.
+
+        Args:
+            model: the HF model with its language-modelling head.
+            input_ids: int64 ``[B, N]``.
+            position_ids: int64 ``[B, N]``, given by the search graph.
+            attention_bias: float ``[B, 1, N, S+R+N]``, additive; HF models take
+                a 4-D mask as it is (``transformers.masking_utils``).
+            cache: takes each layer's new keys and values (``Cache.update``).
+        """
+        output = model.base_model(
+            input_ids=input_ids,
+            position_ids=position_ids,
+            attention_mask=attention_bias,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        hidden: torch.Tensor = output.last_hidden_state
+        return hidden
+
+    def logits(self, model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits ``[B, n, V]`` of hidden states ``[B, n, hidden]``."""
+        logits: torch.Tensor = model.get_output_embeddings()(hidden)
+        return logits

@@ -1,0 +1,103 @@
+"""Export one decoder step through optimum and clean what the tracer left."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx_ir as ir
+import torch
+from onnx_ir.passes import common as passes
+from optimum.exporters.onnx import export as optimum_export
+from transformers import PreTrainedModel
+
+from beamgen.adapter import DecoderAdapter
+from beamgen.decoder import contract
+from beamgen.decoder.attention import DOMAIN, SharedPromptAttention
+from beamgen.decoder.fold_shapes import fold_shapes
+from beamgen.decoder.onnx_config import DecoderStep, StepOnnxConfig
+from beamgen.decoder.place_weights import place_weights
+
+OPSET = 23  # the standard Attention operator
+# The TorchScript exporter stops at 20; the operators it leaves in a decoder are
+# the same up to 23, so the import is raised after the trace.
+_TRACE_OPSET = 18
+_IR_VERSION = 10
+
+
+def export_decoder(adapter: DecoderAdapter, model: PreTrainedModel, folder: Path) -> ir.Model:
+    """Trace ``model`` into the decoder contract.
+
+    The model is changed (prepared for tracing) and should be dropped afterwards.
+    Large weights stay in files below ``folder``, which therefore has to outlive
+    the returned value.
+
+    Args:
+        adapter: the architecture's.
+        model: HF model with its language-modelling head, fp32, on the CPU.
+        folder: an existing folder for the raw trace.
+
+    Raises:
+        AdapterError: the traced decoder breaks the contract.
+    """
+    geometry = adapter.kv_geometry(model.config)
+    vocab_size = model.config.get_text_config().vocab_size
+    raw = folder / "traced.onnx"
+    step = DecoderStep(adapter, model).eval()
+    with _quiet(), torch.no_grad():
+        optimum_export(
+            step,
+            StepOnnxConfig(model.config, geometry),
+            raw,
+            opset=_TRACE_OPSET,
+            # Would load the file in ONNX Runtime, which does not know our node yet.
+            disable_dynamic_axes_fix=True,
+            # Would store a transposed copy of every weight; place_weights does better.
+            do_constant_folding=False,
+        )
+    decoder = clean(ir.load(raw))
+    contract.verify(decoder, geometry, vocab_size)
+    return decoder
+
+
+def clean(model: ir.Model) -> ir.Model:
+    """Raise the opset, give the attention node its body, drop what is not needed."""
+    model.opset_imports.update({"": OPSET, DOMAIN: 1})
+    model.ir_version = _IR_VERSION
+    attention = ir.from_proto(SharedPromptAttention.to_function_proto())
+    model.functions[attention.identifier()] = attention
+    passes.IdentityEliminationPass()(model)
+    passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    fold_shapes(model)
+    place_weights(model)
+    tidy = (
+        passes.RemoveUnusedNodesPass(),
+        passes.CommonSubexpressionEliminationPass(),
+        passes.DeduplicateInitializersPass(),
+        passes.RemoveUnusedNodesPass(),
+        # The tracer's notes hold file paths of the machine it ran on.
+        passes.ClearMetadataAndDocStringPass(),
+    )
+    for tidy_pass in tidy:
+        tidy_pass(model)
+    return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the tracer's warnings about our own, intended, Python numbers to itself."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "optimum")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for category in (torch.jit.TracerWarning, DeprecationWarning, FutureWarning, UserWarning):
+                warnings.simplefilter("ignore", category)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

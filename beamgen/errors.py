@@ -1,0 +1,73 @@
+"""The errors beamgen raises: one line of cause, one line of cure."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BeamgenError(Exception):
+    """What went wrong, and what to do about it.
+
+    Attributes:
+        cause: one line, what was asked and what was found.
+        cure: one line, what to do.
+    """
+
+    exit_code = 1
+
+    def __init__(self, cause: str, cure: str) -> None:
+        """Keep the two lines apart so that every front end can lay them out."""
+        super().__init__(f"{cause}\n{cure}")
+        self.cause = cause
+        self.cure = cure
+
+
+class AdapterError(BeamgenError):
+    """No adapter, two adapters, or an adapter that does not hold the contract."""
+
+
+class CheckpointError(BeamgenError):
+    """A checkpoint that cannot be found, read, or does not fit the request."""
+
+
+class SettingError(BeamgenError):
+    """A generation setting that is impossible, contradictory or not supported yet."""
+
+
+class PromptError(BeamgenError):
+    """A prompt the model cannot be given."""
+
+
+class PackageError(BeamgenError):
+    """A package folder that is missing, damaged, edited or of another schema."""
+
+
+class MissingExtraError(BeamgenError):
+    """A command that needs an optional dependency which is not installed."""
+
+    def __init__(self, what: str, extra: str, missing: str) -> None:
+        """Name the pip command that installs ``extra``."""
+        super().__init__(
+            f"{what} needs the package '{missing}', which is not installed",
+            f"pip install 'beamgen[{extra}]'",
+        )
+
+
+def one_line(error: BaseException, limit: int = 300) -> str:
+    """The first line of another library's message, for a one-line cause."""
+    text = str(error).strip().splitlines()
+    line = text[0] if text else type(error).__name__
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def close_matches(asked: str, known: Iterable[str]) -> str:
+    """'did you mean A or B?', or '' when nothing is near.
+
+    Case is ignored, because ``biogptmodel`` is a likely slip for ``BioGptModel``.
+    """
+    by_lower = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(asked.lower(), by_lower, n=3, cutoff=0.6)
+    if not near:
+        return ""
+    return f"did you mean {' or '.join(by_lower[name] for name in near)}?"

@@ -1,0 +1,116 @@
+"""Finding adapters: a decorator, an entry-point group, and a lookup by name."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from types import ModuleType
+
+from beamgen.adapter import DecoderAdapter
+from beamgen.errors import AdapterError, close_matches, one_line
+
+ENTRY_POINT_GROUP = "beamgen.adapters"
+
+
+@dataclass(frozen=True)
+class BrokenPlugin:
+    """An entry point whose import failed; other adapters keep working."""
+
+    entry_point: str
+    distribution: str
+    reason: str
+
+
+_adapters: dict[str, DecoderAdapter] = {}
+_discovered: list[BrokenPlugin] | None = None
+
+
+def register(adapter: type[DecoderAdapter]) -> type[DecoderAdapter]:
+    """Class decorator: make an adapter findable by its names.
+
+    Raises:
+        AdapterError: another adapter already claims one of its names.
+    """
+    instance = adapter()
+    for other in _adapters.values():
+        shared = _names(instance) & _names(other)
+        if shared and type(other) is not adapter:
+            raise AdapterError(
+                f"adapter {_where(instance)} and adapter {_where(other)} both claim "
+                f"{', '.join(sorted(shared))}",
+                "uninstall one of the two packages, or rename yours",
+            )
+    _adapters[instance.name] = instance
+    return adapter
+
+
+def adapters() -> list[DecoderAdapter]:
+    """All adapters that could be loaded, sorted by name."""
+    discover()
+    return [_adapters[name] for name in sorted(_adapters)]
+
+
+def find_adapter(asked: str) -> DecoderAdapter:
+    """The adapter for an HF class name, adapter name or ``model_type``.
+
+    Raises:
+        AdapterError: nothing goes by that name; close matches are suggested.
+    """
+    broken = discover()
+    for adapter in _adapters.values():
+        if asked in _names(adapter):
+            return adapter
+    for plugin in broken:
+        # Most likely the very adapter that was asked for.
+        raise AdapterError(
+            f"no adapter for '{asked}', and the adapter plug-in '{plugin.entry_point}' "
+            f"({plugin.distribution}) failed to import: {plugin.reason}",
+            "repair or uninstall that package; `beamgen list` shows what works",
+        )
+    known = [name for adapter in _adapters.values() for name in sorted(_names(adapter))]
+    raise AdapterError(
+        f"no adapter for '{asked}'",
+        f"{close_matches(asked, known)} `beamgen list` shows all; "
+        "README, 'Add an architecture', shows how to write one".strip(),
+    )
+
+
+def discover() -> list[BrokenPlugin]:
+    """Import every module named in the entry-point group, once.
+
+    Returns:
+        The entry points that could not be imported.
+    """
+    global _discovered
+    if _discovered is None:
+        _discovered = []
+        for point in metadata.entry_points(group=ENTRY_POINT_GROUP):
+            try:
+                _import_all(point.load())
+            except Exception as error:  # a foreign package may fail in any way
+                where = point.dist.name if point.dist else "unknown distribution"
+                _discovered.append(BrokenPlugin(point.name, where, one_line(error)))
+    return _discovered
+
+
+def _import_all(loaded: ModuleType | type) -> None:
+    """Import the modules of a package, so that adding a file is enough."""
+    if isinstance(loaded, ModuleType):
+        for module in _modules(loaded):
+            importlib.import_module(module)
+
+
+def _modules(package: ModuleType) -> Iterator[str]:
+    for info in pkgutil.iter_modules(getattr(package, "__path__", [])):
+        yield f"{package.__name__}.{info.name}"
+
+
+def _names(adapter: DecoderAdapter) -> set[str]:
+    return {adapter.name, adapter.model_type, *adapter.class_names}
+
+
+def _where(adapter: DecoderAdapter) -> str:
+    return f"'{adapter.name}' ({type(adapter).__module__})"

@@ -1,0 +1,482 @@
+"""The loop backend: a decoder step becomes one graph that runs the whole search.
+
+    prompt pass -> first search step -> Loop { decoder step -> search step } -> outputs
+
+The decoder's nodes stand twice, in the main graph and in the loop's body, over
+the same initializers, which live in the main graph: weights that a body captures
+from its parent are prepacked by ONNX Runtime, from two levels up they are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from onnxscript import OnnxFunction
+
+from beamgen.adapter import KVGeometry
+from beamgen.decoder.contract import cache_names
+from beamgen.search import beam_search, processors, tree_cache
+from beamgen.search_config import PARAMETERS, SearchConfig
+
+_NO_WINDOW = 2**62
+
+_FUNCTIONS: tuple[OnnxFunction, ...] = (
+    beam_search.gather_beams,
+    beam_search.current_length,
+    beam_search.length_penalised,
+    beam_search.initial_state,
+    beam_search.greedy_or_beam,
+    processors.min_new_tokens_length,
+    beam_search.get_top_k_continuations,
+    beam_search.hits_stopping_criteria,
+    beam_search.get_running_beams_for_next_iteration,
+    beam_search.update_finished_beams,
+    beam_search.extend_sequences,
+    beam_search.check_early_stop_heuristic,
+    beam_search.beam_search_has_unfinished_sequences,
+    beam_search.finalize,
+    tree_cache.prompt_inputs,
+    tree_cache.identity_blocks,
+    tree_cache.first_entries,
+    tree_cache.step_inputs,
+    tree_cache.live_entries,
+    tree_cache.gather_entries,
+)
+
+
+@dataclass(frozen=True)
+class _State:
+    """What the search carries from step to step, as graph values."""
+
+    running_tokens: ir.Value  # int64 [B, K, t]
+    running_scores: ir.Value  # float [B, K], summed log-probability
+    finished_tokens: ir.Value  # int64 [B, K, t]
+    finished_scores: ir.Value  # float [B, K], length-penalised
+    finished_lengths: ir.Value  # int64 [B, K]
+    is_sent_finished: ir.Value  # bool [B, K]
+    unsatisfied: ir.Value  # bool [B, 1], HF's is_early_stop_heuristic_unsatisfied
+
+    def values(self) -> list[ir.Value]:
+        return [getattr(self, field.name) for field in fields(self)]
+
+
+_STATE_TYPES = {
+    "running_tokens": (ir.DataType.INT64, 3),
+    "running_scores": (ir.DataType.FLOAT, 2),
+    "finished_tokens": (ir.DataType.INT64, 3),
+    "finished_scores": (ir.DataType.FLOAT, 2),
+    "finished_lengths": (ir.DataType.INT64, 2),
+    "is_sent_finished": (ir.DataType.BOOL, 2),
+    "unsatisfied": (ir.DataType.BOOL, 2),
+}
+
+
+class _Tape(ir.tape.Tape):
+    """Records nodes under a prefix, so that a viewer shows where they belong."""
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__()
+        self.prefix = prefix
+
+    def section(self, prefix: str) -> _Tape:
+        """The same tape under another prefix."""
+        section = _Tape(prefix)
+        section._nodes, section._initializers = self._nodes, self._initializers
+        return section
+
+    def call(self, function: OnnxFunction, *inputs: ir.Value, outputs: str) -> Sequence[ir.Value]:
+        """Call one of our functions; ``outputs`` names its results."""
+        named = [ir.Value(name=f"{self.prefix}/{name}") for name in outputs.split()]
+        return self.op_multi_out(
+            function.name,
+            inputs,
+            domain=beam_search.DOMAIN,
+            outputs=named,
+            name=named[0].name,
+        )
+
+    def standard(self, op_type: str, *inputs: ir.Value, output: str, **attributes: Any) -> ir.Value:
+        """One standard operator."""
+        named = ir.Value(name=f"{self.prefix}/{output}")
+        return self.op(op_type, inputs, attributes, output=named, name=named.name)
+
+    def constant(self, name: str, value: object) -> ir.Value:
+        """An int64 constant of the main graph, which the body may read too."""
+        return self.initializer(
+            ir.tensor(np.asarray(value, np.int64), name=f"{self.prefix}/{name}")
+        )
+
+
+def build_loop(
+    decoder: ir.Model,
+    geometry: KVGeometry,
+    config: SearchConfig,
+    attention_window: int | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> ir.Model:
+    """Wrap a decoder in the beam search of ``transformers`` 4.57.
+
+    Args:
+        decoder: holds ``beamgen.decoder.contract``; read, not changed. Its
+            weights are shared with the result.
+        geometry: the decoder's caches.
+        config: the defaults of the search parameters, which stay inputs.
+        attention_window: tokens a position sees, itself included, or None.
+        metadata: goes into the model's metadata.
+
+    Returns:
+        A model with the inputs and outputs of DESIGN's table: ``input_ids``,
+        ``attention_mask`` and the parameters -> ``sequences``
+        ``[batch, num_return_sequences, total_len]``, ``sequences_scores``
+        ``[batch, num_return_sequences]``.
+    """
+    main = _Tape("search")
+    prompt = _Prompt(
+        input_ids=_input("input_ids", ["batch", "prompt_len"], "the prompts, left-padded"),
+        attention_mask=_input("attention_mask", ["batch", "prompt_len"], "0 on padding, 1 on text"),
+    )
+    parameters = _parameter_inputs(config)
+    settings = _settings(main, parameters, attention_window)
+    weights = {value: _shared(value) for value in decoder.graph.initializers.values()}
+    empty = _empty_cache(main, prompt.input_ids, geometry)
+    copy = _DecoderCopier(decoder.graph, geometry, weights)
+
+    prompt_len, logits, prompt_cache = _prompt_pass(main, copy, prompt, settings, empty)
+    start = _initial_state(main, prompt, settings)
+    go_on, state, parents = _search_step(main.section("first"), logits, start, settings)
+    visible, birth = _first_entries(main, parents)
+    body = _loop_body(copy, prompt, prompt_len, prompt_cache, settings)
+    carried = [*state.values(), visible, birth, *[empty] * len(prompt_cache)]
+    final = main.op_multi_out(
+        "Loop",
+        [None, go_on, *carried],
+        {"body": body},
+        outputs=[ir.Value(name=f"steps/{value.name}") for value in body.outputs[1:]],
+        name="steps",
+    )
+    found = _State(*final[: len(_STATE_TYPES)])
+    outputs = main.call(
+        beam_search.finalize,
+        prompt.input_ids,
+        found.finished_tokens,
+        found.finished_scores,
+        found.finished_lengths,
+        settings["num_return_sequences"],
+        outputs="sequences sequences_scores",
+    )
+    graph = ir.Graph(
+        [prompt.input_ids, prompt.attention_mask, *parameters.values()],
+        [
+            _output(outputs[0], "sequences", ir.DataType.INT64, "total_len"),
+            _output(outputs[1], "sequences_scores", ir.DataType.FLOAT),
+        ],
+        nodes=main.nodes,
+        initializers=[*weights.values(), *parameters.values(), *main.initializers],
+        opset_imports=dict(decoder.opset_imports),
+        name="beam_search",
+    )
+    functions = [ir.from_proto(function.to_function_proto()) for function in _FUNCTIONS]
+    return ir.Model(
+        graph,
+        ir_version=decoder.ir_version,
+        producer_name="beamgen",
+        functions=[*decoder.functions.values(), *functions],
+        metadata_props=dict(metadata or {}),
+    )
+
+
+# --- inputs, outputs, weights ------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    input_ids: ir.Value  # int64 [B, S]
+    attention_mask: ir.Value  # int64 [B, S]
+
+
+def _input(name: str, dims: Sequence[str], meaning: str) -> ir.Value:
+    return ir.Value(
+        name=name,
+        type=ir.TensorType(ir.DataType.INT64),
+        shape=ir.Shape(dims),
+        doc_string=meaning,
+    )
+
+
+def _output(value: ir.Value, name: str, dtype: ir.DataType, *further: str) -> ir.Value:
+    value.name = name
+    value.dtype = dtype
+    value.shape = ir.Shape(["batch", "num_return_sequences", *further])
+    return value
+
+
+def _parameter_inputs(config: SearchConfig) -> dict[str, ir.Value]:
+    """Inputs that are initializers too: their defaults, which a caller may override.
+
+    Each axis has a name of its own: one row's value and all rows' do not meet.
+    """
+    defaults = config.inputs()
+    values = {}
+    for parameter in PARAMETERS:
+        tensor = ir.tensor(defaults[parameter.name], name=parameter.name)
+        axis = 1 if parameter.length == "1" else f"{parameter.length}_{parameter.name}"
+        values[parameter.name] = ir.Value(
+            name=parameter.name,
+            type=ir.TensorType(tensor.dtype),
+            shape=ir.Shape([axis]),
+            const_value=tensor,
+            doc_string=parameter.meaning,
+        )
+    return values
+
+
+def _shared(weight: ir.Value) -> ir.Value:
+    """The same tensor as an initializer of the new main graph."""
+    return ir.Value(
+        name=weight.name, type=weight.type, shape=weight.shape, const_value=weight.const_value
+    )
+
+
+def _settings(
+    tape: _Tape, parameters: Mapping[str, ir.Value], attention_window: int | None
+) -> dict[str, ir.Value]:
+    """The parameters as the step reads them."""
+    early_stopping, fill = tape.call(
+        beam_search.greedy_or_beam,
+        parameters["num_beams"],
+        parameters["early_stopping"],
+        parameters["eos_token_id"],
+        parameters["pad_token_id"],
+        outputs="early_stopping fill_token_id",
+    )
+    return {
+        **parameters,
+        "early_stopping": early_stopping,
+        "fill_token_id": fill,
+        "attention_window": tape.constant("attention_window", [attention_window or _NO_WINDOW]),
+    }
+
+
+def _empty_cache(tape: _Tape, input_ids: ir.Value, geometry: KVGeometry) -> ir.Value:
+    """float ``[B, Hkv, 0, D]``."""
+    batch = tape.standard("Shape", input_ids, output="batch", end=1)
+    rest = tape.constant("empty_entry", [geometry.num_kv_heads, 0, geometry.head_dim])
+    shape = tape.standard("Concat", batch, rest, output="empty_shape", axis=0)
+    return tape.standard("ConstantOfShape", shape, output="empty_cache")
+
+
+class _DecoderCopier:
+    """Puts the decoder's nodes into a graph, over shared weights."""
+
+    def __init__(
+        self, graph: ir.Graph, geometry: KVGeometry, weights: Mapping[ir.Value, ir.Value]
+    ) -> None:
+        self._graph, self._weights = graph, weights
+        self.prompt_names = cache_names("prompt", geometry)
+        self.past_names = cache_names("past", geometry)
+        self.present_names = cache_names("present", geometry)
+
+    def __call__(
+        self, tape: _Tape, feeds: Mapping[str, ir.Value]
+    ) -> tuple[ir.Value, list[ir.Value]]:
+        """One more copy, fed by input name -> logits and the 2L present tensors."""
+        values: dict[ir.Value | None, ir.Value | None] = {None: None, **self._weights}
+        values |= {value: feeds[value.name or ""] for value in self._graph.inputs}
+        for node in self._graph:
+            copies = [ir.Value(name=f"{tape.prefix}/{old.name}") for old in node.outputs]
+            tape.op_multi_out(
+                node.op_type,
+                [values[value] for value in node.inputs],
+                node.attributes,
+                domain=node.domain,
+                outputs=copies,
+                name=f"{tape.prefix}/{node.name}",
+            )
+            values |= zip(node.outputs, copies, strict=True)
+        logits, *present = (values[value] for value in self._graph.outputs)
+        assert logits is not None, "an output is a value"
+        return logits, [value for value in present if value is not None]
+
+
+# --- before the loop ---------------------------------------------------------------------
+
+
+def _prompt_pass(
+    tape: _Tape,
+    copy: _DecoderCopier,
+    prompt: _Prompt,
+    settings: Mapping[str, ir.Value],
+    empty: ir.Value,
+) -> tuple[ir.Value, ir.Value, list[ir.Value]]:
+    """-> prompt_len ``[B, 1]``, logits ``[B, 1, V]``, the prompt's cache."""
+    position_ids, bias, prompt_len = tape.call(
+        tree_cache.prompt_inputs,
+        prompt.input_ids,
+        prompt.attention_mask,
+        settings["attention_window"],
+        outputs="position_ids attention_bias prompt_len",
+    )
+    logits, cache = copy(
+        tape.section("prompt"),
+        {
+            "input_ids": prompt.input_ids,
+            "position_ids": position_ids,
+            "attention_bias": bias,
+            "last_n": tape.constant("last_of_prompt", 1),
+            **dict.fromkeys([*copy.prompt_names, *copy.past_names], empty),
+        },
+    )
+    return prompt_len, logits, cache
+
+
+def _initial_state(tape: _Tape, prompt: _Prompt, settings: Mapping[str, ir.Value]) -> _State:
+    tokens, scores, finished_scores, lengths, finished, unsatisfied = tape.call(
+        beam_search.initial_state,
+        prompt.input_ids,
+        settings["num_beams"],
+        outputs="tokens scores finished_scores finished_lengths is_sent_finished unsatisfied",
+    )
+    return _State(tokens, scores, tokens, finished_scores, lengths, finished, unsatisfied)
+
+
+def _first_entries(tape: _Tape, parents: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """visible ``[B, K, K]`` and birth ``[B, K]`` of the first step's own entries."""
+    visible, birth = tape.call(tree_cache.first_entries, parents, outputs="visible birth")
+    return visible, birth
+
+
+# --- the loop ----------------------------------------------------------------------------
+
+
+def _loop_body(
+    copy: _DecoderCopier,
+    prompt: _Prompt,
+    prompt_len: ir.Value,
+    prompt_cache: Sequence[ir.Value],
+    settings: Mapping[str, ir.Value],
+) -> ir.Graph:
+    """Decoder step -> search step -> compaction."""
+    iteration = _carried("iteration", ir.DataType.INT64, 0)
+    go_on_before = _carried("go_on", ir.DataType.BOOL, 0)
+    before = _State(*(_carried(name, *kind) for name, kind in _STATE_TYPES.items()))
+    visible = _carried("visible", ir.DataType.BOOL, 3)
+    birth = _carried("birth", ir.DataType.INT64, 2)
+    past = [_carried(name, ir.DataType.FLOAT, 4) for name in copy.past_names]
+
+    tape = _Tape("step")
+    input_ids, position_ids, bias = tape.call(
+        tree_cache.step_inputs,
+        before.running_tokens,
+        visible,
+        birth,
+        prompt.attention_mask,
+        prompt_len,
+        settings["attention_window"],
+        outputs="input_ids position_ids attention_bias",
+    )
+    last_n = tape.standard("Squeeze", settings["num_beams"], output="last_n")
+    logits, present = copy(
+        tape.section("decoder"),
+        {
+            "input_ids": input_ids,
+            "position_ids": position_ids,
+            "attention_bias": bias,
+            "last_n": last_n,
+            **dict(zip(copy.prompt_names, prompt_cache, strict=True)),
+            **dict(zip(copy.past_names, past, strict=True)),
+        },
+    )
+    go_on, after, parents = _search_step(tape, logits, before, settings)
+    index, next_visible, next_birth = tape.call(
+        tree_cache.live_entries,
+        visible,
+        birth,
+        parents,
+        outputs="live_index next_visible next_birth",
+    )
+    kept = [
+        tape.call(tree_cache.gather_entries, cache, index, outputs=f"kept.{name}")[0]
+        for name, cache in zip(copy.past_names, present, strict=True)
+    ]
+    caches = [visible, birth, *past]
+    outputs = [go_on, *after.values(), next_visible, next_birth, *kept]
+    for output, like in zip(outputs, [go_on_before, *before.values(), *caches], strict=True):
+        output.type, output.shape = like.type, like.shape
+    return ir.Graph(
+        [iteration, go_on_before, *before.values(), *caches],
+        outputs,
+        nodes=tape.nodes,
+        name="beam_search_step",
+    )
+
+
+def _carried(name: str, dtype: ir.DataType, rank: int) -> ir.Value:
+    return ir.Value(
+        name=f"loop/{name}", type=ir.TensorType(dtype), shape=ir.Shape([None] * rank)
+    )
+
+
+# --- one step ----------------------------------------------------------------------------
+
+
+def _search_step(
+    tape: _Tape, logits: ir.Value, state: _State, settings: Mapping[str, ir.Value]
+) -> tuple[ir.Value, _State, ir.Value]:
+    """logits ``[B, K or 1, V]`` -> go on?, the next state, the beams' parents ``[B, K]``."""
+    eos, early = settings["eos_token_id"], settings["early_stopping"]
+    generated, cur_len = tape.call(
+        beam_search.current_length, state.running_tokens, outputs="generated_len cur_len"
+    )
+    log_probs = tape.standard("LogSoftmax", logits, output="log_probs", axis=-1)
+    (log_probs,) = tape.call(
+        processors.min_new_tokens_length,
+        log_probs, generated, eos, settings["min_new_tokens"],
+        outputs="processed_log_probs",
+    )
+    scores, tokens, beams = tape.call(
+        beam_search.get_top_k_continuations,
+        log_probs, state.running_scores, eos,
+        outputs="top_scores top_tokens top_beams",
+    )
+    (hits,) = tape.call(
+        beam_search.hits_stopping_criteria,
+        tokens, cur_len, eos, settings["max_new_tokens"],
+        outputs="hits",
+    )
+    running_scores, running_index = tape.call(
+        beam_search.get_running_beams_for_next_iteration,
+        scores, hits, settings["num_beams"],
+        outputs="running_scores running_index",
+    )
+    finished_scores, finished, finished_index = tape.call(
+        beam_search.update_finished_beams,
+        state.finished_scores, state.is_sent_finished, scores, hits, state.unsatisfied,
+        cur_len, settings["length_penalty"], early,
+        outputs="finished_scores is_sent_finished finished_index",
+    )
+    running_tokens, finished_tokens, finished_lengths, parents = tape.call(
+        beam_search.extend_sequences,
+        state.running_tokens, state.finished_tokens, state.finished_lengths, tokens, beams,
+        running_index, finished_index, settings["fill_token_id"],
+        outputs="running_tokens finished_tokens finished_lengths parents",
+    )
+    (unsatisfied,) = tape.call(
+        beam_search.check_early_stop_heuristic,
+        state.unsatisfied, running_scores, finished_scores, finished, cur_len,
+        settings["max_new_tokens"], settings["length_penalty"], early,
+        outputs="unsatisfied",
+    )
+    (go_on,) = tape.call(
+        beam_search.beam_search_has_unfinished_sequences,
+        unsatisfied, finished, hits, early,
+        outputs="go_on",
+    )
+    after = _State(
+        running_tokens, running_scores, finished_tokens, finished_scores, finished_lengths,
+        finished, unsatisfied,
+    )
+    return go_on, after, parents

@@ -1,0 +1,314 @@
+"""The settings of a beam search, under Hugging Face's names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from beamgen.errors import PromptError, SettingError, close_matches
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig
+
+#: What is generated at most when neither the caller nor the checkpoint says.
+DEFAULT_MAX_NEW_TOKENS = 64
+DEFAULT_NUM_BEAMS = 5
+
+#: ``early_stopping`` as the graph's integer input.
+EARLY_STOPPING: dict[bool | str, int] = {False: 0, True: 1, "never": 2}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One search parameter that the file takes as an input with a default.
+
+    Attributes:
+        name: the graph input's name, which is HF's.
+        dtype: ``int64`` or ``float32``.
+        length: what its one axis counts: ``1``, ``batch`` (a length-1 value
+            holds for all rows) or ``n`` (any number).
+        meaning: one line for tables and viewers.
+    """
+
+    name: str
+    dtype: str
+    length: str
+    meaning: str
+
+
+PARAMETERS = (
+    Parameter("max_new_tokens", "int64", "batch", "tokens generated at most (at least 1)"),
+    Parameter("min_new_tokens", "int64", "batch", "tokens generated before an EOS may come"),
+    Parameter("num_beams", "int64", "1", "beams per row; 1 is greedy search"),
+    Parameter("num_return_sequences", "int64", "1", "hypotheses returned, at most num_beams"),
+    Parameter(
+        "length_penalty", "float32", "batch", "scores are divided by length ** length_penalty"
+    ),
+    Parameter("early_stopping", "int64", "1", '0 False, 1 True, 2 "never"'),
+    Parameter("eos_token_id", "int64", "n", "ids that end a sequence"),
+    Parameter("pad_token_id", "int64", "1", "fills finished rows (0 counts as unset, as in HF)"),
+)
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """How to search. Field names and meanings are HF ``GenerationConfig``'s.
+
+    Attributes:
+        num_beams: running candidates per row, at least 1 (1 is greedy search).
+        num_return_sequences: hypotheses returned per row, at most num_beams.
+        max_new_tokens: tokens generated at most; takes precedence over max_length.
+        max_length: padded prompt + generated tokens at most.
+        min_new_tokens: no EOS before that many; takes precedence over min_length.
+        min_length: no EOS before padded prompt + generated tokens reach it.
+        length_penalty: any sign; a hypothesis' score is its summed
+            log-probability divided by ``generated length ** length_penalty``.
+        early_stopping: False, True or "never".
+        eos_token_id: ids that end a sequence; may be empty.
+        pad_token_id: fills what is shorter than the longest.
+
+    Raises:
+        SettingError: on construction, one error listing everything impossible.
+    """
+
+    eos_token_id: tuple[int, ...]
+    pad_token_id: int
+    num_beams: int = DEFAULT_NUM_BEAMS
+    num_return_sequences: int = 1
+    max_new_tokens: int | None = None
+    max_length: int | None = None
+    min_new_tokens: int | None = None
+    min_length: int = 0
+    length_penalty: float = 1.0
+    early_stopping: bool | str = False
+
+    def __post_init__(self) -> None:
+        """Refuse what no search can honour."""
+        problems = list(self._problems())
+        if problems:
+            raise SettingError(
+                "; ".join(problems), "the names and rules are those of HF's GenerationConfig"
+            )
+
+    def _problems(self) -> Iterable[str]:
+        counts = ("num_beams", "num_return_sequences", "max_new_tokens", "max_length")
+        for name in (*counts, "min_new_tokens", "min_length"):
+            value = getattr(self, name)
+            low = 1 if name in counts else 0
+            if value is not None and (not _is_int(value) or value < low):
+                yield f"{name} must be a whole number of at least {low}, not {value!r}"
+        if _is_int(self.num_beams) and _is_int(self.num_return_sequences):
+            if 1 <= self.num_beams < self.num_return_sequences:
+                yield (
+                    f"num_return_sequences ({self.num_return_sequences}) is more than "
+                    f"num_beams ({self.num_beams})"
+                )
+        if not isinstance(self.length_penalty, int | float) or not math.isfinite(
+            self.length_penalty
+        ):
+            yield f"length_penalty must be a finite number, not {self.length_penalty!r}"
+        if not any(self.early_stopping is known for known in (True, False)) and (
+            self.early_stopping != "never"
+        ):
+            yield f'early_stopping must be False, True or "never", not {self.early_stopping!r}'
+        for token in (*self.eos_token_id, self.pad_token_id):
+            if not _is_int(token) or token < 0:
+                yield f"token ids must be whole numbers of at least 0, not {token!r}"
+        longest, shortest = self.max_new_tokens, self.min_new_tokens
+        if _is_int(longest) and _is_int(shortest) and shortest > longest:
+            yield f"min_new_tokens ({shortest}) is more than max_new_tokens ({longest})"
+
+    @classmethod
+    def from_generation_config(
+        cls, generation_config: GenerationConfig, overrides: Mapping[str, Any] | None = None
+    ) -> SearchConfig:
+        """A checkpoint's own defaults, with the caller's settings on top.
+
+        ``num_beams`` and the length limits get beamgen's defaults where the
+        checkpoint sets none (HF's are 1 beam and 20 tokens, prompt included).
+
+        Raises:
+            SettingError: a field is set that the loop backend does not honour
+                yet, an unknown setting, or no end-of-sequence id is known.
+        """
+        from transformers import GenerationConfig as HFGenerationConfig
+
+        chosen = {name: value for name, value in (overrides or {}).items() if value is not None}
+        defaults = HFGenerationConfig().to_dict()
+        known = {field.name for field in fields(cls)}
+        _refuse_unknown(chosen, set(defaults) | known)
+        merged = {**defaults, **generation_config.to_dict(), **chosen}
+        set_here = {
+            name: value
+            for name, value in merged.items()
+            if value != defaults.get(name) or (name in chosen and name in known)
+        }
+        _refuse_unsupported(set_here, known)
+        values = {name: set_here[name] for name in known if name in set_here}
+        eos = _as_ids(values.pop("eos_token_id", None))
+        if eos is None:
+            raise SettingError(
+                "the checkpoint names no eos_token_id, so a search would never end early",
+                "pass --eos-token-id ID (repeatable), or --eos-token-id none to say "
+                "that there is none",
+            )
+        pad = values.pop("pad_token_id", None)
+        if pad is None:
+            # HF: "Setting `pad_token_id` to `eos_token_id` for open-end generation."
+            if not eos:
+                raise SettingError(
+                    "neither a pad_token_id nor an eos_token_id is known", "pass --pad-token-id ID"
+                )
+            pad = eos[0]
+        return cls(eos_token_id=eos, pad_token_id=pad, **values)
+
+    def with_overrides(self, overrides: Mapping[str, Any]) -> SearchConfig:
+        """These settings with those that are not None replaced.
+
+        Raises:
+            SettingError: an unknown name, or an impossible combination.
+        """
+        chosen = {name: value for name, value in overrides.items() if value is not None}
+        known = {field.name for field in fields(self)}
+        _refuse_unknown(chosen, known)
+        if "eos_token_id" in chosen:
+            chosen["eos_token_id"] = _as_ids(chosen["eos_token_id"])
+        # A limit given now replaces the other form of it given before.
+        for new, old in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")):
+            if new in chosen and old not in chosen:
+                chosen[old] = None
+        return replace(self, **chosen)
+
+    def for_prompt(self, prompt_len: int) -> SearchConfig:
+        """HF's max_length/min_length as max_new_tokens/min_new_tokens.
+
+        Args:
+            prompt_len: S, the padded prompt, which HF's lengths count.
+
+        Raises:
+            PromptError: max_length leaves nothing to generate.
+
+        Source: ``GenerationMixin._prepare_generated_length``.
+        """
+        longest = self.max_new_tokens
+        if longest is None and self.max_length is not None:
+            longest = self.max_length - prompt_len
+            if longest < 1:
+                raise PromptError(
+                    f"the prompt has {prompt_len} tokens, which leaves nothing to generate "
+                    f"within max_length {self.max_length}",
+                    "raise max_length, or set max_new_tokens, which does not count the prompt",
+                )
+        if longest is None:
+            longest = DEFAULT_MAX_NEW_TOKENS
+        shortest = self.min_new_tokens
+        if shortest is None:
+            shortest = max(self.min_length - prompt_len, 0)
+        return replace(
+            self,
+            max_new_tokens=longest,
+            min_new_tokens=min(shortest, longest),
+            max_length=None,
+            min_length=0,
+        )
+
+    def inputs(self) -> dict[str, np.ndarray]:
+        """The graph's parameter inputs, each of one axis.
+
+        Where only ``max_length`` is set, ``max_new_tokens`` is what it leaves a
+        one-token prompt; callers that know the prompt use ``for_prompt`` first.
+        """
+        config = self.for_prompt(1)
+        values: dict[str, Any] = {field.name: getattr(config, field.name) for field in fields(self)}
+        values["early_stopping"] = EARLY_STOPPING[self.early_stopping]
+        return {
+            parameter.name: np.atleast_1d(np.asarray(values[parameter.name], parameter.dtype))
+            for parameter in PARAMETERS
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``beamgen.json``; ``SearchConfig(**value)`` reads them back."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> SearchConfig:
+        """Read what ``to_json`` wrote."""
+        return cls(**{**values, "eos_token_id": tuple(values["eos_token_id"])})
+
+
+# Fields of GenerationConfig that do not change which tokens come out of this
+# search: outputs asked for, caches, compilation, other models' settings.
+_WITHOUT_EFFECT = frozenset(
+    {
+        "assistant_confidence_threshold",
+        "assistant_early_exit",
+        "assistant_lookbehind",
+        "bos_token_id",
+        "cache_config",
+        "cache_implementation",
+        "compile_config",
+        "decoder_start_token_id",
+        "disable_compile",
+        "encoder_no_repeat_ngram_size",
+        "encoder_repetition_penalty",
+        "is_assistant",
+        "max_matching_ngram_size",
+        "num_assistant_tokens",
+        "num_assistant_tokens_schedule",
+        "output_attentions",
+        "output_hidden_states",
+        "output_logits",
+        "output_scores",
+        "prefill_chunk_size",
+        "return_dict_in_generate",
+        "return_legacy_cache",
+        "target_lookbehind",
+        "transformers_version",
+        "use_cache",
+    }
+)
+
+# HF ignores these unless do_sample is on, and do_sample is refused.
+_ONLY_WITH_SAMPLING = frozenset(
+    {"temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"}
+)
+
+
+def _refuse_unknown(chosen: Mapping[str, Any], known: set[str]) -> None:
+    for name in chosen:
+        if name not in known:
+            raise SettingError(
+                f"there is no generation setting called '{name}'",
+                close_matches(name, known) or "the names are those of HF's GenerationConfig",
+            )
+
+
+def _refuse_unsupported(set_here: Mapping[str, Any], supported: set[str]) -> None:
+    """Never ignore a setting: name every one that cannot be honoured yet."""
+    refused = {
+        name: value
+        for name, value in set_here.items()
+        if name not in supported | _WITHOUT_EFFECT | _ONLY_WITH_SAMPLING
+        and not name.startswith("_")
+    }
+    if refused:
+        listed = ", ".join(f"{name}={value!r}" for name, value in sorted(refused.items()))
+        reset = " ".join(f"--set {name}=default" for name in sorted(refused))
+        raise SettingError(
+            f"the generation config sets {listed}, which the loop backend does not support yet",
+            f"to export without, say so: {reset}",
+        )
+
+
+def _as_ids(value: int | Iterable[int] | None) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    return (value,) if isinstance(value, int) else tuple(value)
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)

@@ -1,0 +1,92 @@
+"""Phi-3 (Microsoft): grouped-query attention, rotary positions, LongRoPE."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from beamgen.adapter import DecoderAdapter, PositionLimits
+from beamgen.registry import register
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel
+
+
+@register
+class Phi3Adapter(DecoderAdapter):
+    """``transformers.models.phi3``: GQA, fused QKV and gate/up, rotary positions."""
+
+    name = "phi3"
+    model_type = "phi3"
+    class_names = ("Phi3ForCausalLM", "Phi3Model")
+    demo = Path(__file__).parent / "demo" / "phi3"
+
+    def position_limits(self, config: PretrainedConfig) -> PositionLimits:
+        """LongRoPE switches factors at ``original_max_position_embeddings``.
+
+        Source: ``Phi3ForCausalLM.prepare_inputs_for_generation``, which drops
+        the cache when a sequence grows past that length.
+        """
+        limits = super().position_limits(config)
+        if not _is_longrope(config):
+            return limits
+        return replace(limits, recompute_boundary=config.original_max_position_embeddings)
+
+    def prepare(self, model: PreTrainedModel) -> None:
+        """Replace the rotary embedding by one whose choice of factors is traced.
+
+        HF chooses between LongRoPE's short and long factors in Python
+        (``modeling_rope_utils.dynamic_rope_update``), so a plain trace would
+        freeze the side the dummy input happens to be on.
+        """
+        model.base_model.rotary_emb = _traceable(model.base_model.rotary_emb)
+
+    def tiny_config(self) -> PretrainedConfig:
+        """Two layers, 96 tokens, two query heads per key/value head."""
+        from transformers import Phi3Config
+
+        return Phi3Config(
+            num_hidden_layers=2,
+            hidden_size=64,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            intermediate_size=128,
+            vocab_size=96,
+            max_position_embeddings=256,
+            original_max_position_embeddings=256,
+            bos_token_id=1,
+            pad_token_id=0,
+            eos_token_id=2,
+        )
+
+
+def _is_longrope(config: PretrainedConfig) -> bool:
+    scaling = config.rope_scaling or {}
+    return scaling.get("rope_type", scaling.get("type")) == "longrope"
+
+
+def _traceable(rotary: torch.nn.Module) -> torch.nn.Module:
+    """A rotary embedding that chooses its factors by the positions it is given."""
+    import torch
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    config, scaling, short = rotary.config, rotary.attention_scaling, rotary.original_inv_freq
+    boundary = long = None
+    if _is_longrope(config):
+        boundary = config.original_max_position_embeddings
+        long, _ = ROPE_INIT_FUNCTIONS["longrope"](config, None, seq_len=boundary + 1)
+
+    class Rotary(torch.nn.Module):
+        def forward(
+            self, x: torch.Tensor, position_ids: torch.Tensor
+        ) -> tuple[torch.Tensor, torch.Tensor]:
+            inv_freq = short  # [D/2]
+            if long is not None:
+                inv_freq = torch.where(position_ids.max() + 1 > boundary, long, short)
+            freqs = position_ids[:, :, None].float() * inv_freq  # [B, N, D/2]
+            angles = torch.cat((freqs, freqs), dim=-1)  # [B, N, D]
+            return angles.cos() * scaling, angles.sin() * scaling
+
+    return Rotary()
