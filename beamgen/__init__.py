@@ -1,0 +1,60 @@
+"""beamgen: beam-search generation graphs from Hugging Face decoders.
+
+Names are loaded on first use, so that ``import beamgen`` needs neither torch nor
+transformers.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from beamgen.adapter import DecoderAdapter as DecoderAdapter
+    from beamgen.adapter import KVGeometry as KVGeometry
+    from beamgen.adapter import PositionLimits as PositionLimits
+    from beamgen.checkpoint import Checkpoint as Checkpoint
+    from beamgen.checkpoint import open_checkpoint as open_checkpoint
+    from beamgen.errors import BeamgenError as BeamgenError
+    from beamgen.package import Package as Package
+    from beamgen.package import open_package as open_package
+    from beamgen.package import stamp_parity as stamp_parity
+    from beamgen.parity import GRIDS as GRIDS
+    from beamgen.parity import ParityReport as ParityReport
+    from beamgen.parity import check_parity as check_parity
+    from beamgen.pipeline import ExportResult as ExportResult
+    from beamgen.pipeline import export as export
+    from beamgen.pipeline import open_source as open_source
+    from beamgen.registry import adapters as adapters
+    from beamgen.registry import broken_plugins as broken_plugins
+    from beamgen.registry import find_adapter as find_adapter
+    from beamgen.registry import register as register
+    from beamgen.runtime import Generation as Generation
+    from beamgen.runtime import Generator as Generator
+    from beamgen.search_config import SearchConfig as SearchConfig
+
+_HOMES = {
+    "adapter": ("DecoderAdapter", "KVGeometry", "PositionLimits"),
+    "checkpoint": ("Checkpoint", "open_checkpoint"),
+    "errors": ("BeamgenError",),
+    "package": ("Package", "open_package", "stamp_parity"),
+    "parity": ("GRIDS", "ParityReport", "check_parity"),
+    "pipeline": ("ExportResult", "export", "open_source"),
+    "registry": ("adapters", "broken_plugins", "find_adapter", "register"),
+    "runtime": ("Generation", "Generator"),
+    "search_config": ("SearchConfig",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name's module on first use (PEP 562)."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'beamgen' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"beamgen.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -47,9 +47,14 @@ def register(adapter: type[DecoderAdapter]) -> type[DecoderAdapter]:
     return adapter
 
 
+def broken_plugins() -> list[BrokenPlugin]:
+    """The entry points whose import failed."""
+    return list(_discover())
+
+
 def adapters() -> list[DecoderAdapter]:
     """All adapters that could be loaded, sorted by name."""
-    discover()
+    _discover()
     return [_adapters[name] for name in sorted(_adapters)]
 
 
@@ -59,7 +64,7 @@ def find_adapter(asked: str) -> DecoderAdapter:
     Raises:
         AdapterError: nothing goes by that name; close matches are suggested.
     """
-    broken = discover()
+    broken = _discover()
     for adapter in _adapters.values():
         if asked in _names(adapter):
             return adapter
@@ -78,7 +83,7 @@ def find_adapter(asked: str) -> DecoderAdapter:
     )
 
 
-def discover() -> list[BrokenPlugin]:
+def _discover() -> list[BrokenPlugin]:
     """Import every module named in the entry-point group, once.
 
     Returns:

@@ -101,12 +101,9 @@ class SearchConfig:
             low = 1 if name in counts else 0
             if value is not None and (not _is_int(value) or value < low):
                 yield f"{name} must be a whole number of at least {low}, not {value!r}"
-        if _is_int(self.num_beams) and _is_int(self.num_return_sequences):
-            if 1 <= self.num_beams < self.num_return_sequences:
-                yield (
-                    f"num_return_sequences ({self.num_return_sequences}) is more than "
-                    f"num_beams ({self.num_beams})"
-                )
+        beams, returned = self.num_beams, self.num_return_sequences
+        if _is_int(beams) and _is_int(returned) and 1 <= beams < returned:
+            yield f"num_return_sequences ({returned}) is more than num_beams ({beams})"
         if not isinstance(self.length_penalty, int | float) or not math.isfinite(
             self.length_penalty
         ):
@@ -128,6 +125,7 @@ class SearchConfig:
     ) -> SearchConfig:
         """A checkpoint's own defaults, with the caller's settings on top.
 
+        The override ``"default"`` stands for HF's own default of that field.
         ``num_beams`` and the length limits get beamgen's defaults where the
         checkpoint sets none (HF's are 1 beam and 20 tokens, prompt included).
 
@@ -137,10 +135,11 @@ class SearchConfig:
         """
         from transformers import GenerationConfig as HFGenerationConfig
 
-        chosen = {name: value for name, value in (overrides or {}).items() if value is not None}
         defaults = HFGenerationConfig().to_dict()
         known = {field.name for field in fields(cls)}
+        chosen = {name: value for name, value in (overrides or {}).items() if value is not None}
         _refuse_unknown(chosen, set(defaults) | known)
+        chosen = {n: defaults[n] if v == "default" else v for n, v in chosen.items()}
         merged = {**defaults, **generation_config.to_dict(), **chosen}
         set_here = {
             name: value

@@ -92,6 +92,7 @@ class StepCache:
         prompt: list[tuple[torch.Tensor, torch.Tensor]],
         past: list[tuple[torch.Tensor, torch.Tensor]],
     ) -> None:
+        """L pairs ``[B, Hkv, S, D]`` and L pairs ``[B, Hkv, R, D]``."""
         self.prompt = prompt
         self.present = list(past)
 

@@ -95,7 +95,12 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            for category in (torch.jit.TracerWarning, DeprecationWarning, FutureWarning, UserWarning):
+            for category in (
+                torch.jit.TracerWarning,
+                DeprecationWarning,
+                FutureWarning,
+                UserWarning,
+            ):
                 warnings.simplefilter("ignore", category)
             yield
     finally:

@@ -222,8 +222,10 @@ def _infer_shapes(node: ir.Node, model: ir.Model) -> None:
         tensor = inferred[output.name].tensor_type
         if tensor.HasField("shape") and not _is_graph_output(output):
             output.shape = ir.Shape(
-                [d.dim_value if d.HasField("dim_value") else (d.dim_param or None)
-                 for d in tensor.shape.dim]
+                [
+                    d.dim_value if d.HasField("dim_value") else (d.dim_param or None)
+                    for d in tensor.shape.dim
+                ]
             )
         if tensor.elem_type and output.dtype is None:
             output.dtype = ir.DataType(tensor.elem_type)

@@ -64,9 +64,7 @@ class StepOnnxConfig(TextDecoderOnnxConfig):
 
     def __init__(self, config: PretrainedConfig, geometry: KVGeometry) -> None:
         """Geometry gives the caches their number and shape."""
-        super().__init__(
-            config, task="text-generation", use_past=True, use_past_in_inputs=True
-        )
+        super().__init__(config, task="text-generation", use_past=True, use_past_in_inputs=True)
         self.geometry = geometry
 
     @property
@@ -96,6 +94,4 @@ class StepOnnxConfig(TextDecoderOnnxConfig):
 
     def _dummy_cache(self, length: int) -> KVPairs:
         shape = (_BATCH, self.geometry.num_kv_heads, length, self.geometry.head_dim)
-        return [
-            (torch.zeros(shape), torch.zeros(shape)) for _ in range(self.geometry.num_layers)
-        ]
+        return [(torch.zeros(shape), torch.zeros(shape)) for _ in range(self.geometry.num_layers)]

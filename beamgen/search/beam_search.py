@@ -27,7 +27,7 @@ FALSE, TRUE, NEVER = 0, 1, 2
 
 @script(_beamgen, default_opset=op)
 def gather_beams(x, index):
-    """x ``[B, K1, t]``, index ``[B, K2]`` -> ``[B, K2, t]``.
+    """X ``[B, K1, t]``, index ``[B, K2]`` -> ``[B, K2, t]``.
 
     Source: ``GenerationMixin._gather_beams``.
     """
@@ -46,7 +46,7 @@ def current_length(running_tokens):
 
 @script(_beamgen, default_opset=op)
 def length_penalised(scores, length, length_penalty):
-    """scores ``[B, n]`` divided by ``length ** length_penalty``; length ``[1]`` or ``[B, 1]``.
+    """Scores ``[B, n]`` divided by ``length ** length_penalty``; length ``[1]`` or ``[B, 1]``.
 
     In double, then float, as torch divides a float tensor by a Python number.
     """

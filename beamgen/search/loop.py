@@ -262,7 +262,7 @@ def _settings(
 
 
 def _empty_cache(tape: _Tape, input_ids: ir.Value, geometry: KVGeometry) -> ir.Value:
-    """float ``[B, Hkv, 0, D]``."""
+    """Float ``[B, Hkv, 0, D]``."""
     batch = tape.standard("Shape", input_ids, output="batch", end=1)
     rest = tape.constant("empty_entry", [geometry.num_kv_heads, 0, geometry.head_dim])
     shape = tape.standard("Concat", batch, rest, output="empty_shape", axis=0)
@@ -344,7 +344,7 @@ def _initial_state(tape: _Tape, prompt: _Prompt, settings: Mapping[str, ir.Value
 
 
 def _first_entries(tape: _Tape, parents: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """visible ``[B, K, K]`` and birth ``[B, K]`` of the first step's own entries."""
+    """Visible ``[B, K, K]`` and birth ``[B, K]`` of the first step's own entries."""
     visible, birth = tape.call(tree_cache.first_entries, parents, outputs="visible birth")
     return visible, birth
 
@@ -415,9 +415,7 @@ def _loop_body(
 
 
 def _carried(name: str, dtype: ir.DataType, rank: int) -> ir.Value:
-    return ir.Value(
-        name=f"loop/{name}", type=ir.TensorType(dtype), shape=ir.Shape([None] * rank)
-    )
+    return ir.Value(name=f"loop/{name}", type=ir.TensorType(dtype), shape=ir.Shape([None] * rank))
 
 
 # --- one step ----------------------------------------------------------------------------
@@ -426,7 +424,7 @@ def _carried(name: str, dtype: ir.DataType, rank: int) -> ir.Value:
 def _search_step(
     tape: _Tape, logits: ir.Value, state: _State, settings: Mapping[str, ir.Value]
 ) -> tuple[ir.Value, _State, ir.Value]:
-    """logits ``[B, K or 1, V]`` -> go on?, the next state, the beams' parents ``[B, K]``."""
+    """Logits ``[B, K or 1, V]`` -> go on?, the next state, the beams' parents ``[B, K]``."""
     eos, early = settings["eos_token_id"], settings["early_stopping"]
     generated, cur_len = tape.call(
         beam_search.current_length, state.running_tokens, outputs="generated_len cur_len"
@@ -434,49 +432,85 @@ def _search_step(
     log_probs = tape.standard("LogSoftmax", logits, output="log_probs", axis=-1)
     (log_probs,) = tape.call(
         processors.min_new_tokens_length,
-        log_probs, generated, eos, settings["min_new_tokens"],
+        log_probs,
+        generated,
+        eos,
+        settings["min_new_tokens"],
         outputs="processed_log_probs",
     )
     scores, tokens, beams = tape.call(
         beam_search.get_top_k_continuations,
-        log_probs, state.running_scores, eos,
+        log_probs,
+        state.running_scores,
+        eos,
         outputs="top_scores top_tokens top_beams",
     )
     (hits,) = tape.call(
         beam_search.hits_stopping_criteria,
-        tokens, cur_len, eos, settings["max_new_tokens"],
+        tokens,
+        cur_len,
+        eos,
+        settings["max_new_tokens"],
         outputs="hits",
     )
     running_scores, running_index = tape.call(
         beam_search.get_running_beams_for_next_iteration,
-        scores, hits, settings["num_beams"],
+        scores,
+        hits,
+        settings["num_beams"],
         outputs="running_scores running_index",
     )
     finished_scores, finished, finished_index = tape.call(
         beam_search.update_finished_beams,
-        state.finished_scores, state.is_sent_finished, scores, hits, state.unsatisfied,
-        cur_len, settings["length_penalty"], early,
+        state.finished_scores,
+        state.is_sent_finished,
+        scores,
+        hits,
+        state.unsatisfied,
+        cur_len,
+        settings["length_penalty"],
+        early,
         outputs="finished_scores is_sent_finished finished_index",
     )
     running_tokens, finished_tokens, finished_lengths, parents = tape.call(
         beam_search.extend_sequences,
-        state.running_tokens, state.finished_tokens, state.finished_lengths, tokens, beams,
-        running_index, finished_index, settings["fill_token_id"],
+        state.running_tokens,
+        state.finished_tokens,
+        state.finished_lengths,
+        tokens,
+        beams,
+        running_index,
+        finished_index,
+        settings["fill_token_id"],
         outputs="running_tokens finished_tokens finished_lengths parents",
     )
     (unsatisfied,) = tape.call(
         beam_search.check_early_stop_heuristic,
-        state.unsatisfied, running_scores, finished_scores, finished, cur_len,
-        settings["max_new_tokens"], settings["length_penalty"], early,
+        state.unsatisfied,
+        running_scores,
+        finished_scores,
+        finished,
+        cur_len,
+        settings["max_new_tokens"],
+        settings["length_penalty"],
+        early,
         outputs="unsatisfied",
     )
     (go_on,) = tape.call(
         beam_search.beam_search_has_unfinished_sequences,
-        unsatisfied, finished, hits, early,
+        unsatisfied,
+        finished,
+        hits,
+        early,
         outputs="go_on",
     )
     after = _State(
-        running_tokens, running_scores, finished_tokens, finished_scores, finished_lengths,
-        finished, unsatisfied,
+        running_tokens,
+        running_scores,
+        finished_tokens,
+        finished_scores,
+        finished_lengths,
+        finished,
+        unsatisfied,
     )
     return go_on, after, parents

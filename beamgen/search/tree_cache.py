@@ -47,7 +47,7 @@ def prompt_inputs(input_ids, attention_mask, attention_window):
 
 @script(_beamgen, default_opset=op)
 def identity_blocks(beams):
-    """beams ``[B, K]``, read for their shape -> bool ``[B, K, K]``, true on the diagonal."""
+    """Beams ``[B, K]``, read for their shape -> bool ``[B, K, K]``, true on the diagonal."""
     beam = op.Range(0, op.Squeeze(op.Shape(beams, start=1)), 1)
     same = op.Equal(op.Unsqueeze(beam, [0, 1]), op.Unsqueeze(beam, [0, 2]))  # [1, K, K]
     return op.Expand(same, op.Concat(op.Shape(beams), op.Shape(beams, start=1), axis=0))
@@ -118,7 +118,7 @@ def live_entries(visible, birth, beams):
 
 @script(_beamgen, default_opset=op)
 def gather_entries(cache, index):
-    """cache ``[B, Hkv, C, D]``, index ``[B, C']`` -> ``[B, Hkv, C', D]``."""
+    """Cache ``[B, Hkv, C, D]``, index ``[B, C']`` -> ``[B, Hkv, C', D]``."""
     one = op.Constant(value_ints=[1])
     shape = op.Concat(op.Shape(cache, end=2), op.Shape(index, start=1), one, axis=0)
     index4 = op.Expand(op.Unsqueeze(index, [1, 3]), shape)  # [B, Hkv, C', 1]

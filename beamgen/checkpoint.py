@@ -1,0 +1,257 @@
+"""Opening a Hugging Face checkpoint: a local folder or a hub id."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from beamgen.adapter import DecoderAdapter
+from beamgen.errors import CheckpointError, MissingExtraError, one_line
+from beamgen.registry import find_adapter
+
+if TYPE_CHECKING:
+    from transformers import (
+        GenerationConfig,
+        PretrainedConfig,
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+    )
+
+_CONFIGS = ["*.json", "*.txt", "*.model", "*.jinja", "LICENSE*"]
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "spiece.model",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+)
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint on disk whose config was read; its weights were not.
+
+    Attributes:
+        source: what the user named: a path, a hub id, or ``demo:NAME``.
+        folder: where its files are.
+        revision: the hub revision asked for, or None.
+        trust_remote_code: whether its own Python code may run.
+        config: HF config.
+        generation_config: the checkpoint's generation defaults.
+    """
+
+    source: str
+    folder: Path
+    revision: str | None
+    trust_remote_code: bool
+    config: PretrainedConfig
+    generation_config: GenerationConfig
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether any tokenizer file lies beside the weights."""
+        return any((self.folder / name).is_file() for name in _TOKENIZER_FILES)
+
+    @property
+    def dtype(self) -> str:
+        """The dtype the weights are stored in, e.g. ``bfloat16``."""
+        dtype = getattr(self.config, "dtype", None)
+        return str(dtype).removeprefix("torch.") if dtype is not None else "float32"
+
+    def adapter(self, asked: str | None = None) -> DecoderAdapter:
+        """The adapter for this checkpoint, checked against the class asked for.
+
+        Raises:
+            AdapterError: no adapter knows the architecture.
+            CheckpointError: the checkpoint is of another architecture.
+        """
+        if asked is None:
+            return find_adapter(self.config.model_type)
+        adapter = find_adapter(asked)
+        if adapter.model_type != self.config.model_type:
+            raise CheckpointError(
+                f"{self.source} is a '{self.config.model_type}' checkpoint, but "
+                f"{asked} is '{adapter.model_type}'",
+                "leave out --model-class to take the checkpoint's own architecture",
+            )
+        return adapter
+
+    def load_model(self) -> PreTrainedModel:
+        """The model with its language-modelling head: fp32, on the CPU, in eval mode.
+
+        Raises:
+            MissingExtraError: torch is not installed.
+            CheckpointError: weights are missing, damaged, or do not fit the config.
+        """
+        torch, auto_model = _torch_and_auto_model()
+        try:
+            model, report = auto_model.from_pretrained(
+                self.folder,
+                dtype=torch.float32,
+                trust_remote_code=self.trust_remote_code,
+                output_loading_info=True,
+                local_files_only=True,
+            )
+        except Exception as error:  # each weight format fails in its own way
+            raise CheckpointError(
+                f"cannot load the weights of {self.source}: {one_line(error)}",
+                "download or save the checkpoint again; it must load with "
+                "AutoModelForCausalLM.from_pretrained",
+            ) from error
+        missing = sorted(report["missing_keys"])
+        mismatched = sorted(str(key[0]) for key in report["mismatched_keys"])
+        if missing or mismatched:
+            listed = ", ".join([*missing, *mismatched][:5])
+            raise CheckpointError(
+                f"{self.source} lacks weights of {type(model).__name__} or has them in "
+                f"another shape: {listed} ({len(missing) + len(mismatched)} in all)",
+                "is this the checkpoint of a model with a language-modelling head?",
+            )
+        eval_model: PreTrainedModel = model.eval()
+        return eval_model
+
+
+def open_checkpoint(
+    source: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> Checkpoint:
+    """Find a checkpoint and read its config.
+
+    Args:
+        source: a local folder or a hub id such as ``microsoft/biogpt``.
+        revision: branch, tag or commit on the hub.
+        trust_remote_code: run Python code that comes with the checkpoint.
+
+    Raises:
+        CheckpointError: missing path, hub out of reach, or no readable config.
+    """
+    name = os.fspath(source)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if revision is not None:
+            raise CheckpointError(
+                f"--revision {revision} was given with the local folder {name}",
+                "leave it out: a revision belongs to a hub id",
+            )
+    elif folder.exists():
+        raise CheckpointError(
+            f"{name} is a file, not a checkpoint folder", "pass the folder that holds config.json"
+        )
+    elif _HUB_ID.fullmatch(name) and not name.startswith("."):
+        folder = _download(name, revision, trust_remote_code)
+    else:
+        raise CheckpointError(f"there is no folder {name}", "check the path")
+    return _read(name, folder, revision, trust_remote_code)
+
+
+def demo_checkpoint(adapter: DecoderAdapter) -> Checkpoint:
+    """The adapter's embedded demo checkpoint.
+
+    Raises:
+        CheckpointError: it has none.
+    """
+    if adapter.demo is None or not adapter.demo.is_dir():
+        raise CheckpointError(
+            f"the adapter '{adapter.name}' ships no demo checkpoint",
+            "pass --model with a checkpoint folder or hub id",
+        )
+    return _read(f"demo:{adapter.name}", adapter.demo, None, False)
+
+
+def load_tokenizer(
+    folder: Path, *, trust_remote_code: bool = False
+) -> PreTrainedTokenizerBase | None:
+    """The tokenizer in a folder, or None where there are no tokenizer files.
+
+    Raises:
+        CheckpointError: there are files, but they do not load.
+    """
+    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        return None
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=trust_remote_code, local_files_only=True
+        )
+    except Exception as error:  # each tokenizer library fails in its own way
+        raise CheckpointError(
+            f"cannot load the tokenizer in {folder}: {one_line(error)}",
+            "install what it names, or remove the tokenizer files and pass token ids",
+        ) from error
+    return tokenizer
+
+
+def _read(name: str, folder: Path, revision: str | None, trust_remote_code: bool) -> Checkpoint:
+    from transformers import AutoConfig, GenerationConfig
+
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(
+            f"{name} holds no config.json", "pass the folder that save_pretrained wrote"
+        )
+    try:
+        config = AutoConfig.from_pretrained(
+            folder, trust_remote_code=trust_remote_code, local_files_only=True
+        )
+        if (folder / "generation_config.json").is_file():
+            generation = GenerationConfig.from_pretrained(folder, local_files_only=True)
+        else:
+            generation = GenerationConfig.from_model_config(config)
+    except Exception as error:  # json, unknown model types, remote code refused
+        wants_code = "trust_remote_code" in str(error)
+        raise CheckpointError(
+            f"cannot read the config of {name}: {one_line(error)}",
+            "read its Python code, then pass --trust-remote-code"
+            if wants_code
+            else "is it a transformers checkpoint?",
+        ) from error
+    if config.is_encoder_decoder:
+        raise CheckpointError(
+            f"{name} is an encoder-decoder ('{config.model_type}')",
+            "beamgen builds graphs for decoder-only models",
+        )
+    return Checkpoint(name, folder, revision, trust_remote_code, config, generation)
+
+
+def _download(hub_id: str, revision: str | None, trust_remote_code: bool) -> Path:
+    """Fetch what is needed of a hub repository, or find it in the local cache."""
+    import huggingface_hub
+
+    try:
+        files = huggingface_hub.list_repo_files(hub_id, revision=revision)
+        safe = any(file.endswith(".safetensors") for file in files)
+        wanted = [*_CONFIGS, "*.safetensors" if safe else "*.bin"]
+        if trust_remote_code:
+            wanted.append("*.py")
+        return Path(
+            huggingface_hub.snapshot_download(hub_id, revision=revision, allow_patterns=wanted)
+        )
+    except Exception as error:  # network, authentication, missing repository or revision
+        with contextlib.suppress(Exception):  # not cached: the first error says more
+            return Path(
+                huggingface_hub.snapshot_download(hub_id, revision=revision, local_files_only=True)
+            )
+        at = f" at revision {revision}" if revision else ""
+        raise CheckpointError(
+            f"'{hub_id}' is no local folder, and the hub gave no such checkpoint{at}: "
+            f"{one_line(error)}",
+            "check the name and the network, or pass a folder with the checkpoint's files",
+        ) from error
+
+
+def _torch_and_auto_model() -> tuple[Any, Any]:
+    try:
+        import torch
+        from transformers import AutoModelForCausalLM
+    except ImportError as error:
+        raise MissingExtraError("loading a checkpoint's weights", "export", "torch") from error
+    return torch, AutoModelForCausalLM

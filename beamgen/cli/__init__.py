@@ -1,0 +1,94 @@
+"""The command line: one small file per command, found by its name."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import traceback
+from importlib import metadata
+from typing import Any, NoReturn
+
+import click
+
+from beamgen.errors import BeamgenError
+
+
+class _Failure(click.ClickException):
+    """One line of cause, one of cure."""
+
+    def __init__(self, cause: str, cure: str, exit_code: int) -> None:
+        super().__init__(cause)
+        self.cure = cure
+        self.exit_code = exit_code
+
+    def show(self, file: Any = None) -> None:
+        label = click.style("error:", fg="red", bold=True)
+        click.echo(f"{label} {self.message}", err=True, file=file)
+        click.echo(f"{click.style('  fix:', bold=True)} {self.cure}", err=True, file=file)
+
+
+class _Commands(click.Group):
+    """Imports a command's module when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every module of this package that does not begin with an underscore."""
+        names = (module.name for module in pkgutil.iter_modules(__path__))
+        return sorted(name for name in names if not name.startswith("_"))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The module's ``command``."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        module = importlib.import_module(f"beamgen.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Suggest what a misspelt command may have meant."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from beamgen.errors import close_matches
+
+            hint = close_matches(args[0], self.list_commands(ctx))
+            error.message = f"{error.message} {hint}".strip()
+            raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Turn errors into two lines, or into a traceback with --debug."""
+        try:
+            return super().invoke(ctx)
+        except BeamgenError as error:
+            _fail(ctx, error, error.cause, error.cure, error.exit_code)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except OSError as error:
+            cause = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
+            _fail(ctx, error, cause, "check the path, its permissions and the free space", 1)
+        except Exception as error:  # a bug of ours: still two lines
+            cause = f"internal error: {type(error).__name__}: {error}".splitlines()[0]
+            _fail(ctx, error, cause, "run again with --debug and report what it prints", 1)
+
+
+def _fail(
+    ctx: click.Context, error: BaseException, cause: str, cure: str, exit_code: int
+) -> NoReturn:
+    if ctx.meta.get("beamgen.debug"):
+        traceback.print_exception(error)
+    raise _Failure(cause, cure, exit_code) from error
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Try: beamgen export --model-class BioGptModel --num-beams 5",
+)
+@click.version_option(metadata.version("beamgen"), prog_name="beamgen")
+def main() -> None:
+    """Turn a Hugging Face decoder into one .onnx file that runs the whole beam search.
+
+    The file gives the tokens and scores of transformers' generate(), and
+    every export proves it.
+    """

@@ -1,0 +1,152 @@
+"""Options that several commands share, and how they are shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from beamgen import BeamgenError, ParityReport
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+#: Results go to stdout, everything about the way there to stderr.
+OUT = Console(highlight=False, soft_wrap=True)
+ERR = Console(stderr=True, highlight=False)
+
+
+def _remember_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.meta["beamgen.debug"] = True
+
+
+def common(command: Command) -> Command:
+    """``--json`` and ``--debug``."""
+    command = click.option(
+        "--debug",
+        is_flag=True,
+        expose_value=False,
+        callback=_remember_debug,
+        help="Show a traceback with errors.",
+    )(command)
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+class _EosIds(click.ParamType[Any]):
+    name = "ID|none"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "none":
+            return None
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a token id nor 'none'", param, ctx)
+
+
+_SEARCH_OPTIONS = (
+    click.option("--num-beams", type=int, help="Beams per prompt; 1 is greedy search."),
+    click.option("--num-return-sequences", type=int, help="Hypotheses returned per prompt."),
+    click.option("--max-new-tokens", type=int, help="Tokens generated at most."),
+    click.option("--max-length", type=int, help="Prompt + generated tokens at most."),
+    click.option("--min-new-tokens", type=int, help="No EOS before that many tokens."),
+    click.option("--min-length", type=int, help="The same, counting the prompt."),
+    click.option("--length-penalty", type=float, help="Exponent on the length; any sign."),
+    click.option(
+        "--early-stopping",
+        type=click.Choice(["false", "true", "never"], case_sensitive=False),
+        help="When a finished prompt stops being searched.",
+    ),
+    click.option(
+        "--eos-token-id", type=_EosIds(), multiple=True, help="Ends a sequence; repeatable."
+    ),
+    click.option("--pad-token-id", type=int, help="Fills finished sequences."),
+)
+
+
+def search_settings(command: Command) -> Command:
+    """HF's generation settings; collect them with ``chosen_settings``."""
+    for option in reversed(_SEARCH_OPTIONS):
+        command = option(command)
+    return command
+
+
+def chosen_settings(values: dict[str, Any]) -> dict[str, Any]:
+    """What was given on the command line, as HF's values."""
+    chosen = {name: value for name, value in values.items() if value is not None}
+    stopping = chosen.get("early_stopping")
+    if stopping is not None:
+        chosen["early_stopping"] = {"false": False, "true": True}.get(stopping, "never")
+    eos = chosen.pop("eos_token_id", ())
+    if eos:
+        chosen["eos_token_id"] = tuple(token for token in eos if token is not None)
+    return chosen
+
+
+def parse_set(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """``--set NAME=VALUE`` pairs; a value is JSON, or else a plain string."""
+    chosen: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise BeamgenError(
+                f"--set {pair} is no NAME=VALUE", "for example --set do_sample=false"
+            )
+        try:
+            chosen[name] = json.loads(value)
+        except json.JSONDecodeError:
+            chosen[name] = {"True": True, "False": False}.get(value, value)
+    return chosen
+
+
+@contextmanager
+def status(first: str) -> Iterator[Callable[[str], None]]:
+    """A line that says what is going on, on a terminal only."""
+    if not ERR.is_terminal:
+        yield lambda line: None
+        return
+    with ERR.status(first) as spinner:
+        yield spinner.update
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_parity(report: ParityReport) -> None:
+    """A small table, and the verdict below it."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("parity case", overflow="fold")
+    table.add_column("verdict")
+    table.add_column("score diff", justify="right")
+    colours = {"exact": "green", "near-tie": "yellow", "diverged": "red"}
+    for result in report.results:
+        verdict = result.verdict.value
+        difference = "" if result.partings else f"{result.score_difference:.0e}"
+        table.add_row(result.case.name, f"[{colours[verdict]}]{verdict}[/]", difference)
+    OUT.print(table)
+    for result in report.results:
+        for parting in result.partings:
+            OUT.print(
+                f"{result.verdict.value} at step {parting.step}, row {parting.row} of "
+                f"'{result.case.name}': {parting.reason}",
+                markup=False,
+            )
+            OUT.print(f"  file {parting.ours} score {parting.our_score}", markup=False)
+            OUT.print(
+                f"  HF   {parting.reference} score {parting.reference_score}, "
+                f"margin {parting.margin}",
+                markup=False,
+            )
+    verdict = report.verdict.value
+    counts = ", ".join(f"{report.count(v)} {v.value}" for v in type(report.verdict))
+    OUT.print(
+        f"parity with transformers generate: [{colours[verdict]}]{verdict}[/] "
+        f"({len(report.results)} cases: {counts})"
+    )

@@ -1,0 +1,111 @@
+"""``beamgen export``: a checkpoint becomes a package, and the proof."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from beamgen import ExportResult, export
+from beamgen.cli import _options as options
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  beamgen export --model-class BioGptModel --num-beams 5
+  beamgen export -m microsoft/biogpt -o biogpt --max-new-tokens 128
+  beamgen export -m ./my-gpt2 --length-penalty 0 --early-stopping never --force
+""",
+)
+@click.option("-m", "--model", help="Checkpoint folder or hub id.  [default: the class's demo]")
+@click.option("--model-class", help="HF class, adapter name or model_type; see `beamgen list`.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Package folder.  [default: NAME-onnx]"
+)
+@click.option("--revision", help="Branch, tag or commit of a hub id.")
+@click.option("--trust-remote-code", is_flag=True, help="Run Python code of the checkpoint.")
+@click.option("--force", is_flag=True, help="Replace an existing package.")
+@click.option("--no-parity", is_flag=True, help="Do not compare with transformers.")
+@click.option(
+    "--set",
+    "pairs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Override a field of the checkpoint's generation config; NAME=default resets it.",
+)
+@options.search_settings
+@options.common
+@click.pass_context
+def command(
+    ctx: click.Context,
+    model: str | None,
+    model_class: str | None,
+    output: Path | None,
+    pairs: tuple[str, ...],
+    no_parity: bool,
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Export a checkpoint as one .onnx file that runs the whole beam search.
+
+    The search settings become the file's defaults; each of them stays an input.
+    The command ends with a comparison with transformers' generate(): exit code
+    0 says they agree, 3 that they do not.
+    """
+    own = {name: values.pop(name) for name in ("revision", "trust_remote_code", "force")}
+    settings = {**options.parse_set(pairs), **options.chosen_settings(values)}
+    target = output or _default_output(model, model_class)
+    if model is None and model_class is not None and not as_json:
+        options.ERR.print(f"no --model given: taking the demo checkpoint of {model_class}")
+    with options.status("opening the checkpoint") as progress:
+        result = export(
+            model,
+            target,
+            model_class=model_class,
+            parity=not no_parity,
+            settings=settings,
+            progress=progress,
+            **own,
+        )
+    if as_json:
+        options.print_json(_as_json(result))
+    else:
+        _show(result)
+    if result.parity is not None:
+        ctx.exit(result.parity.exit_code)
+
+
+def _default_output(model: str | None, model_class: str | None) -> Path:
+    if model is None:
+        from beamgen import find_adapter
+
+        name = find_adapter(model_class).name if model_class else "package"
+    else:
+        name = Path(model).resolve().name if Path(model).is_dir() else model.split("/")[-1]
+    return Path(f"{name}-onnx")
+
+
+def _as_json(result: ExportResult) -> dict[str, Any]:
+    return {"folder": str(result.package.folder), **result.package.manifest.to_json()}
+
+
+def _show(result: ExportResult) -> None:
+    manifest, folder = result.package.manifest, result.package.folder
+    size = sum(entry["bytes"] for entry in manifest.files.values()) / 1e6
+    search = manifest.search.for_prompt(1)
+    options.OUT.print(f"[bold]{folder}/[/]  {result.checkpoint.source}, {size:.1f} MB, float32")
+    if manifest.source["dtype"] != "float32":
+        options.OUT.print(f"the checkpoint's {manifest.source['dtype']} weights became float32")
+    if not result.checkpoint.has_tokenizer:
+        options.OUT.print("the checkpoint has no tokenizer: generate takes --ids")
+    options.OUT.print(
+        f"defaults: num_beams {search.num_beams}, max_new_tokens {search.max_new_tokens}, "
+        f"length_penalty {search.length_penalty}, early_stopping {search.early_stopping}, "
+        f"eos_token_id {list(search.eos_token_id)}, pad_token_id {search.pad_token_id}"
+    )
+    if result.parity is not None:
+        options.print_parity(result.parity)
+    what = '-p "TEXT"' if result.checkpoint.has_tokenizer else '--ids "1 2 3"'
+    options.OUT.print(f"next: beamgen generate -m {folder} {what}")

@@ -1,0 +1,117 @@
+"""``beamgen generate``: run a package on prompts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import click
+from rich.progress import track
+
+from beamgen import BeamgenError, Generation, Generator
+from beamgen.cli import _options as options
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  beamgen generate -m biogpt-onnx -p "aspirin is"
+  beamgen generate -m phi3-onnx --chat -p "What is a whale?" --num-return-sequences 3
+  beamgen generate -m gpt2-onnx -f prompts.txt --json > out.jsonl
+  echo "a bird is" | beamgen generate -m gpt2-onnx
+""",
+)
+@click.option("-m", "--model", required=True, help="Package folder that `export` wrote.")
+@click.option("-p", "--prompt", "prompts", multiple=True, help="A prompt; repeatable.")
+@click.option(
+    "-f",
+    "--file",
+    type=click.File(encoding="utf-8"),
+    help="One prompt per line; - is stdin. Piped stdin is read without it, too.",
+)
+@click.option("--ids", multiple=True, metavar='"1 2 3"', help="A prompt of ids; repeatable.")
+@click.option("--chat", is_flag=True, help="Put prompts through the chat template.")
+@click.option("--batch-size", type=int, default=8, show_default=True, help="Prompts at a time.")
+@click.option("--provider", multiple=True, help="ONNX Runtime execution provider; repeatable.")
+@click.option("--threads", type=int, help="Threads per operator.  [default: one per core]")
+@click.option("--no-verify", is_flag=True, help="Do not compare files with their hashes.")
+@options.search_settings
+@options.common
+def command(
+    model: str,
+    prompts: tuple[str, ...],
+    file: Any,
+    ids: tuple[str, ...],
+    chat: bool,
+    batch_size: int,
+    provider: tuple[str, ...],
+    threads: int | None,
+    no_verify: bool,
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Generate from a package: the best hypotheses of each prompt, best first.
+
+    Prints the text, as transformers would decode it; with several hypotheses
+    their scores too. With --chat it prints the reply alone. --json prints one
+    object per prompt and line.
+    """
+    batch: list[Any] = [*prompts, *_lines(file, bool(prompts or ids)), *map(_parse_ids, ids)]
+    if not batch:
+        raise BeamgenError("no prompt was given", 'pass -p "TEXT", -f FILE, --ids, or pipe text in')
+    settings = options.chosen_settings(values)
+    with options.status(f"loading {model}"):
+        generator = Generator(
+            model, providers=provider or None, threads=threads, verify=not no_verify
+        )
+    for prompt, hypotheses in _generate(generator, batch, batch_size, chat, settings):
+        if as_json:
+            options.OUT.print_json(
+                data={"prompt": prompt, "hypotheses": [asdict(h) for h in hypotheses]}, indent=None
+            )
+        else:
+            _show(hypotheses, chat)
+
+
+def _generate(
+    generator: Generator,
+    batch: Sequence[Any],
+    batch_size: int,
+    chat: bool,
+    settings: dict[str, Any],
+) -> Iterator[tuple[Any, list[Generation]]]:
+    """In batches, with a progress bar on a terminal where there are several."""
+    if batch_size < 1:
+        raise BeamgenError(f"batch size must be at least 1, not {batch_size}", "--batch-size 8")
+    groups = [batch[i : i + batch_size] for i in range(0, len(batch), batch_size)]
+    hidden = not options.ERR.is_terminal or len(groups) == 1
+    for group in track(groups, "generating", console=options.ERR, disable=hidden):
+        yield from zip(group, generator.generate(group, chat=chat, **settings), strict=True)
+
+
+def _lines(file: Any, have_prompts: bool) -> list[str]:
+    """Prompts from the file, or from stdin where something is piped in."""
+    if file is None and not have_prompts and not sys.stdin.isatty():
+        file = sys.stdin
+    if file is None:
+        return []
+    return [line.rstrip("\r\n") for line in file if line.strip()]
+
+
+def _parse_ids(text: str) -> list[int]:
+    try:
+        return [int(token) for token in text.replace(",", " ").split()]
+    except ValueError:
+        raise BeamgenError(
+            f"--ids {text!r} are not whole numbers", 'for example --ids "1 2 3"'
+        ) from None
+
+
+def _show(hypotheses: list[Generation], chat: bool) -> None:
+    for hypothesis in hypotheses:
+        text = hypothesis.new_text if chat else hypothesis.text
+        if text is None:
+            text = " ".join(map(str, [*hypothesis.prompt_ids, *hypothesis.token_ids]))
+        click.echo(text if len(hypotheses) == 1 else f"{hypothesis.score:9.4f}  {text}")

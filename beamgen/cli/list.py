@@ -1,0 +1,58 @@
+"""``beamgen list``: the architectures at hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from rich.table import Table
+
+from beamgen import adapters, broken_plugins
+from beamgen.cli import _options as options
+
+
+@click.command(
+    epilog="""\b
+Example:
+  beamgen list --json
+""",
+)
+@options.common
+def command(as_json: bool) -> None:
+    """List the adapters: the architectures that can be exported.
+
+    They come from the entry-point group beamgen.adapters of every installed
+    package, beamgen's own among them.
+    """
+    rows: list[dict[str, Any]] = [
+        {
+            "name": adapter.name,
+            "model_type": adapter.model_type,
+            "class_names": list(adapter.class_names),
+            "module": type(adapter).__module__,
+            "demo": adapter.demo is not None and adapter.demo.is_dir(),
+        }
+        for adapter in adapters()
+    ]
+    broken = [vars(plugin) for plugin in broken_plugins()]
+    if as_json:
+        options.print_json({"adapters": rows, "broken": broken})
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("adapter", "model_type", "HF classes", "module", "demo checkpoint"):
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(
+            row["name"],
+            row["model_type"],
+            ", ".join(row["class_names"]),
+            row["module"],
+            "yes" if row["demo"] else "no",
+        )
+    options.OUT.print(table)
+    for plugin in broken:
+        options.ERR.print(
+            f"plug-in '{plugin['entry_point']}' of {plugin['distribution']} failed to import: "
+            f"{plugin['reason']}",
+            markup=False,
+        )

@@ -1,0 +1,78 @@
+"""``beamgen parity``: does a package agree with transformers?"""
+
+from __future__ import annotations
+
+import click
+
+from beamgen import (
+    GRIDS,
+    BeamgenError,
+    Generator,
+    check_parity,
+    open_package,
+    open_source,
+    stamp_parity,
+)
+from beamgen.cli import _options as options
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  beamgen parity -m biogpt-onnx
+  beamgen parity -m biogpt-onnx --grid full --json
+  beamgen parity -m my-package --checkpoint ./my-gpt2 -p "a prompt that matters"
+""",
+)
+@click.option("-m", "--model", required=True, help="Package folder that `export` wrote.")
+@click.option("--checkpoint", help="Its checkpoint.  [default: the one named in the package]")
+@click.option(
+    "--grid",
+    type=click.Choice(["quick", "full"]),
+    default="quick",
+    show_default=True,
+    help="10 cases, or 96.",
+)
+@click.option("-p", "--prompt", "prompts", multiple=True, help="A prompt as a further case.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the random prompts.")
+@options.common
+@click.pass_context
+def command(
+    ctx: click.Context,
+    model: str,
+    checkpoint: str | None,
+    grid: str,
+    prompts: tuple[str, ...],
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Compare a package with transformers' generate() on its checkpoint.
+
+    Tokens and scores of all returned hypotheses are compared. The verdict is
+    written into beamgen.json. Exit code 0: exact, or a near-tie that float
+    arithmetic decides; 3: diverged.
+    """
+    package = open_package(model)
+    source = open_source(package, checkpoint)
+    ids = [Generator(package, verify=False).encode(prompt) for prompt in prompts]
+    with options.status("loading the checkpoint") as progress:
+        report = check_parity(
+            package,
+            source,
+            grid=GRIDS[grid],
+            prompts=ids,
+            seed=seed,
+            progress=lambda phase, done, total: progress(f"{phase}: case {done + 1} of {total}"),
+        )
+    try:
+        stamp_parity(package, report.to_json())
+    except OSError as error:
+        raise BeamgenError(
+            f"the verdict is {report.verdict}, but it cannot be written: {error.strerror}",
+            "make the package folder writable",
+        ) from error
+    if as_json:
+        options.print_json(report.to_json())
+    else:
+        options.print_parity(report)
+    ctx.exit(report.exit_code)

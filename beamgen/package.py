@@ -1,0 +1,238 @@
+"""The package folder: what `export` writes and everything else reads."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from beamgen.adapter import PositionLimits
+from beamgen.errors import PackageError, one_line
+from beamgen.search_config import SearchConfig
+
+SCHEMA_VERSION = 1
+MANIFEST = "beamgen.json"
+MODEL = "model.onnx"
+WEIGHTS = "model.onnx.data"
+
+_CHUNK = 1 << 22  # bytes hashed at a time
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """``beamgen.json``: what is in the package and where it came from.
+
+    Attributes:
+        schema_version: of this file; a reader refuses every other.
+        adapter: name of the architecture's adapter.
+        backend: ``loop``.
+        source: the checkpoint: ``model``, ``revision`` and stored ``dtype``.
+        dtype: of the exported weights and arithmetic.
+        vocab_size: V.
+        limits: how long a sequence may be.
+        search: the defaults of the search parameters.
+        inputs: one row per graph input: name, dtype, shape, default, meaning.
+        outputs: one row per graph output.
+        versions: of the packages that took part in the export.
+        parity: the verdict of the last parity check, or None.
+        files: SHA-256 and size in bytes of every other file of the package.
+    """
+
+    adapter: str
+    backend: str
+    source: dict[str, Any]
+    dtype: str
+    vocab_size: int
+    limits: PositionLimits
+    search: SearchConfig
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+    versions: dict[str, str]
+    parity: dict[str, Any] | None = None
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> dict[str, Any]:
+        """As written to disk."""
+        values = {**asdict(self), "search": self.search.to_json()}
+        return {"schema_version": values.pop("schema_version"), **values}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Manifest:
+        """Read what ``to_json`` wrote."""
+        return cls(
+            **{
+                **values,
+                "limits": PositionLimits(**values["limits"]),
+                "search": SearchConfig.from_json(values["search"]),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Package:
+    """An opened package folder."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def model(self) -> Path:
+        """The self-contained graph."""
+        return self.folder / MODEL
+
+
+def open_package(folder: str | os.PathLike[str], *, verify: bool = True) -> Package:
+    """Read a package folder.
+
+    Args:
+        folder: what ``beamgen export`` wrote.
+        verify: compare every file with the manifest's size and SHA-256.
+
+    Raises:
+        PackageError: missing, of another schema, damaged or edited.
+    """
+    path = Path(folder)
+    manifest_path = path / MANIFEST
+    if not manifest_path.is_file():
+        reason = "is not a folder" if not path.is_dir() else f"holds no {MANIFEST}"
+        raise PackageError(
+            f"{path} is not a beamgen package: it {reason}",
+            "write one with `beamgen export`, and name its folder",
+        )
+    try:
+        values = json.loads(manifest_path.read_text(encoding="utf-8"))
+        schema = values["schema_version"]
+        manifest = Manifest.from_json(values) if schema == SCHEMA_VERSION else None
+    except Exception as error:  # any damage to the text shows up as some other error
+        raise PackageError(
+            f"{manifest_path} is damaged: {type(error).__name__}: {one_line(error)}",
+            "export the checkpoint again",
+        ) from error
+    if manifest is None:
+        older = isinstance(schema, int) and schema < SCHEMA_VERSION
+        raise PackageError(
+            f"{path} has schema version {schema}; this beamgen reads {SCHEMA_VERSION}",
+            "export the checkpoint again" if older else "pip install --upgrade beamgen",
+        )
+    if verify:
+        _verify(path, manifest)
+    return Package(path, manifest)
+
+
+@contextlib.contextmanager
+def new_package_folder(target: Path, *, force: bool) -> Iterator[Path]:
+    """A folder to fill, which becomes ``target`` when the block ends well.
+
+    Nothing half-written is ever at ``target``: the folder is built beside it and
+    moved there in one rename. With ``force`` an existing package is moved aside
+    first and comes back if the rename fails.
+
+    Raises:
+        PackageError: target exists and ``force`` was not given, or it exists and
+            is not a beamgen package, which force does not replace either.
+    """
+    check_target(target, force=force)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        build = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise PackageError(
+            f"cannot write beside {target}: {error.strerror}", "choose another --output"
+        ) from error
+    try:
+        yield build
+        build.chmod(0o755)
+        _move_into_place(build, target)
+    finally:
+        shutil.rmtree(build, ignore_errors=True)
+
+
+def check_target(target: Path, *, force: bool) -> None:
+    """Refuse an output folder early, before any work is done.
+
+    Raises:
+        PackageError: see ``new_package_folder``.
+    """
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not (target / MANIFEST).is_file():
+        raise PackageError(
+            f"{target} exists and is not a beamgen package, so it will not be replaced",
+            "choose another --output",
+        )
+    if not force:
+        raise PackageError(f"{target} exists", "pass --force to replace it, or another --output")
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
+    """Record every file of ``folder`` in the manifest and write it, in one rename."""
+    files = {
+        path.relative_to(folder).as_posix(): _fingerprint(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+    complete = replace(manifest, files=files)
+    _write_json(folder / MANIFEST, complete.to_json())
+    return complete
+
+
+def stamp_parity(package: Package, verdict: dict[str, Any]) -> Package:
+    """Write a parity verdict into ``beamgen.json``."""
+    manifest = replace(package.manifest, parity=verdict)
+    _write_json(package.folder / MANIFEST, manifest.to_json())
+    return replace(package, manifest=manifest)
+
+
+def _verify(folder: Path, manifest: Manifest) -> None:
+    wrong = []
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            wrong.append(f"{name} is missing")
+        elif path.stat().st_size != expected["bytes"]:
+            wrong.append(f"{name} has {path.stat().st_size} bytes, not {expected['bytes']}")
+        elif _fingerprint(path)["sha256"] != expected["sha256"]:
+            wrong.append(f"{name} was changed")
+    if wrong:
+        raise PackageError(
+            f"{folder} is damaged or was edited: {'; '.join(wrong)}",
+            "copy or export it again; --no-verify takes it as it is",
+        )
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return {"sha256": digest.hexdigest(), "bytes": path.stat().st_size}
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def _move_into_place(build: Path, target: Path) -> None:
+    if not target.exists():
+        build.rename(target)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+    try:
+        target.rename(aside / "previous")
+        try:
+            build.rename(target)
+        except OSError:
+            (aside / "previous").rename(target)
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

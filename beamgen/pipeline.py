@@ -1,0 +1,283 @@
+"""The whole flow, readable: a checkpoint becomes a package that was proved."""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from beamgen.adapter import DecoderAdapter
+from beamgen.checkpoint import Checkpoint, demo_checkpoint, open_checkpoint
+from beamgen.errors import AdapterError, CheckpointError, MissingExtraError, SettingError
+from beamgen.package import (
+    MODEL,
+    WEIGHTS,
+    Manifest,
+    Package,
+    check_target,
+    new_package_folder,
+    open_package,
+    stamp_parity,
+    write_manifest,
+)
+from beamgen.registry import find_adapter
+from beamgen.search_config import PARAMETERS, SearchConfig
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from beamgen.parity import ParityReport
+
+#: Above this many bytes of weights they go into ``model.onnx.data``: one protobuf
+#: message holds at most 2 GiB.
+EXTERNAL_DATA_BYTES = 2_000_000_000
+
+_VERSIONED = ("beamgen", "torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnx-ir",
+              "onnxscript", "onnxruntime")  # fmt: skip
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What ``export`` made.
+
+    Attributes:
+        package: the finished package.
+        checkpoint: what it was made from.
+        adapter: the architecture's.
+        parity: the report, or None where the check was left out.
+    """
+
+    package: Package
+    checkpoint: Checkpoint
+    adapter: DecoderAdapter
+    parity: ParityReport | None
+
+
+def export(
+    model: str | os.PathLike[str] | None = None,
+    output: str | os.PathLike[str] = "out",
+    *,
+    model_class: str | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    force: bool = False,
+    parity: bool = True,
+    settings: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> ExportResult:
+    """Turn a checkpoint into a package, and compare it with HF ``generate``.
+
+    Args:
+        model: checkpoint folder or hub id; None takes the demo checkpoint of
+            ``model_class``.
+        output: the package folder to write.
+        model_class: HF class name, adapter name or ``model_type``.
+        revision: of a hub id.
+        trust_remote_code: run Python code that comes with the checkpoint.
+        force: replace an existing package, in one rename.
+        parity: end with the quick parity grid.
+        settings: defaults of the search parameters, under HF's names.
+        progress: called with one line as each stage begins.
+
+    Returns:
+        The package, and its parity report. A diverged verdict does not raise:
+        the package is there to be looked into.
+
+    Raises:
+        AdapterError, CheckpointError, SettingError, PackageError,
+        MissingExtraError: with nothing written.
+    """
+    say = progress or (lambda line: None)
+    target = Path(output)
+    check_target(target, force=force)
+    checkpoint, adapter = resolve(
+        model, model_class, revision=revision, trust_remote_code=trust_remote_code
+    )
+    search = SearchConfig.from_generation_config(checkpoint.generation_config, settings)
+    _check_ids(search, checkpoint)
+    with new_package_folder(target, force=force) as folder:
+        say(f"tracing {checkpoint.source} ({adapter.name}, {checkpoint.dtype}) in float32")
+        with tempfile.TemporaryDirectory(prefix=".decoder-", dir=folder) as scratch:
+            graph = build_graph(checkpoint, adapter, search, Path(scratch))
+            say("writing the search graph")
+            save_graph(graph, folder)
+        _copy_companions(checkpoint, folder)
+        write_manifest(folder, _manifest(checkpoint, adapter, search, graph))
+        package = open_package(folder, verify=False)
+        report = None
+        if parity:
+            report = _check(package, checkpoint, say)
+            package = stamp_parity(package, report.to_json())
+    return ExportResult(open_package(target, verify=False), checkpoint, adapter, report)
+
+
+def resolve(
+    model: str | os.PathLike[str] | None,
+    model_class: str | None,
+    *,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> tuple[Checkpoint, DecoderAdapter]:
+    """The checkpoint and its adapter, from what a user named.
+
+    Raises:
+        AdapterError, CheckpointError: see ``find_adapter``, ``open_checkpoint``.
+    """
+    if model is not None:
+        checkpoint = open_checkpoint(model, revision=revision, trust_remote_code=trust_remote_code)
+        return checkpoint, checkpoint.adapter(model_class)
+    if model_class is None:
+        raise AdapterError(
+            "neither a checkpoint nor a model class was named",
+            "pass --model FOLDER_OR_HUB_ID, or --model-class NAME for its demo checkpoint",
+        )
+    adapter = find_adapter(model_class)
+    return demo_checkpoint(adapter), adapter
+
+
+def open_source(package: Package, checkpoint: str | None = None) -> Checkpoint:
+    """The checkpoint a package was exported from, or another one named instead.
+
+    Raises:
+        CheckpointError: it is not where it was.
+    """
+    if checkpoint is not None:
+        return open_checkpoint(checkpoint)
+    source = package.manifest.source
+    kind, _, name = source["model"].rpartition(":")
+    if kind == "demo":
+        return demo_checkpoint(find_adapter(name))
+    try:
+        return open_checkpoint(source["model"], revision=source["revision"])
+    except CheckpointError as error:
+        raise CheckpointError(error.cause, "name it with --checkpoint") from error
+
+
+def build_graph(
+    checkpoint: Checkpoint, adapter: DecoderAdapter, search: SearchConfig, scratch: Path
+) -> ir.Model:
+    """Checkpoint -> decoder -> search graph; large weights stay in files in ``scratch``."""
+    try:
+        from beamgen.decoder.export import export_decoder
+        from beamgen.search.loop import build_loop
+    except ImportError as error:
+        raise MissingExtraError("beamgen export", "export", error.name or "torch") from error
+    model = checkpoint.load_model()
+    decoder = export_decoder(adapter, model, scratch)
+    del model
+    gc.collect()
+    return build_loop(
+        decoder,
+        adapter.kv_geometry(checkpoint.config),
+        search,
+        adapter.position_limits(checkpoint.config).attention_window,
+        metadata={
+            "beamgen.version": metadata.version("beamgen"),
+            "beamgen.adapter": adapter.name,
+            "beamgen.backend": "loop",
+        },
+    )
+
+
+def save_graph(graph: ir.Model, folder: Path) -> None:
+    """Write ``model.onnx``, with ``model.onnx.data`` beside it where it would not fit."""
+    import onnx_ir as ir
+
+    size = sum(
+        value.const_value.nbytes
+        for value in graph.graph.initializers.values()
+        if value.const_value is not None
+    )
+    external = WEIGHTS if size > EXTERNAL_DATA_BYTES else None
+    ir.save(graph, folder / MODEL, external_data=external)
+
+
+def _check(package: Package, checkpoint: Checkpoint, say: Progress) -> ParityReport:
+    from beamgen.parity import check_parity
+
+    def progress(phase: str, done: int, total: int) -> None:
+        say(f"parity: {phase}, case {done + 1} of {total}")
+
+    return check_parity(package, checkpoint, progress=progress)
+
+
+def _check_ids(search: SearchConfig, checkpoint: Checkpoint) -> None:
+    vocab_size = checkpoint.config.get_text_config().vocab_size
+    named = {"eos_token_id": search.eos_token_id, "pad_token_id": (search.pad_token_id,)}
+    for name, ids in named.items():
+        outside = [token for token in ids if token >= vocab_size]
+        if outside:
+            raise SettingError(
+                f"{name} {outside[0]} is outside the vocabulary of {vocab_size}",
+                f"pass --{name.replace('_', '-')} ID",
+            )
+
+
+def _copy_companions(checkpoint: Checkpoint, folder: Path) -> None:
+    """The configs and the tokenizer, so that the package needs nothing else."""
+    checkpoint.config.save_pretrained(folder)
+    checkpoint.generation_config.save_pretrained(folder)
+    if checkpoint.has_tokenizer:
+        for path in sorted(checkpoint.folder.iterdir()):
+            if _is_companion(path):
+                shutil.copyfile(path, folder / path.name)
+
+
+def _is_companion(path: Path) -> bool:
+    """Tokenizer files of any kind, chat templates, licences; no weights, no configs."""
+    ours = {"config.json", "generation_config.json"}
+    weights = path.name.endswith(".index.json")
+    kinds = {".json", ".txt", ".model", ".jinja"}
+    licence = path.name.upper().startswith("LICEN")
+    return (
+        path.is_file()
+        and path.name not in ours
+        and not weights
+        and (path.suffix in kinds or licence)
+    )
+
+
+def _manifest(
+    checkpoint: Checkpoint, adapter: DecoderAdapter, search: SearchConfig, graph: ir.Model
+) -> Manifest:
+    defaults = search.inputs()
+    meanings = {parameter.name: parameter.meaning for parameter in PARAMETERS}
+    return Manifest(
+        adapter=adapter.name,
+        backend="loop",
+        source={
+            "model": checkpoint.source,
+            "revision": checkpoint.revision,
+            "dtype": checkpoint.dtype,
+        },
+        dtype="float32",
+        vocab_size=checkpoint.config.get_text_config().vocab_size,
+        limits=adapter.position_limits(checkpoint.config),
+        search=search,
+        inputs=[
+            {
+                **_row(value),
+                "meaning": meanings.get(value.name or "", value.doc_string),
+                "default": defaults[value.name].tolist() if value.name in defaults else None,
+            }
+            for value in graph.graph.inputs
+        ],
+        outputs=[_row(value) for value in graph.graph.outputs],
+        versions={name: metadata.version(name) for name in _VERSIONED},
+    )
+
+
+def _row(value: ir.Value) -> dict[str, Any]:
+    return {
+        "name": value.name,
+        "dtype": str(value.dtype).lower(),
+        "shape": [dim if isinstance(dim, int) else dim.value for dim in (value.shape or ())],
+    }

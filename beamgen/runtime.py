@@ -1,0 +1,354 @@
+"""Run a package: text or token ids in, scored hypotheses out. Needs no torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from beamgen.checkpoint import load_tokenizer
+from beamgen.errors import PackageError, PromptError, one_line
+from beamgen.package import Package, open_package
+from beamgen.search_config import SearchConfig
+
+if TYPE_CHECKING:
+    import onnxruntime
+    from transformers import PreTrainedTokenizerBase
+
+Ids = npt.NDArray[np.int64]
+Message = Mapping[str, str]
+Chat = Sequence[Message]
+Prompt = str | Sequence[int] | Ids | Chat
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One hypothesis.
+
+    Attributes:
+        text: prompt and continuation, decoded without special tokens, as
+            ``tokenizer.decode(sequence, skip_special_tokens=True)`` gives it;
+            None where the package has no tokenizer.
+        new_text: the continuation alone.
+        token_ids: the generated ids, the EOS that ended them included.
+        prompt_ids: the prompt's ids, without padding.
+        score: HF's ``sequences_scores``: summed log-probability divided by
+            ``len(token_ids) ** length_penalty``.
+        finish_reason: ``eos`` or ``length``.
+    """
+
+    text: str | None
+    new_text: str | None
+    token_ids: list[int]
+    prompt_ids: list[int]
+    score: float
+    finish_reason: str
+
+
+@dataclass(frozen=True)
+class BeamOutput:
+    """What the graph gives.
+
+    Attributes:
+        sequences: int64 ``[B, R, T]``, prompt + generated, padded as HF pads.
+        sequences_scores: float32 ``[B, R]``.
+    """
+
+    sequences: Ids
+    sequences_scores: npt.NDArray[np.float32]
+
+
+class Generator:
+    """Generates from a package, as HF's ``generate`` would from its checkpoint."""
+
+    def __init__(
+        self,
+        package: Package | str | os.PathLike[str],
+        *,
+        providers: Sequence[str] | None = None,
+        threads: int | None = None,
+        verify: bool = True,
+    ) -> None:
+        """Open a package and load its graph.
+
+        Args:
+            package: an opened package or its folder.
+            providers: ONNX Runtime execution providers; by default the CPU's.
+            threads: threads for one operator; by default one per core.
+            verify: compare the files with the manifest's hashes first.
+
+        Raises:
+            PackageError: the package cannot be read or loaded.
+        """
+        if not isinstance(package, Package):
+            package = open_package(package, verify=verify)
+        self.package = package
+        self.session = load_session(package, providers or ["CPUExecutionProvider"], threads)
+
+    @property
+    def search(self) -> SearchConfig:
+        """The package's defaults."""
+        return self.package.manifest.search
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase | None:
+        """The package's tokenizer, or None."""
+        return load_tokenizer(self.package.folder)
+
+    def generate(
+        self, prompts: Prompt | Sequence[Prompt], *, chat: bool = False, **settings: Any
+    ) -> list[list[Generation]]:
+        """The best hypotheses of each prompt, best first.
+
+        Args:
+            prompts: one or several of: text, token ids, or chat messages
+                (``[{"role": "user", "content": ...}]``). Unequal lengths are
+                padded on the left, which changes no result.
+            chat: put text through the tokenizer's chat template, as one user
+                message. Messages go through it in any case.
+            settings: HF's names (``num_beams``, ``max_new_tokens``,
+                ``length_penalty`` ...); what is not given is the package's default.
+
+        Returns:
+            For each prompt ``num_return_sequences`` hypotheses.
+
+        Raises:
+            PromptError: a prompt is empty, too long, or holds unknown ids.
+            SettingError: a setting is unknown or impossible.
+        """
+        batch = [self.encode(prompt, chat=chat) for prompt in _as_batch(prompts)]
+        if not batch:
+            raise PromptError("no prompts were given", "pass at least one")
+        config = self.search.with_overrides(settings)
+        input_ids, attention_mask = left_pad(batch, config.pad_token_id)
+        output = self.search_ids(input_ids, attention_mask, config)
+        return [
+            [
+                self._generation(prompt, sequence[input_ids.shape[1] :], float(score), config)
+                for sequence, score in zip(sequences, scores, strict=True)
+            ]
+            for prompt, sequences, scores in zip(
+                batch, output.sequences, output.sequences_scores, strict=True
+            )
+        ]
+
+    def search_ids(self, input_ids: Ids, attention_mask: Ids, config: SearchConfig) -> BeamOutput:
+        """Run the graph on left-padded ids, both int64 ``[B, S]``.
+
+        Raises:
+            PromptError: the batch cannot be searched.
+        """
+        manifest = self.package.manifest
+        config = config.for_prompt(input_ids.shape[1])
+        check_batch(input_ids, attention_mask, manifest.vocab_size)
+        _check_lengths(self.package, input_ids.shape[1], config.max_new_tokens or 0)
+        _check_ids("eos_token_id", np.asarray(config.eos_token_id, np.int64), manifest.vocab_size)
+        feeds = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            **config.inputs(),
+        }
+        sequences, scores = self.session.run(["sequences", "sequences_scores"], feeds)
+        return BeamOutput(sequences, scores)
+
+    def encode(self, prompt: Prompt, *, chat: bool = False) -> list[int]:
+        """Token ids of one prompt, special tokens added as the tokenizer does.
+
+        Raises:
+            PromptError: the package has no tokenizer, or no chat template.
+        """
+        if not isinstance(prompt, str) and not _is_chat(prompt):
+            return [int(token) for token in prompt]  # type: ignore[arg-type] # ids, by exclusion
+        tokenizer = self.tokenizer
+        if tokenizer is None:
+            raise PromptError(
+                f"{self.package.folder} has no tokenizer, so it takes token ids only",
+                "pass ids: generate([[1, 2, 3]]), or --ids '1 2 3' on the command line",
+            )
+        if isinstance(prompt, str) and not chat:
+            return list(tokenizer(prompt)["input_ids"])
+        if not tokenizer.chat_template:
+            raise PromptError(
+                "the package's tokenizer has no chat template", "pass plain text instead"
+            )
+        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        return list(
+            tokenizer.apply_chat_template(
+                list(messages), add_generation_prompt=True, return_dict=True
+            )["input_ids"]
+        )
+
+    def _generation(
+        self, prompt: list[int], generated: Ids, score: float, config: SearchConfig
+    ) -> Generation:
+        ids, reason = _until_eos(generated.tolist(), config.eos_token_id)
+        text = new_text = None
+        if self.tokenizer is not None:
+            text = self.tokenizer.decode([*prompt, *ids], skip_special_tokens=True)
+            shown = self.tokenizer.decode(prompt, skip_special_tokens=True)
+            # Decoding the continuation alone would lose the space before its first word.
+            new_text = (
+                text[len(shown) :]
+                if text.startswith(shown)
+                else self.tokenizer.decode(ids, skip_special_tokens=True)
+            )
+        return Generation(text, new_text, ids, prompt, score, reason)
+
+
+def load_session(
+    package: Package, providers: Sequence[str], threads: int | None = None
+) -> onnxruntime.InferenceSession:
+    """An ONNX Runtime session over the package's graph.
+
+    Raises:
+        PackageError: an unknown provider, or ONNX Runtime refuses the file.
+    """
+    import onnxruntime
+
+    available = onnxruntime.get_available_providers()
+    unknown = [provider for provider in providers if provider not in available]
+    if unknown:
+        raise PackageError(
+            f"this ONNX Runtime has no {', '.join(unknown)}; it has {', '.join(available)}",
+            "pip install 'beamgen[cuda]' for CUDAExecutionProvider",
+        )
+    options = onnxruntime.SessionOptions()
+    # Level 2 warns of every parameter that has a default, which is how it should be.
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        return onnxruntime.InferenceSession(str(package.model), options, providers=list(providers))
+    except Exception as error:  # ONNX Runtime raises types of its own
+        raise PackageError(
+            f"ONNX Runtime {onnxruntime.__version__} cannot load {package.model}: "
+            f"{one_line(error)}",
+            "the file needs opset 23: pip install --upgrade onnxruntime",
+        ) from error
+
+
+def left_pad(
+    batch: Sequence[Sequence[int]], pad_token_id: int, prompt_len: int = 0
+) -> tuple[Ids, Ids]:
+    """Unequal prompts as ``input_ids`` and ``attention_mask``, int64 ``[B, S]``.
+
+    S is the longest prompt's length, or ``prompt_len`` where that is more.
+
+    Raises:
+        PromptError: a prompt has no tokens.
+    """
+    for row, prompt in enumerate(batch):
+        if not len(prompt):
+            raise PromptError(
+                f"prompt {row + 1} of {len(batch)} is empty", "a search continues something"
+            )
+    longest = max(prompt_len, *(len(prompt) for prompt in batch))
+    input_ids = np.full((len(batch), longest), pad_token_id, np.int64)
+    attention_mask = np.zeros((len(batch), longest), np.int64)
+    for row, prompt in enumerate(batch):
+        input_ids[row, longest - len(prompt) :] = prompt
+        attention_mask[row, longest - len(prompt) :] = 1
+    return input_ids, attention_mask
+
+
+def check_batch(input_ids: Ids, attention_mask: Ids, vocab_size: int) -> None:
+    """Refuse what the graph would answer with nonsense.
+
+    Raises:
+        PromptError: shapes differ, a row is empty, right-padded, has holes in
+            its mask, or holds ids outside the vocabulary.
+    """
+    if input_ids.ndim != 2 or input_ids.shape != attention_mask.shape or not input_ids.size:
+        raise PromptError(
+            f"input_ids {input_ids.shape} and attention_mask {attention_mask.shape} "
+            "must be of the same shape [batch, prompt_len], neither of them 0",
+            "pad the prompts on the left to one length",
+        )
+    if not np.isin(attention_mask, (0, 1)).all():
+        raise PromptError(
+            "attention_mask holds other values than 0 and 1", "1 marks text, 0 padding"
+        )
+    for row, mask in enumerate(attention_mask):
+        if not mask.any():
+            raise PromptError(f"row {row} is masked altogether", "give it at least one token")
+        if (np.diff(mask) < 0).any():
+            where = "padded on the right" if mask[0] else "masked in between"
+            raise PromptError(
+                f"row {row} is {where}",
+                'pad on the left: tokenizer.padding_side = "left"',
+            )
+    _check_ids("input_ids", input_ids, vocab_size)
+
+
+def _check_ids(name: str, ids: Ids, vocab_size: int) -> None:
+    outside = ids[(ids < 0) | (ids >= vocab_size)]
+    if outside.size:
+        raise PromptError(
+            f"{name} holds {outside.flat[0]}, which is outside the vocabulary of {vocab_size}",
+            "use the tokenizer of the exported checkpoint",
+        )
+
+
+def _check_lengths(package: Package, prompt_len: int, max_new_tokens: int) -> None:
+    """Hold a search within the positions the model has.
+
+    Raises:
+        PromptError: it would leave them, or cross a recompute boundary.
+    """
+    limits = package.manifest.limits
+    total = prompt_len + max_new_tokens
+    if total > limits.max_positions:
+        room = limits.max_positions - prompt_len
+        raise PromptError(
+            f"{prompt_len} prompt tokens + {max_new_tokens} new ones are {total}, but the "
+            f"model has {limits.max_positions} positions",
+            f"set max_new_tokens to {room} or less" if room > 0 else "shorten the prompt",
+        )
+    boundary = limits.recompute_boundary
+    if boundary is not None and prompt_len <= boundary < total:
+        raise PromptError(
+            f"a sequence would grow from {prompt_len} to {total} tokens across "
+            f"{boundary}, where this model computes every position anew (LongRoPE)",
+            f"set max_new_tokens to {boundary - prompt_len} or less, or pad the prompt beyond "
+            f"{boundary} tokens"
+            if boundary > prompt_len
+            else f"use a prompt of more than {boundary} tokens",
+        )
+
+
+def _until_eos(ids: list[int], eos_token_id: Sequence[int]) -> tuple[list[int], str]:
+    """The ids up to and with the first EOS; what follows it is fill."""
+    for position, token in enumerate(ids):
+        if token in eos_token_id:
+            return ids[: position + 1], "eos"
+    return ids, "length"
+
+
+def _as_batch(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
+    """One prompt or several: ids and chats are sequences themselves."""
+    if isinstance(prompts, str) or _is_chat(prompts) or _is_ids(prompts):
+        return [prompts]  # type: ignore[list-item] # told apart above
+    if isinstance(prompts, np.ndarray) and prompts.ndim != 2:
+        raise PromptError(f"prompts is an array of {prompts.ndim} axes", "pass [batch, prompt_len]")
+    return list(prompts)  # type: ignore[arg-type] # several, by exclusion
+
+
+def _is_ids(prompt: object) -> bool:
+    return (
+        isinstance(prompt, Sequence | np.ndarray)
+        and all(isinstance(token, int | np.integer) for token in prompt)
+        and len(prompt) > 0
+    )
+
+
+def _is_chat(prompt: object) -> bool:
+    return (
+        isinstance(prompt, Sequence)
+        and len(prompt) > 0
+        and all(isinstance(message, Mapping) for message in prompt)
+    )

@@ -1,0 +1,68 @@
+"""Tiny seeded checkpoints and the packages made of them, once per test session."""
+
+from __future__ import annotations
+
+import os
+
+# Tiny models gain nothing from threads, and lose to each other's spinning.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# No test reaches for the network.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+
+from beamgen import Package, export, find_adapter
+
+ARCHITECTURES = ("gpt2", "biogpt", "phi3")
+
+# Random weights at this multiple of their initial scale make peaked, lively
+# distributions in which every id, an EOS too, comes up within a few steps.
+_LIVELY = 6.0
+
+transformers.logging.set_verbosity_error()
+
+
+def tiny_model(config: transformers.PretrainedConfig, seed: int = 0) -> transformers.PreTrainedModel:
+    """A random model of ``config`` with lively logits."""
+    torch.manual_seed(seed)
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() >= 2:
+                parameter.mul_(_LIVELY)
+    return model
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """``checkpoints("gpt2")``: folder of a tiny random checkpoint without a tokenizer."""
+    made: dict[str, Path] = {}
+
+    def make(name: str) -> Path:
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp("checkpoint") / name
+            tiny_model(find_adapter(name).tiny_config()).save_pretrained(made[name])
+        return made[name]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def packages(
+    checkpoints: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Package]:
+    """``packages("gpt2")``: the package of that checkpoint; treat it as read-only."""
+    made: dict[str, Package] = {}
+
+    def make(name: str) -> Package:
+        if name not in made:
+            folder = tmp_path_factory.mktemp("package") / name
+            made[name] = export(checkpoints(name), folder, parity=False).package
+        return made[name]
+
+    return make
