@@ -14,8 +14,6 @@ class BeamgenError(Exception):
         cure: one line, what to do.
     """
 
-    exit_code = 1
-
     def __init__(self, cause: str, cure: str) -> None:
         """Keep the two lines apart so that every front end can lay them out."""
         super().__init__(f"{cause}\n{cure}")

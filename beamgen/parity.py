@@ -9,9 +9,11 @@ right. *Diverged*: they part anywhere else, or their scores do.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -151,48 +153,60 @@ class ParityReport:
 
 # --- grids -------------------------------------------------------------------------------
 
-#: A grid makes its cases from a package, ids its model likes to generate, and a seed.
-Grid = Callable[[Package, Sequence[int], int], list[ParityCase]]
+Prompts = tuple[tuple[int, ...], ...]
 
-_SHAPES = {"batch 1": (1, False), "batch 1 left-padded": (1, True),
-           "batch 4": (4, False), "batch 4 left-padded": (4, True)}  # fmt: skip
+#: Ids that HF's search generates for these prompts, the most frequent first. As
+#: EOS ids they make sequences end, which a trained model's own EOS hardly ever
+#: does within a few tokens of a random prompt.
+Likely = Callable[[Prompts], list[int]]
+
+#: A grid makes its cases from a package, likely ids, and a seed.
+Grid = Callable[[Package, Likely, int], list["ParityCase"]]
+
+_SHAPES = {
+    "batch 1": (1, False),
+    "batch 1 left-padded": (1, True),
+    "batch 4": (4, False),
+    "batch 4 left-padded": (4, True),
+}
+_PROMPTS_PER_SHAPE = 6
 
 
-def quick_grid(package: Package, likely: Sequence[int], seed: int = 0) -> list[ParityCase]:
+def quick_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCase]:
     """Ten cases that `export` ends with: some seconds on a small model."""
     own = package.manifest.search.eos_token_id
-    settings: list[dict[str, Any]] = [
-        {"length_penalty": 1.0, "early_stopping": False, "eos_token_id": own},
-        {"length_penalty": 0.0, "early_stopping": True, "eos_token_id": (*own, *likely[:1])},
-        {"length_penalty": 2.0, "early_stopping": "never", "eos_token_id": (*own, *likely)},
-        {"length_penalty": -0.5, "early_stopping": False, "eos_token_id": (*own, *likely[:1])},
-        {"num_beams": 1, "num_return_sequences": 1, "eos_token_id": (*own, *likely[:1])},
-    ]
-    shapes = ("batch 1", "batch 4 left-padded")
-    return [
-        _case(package, shape, setting, seed + i)
-        for i, (shape, setting) in enumerate(itertools.product(shapes, settings))
-    ]
+    cases = []
+    for shape in ("batch 1", "batch 4 left-padded"):
+        prompts, prompt_len = _random_prompts(package, shape, seed)
+        one, two = likely(prompts)
+        settings: list[dict[str, Any]] = [
+            {"length_penalty": 1.0, "early_stopping": False, "eos_token_id": own},
+            {"length_penalty": 0.0, "early_stopping": True, "eos_token_id": (*own, one)},
+            {"length_penalty": 2.0, "early_stopping": "never", "eos_token_id": (*own, one, two)},
+            {"length_penalty": -0.5, "early_stopping": False, "eos_token_id": (*own, two)},
+            {"num_beams": 1, "num_return_sequences": 1, "eos_token_id": (*own, two)},
+        ]
+        cases += [_case(package, shape, prompts, prompt_len, setting) for setting in settings]
+    return cases
 
 
-def full_grid(package: Package, likely: Sequence[int], seed: int = 0) -> list[ParityCase]:
+def full_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCase]:
     """Batch, left padding, length penalty, stop mode and EOS ids, each with each: 96 cases."""
     own = package.manifest.search.eos_token_id
-    axes = itertools.product(
-        _SHAPES,
-        (0.0, 1.0, 2.0, -0.5),
-        (False, True, "never"),
-        (tuple(likely[:1]), (*own[:1], *likely[:1])),
-    )
-    return [
-        _case(
-            package,
-            shape,
-            {"length_penalty": penalty, "early_stopping": early, "eos_token_id": eos},
-            seed + i,
-        )
-        for i, (shape, penalty, early, eos) in enumerate(axes)
-    ]
+    cases = []
+    for shape in _SHAPES:
+        drawn = [_random_prompts(package, shape, seed + i) for i in range(_PROMPTS_PER_SHAPE)]
+        ends = [likely(prompts) for prompts, _ in drawn]
+        axes = itertools.product((0.0, 1.0, 2.0, -0.5), (False, True, "never"), (False, True))
+        for i, (penalty, early, both) in enumerate(axes):
+            one, two = ends[i % _PROMPTS_PER_SHAPE]
+            setting = {
+                "length_penalty": penalty,
+                "early_stopping": early,
+                "eos_token_id": (*own[:1], two) if both else (one,),
+            }
+            cases.append(_case(package, shape, *drawn[i % _PROMPTS_PER_SHAPE], setting))
+    return cases
 
 
 GRIDS: dict[str, Grid] = {"quick": quick_grid, "full": full_grid}
@@ -208,21 +222,28 @@ def prompt_cases(package: Package, prompts: Sequence[Sequence[int]]) -> list[Par
     ]
 
 
-def _case(package: Package, shape: str, settings: dict[str, Any], seed: int) -> ParityCase:
-    """Prompts of random ids: the searches must agree on any, likely or not."""
+def _random_prompts(package: Package, shape: str, seed: int) -> tuple[Prompts, int]:
+    """Prompts of random ids, and the length to pad them to.
+
+    The searches must agree on any prompt, likely or not.
+    """
     batch, padded = _SHAPES[shape]
-    rng = np.random.default_rng(seed)
-    room = _room(package)
-    prompt_len = int(rng.integers(4, max(5, min(12, room // 3))))
+    rng = np.random.default_rng([seed, batch, padded])
+    prompt_len = int(rng.integers(4, max(5, min(12, _room(package) // 3))))
     lengths = [prompt_len] * batch
     if padded:
         lengths = [int(rng.integers(2, prompt_len)) for _ in range(batch)]
     ordinary = _ordinary_ids(package)
-    prompts = tuple(tuple(rng.choice(ordinary, size=length).tolist()) for length in lengths)
+    return tuple(tuple(rng.choice(ordinary, size=n).tolist()) for n in lengths), prompt_len
+
+
+def _case(
+    package: Package, shape: str, prompts: Prompts, prompt_len: int, settings: dict[str, Any]
+) -> ParityCase:
     search = package.manifest.search
     config = replace(
         search,
-        max_new_tokens=min(16, room - prompt_len),
+        max_new_tokens=min(16, _room(package) - prompt_len),
         max_length=None,
         min_new_tokens=0,
         min_length=0,
@@ -276,7 +297,7 @@ def check_parity(
     """
     notify = progress or (lambda phase, done, total: None)
     reference = Reference(checkpoint.load_model())
-    cases = grid(package, _likely_ids(reference, package), seed)
+    cases = grid(package, partial(_likely_ids, reference, package), seed)
     cases = [*cases, *prompt_cases(package, prompts)]
     expected = []
     for done, case in enumerate(cases):
@@ -304,21 +325,22 @@ def check_parity(
     )
 
 
-def _likely_ids(reference: Reference, package: Package) -> list[int]:
-    """Two ids this model generates soon, for cases in which sequences have to end.
-
-    A trained model's own EOS hardly ever comes within a few tokens of a random
-    prompt; as EOS ids these two make every search finish hypotheses.
-    """
+def _likely_ids(reference: Reference, package: Package, prompts: Prompts) -> list[int]:
+    """Two ids, see ``Likely``."""
     ordinary = _ordinary_ids(package)
-    prompt = np.random.default_rng(0).choice(ordinary, size=(1, 6))
+    search = package.manifest.search
     config = replace(
-        package.manifest.search, num_return_sequences=1, max_new_tokens=8, min_new_tokens=8
+        search,
+        num_return_sequences=search.num_beams,
+        max_new_tokens=6,
+        min_new_tokens=6,
+        max_length=None,
     )
-    output = reference.generate(prompt, np.ones_like(prompt), config)
-    generated = output.sequences[0, 0, prompt.shape[1] :].tolist()
-    usable = [token for token in dict.fromkeys(generated[2:]) if token in ordinary]
-    return [*usable, *ordinary.tolist()][:2]
+    batch = left_pad(prompts, config.pad_token_id)
+    output = reference.generate(*batch, config)
+    generated = output.sequences[:, :, batch[0].shape[1] + 1 :]  # not the very first token
+    found, counts = np.unique(generated[np.isin(generated, ordinary)], return_counts=True)
+    return [*found[np.argsort(-counts)].tolist(), *ordinary.tolist()][:2]
 
 
 # --- comparing ---------------------------------------------------------------------------
@@ -358,13 +380,13 @@ class _Judge:
         self._session = _traced_session(package)
 
     def __call__(self, case: ParityCase, expected: BeamOutput, found: BeamOutput) -> CaseResult:
-        partings = [
+        reshaped = expected.sequences.shape != found.sequences.shape
+        judged = [
             self._judge_row(case, row, expected, found)
             for row in range(len(case.prompts))
-            if expected.sequences.shape != found.sequences.shape
-            or not _same_row(expected, found, row)
+            if reshaped or not _same_row(expected, found, row)
         ]
-        partings = [parting for parting in partings if parting is not None] or [
+        partings = [parting for parting in judged if parting is not None] or [
             # every row's search agrees, and yet the outputs do not
             Parting(
                 Verdict.DIVERGED,
@@ -407,7 +429,7 @@ class _Judge:
             return self._score(case, row, tokens)
 
         def finished(tokens: Tokens) -> float:
-            return self._score(case, row, tokens) / len(tokens) ** penalty
+            return self._score(case, row, tokens) / math.pow(len(tokens), penalty)
 
         parting = _compare_kept(
             "running beams", row, step, ours.running, theirs.running, running

@@ -335,7 +335,7 @@ def _as_batch(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
         return [prompts]  # type: ignore[list-item] # told apart above
     if isinstance(prompts, np.ndarray) and prompts.ndim != 2:
         raise PromptError(f"prompts is an array of {prompts.ndim} axes", "pass [batch, prompt_len]")
-    return list(prompts)  # type: ignore[arg-type] # several, by exclusion
+    return list(prompts)
 
 
 def _is_ids(prompt: object) -> bool:

@@ -116,7 +116,7 @@ class SearchConfig:
             if not _is_int(token) or token < 0:
                 yield f"token ids must be whole numbers of at least 0, not {token!r}"
         longest, shortest = self.max_new_tokens, self.min_new_tokens
-        if _is_int(longest) and _is_int(shortest) and shortest > longest:
+        if longest is not None and shortest is not None and shortest > longest:
             yield f"min_new_tokens ({shortest}) is more than max_new_tokens ({longest})"
 
     @classmethod

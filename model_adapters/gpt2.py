@@ -36,7 +36,8 @@ class GPT2Adapter(DecoderAdapter):
                 self.weight, self.bias = conv.weight, conv.bias
 
             def forward(self, x: torch.Tensor) -> torch.Tensor:
-                return torch.matmul(x, self.weight) + self.bias
+                product: torch.Tensor = torch.matmul(x, self.weight) + self.bias
+                return product
 
         for parent in list(model.modules()):
             for name, child in list(parent.named_children()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from beamgen.adapter import DecoderAdapter, PositionLimits
 from beamgen.registry import register
@@ -67,13 +67,13 @@ def _is_longrope(config: PretrainedConfig) -> bool:
     return scaling.get("rope_type", scaling.get("type")) == "longrope"
 
 
-def _traceable(rotary: torch.nn.Module) -> torch.nn.Module:
+def _traceable(rotary: Any) -> torch.nn.Module:
     """A rotary embedding that chooses its factors by the positions it is given."""
     import torch
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
     config, scaling, short = rotary.config, rotary.attention_scaling, rotary.original_inv_freq
-    boundary = long = None
+    boundary, long = 0, None
     if _is_longrope(config):
         boundary = config.original_max_position_embeddings
         long, _ = ROPE_INIT_FUNCTIONS["longrope"](config, None, seq_len=boundary + 1)

@@ -13,29 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 import transformers
 
 from beamgen import Package, export, find_adapter
+from beamgen.testing import tiny_model
 
 ARCHITECTURES = ("gpt2", "biogpt", "phi3")
 
-# Random weights at this multiple of their initial scale make peaked, lively
-# distributions in which every id, an EOS too, comes up within a few steps.
-_LIVELY = 6.0
-
 transformers.logging.set_verbosity_error()
-
-
-def tiny_model(config: transformers.PretrainedConfig, seed: int = 0) -> transformers.PreTrainedModel:
-    """A random model of ``config`` with lively logits."""
-    torch.manual_seed(seed)
-    model = transformers.AutoModelForCausalLM.from_config(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() >= 2:
-                parameter.mul_(_LIVELY)
-    return model
 
 
 @pytest.fixture(scope="session")

@@ -16,10 +16,9 @@ from beamgen.errors import BeamgenError
 class _Failure(click.ClickException):
     """One line of cause, one of cure."""
 
-    def __init__(self, cause: str, cure: str, exit_code: int) -> None:
+    def __init__(self, cause: str, cure: str) -> None:
         super().__init__(cause)
         self.cure = cure
-        self.exit_code = exit_code
 
     def show(self, file: Any = None) -> None:
         label = click.style("error:", fg="red", bold=True)
@@ -53,31 +52,28 @@ class _Commands(click.Group):
             from beamgen.errors import close_matches
 
             hint = close_matches(args[0], self.list_commands(ctx))
-            error.message = f"{error.message} {hint}".strip()
-            raise
+            raise click.UsageError(f"{error.message} {hint}".strip(), ctx) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         """Turn errors into two lines, or into a traceback with --debug."""
         try:
             return super().invoke(ctx)
         except BeamgenError as error:
-            _fail(ctx, error, error.cause, error.cure, error.exit_code)
+            _fail(ctx, error, error.cause, error.cure)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except OSError as error:
             cause = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
-            _fail(ctx, error, cause, "check the path, its permissions and the free space", 1)
+            _fail(ctx, error, cause, "check the path, its permissions and the free space")
         except Exception as error:  # a bug of ours: still two lines
             cause = f"internal error: {type(error).__name__}: {error}".splitlines()[0]
-            _fail(ctx, error, cause, "run again with --debug and report what it prints", 1)
+            _fail(ctx, error, cause, "run again with --debug and report what it prints")
 
 
-def _fail(
-    ctx: click.Context, error: BaseException, cause: str, cure: str, exit_code: int
-) -> NoReturn:
+def _fail(ctx: click.Context, error: BaseException, cause: str, cure: str) -> NoReturn:
     if ctx.meta.get("beamgen.debug"):
         traceback.print_exception(error)
-    raise _Failure(cause, cure, exit_code) from error
+    raise _Failure(cause, cure) from error
 
 
 @click.group(

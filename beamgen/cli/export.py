@@ -40,6 +40,7 @@ Examples:
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     model: str | None,
     model_class: str | None,
     output: Path | None,

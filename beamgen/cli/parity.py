@@ -39,6 +39,7 @@ Examples:
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     model: str,
     checkpoint: str | None,
     grid: str,

@@ -132,8 +132,9 @@ class TracedAttention:
         AttentionInterface.register(ATTENTION_NAME, self._attend)
         ALL_MASK_ATTENTION_FUNCTIONS.register(ATTENTION_NAME, _no_mask)
         for module in model.modules():
-            if hasattr(module, "config"):
-                module.config._attn_implementation = ATTENTION_NAME
+            config: Any = getattr(module, "config", None)
+            if config is not None:
+                config._attn_implementation = ATTENTION_NAME
 
     def begin(self, cache: StepCache) -> StepCache:
         """Name the cache that the coming forward pass uses."""

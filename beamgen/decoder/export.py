@@ -67,7 +67,7 @@ def clean(model: ir.Model) -> ir.Model:
     """Raise the opset, give the attention node its body, drop what is not needed."""
     model.opset_imports.update({"": OPSET, DOMAIN: 1})
     model.ir_version = _IR_VERSION
-    attention = ir.from_proto(SharedPromptAttention.to_function_proto())
+    attention = ir.serde.deserialize_function(SharedPromptAttention.to_function_proto())
     model.functions[attention.identifier()] = attention
     passes.IdentityEliminationPass()(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
@@ -95,13 +95,7 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            for category in (
-                torch.jit.TracerWarning,
-                DeprecationWarning,
-                FutureWarning,
-                UserWarning,
-            ):
-                warnings.simplefilter("ignore", category)
+            warnings.simplefilter("ignore")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -85,12 +85,11 @@ def _concat(node: ir.Node, values: _Values) -> list[Dim] | None:
 
 
 def _slice(node: ir.Node, values: _Values) -> list[Dim] | None:
-    data, *bounds = (_known(node, values, i) for i in range(len(node.inputs)))
-    if data is None or any(b is None or not isinstance(b[0], int) for b in bounds):
+    data = _known(node, values, 0)
+    bounds = [_number(node, values, i) for i in (1, 2, 4) if i < len(node.inputs)]
+    if data is None or None in bounds:
         return None
-    start, end = bounds[0][0], bounds[1][0]  # type: ignore[index] # checked above
-    step = bounds[3][0] if len(bounds) > 3 else 1  # type: ignore[index]
-    return data[start:end:step]  # type: ignore[misc]
+    return data[slice(*bounds)]
 
 
 def _same(node: ir.Node, values: _Values) -> list[Dim] | None:
@@ -133,6 +132,11 @@ _FOLLOW: dict[str, Callable[[ir.Node, _Values], list[Dim] | None]] = {
 def _known(node: ir.Node, values: _Values, index: int) -> list[Dim] | None:
     value = node.inputs[index]
     return values.get(value) if value is not None else None
+
+
+def _number(node: ir.Node, values: _Values, index: int) -> int | None:
+    known = _known(node, values, index)
+    return known[0] if known and isinstance(known[0], int) else None
 
 
 def _replace_by_constant(
@@ -207,9 +211,9 @@ def _infer_shapes(node: ir.Node, model: ir.Model) -> None:
         inferred = shape_inference.infer_node_outputs(
             onnx.defs.get_schema(node.op_type, model.opset_imports[""], ""),
             ir.to_proto(node),
-            {v.name: _type_proto(v) for v in node.inputs if v is not None},
+            {v.name or "": _type_proto(v) for v in node.inputs if v is not None},
             {
-                v.name: ir.to_proto(v.const_value)
+                v.name or "": ir.to_proto(v.const_value)
                 for v in node.inputs
                 if v is not None and v.const_value is not None and v.const_value.size <= 16
             },

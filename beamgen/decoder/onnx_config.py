@@ -57,7 +57,7 @@ class DecoderStep(torch.nn.Module):
         return (logits, *(tensor for pair in cache.present for tensor in pair))
 
 
-class StepOnnxConfig(TextDecoderOnnxConfig):
+class StepOnnxConfig(TextDecoderOnnxConfig):  # type: ignore[misc] # optimum is untyped
     """Names, dynamic axes and dummy inputs of the decoder contract."""
 
     NORMALIZED_CONFIG_CLASS = NormalizedTextConfig

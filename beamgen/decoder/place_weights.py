@@ -47,7 +47,7 @@ def _transposed(graph: ir.Graph, weight: ir.Value) -> ir.Value:
     """An initializer ``W^T``, computed when it is written and not kept."""
     tensor = weight.const_value
     assert tensor is not None, "an initializer holds a tensor"
-    rows, columns = tensor.shape
+    rows, columns = tensor.shape.numpy()
     name = f"{weight.name}.T"
     flipped = ir.LazyTensor(
         lambda: ir.tensor(np.ascontiguousarray(tensor.numpy().T), name=name),
@@ -81,7 +81,7 @@ def _read_by_gemm(graph: ir.Graph, product: ir.Node, weight: ir.Value) -> None:
     for value in before.initializers:
         graph.register_initializer(value)
     graph.insert_before(product, before.nodes)
-    logits.dtype, logits.shape = out.dtype, out.shape
+    logits.type, logits.shape = out.type, out.shape
     ir.convenience.replace_all_uses_with(out, logits, replace_graph_outputs=True)
     logits.name, out.name = out.name, None
     graph.remove(product, safe=True)

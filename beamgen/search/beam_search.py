@@ -8,10 +8,6 @@ E end-of-sequence ids, M = max(2, 1 + E) * K continuations kept per step,
 t tokens generated before this step. Parameters come as ``[1]`` or ``[B]``.
 """
 
-# onnxscript functions are read from source by its compiler: no annotations of
-# their tensors, and every operator by name.
-# mypy: disable-error-code="no-untyped-def, misc, no-untyped-call"
-
 from __future__ import annotations
 
 from onnxscript import opset23 as op

@@ -24,7 +24,10 @@ from beamgen.search_config import PARAMETERS, SearchConfig
 
 _NO_WINDOW = 2**62
 
-_FUNCTIONS: tuple[OnnxFunction, ...] = (
+_Function = OnnxFunction[Any, Any]
+
+#: Every function a loop file may hold.
+FUNCTIONS: tuple[_Function, ...] = (
     beam_search.gather_beams,
     beam_search.current_length,
     beam_search.length_penalised,
@@ -88,7 +91,7 @@ class _Tape(ir.tape.Tape):
         section._nodes, section._initializers = self._nodes, self._initializers
         return section
 
-    def call(self, function: OnnxFunction, *inputs: ir.Value, outputs: str) -> Sequence[ir.Value]:
+    def call(self, function: _Function, *inputs: ir.Value, outputs: str) -> Sequence[ir.Value]:
         """Call one of our functions; ``outputs`` names its results."""
         named = [ir.Value(name=f"{self.prefix}/{name}") for name in outputs.split()]
         return self.op_multi_out(
@@ -179,7 +182,9 @@ def build_loop(
         opset_imports=dict(decoder.opset_imports),
         name="beam_search",
     )
-    functions = [ir.from_proto(function.to_function_proto()) for function in _FUNCTIONS]
+    functions = [
+        ir.serde.deserialize_function(function.to_function_proto()) for function in FUNCTIONS
+    ]
     return ir.Model(
         graph,
         ir_version=decoder.ir_version,
@@ -273,7 +278,7 @@ class _DecoderCopier:
     """Puts the decoder's nodes into a graph, over shared weights."""
 
     def __init__(
-        self, graph: ir.Graph, geometry: KVGeometry, weights: Mapping[ir.Value, ir.Value]
+        self, graph: ir.Graph, geometry: KVGeometry, weights: dict[ir.Value, ir.Value]
     ) -> None:
         self._graph, self._weights = graph, weights
         self.prompt_names = cache_names("prompt", geometry)
@@ -284,13 +289,13 @@ class _DecoderCopier:
         self, tape: _Tape, feeds: Mapping[str, ir.Value]
     ) -> tuple[ir.Value, list[ir.Value]]:
         """One more copy, fed by input name -> logits and the 2L present tensors."""
-        values: dict[ir.Value | None, ir.Value | None] = {None: None, **self._weights}
+        values = dict(self._weights)
         values |= {value: feeds[value.name or ""] for value in self._graph.inputs}
         for node in self._graph:
             copies = [ir.Value(name=f"{tape.prefix}/{old.name}") for old in node.outputs]
             tape.op_multi_out(
                 node.op_type,
-                [values[value] for value in node.inputs],
+                [values[value] if value is not None else None for value in node.inputs],
                 node.attributes,
                 domain=node.domain,
                 outputs=copies,
@@ -298,8 +303,7 @@ class _DecoderCopier:
             )
             values |= zip(node.outputs, copies, strict=True)
         logits, *present = (values[value] for value in self._graph.outputs)
-        assert logits is not None, "an output is a value"
-        return logits, [value for value in present if value is not None]
+        return logits, present
 
 
 # --- before the loop ---------------------------------------------------------------------

@@ -4,8 +4,6 @@ They act on log-probabilities after log_softmax, as HF's beam mode has it, and d
 not renormalise.
 """
 
-# mypy: disable-error-code="no-untyped-def, misc, no-untyped-call"
-
 from __future__ import annotations
 
 from onnxscript import opset23 as op

@@ -9,8 +9,6 @@ one sequence long: beams share their ancestors.
 Letters: B batch, K beams, S prompt length, C entries, t tokens generated.
 """
 
-# mypy: disable-error-code="no-untyped-def, misc, no-untyped-call"
-
 from __future__ import annotations
 
 from onnxscript import opset23 as op

@@ -1,0 +1,219 @@
+"""The conformance suite of adapters, ours and anybody's.
+
+from beamgen.testing import check_adapter
+
+def test_my_adapter():
+    check_adapter("my-adapter")
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from beamgen.adapter import DecoderAdapter
+from beamgen.checkpoint import demo_checkpoint
+from beamgen.errors import AdapterError, BeamgenError, one_line
+from beamgen.registry import find_adapter
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+_MAX_PARAMETERS = 300_000
+# Random weights at this multiple of their initial scale give lively logits.
+_LIVELY = 6.0
+_TOLERANCE = 1e-3
+
+
+def tiny_model(config: PretrainedConfig, seed: int = 0) -> PreTrainedModel:
+    """A random model of ``config`` whose logits are peaked enough to end sequences."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(seed)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(deepcopy(config)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() >= 2:
+                parameter.mul_(_LIVELY)
+    return model
+
+
+def check_adapter(adapter: DecoderAdapter | str) -> list[str]:
+    """Hold an adapter against everything the engine expects of one.
+
+    A tiny random model is exported and searched; no network, some seconds.
+
+    Args:
+        adapter: an instance, or any name it is registered under.
+
+    Returns:
+        One line per check, all passed.
+
+    Raises:
+        AdapterError: one error that lists every check that failed.
+    """
+    subject = find_adapter(adapter) if isinstance(adapter, str) else adapter
+    failures, passed = [], []
+    for check in _CHECKS:
+        line = (check.__doc__ or "").strip().splitlines()[0]
+        try:
+            check(subject)
+        except BeamgenError as error:
+            failures.append(f"{line} {error.cause}")
+        except Exception as error:  # whatever an adapter's code may raise
+            failures.append(f"{line} {type(error).__name__}: {one_line(error)}")
+        else:
+            passed.append(line)
+    if failures:
+        raise AdapterError(
+            f"the adapter '{subject.name}' fails {len(failures)} of {len(_CHECKS)} checks: "
+            + " | ".join(failures),
+            "README, 'Add an architecture', says what each method has to give",
+        )
+    return passed
+
+
+def _check_names(adapter: DecoderAdapter) -> None:
+    """Every name finds the adapter, and its classes are transformers' own."""
+    import transformers
+
+    for name in (adapter.name, adapter.model_type, *adapter.class_names):
+        _expect(type(find_adapter(name)) is type(adapter), f"'{name}' finds another adapter")
+    _expect(bool(adapter.class_names), "class_names is empty")
+    for name in adapter.class_names:
+        known = hasattr(transformers, name) or not type(adapter).__module__.startswith(
+            "model_adapters."
+        )
+        _expect(known, f"transformers has no class {name}")
+
+
+def _check_tiny_config(adapter: DecoderAdapter) -> None:
+    """tiny_config is of the adapter's model_type, tiny, and names its special ids."""
+    config = adapter.tiny_config()
+    found = config.model_type
+    _expect(found == adapter.model_type, f"its model_type is '{found}'")
+    size = sum(parameter.numel() for parameter in tiny_model(config).parameters())
+    _expect(size <= _MAX_PARAMETERS, f"it has {size} parameters, over {_MAX_PARAMETERS}")
+    _expect(adapter.kv_geometry(config).num_layers >= 2, "it has fewer than two layers")
+    for name in ("eos_token_id", "pad_token_id"):
+        token = getattr(config, name)
+        _expect(token is not None and 0 <= token < config.vocab_size, f"its {name} is {token}")
+
+
+def _check_geometry(adapter: DecoderAdapter) -> None:
+    """kv_geometry is the shape of HF's own cache."""
+    import torch
+
+    config = adapter.tiny_config()
+    model, geometry = tiny_model(config), adapter.kv_geometry(config)
+    with torch.no_grad():
+        cache = model(input_ids=torch.ones(1, 3, dtype=torch.long), use_cache=True).past_key_values
+    _expect(len(cache) == geometry.num_layers, f"HF's cache has {len(cache)} layers")
+    shape = tuple(cache[0][0].shape)
+    expected = (1, geometry.num_kv_heads, 3, geometry.head_dim)
+    _expect(shape == expected, f"HF's cache of 3 tokens is {shape}, kv_geometry says {expected}")
+
+
+def _check_decoder(adapter: DecoderAdapter) -> None:
+    """The exported step gives HF's logits, for a prompt and for two beams in one cache."""
+    import onnx_ir as ir
+    import onnxruntime
+    import torch
+
+    from beamgen.decoder.contract import cache_names
+    from beamgen.decoder.export import export_decoder
+
+    config = adapter.tiny_config()
+    geometry, model = adapter.kv_geometry(config), tiny_model(config)
+    with tempfile.TemporaryDirectory() as folder:
+        decoder = export_decoder(adapter, tiny_model(config), Path(folder))
+        proto = ir.to_proto(decoder).SerializeToString()
+    session = onnxruntime.InferenceSession(proto, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    empty = np.zeros((1, geometry.num_kv_heads, 0, geometry.head_dim), np.float32)
+    prompt_names, past_names = cache_names("prompt", geometry), cache_names("past", geometry)
+
+    def run(ids: list[int], positions: list[int], bias: Any, last_n: int, caches: Any) -> Any:
+        feeds = {
+            "input_ids": np.array([ids]),
+            "position_ids": np.array([positions]),
+            "attention_bias": np.asarray(bias, np.float32)[None, None],
+            "last_n": np.array(last_n),
+        }
+        return dict(zip(names, session.run(names, {**feeds, **caches}), strict=True))
+
+    def hf(ids: list[int]) -> Any:
+        with torch.no_grad():
+            return model(input_ids=torch.tensor([ids])).logits[0, -1].numpy()
+
+    masked = float(np.finfo(np.float32).min)
+    prompt, beams = [5, 9, 7, 11], [3, 8]
+    causal = np.triu(np.full((4, 4), masked), 1)
+    first = run(prompt, [0, 1, 2, 3], causal, 1, dict.fromkeys([*prompt_names, *past_names], empty))
+    _close(first["logits"][0, 0], hf(prompt), "the prompt's last position")
+    own = np.where(np.eye(2, dtype=bool), 0.0, masked)
+    caches = {
+        name: first[name.replace("prompt", "present")] if name in prompt_names else empty
+        for name in [*prompt_names, *past_names]
+    }
+    step = run(beams, [4, 4], np.hstack([np.zeros((2, 4)), own]), 2, caches)
+    for row, token in enumerate(beams):
+        _close(step["logits"][0, row], hf([*prompt, token]), f"beam {row}'s next token")
+
+
+def _check_positions(adapter: DecoderAdapter) -> None:
+    """HF runs a sequence as long as position_limits allows."""
+    import torch
+
+    config = adapter.tiny_config()
+    length = adapter.position_limits(config).max_positions
+    with torch.no_grad():
+        tiny_model(config)(input_ids=torch.ones(1, length, dtype=torch.long))
+
+
+def _check_search(adapter: DecoderAdapter) -> None:
+    """The whole search equals HF generate on the quick parity grid."""
+    from beamgen.pipeline import export
+
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Path(folder, "checkpoint")
+        tiny_model(adapter.tiny_config()).save_pretrained(checkpoint)
+        report = export(checkpoint, Path(folder, "package"), model_class=adapter.name).parity
+    assert report is not None, "export was asked for parity"
+    worst = next((p for result in report.results for p in result.partings), None)
+    _expect(report.exit_code == 0, f"{report.verdict}: {worst}")
+
+
+def _check_demo(adapter: DecoderAdapter) -> None:
+    """The demo checkpoint, where there is one, is of this architecture and loads."""
+    if adapter.demo is not None:
+        checkpoint = demo_checkpoint(adapter)
+        checkpoint.adapter(adapter.name)
+        checkpoint.load_model()
+
+
+_CHECKS: tuple[Callable[[DecoderAdapter], None], ...] = (
+    _check_names,
+    _check_tiny_config,
+    _check_geometry,
+    _check_decoder,
+    _check_positions,
+    _check_search,
+    _check_demo,
+)
+
+
+def _expect(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise AdapterError(otherwise, "")
+
+
+def _close(found: Any, expected: Any, where: str) -> None:
+    difference = float(np.abs(found - expected).max())
+    _expect(difference < _TOLERANCE, f"logits differ by {difference:.1e} at {where}")

@@ -1,0 +1,47 @@
+"""Run one of our ONNX functions in ONNX Runtime, as a file would."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import helper
+
+from beamgen.search.loop import FUNCTIONS
+
+
+def run(function: Any, *inputs: Any) -> list[np.ndarray]:
+    """Call ``function`` on arrays; Python numbers and lists become int64 or float32."""
+    arrays = [_array(value) for value in inputs]
+    proto = function.to_function_proto()
+    names = [f"in{i}" for i in range(len(arrays))]
+    graph = helper.make_graph(
+        [helper.make_node(function.name, names, list(proto.output), domain=proto.domain)],
+        "call",
+        [
+            helper.make_tensor_value_info(
+                name, helper.np_dtype_to_tensor_dtype(array.dtype), [None] * array.ndim
+            )
+            for name, array in zip(names, arrays, strict=True)
+        ],
+        [onnx.ValueInfoProto(name=name) for name in proto.output],
+    )
+    model = helper.make_model(
+        graph,
+        functions=[f.to_function_proto() for f in FUNCTIONS],
+        opset_imports=[helper.make_opsetid("", 23), helper.make_opsetid("beamgen", 1)],
+        ir_version=10,
+    )
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    return session.run(None, dict(zip(names, arrays, strict=True)))
+
+
+def _array(value: Any) -> np.ndarray:
+    array = np.asarray(value)
+    if array.dtype == np.float64:
+        return array.astype(np.float32)
+    return array.astype(np.int64) if array.dtype.kind == "i" else array

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+
+from beamgen import BeamgenError, DecoderAdapter, adapters
+from beamgen.testing import check_adapter
+
+
+@pytest.mark.parametrize("name", [adapter.name for adapter in adapters()])
+def test_every_installed_adapter_conforms(name: str) -> None:
+    assert len(check_adapter(name)) == 7
+
+
+class _Wrong(type(next(a for a in adapters() if a.name == "gpt2"))):  # type: ignore[misc]
+    """GPT-2 with a cache of twice the heads."""
+
+    def kv_geometry(self, config):
+        from dataclasses import replace
+
+        geometry = super().kv_geometry(config)
+        return replace(geometry, num_kv_heads=geometry.num_kv_heads * 2)
+
+
+def test_the_suite_lists_every_failing_check() -> None:
+    with pytest.raises(BeamgenError) as error:
+        check_adapter(_Wrong())
+    assert "HF's cache of 3 tokens is (1, 4, 3, 16)" in error.value.cause
+    assert "'gpt2' finds another adapter" in error.value.cause
+
+
+def test_an_adapter_must_give_a_tiny_config() -> None:
+    class Incomplete(DecoderAdapter):
+        name, model_type, class_names = "incomplete", "incomplete", ("Incomplete",)
+
+    with pytest.raises(TypeError, match="tiny_config"):
+        Incomplete()

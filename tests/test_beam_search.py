@@ -1,0 +1,260 @@
+"""Each function of the search step: by hand, and against HF's own on random numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from onnx_functions import run
+from transformers.generation import GenerationMixin
+from transformers.generation.logits_process import MinNewTokensLengthLogitsProcessor
+
+from beamgen.search import beam_search, processors
+
+HF = GenerationMixin()
+EARLY = {False: 0, True: 1, "never": 2}
+
+
+def log_probs(*shape: int, seed: int = 0) -> np.ndarray:
+    logits = np.random.default_rng(seed).normal(size=shape)
+    return torch.log_softmax(torch.tensor(logits, dtype=torch.float32), -1).numpy()
+
+
+def test_gather_beams_takes_rows_by_index() -> None:
+    x = [[[1, 2], [3, 4]], [[5, 6], [7, 8]]]
+    (found,) = run(beam_search.gather_beams, x, [[1, 1, 0], [0, 0, 0]])
+    assert found.tolist() == [[[3, 4], [3, 4], [1, 2]], [[5, 6], [5, 6], [5, 6]]]
+
+
+@pytest.mark.parametrize("penalty", [0.0, 1.0, -0.5, 2.0, 3.7])
+def test_length_penalised_is_torch_division_to_rounding(penalty: float) -> None:
+    scores = log_probs(4, 3) * 40
+    for length in (1, 3, 7, 61):
+        (found,) = run(beam_search.length_penalised, scores, [length], [penalty])
+        expected = (torch.tensor(scores) / (length**penalty)).numpy()
+        np.testing.assert_array_max_ulp(found, expected, maxulp=2)
+
+
+def test_top_k_continuations_by_hand() -> None:
+    # Two beams over a vocabulary of three: the second beam starts 1 behind.
+    probabilities = np.log([[[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]]]).astype(np.float32)
+    scores, tokens, beams = run(
+        beam_search.get_top_k_continuations, probabilities, [[0.0, -1.0]], [2]
+    )
+    # log .5 = -.69, log .3 = -1.20, log .8 - 1 = -1.22, log .2 = -1.61
+    assert tokens.tolist() == [[0, 1, 2, 2]]
+    assert beams.tolist() == [[0, 0, 1, 0]]
+    np.testing.assert_allclose(scores, [[-0.6931, -1.2040, -1.2231, -1.6094]], atol=1e-4)
+
+
+def test_top_k_before_the_first_step_reads_one_beam_only() -> None:
+    # The prompt gives one row of log-probabilities; all but beam 0 start at -1e9.
+    scores, _, beams = run(
+        beam_search.get_top_k_continuations, log_probs(2, 1, 30), [[0.0, -1e9, -1e9]] * 2, [1]
+    )
+    assert (beams == 0).all()
+    assert (scores > -100).all()
+
+
+@pytest.mark.parametrize("eos", [[], [2], [2, 5], [2, 5, 6, 7]])
+def test_top_k_continuations_equals_hf(eos: list[int]) -> None:
+    batch, beams, vocab, length = 3, 4, 50, 6
+    probabilities = log_probs(batch, beams, vocab)
+    running = -np.random.default_rng(1).random((batch, beams)).astype(np.float32)
+    kept = max(2, 1 + len(eos)) * beams
+    accumulated = torch.tensor(probabilities) + torch.tensor(running)[:, :, None]
+    expected, sequences, indices = HF._get_top_k_continuations(
+        accumulated.reshape(batch, -1),
+        torch.zeros(batch, beams, length + 1, dtype=torch.long),
+        torch.zeros(batch, beams, length + 1, dtype=torch.long),
+        length, 0, False, kept, beams, vocab, batch,
+    )  # fmt: skip
+    scores, tokens, parents = run(
+        beam_search.get_top_k_continuations, probabilities, running, np.array(eos, np.int64)
+    )
+    assert np.array_equal(scores, expected.numpy())
+    assert np.array_equal(tokens, sequences[:, :, length].numpy())
+    offset = np.arange(batch)[:, None] * beams
+    assert np.array_equal(parents + offset, indices[:, :, length].numpy())
+
+
+def test_a_sequence_ends_at_any_eos_or_at_its_rows_length() -> None:
+    tokens = [[7, 2, 5], [7, 8, 9]]
+    (hits,) = run(beam_search.hits_stopping_criteria, tokens, [3], [2, 5], [4, 3])
+    assert hits.tolist() == [[False, True, True], [True, True, True]]
+    (hits,) = run(beam_search.hits_stopping_criteria, tokens, [3], np.array([], np.int64), [9])
+    assert not hits.any()
+
+
+def test_running_beams_equal_hf_and_leave_the_finished_behind() -> None:
+    scores = np.sort(log_probs(3, 8), axis=1)[:, ::-1].copy()
+    hits = np.random.default_rng(3).permuted(np.arange(8) < [[3]] * 3, axis=1)
+    order = torch.arange(8).expand(3, 8)[:, :, None]
+    expected_order, expected, _ = HF._get_running_beams_for_next_iteration(
+        torch.tensor(scores), order, order, torch.tensor(hits), 4
+    )
+    found, index = run(beam_search.get_running_beams_for_next_iteration, scores, hits, [4])
+    assert np.array_equal(found, expected.numpy())
+    assert np.array_equal(index, expected_order[:, :, 0].numpy())
+    assert not np.take_along_axis(hits, index, 1).any()
+
+
+@pytest.mark.parametrize("early", EARLY)
+@pytest.mark.parametrize("penalty", [0.0, 1.0, -0.5])
+def test_finished_beams_equal_hf(penalty: float, early: bool | str) -> None:
+    rng = np.random.default_rng(4)
+    batch, beams, kept, length = 6, 4, 8, 9
+    finished = np.sort(-rng.random((batch, beams)).astype(np.float32), axis=1)[:, ::-1].copy()
+    done = rng.random((batch, beams)) < 0.7
+    done[0] = True
+    finished[~done] = -1e9
+    scores = np.sort(-9 * rng.random((batch, kept)).astype(np.float32), axis=1)[:, ::-1].copy()
+    hits = rng.random((batch, kept)) < 0.5
+    unsatisfied = np.array([[True], [False], [True], [True], [False], [True]])
+    order = torch.arange(beams + kept).expand(batch, -1)[:, :, None]
+    index, expected, _, expected_done = HF._update_finished_beams(
+        order[:, :beams], order[:, beams:], torch.tensor(finished), torch.tensor(scores),
+        order[:, :beams], order[:, beams:], torch.tensor(unsatisfied), torch.tensor(done),
+        torch.tensor(hits), torch.arange(kept) < beams, beams, length - 1, 0, penalty, early,
+    )  # fmt: skip
+    found, found_done, found_index = run(
+        beam_search.update_finished_beams,
+        finished, done, scores, hits, unsatisfied, [length], [penalty], [EARLY[early]],
+    )  # fmt: skip
+    assert np.array_equal(found, expected.numpy())
+    assert np.array_equal(found_done, expected_done.numpy())
+    # Below -1e8 stand fillers, all equal, of which any may be taken.
+    real = found > -1e8
+    assert real.any()
+    assert np.array_equal(found_index[real], index[:, :, 0].numpy()[real])
+
+
+def test_a_candidate_behind_the_first_k_never_becomes_a_hypothesis() -> None:
+    scores, hits = [[-1.0, -2.0, -3.0, -4.0]], [[False, False, True, True]]
+    found, done, _ = run(
+        beam_search.update_finished_beams,
+        [[-1e9, -1e9]], [[False, False]], scores, hits, [[True]], [1], [1.0], [0],
+    )  # fmt: skip
+    assert not done.any()
+    assert (found < -1e8).all()
+
+
+@pytest.mark.parametrize("early", EARLY)
+@pytest.mark.parametrize("penalty", [0.0, 1.0, -0.5])
+def test_early_stop_heuristic_equals_hf(penalty: float, early: bool | str) -> None:
+    rng = np.random.default_rng(5)
+    batch, beams = 64, 3
+    running = np.sort(-8 * rng.random((batch, beams)).astype(np.float32), axis=1)[:, ::-1].copy()
+    finished = -2 * rng.random((batch, beams)).astype(np.float32)
+    done = rng.random((batch, beams)) < 0.8
+    before = rng.random((batch, 1)) < 0.8
+    expected = HF._check_early_stop_heuristic(
+        torch.tensor(before), torch.tensor(running), torch.tensor(finished), torch.tensor(done),
+        7, 20, 0, early, penalty,
+    )  # fmt: skip
+    (found,) = run(
+        beam_search.check_early_stop_heuristic,
+        before, running, finished, done, [7], [20], [penalty], [EARLY[early]],
+    )  # fmt: skip
+    assert np.array_equal(found, expected.numpy())
+    assert 0 < found.sum() < batch
+
+
+@pytest.mark.parametrize("early", EARLY)
+def test_unfinished_sequences_equal_hf(early: bool | str) -> None:
+    answers = set()
+    for bits in range(64):
+        flags = np.array([bits >> i & 1 for i in range(6)], bool).reshape(3, 2, 1)
+        unsatisfied, done, hits = flags
+        expected = HF._beam_search_has_unfinished_sequences(
+            torch.tensor(unsatisfied), torch.tensor(done), torch.tensor(hits), early
+        )
+        (found,) = run(
+            beam_search.beam_search_has_unfinished_sequences,
+            unsatisfied, done, hits, [EARLY[early]],
+        )  # fmt: skip
+        assert bool(found) == bool(expected)
+        answers.add(bool(found))
+    assert answers == {True, False}
+
+
+def test_extend_sequences_by_hand() -> None:
+    running, finished, lengths, parents = run(
+        beam_search.extend_sequences,
+        [[[1, 2], [1, 3]]],  # two running beams of two tokens
+        [[[9, 0], [8, 7]]],  # two hypotheses held, the first of one token
+        [[1, 2]],
+        [[4, 5, 6, 2]],  # four continuations
+        [[0, 1, 1, 0]],  # of these beams
+        [[2, 0]],  # the third and the first go on
+        [[5, 0]],  # the fourth (2 + 3) is finished, the first hypothesis stays
+        [0],
+    )
+    assert running.tolist() == [[[1, 3, 6], [1, 2, 4]]]
+    assert parents.tolist() == [[1, 0]]
+    assert finished.tolist() == [[[1, 2, 2], [9, 0, 0]]]
+    assert lengths.tolist() == [[3, 1]]
+
+
+def test_initial_state_counts_the_first_beam_only() -> None:
+    tokens, scores, finished, lengths, done, unsatisfied = run(
+        beam_search.initial_state, [[5, 6], [7, 8]], [3]
+    )
+    assert tokens.shape == (2, 3, 0)
+    assert scores.tolist() == [[0.0, -1e9, -1e9]] * 2
+    assert (finished == -1e9).all()
+    assert (lengths == 0).all()
+    assert not done.any()
+    assert unsatisfied.tolist() == [[True], [True]]
+
+
+@pytest.mark.parametrize(
+    ("beams", "early", "eos", "pad", "expected"),
+    [
+        (5, 0, [2, 3], 1, (0, 1)),
+        (5, 2, [2, 3], 0, (2, 2)),  # pad id 0 counts as unset in HF's beam search
+        (1, 0, [2, 3], 0, (1, 0)),  # and not in greedy search, which ends at the first EOS
+        (5, 0, [], 0, (0, 0)),
+    ],
+)
+def test_greedy_and_beam_search_fill_differently(
+    beams: int, early: int, eos: list[int], pad: int, expected: tuple[int, int]
+) -> None:
+    stopping, fill = run(
+        beam_search.greedy_or_beam, [beams], [early], np.array(eos, np.int64), [pad]
+    )
+    assert (stopping.item(), fill.item()) == expected
+
+
+def test_finalize_crops_to_the_longest_returned() -> None:
+    sequences, scores = run(
+        beam_search.finalize,
+        [[5, 6]],
+        [[[1, 2, 0, 0], [3, 2, 0, 0], [4, 4, 4, 2]]],
+        [[-0.1, -0.2, -0.3]],
+        [[2, 2, 4]],
+        [2],
+    )
+    assert sequences.tolist() == [[[5, 6, 1, 2], [5, 6, 3, 2]]]
+    np.testing.assert_allclose(scores, [[-0.1, -0.2]])
+
+
+@pytest.mark.parametrize("eos", [[2], [2, 5], []])
+@pytest.mark.parametrize("shortest", [0, 3, 4])
+def test_min_new_tokens_equals_hf(eos: list[int], shortest: int) -> None:
+    prompt_len, generated = 4, 3
+    scores = log_probs(2, 3, 20)
+    expected = torch.tensor(scores.reshape(6, 20))
+    if eos:
+        processor = MinNewTokensLengthLogitsProcessor(prompt_len, shortest, eos)
+        expected = processor(torch.zeros(6, prompt_len + generated, dtype=torch.long), expected)
+    (found,) = run(
+        processors.min_new_tokens_length, scores, [generated], np.array(eos, np.int64), [shortest]
+    )
+    assert np.array_equal(found.reshape(6, 20), expected.numpy())
+    assert np.isinf(found).any() == (bool(eos) and shortest > generated)
+
+
+def test_min_new_tokens_holds_per_row() -> None:
+    (found,) = run(processors.min_new_tokens_length, log_probs(2, 1, 9), [3], [2], [5, 3])
+    assert np.isinf(found[:, 0, 2]).tolist() == [True, False]

@@ -1,0 +1,138 @@
+"""The whole graph against HF generate, and what the file is made of."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from conftest import ARCHITECTURES
+
+from beamgen import GRIDS, Package, check_parity, open_checkpoint
+from beamgen.parity import Verdict
+from beamgen.search_config import PARAMETERS
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))]
+)
+def test_parity_matrix_is_exact(
+    name: str, seed: int, packages: Callable[[str], Package], checkpoints: Callable[[str], Path]
+) -> None:
+    """Batch x left padding x length penalty x early stopping x EOS ids, all returned."""
+    checkpoint = open_checkpoint(checkpoints(name))
+    report = check_parity(packages(name), checkpoint, grid=GRIDS["full"], seed=1000 * seed)
+    assert report.count(Verdict.EXACT) == len(report.results) == 96, report.to_json()["partings"]
+    assert report.score_difference < 1e-3
+    ended = [result.case for result in report.results if _ends_early(packages(name), result.case)]
+    assert len(ended) > 48, "the matrix has to make sequences end before max_new_tokens"
+
+
+def _ends_early(package: Package, case) -> bool:
+    from beamgen import Generator
+
+    session = _SESSIONS.setdefault(package.folder, Generator(package))
+    output = session.search_ids(*case.batch(), case.config)
+    generated = output.sequences[:, :, case.prompt_len :]
+    ends = np.isin(generated, case.config.eos_token_id)
+    return bool(ends.any())
+
+
+_SESSIONS: dict[Path, object] = {}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_file_passes_the_full_checker(name: str, packages: Callable[[str], Package]) -> None:
+    onnx.checker.check_model(packages(name).model, full_check=True)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_only_standard_operators_and_our_functions(
+    name: str, packages: Callable[[str], Package]
+) -> None:
+    model = onnx.load(packages(name).model)
+    assert {(o.domain, o.version) for o in model.opset_import} == {("", 23), ("beamgen", 1)}
+    called = {(n.domain, n.op_type) for n in _all_nodes(model)}
+    defined = {(f.domain, f.name) for f in model.functions}
+    assert {domain for domain, _ in called} == {"", "beamgen"}
+    assert {call for call in called if call[0]} == defined
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_weights_stand_once_in_the_main_graph(
+    name: str, packages: Callable[[str], Package], checkpoints: Callable[[str], Path]
+) -> None:
+    model = onnx.load(packages(name).model)
+    (body,) = (a.g for n in model.graph.node if n.op_type == "Loop" for a in n.attribute)
+    assert not body.initializer
+    stored = sum(len(t.raw_data) for t in model.graph.initializer)
+    trained = sum(
+        p.numel() * 4 for p in open_checkpoint(checkpoints(name)).load_model().parameters()
+    )
+    assert stored < trained + 2000, "tied weights are stored once, and nothing is stored twice"
+    large = Counter(t.raw_data for t in model.graph.initializer if len(t.raw_data) > 256)
+    zeros_and_ones = {v for v in large if len(set(np.frombuffer(v, np.float32))) == 1}
+    assert all(count == 1 for v, count in large.items() if v not in zeros_and_ones)
+
+
+def test_no_path_of_the_exporting_machine_is_in_the_file(
+    packages: Callable[[str], Package],
+) -> None:
+    content = packages("gpt2").model.read_bytes()
+    assert b"site-packages" not in content
+    assert str(Path(__file__).parents[1]).encode() not in content
+
+
+def test_parameters_are_inputs_with_defaults(packages: Callable[[str], Package]) -> None:
+    session = onnxruntime.InferenceSession(packages("gpt2").model)
+    assert [i.name for i in session.get_inputs()] == ["input_ids", "attention_mask"]
+    overridable = {i.name: i.type for i in session.get_overridable_initializers()}
+    kinds = {"int64": "tensor(int64)", "float32": "tensor(float)"}
+    assert overridable == {p.name: kinds[p.dtype] for p in PARAMETERS}
+
+
+def test_a_large_batch_and_many_beams(
+    packages: Callable[[str], Package], checkpoints: Callable[[str], Path]
+) -> None:
+    """Beyond the matrix: 16 rows, 20 beams, 40 tokens, so that compaction has work."""
+    from dataclasses import replace
+
+    from beamgen.parity import ParityCase
+
+    package = packages("gpt2")
+
+    def grid(package, likely, seed):
+        rng = np.random.default_rng(7)
+        prompts = tuple(tuple(rng.integers(3, 96, size=n).tolist()) for n in range(5, 21))
+        config = replace(
+            package.manifest.search,
+            num_beams=20,
+            num_return_sequences=20,
+            max_new_tokens=40,
+            eos_token_id=(2, *likely(prompts[:4])),
+        )
+        return [ParityCase("large", prompts, 20, config)]
+
+    report = check_parity(package, open_checkpoint(checkpoints("gpt2")), grid=grid)
+    assert report.exit_code == 0, report.to_json()["partings"]
+
+
+def _all_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    nodes = []
+
+    def visit(some) -> None:
+        for node in some:
+            nodes.append(node)
+            for attribute in node.attribute:
+                if attribute.HasField("g"):
+                    visit(attribute.g.node)
+
+    visit(model.graph.node)
+    for function in model.functions:
+        visit(function.node)
+    return nodes
