@@ -1,0 +1,276 @@
+"""The validator itself: each way of being wrong is found, at the step where it is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+
+from beamgen import Package, check_parity, open_checkpoint, open_package
+from beamgen.package import write_manifest
+from beamgen.parity import ParityCase, ParityReport, Parting, Verdict
+from beamgen.search_config import SearchConfig
+
+PROMPT = (5, 9, 7, 11, 30)
+Mutation = Callable[[onnx.ModelProto], None]
+
+
+def _function(model: onnx.ModelProto, name: str) -> onnx.FunctionProto:
+    return next(f for f in model.functions if f.name == name)
+
+
+def _step(model: onnx.ModelProto) -> onnx.GraphProto:
+    loop = next(node for node in model.graph.node if node.op_type == "Loop")
+    return next(a.g for a in loop.attribute if a.name == "body")
+
+
+def _node(nodes, *, output: str) -> onnx.NodeProto:
+    return next(node for node in nodes if output in node.output)
+
+
+def _insert(nodes, before: onnx.NodeProto, *added: onnx.NodeProto) -> None:
+    index = list(nodes).index(before)
+    for node in reversed(added):
+        nodes.insert(index, node)
+
+
+def wrong_length_rule(model: onnx.ModelProto) -> None:
+    """Divide by (length + 1) ** penalty, as a file that counts the prompt's last token."""
+    function = _function(model, "length_penalised")
+    power = next(node for node in function.node if node.op_type == "Pow")
+    one = helper.make_node("Constant", [], ["one_more"], value_floats=[1.0])
+    cast = helper.make_node("Cast", ["one_more"], ["one_more_d"], to=onnx.TensorProto.DOUBLE)
+    add = helper.make_node("Add", [power.input[0], "one_more_d"], ["longer"])
+    _insert(function.node, power, one, cast, add)
+    power.input[0] = "longer"
+
+
+def shifted_position(model: onnx.ModelProto) -> None:
+    """Every generated token stands one position too far."""
+    body = _step(model)
+    node = _node(body.node, output="step/position_ids")
+    index = list(node.output).index("step/position_ids")
+    node.output[index] = "right"
+    after = list(body.node).index(node) + 1
+    one = numpy_helper.from_array(np.array([1], np.int64), "one_too_far")
+    body.initializer.append(one)
+    body.node.insert(
+        after, helper.make_node("Add", ["right", "one_too_far"], ["step/position_ids"])
+    )
+
+
+def stale_cache_entry(model: onnx.ModelProto) -> None:
+    """Compaction gathers the values of layer 0 one entry off, as a stale index would."""
+    body = _step(model)
+    node = next(
+        n for n in body.node if n.op_type == "gather_entries" and "past.0.value" in n.output[0]
+    )
+    index = node.input[1]
+    one = numpy_helper.from_array(np.array(1, np.int64), "stale_one")
+    zero = numpy_helper.from_array(np.array(0, np.int64), "stale_zero")
+    body.initializer.extend([one, zero])
+    _insert(
+        body.node,
+        node,
+        helper.make_node("Sub", [index, "stale_one"], ["one_off"]),
+        helper.make_node("Max", ["one_off", "stale_zero"], ["stale_index"]),
+    )
+    node.input[1] = "stale_index"
+
+
+def swapped_beam(model: onnx.ModelProto) -> None:
+    """The tree believes that the two best beams descend from each other's parents."""
+    body = _step(model)
+    node = next(n for n in body.node if n.op_type == "live_entries")
+    order = numpy_helper.from_array(np.array([1, 0, 2, 3, 4], np.int64), "swapped_order")
+    body.initializer.append(order)
+    _insert(
+        body.node,
+        node,
+        helper.make_node("Gather", [node.input[2], "swapped_order"], ["swapped"], axis=1),
+    )
+    node.input[2] = "swapped"
+
+
+def ignored_min_new_tokens(model: onnx.ModelProto) -> None:
+    """The processor lets an EOS through."""
+    function = _function(model, "min_new_tokens_length")
+    for node in function.node:
+        for attribute in node.attribute:
+            if attribute.name == "value_float" and attribute.f == float("-inf"):
+                attribute.f = 0.0
+
+
+def wrong_fill(model: onnx.ModelProto) -> None:
+    """Finished rows are filled with pad id 0, which HF takes for unset."""
+    function = _function(model, "greedy_or_beam")
+    fill = _node(function.node, output=function.output[1])
+    fill.input[1] = fill.input[2]
+
+
+def _mutated(package: Package, folder: Path, mutation: Mutation | None) -> Package:
+    model = onnx.load(package.model)
+    if mutation is not None:
+        mutation(model)
+    folder.mkdir()
+    onnx.save(model, folder / "model.onnx")
+    write_manifest(folder, package.manifest)
+    return open_package(folder)
+
+
+@pytest.fixture
+def check(
+    packages: Callable[[str], Package], checkpoints: Callable[[str], Path], tmp_path: Path
+) -> Callable[..., ParityReport]:
+    """``check(mutation, **settings)``: parity of one prompt, all five hypotheses."""
+
+    def run(mutation: Mutation | None, batch: int = 1, **settings) -> ParityReport:
+        package = _mutated(packages("gpt2"), tmp_path / "mutated", mutation)
+
+        def grid(package, likely, seed):
+            prompts = tuple(tuple((t + row) % 90 + 3 for t in PROMPT) for row in range(batch))
+            base = replace(package.manifest.search, num_return_sequences=5, max_new_tokens=12)
+            chosen = {"eos_token_id": tuple(likely(prompts)), **settings}
+            config = base.with_overrides(chosen)
+            return [ParityCase("case", prompts, len(PROMPT), config)]
+
+        return check_parity(package, open_checkpoint(checkpoints("gpt2")), grid=grid)
+
+    return run
+
+
+def _parting(report: ParityReport) -> Parting:
+    assert report.verdict is Verdict.DIVERGED
+    assert report.exit_code == 3
+    return report.results[0].partings[0]
+
+
+def test_an_unchanged_copy_is_exact(check: Callable[..., ParityReport]) -> None:
+    report = check(None, batch=2)
+    assert (report.verdict, report.exit_code) == (Verdict.EXACT, 0)
+    assert report.score_difference < 1e-4
+
+
+def test_a_wrong_length_rule_shows_with_the_first_hypothesis(
+    check: Callable[..., ParityReport], checkpoints: Callable[[str], Path]
+) -> None:
+    parting = _parting(check(wrong_length_rule))
+    assert parting.reason == "the same continuation among the hypotheses has another score"
+    assert parting.step == len(parting.reference), "it had just ended"
+    ratio = parting.our_score / parting.reference_score
+    assert ratio == pytest.approx(parting.step / (parting.step + 1), rel=1e-4)
+
+
+def test_a_shifted_position_shows_at_the_second_token(
+    check: Callable[..., ParityReport],
+) -> None:
+    # The first token comes from the prompt pass, which is right.
+    assert _parting(check(shifted_position, eos_token_id=(2,))).step == 2
+
+
+def test_a_stale_cache_entry_shows_when_the_cache_is_first_read(
+    check: Callable[..., ParityReport],
+) -> None:
+    # Step 2 sees its own entries only; step 3 reads the first compacted ones.
+    assert _parting(check(stale_cache_entry, eos_token_id=(2,))).step == 3
+
+
+def test_a_swapped_beam_shows_at_the_step_after_the_swap(
+    check: Callable[..., ParityReport],
+) -> None:
+    # The swap happens when step 2 chose its beams; step 3 sees strangers' ancestors.
+    assert _parting(check(swapped_beam, eos_token_id=(2,))).step == 3
+
+
+def test_an_ignored_min_new_tokens_shows_with_the_first_early_eos(
+    check: Callable[..., ParityReport],
+) -> None:
+    # A negative penalty prefers short hypotheses, so that the early ones stay in view.
+    parting = _parting(check(ignored_min_new_tokens, min_new_tokens=8, length_penalty=-1.0))
+    assert parting.step < 8
+
+
+def test_a_wrong_fill_is_found_though_the_searches_agree(
+    check: Callable[..., ParityReport],
+) -> None:
+    parting = _parting(check(wrong_fill, length_penalty=0.0))
+    assert parting.reason.startswith("the outputs differ though the searches agree")
+
+
+def test_only_the_rows_that_differ_are_blamed(check: Callable[..., ParityReport]) -> None:
+    report = check(shifted_position, batch=3, eos_token_id=(2,))
+    rows = [parting.row for parting in report.results[0].partings]
+    assert rows == sorted(set(rows))
+    assert rows
+
+
+def test_greedy_search_is_judged_by_its_tokens(check: Callable[..., ParityReport]) -> None:
+    report = check(
+        shifted_position, batch=8, num_beams=1, num_return_sequences=1, eos_token_id=(2,)
+    )
+    parting = _parting(report)
+    assert parting.reason == "greedy search takes another token"
+    assert parting.ours[:-1] == parting.reference[:-1]
+    assert parting.margin > 0
+
+
+def test_a_tie_is_called_a_near_tie(checkpoints: Callable[[str], Path], tmp_path: Path) -> None:
+    """Two tokens with the same embedding have the same probability, always.
+
+    The file gets one of them nudged by less than the margin, so that it prefers
+    the other one than HF does; both answers are right.
+    """
+    import torch
+
+    from beamgen import export
+    from beamgen.reference import Reference
+
+    checkpoint = open_checkpoint(checkpoints("gpt2"))
+    prompts = tuple(tuple(np.random.default_rng(i).integers(3, 96, 6).tolist()) for i in range(8))
+    config = SearchConfig((2,), 0, num_return_sequences=5, max_new_tokens=6)
+    output = Reference(checkpoint.load_model()).generate(
+        np.array(prompts), np.ones((8, 6), np.int64), config
+    )
+    token = int(np.bincount(output.sequences[:, :, 6:].ravel()).argmax())
+    twin = 95 if token != 95 else 94
+    model = checkpoint.load_model()
+    embedding = model.get_input_embeddings().weight
+    with torch.no_grad():
+        embedding[twin] = embedding[token]
+    model.save_pretrained(tmp_path / "checkpoint")
+    package = export(tmp_path / "checkpoint", tmp_path / "twin", parity=False).package
+    proto = onnx.load(package.model)
+    weight = next(t for t in proto.graph.initializer if t.name.endswith("wte.weight"))
+    array = numpy_helper.to_array(weight).copy()
+    array[twin] += 2e-7 * np.abs(array[twin]) * np.sign(array[token].sum() or 1)
+    weight.CopyFrom(numpy_helper.from_array(array, weight.name))
+    (tmp_path / "nudged").mkdir()
+    onnx.save(proto, tmp_path / "nudged" / "model.onnx")
+    write_manifest(tmp_path / "nudged", package.manifest)
+
+    def grid(package, likely, seed):
+        return [ParityCase(f"prompt {i}", (p,), 6, config) for i, p in enumerate(prompts)]
+
+    report = check_parity(
+        open_package(tmp_path / "nudged"), open_checkpoint(tmp_path / "checkpoint"), grid=grid
+    )
+    assert report.verdict is Verdict.NEAR_TIE, report.to_json()["partings"]
+    assert report.exit_code == 0
+    for result in report.results:
+        for parting in result.partings:
+            assert abs(parting.margin) < 1e-4
+            assert {parting.ours[-1], parting.reference[-1]} & {token, twin}
+
+
+def test_the_report_is_plain_json(check: Callable[..., ParityReport]) -> None:
+    import json
+
+    values = json.loads(json.dumps(check(shifted_position).to_json()))
+    assert values["verdict"] == "diverged"
+    assert values["partings"][0]["step"] == 2
+    assert values["exact"] + values["near-tie"] + values["diverged"] == values["cases"]
