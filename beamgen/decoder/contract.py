@@ -16,6 +16,7 @@ from beamgen.errors import AdapterError
 
 Axes = dict[int, str]
 
+_SUBGRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 _CACHES = {"prompt": "prompt_len", "past": "past_len"}
 
 
@@ -63,6 +64,9 @@ def verify(model: ir.Model, geometry: KVGeometry, vocab_size: int) -> None:
         *_violations("input", graph.inputs, input_axes(geometry), static),
         *_violations("output", graph.outputs, output_axes(geometry), static),
     ]
+    branching = {n.op_type for n in graph for a in n.attributes.values() if a.type in _SUBGRAPHS}
+    if branching:
+        violations.append(f"control flow ({', '.join(sorted(branching))}) cannot stand in a loop")
     if violations:
         raise AdapterError(
             "the exported decoder breaks the contract: " + "; ".join(violations),

@@ -51,7 +51,7 @@ def fold_shapes(model: ir.Model) -> ir.Model:
 
 
 def _learn_constant(value: ir.Value, values: _Values) -> None:
-    tensor = value.const_value
+    tensor = ir.convenience.get_const_tensor(value)
     if tensor is not None and tensor.dtype == ir.DataType.INT64 and tensor.size <= 16:
         values[value] = [int(x) for x in np.atleast_1d(tensor.numpy())]
 

@@ -1,0 +1,45 @@
+# `make demo` and `make test` do all set-up on a fresh machine.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test check format slow bench clean
+
+help:
+	@echo "make demo    set up, export the BioGPT demo checkpoint and generate from it"
+	@echo "make test    set up and run the tests (minutes)"
+	@echo "make check   lint, formatting, types"
+	@echo "make slow    more parity seeds, and a checkpoint over 2 GB (a quarter of an hour, 10 GB)"
+	@echo "make bench   time the loop file against transformers"
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("beamgen needs Python 3.11 or newer: make PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[export,dev]'
+	touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/beamgen export --model-class BioGptModel --num-beams 5 --output demo-package --force
+	$(BIN)/beamgen generate --model demo-package --prompt "aspirin is" --num-return-sequences 3
+
+test: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
+
+check: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+slow: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
+
+bench: $(VENV)/.installed
+	$(BIN)/python scripts/benchmark.py --new-tokens 512
+
+clean:
+	rm -rf $(VENV) demo-package build dist *.egg-info

@@ -1,0 +1,197 @@
+"""Time the loop file against HF ``generate``: same weights, same prompt, same tokens.
+
+    python scripts/benchmark.py                      # GPT-2-small shape, 64 + 64, 5 beams
+    python scripts/benchmark.py --new-tokens 512     # adds the cost per token at length
+    python scripts/benchmark.py --num-beams 10 --batch-size 4
+
+Every contestant runs in a process of its own, because two thread pools spin
+against each other; the processes take turns, and medians of all their runs are
+compared. Weights are random and no EOS may come, so each search takes all its
+steps. A time counts only if the tokens agree.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from beamgen import Generator, SearchConfig, export, open_checkpoint
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What each contestant searches."""
+
+    prompt_tokens: int
+    new_tokens: int
+    num_beams: int
+    batch_size: int
+    threads: int
+
+    def prompt(self, vocab_size: int) -> tuple[Any, Any]:
+        """The same random ids for everybody, ``[B, S]``."""
+        shape = (self.batch_size, self.prompt_tokens)
+        ids = np.random.default_rng(0).integers(3, vocab_size, size=shape)
+        return ids, np.ones_like(ids)
+
+    def config(self, base: SearchConfig) -> SearchConfig:
+        """All steps, one hypothesis."""
+        return base.with_overrides(
+            {
+                "num_beams": self.num_beams,
+                "max_new_tokens": self.new_tokens,
+                "min_new_tokens": self.new_tokens,
+            }
+        )
+
+
+def run_loop(package: Path, work: Workload) -> Callable[[], Any]:
+    """The exported file in ONNX Runtime."""
+    generator = Generator(package, threads=work.threads, verify=False)
+    batch = work.prompt(generator.package.manifest.vocab_size)
+    config = work.config(generator.search)
+    return lambda: generator.search_ids(*batch, config).sequences
+
+
+def run_transformers(package: Path, work: Workload) -> Callable[[], Any]:
+    """HF ``generate`` on the package's checkpoint."""
+    import torch
+
+    from beamgen import open_package
+    from beamgen.reference import Reference
+
+    manifest = open_package(package, verify=False).manifest
+    reference = Reference(open_checkpoint(manifest.source["model"]).load_model())
+    torch.set_num_threads(work.threads)
+    batch = work.prompt(manifest.vocab_size)
+    config = work.config(manifest.search)
+    return lambda: reference.generate(*batch, config).sequences
+
+
+CONTESTANTS = {"transformers": run_transformers, "beamgen loop": run_loop}
+
+
+@click.group(invoke_without_command=True, help=__doc__)
+@click.option("--model", help="Checkpoint folder.  [default: GPT-2-small's shape, random weights]")
+@click.option("--prompt-tokens", default=64, show_default=True)
+@click.option("--new-tokens", default=64, show_default=True)
+@click.option("--num-beams", default=5, show_default=True)
+@click.option("--batch-size", default=1, show_default=True)
+@click.option("--threads", default=2, show_default=True)
+@click.option("--turns", default=3, show_default=True, help="Processes per contestant.")
+@click.option("--runs", default=3, show_default=True, help="Timed runs per process.")
+@click.pass_context
+def main(ctx: click.Context, /, model: str | None, turns: int, runs: int, **shape: int) -> None:
+    """Compare, and print a table."""
+    if ctx.invoked_subcommand is not None:
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        checkpoint = model or _random_gpt2_small(Path(scratch, "checkpoint"))
+        package = Path(scratch, "package")
+        export(checkpoint, package, parity=False)
+        lengths = sorted({64, shape["new_tokens"]})
+        works = [Workload(**{**shape, "new_tokens": length}) for length in lengths]
+        Console(width=120).print(
+            _table([(work, _compare(package, work, turns, runs)) for work in works])
+        )
+
+
+@main.command(hidden=True)
+@click.argument("name")
+@click.argument("package", type=click.Path(path_type=Path))
+@click.argument("work")
+@click.argument("runs", type=int)
+def worker(name: str, package: Path, work: str, runs: int) -> None:
+    """One process of one contestant: prints its times and tokens as JSON."""
+    search = CONTESTANTS[name](package, Workload(**json.loads(work)))
+    tokens = search()  # warms up
+    seconds = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        search()
+        seconds.append(time.perf_counter() - start)
+    click.echo(json.dumps({"seconds": seconds, "tokens": tokens.tolist(), "rss": _peak_rss()}))
+
+
+def _random_gpt2_small(folder: Path) -> Path:
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    config = GPT2Config(bos_token_id=1, eos_token_id=2, pad_token_id=0)
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    return folder
+
+
+def _compare(package: Path, work: Workload, turns: int, runs: int) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for _ in range(turns):
+        for name in CONTESTANTS:
+            result = _run(name, package, work, runs)
+            kept = found.setdefault(name, {**result, "seconds": []})
+            kept["seconds"] += result["seconds"]
+    if len({json.dumps(result["tokens"]) for result in found.values()}) != 1:
+        raise click.ClickException(f"the tokens differ at {work}: no time is comparable")
+    return found
+
+
+def _run(name: str, package: Path, work: Workload, runs: int) -> dict[str, Any]:
+    command = [sys.executable, __file__, "worker", name, str(package), json.dumps(asdict(work))]
+    threads = {"OMP_NUM_THREADS": str(work.threads), "TRANSFORMERS_VERBOSITY": "error"}
+    output = subprocess.run(
+        [*command, str(runs)],
+        check=True,
+        text=True,
+        stdout=subprocess.PIPE,
+        env={**os.environ, **threads},
+    ).stdout
+    result: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return result
+
+
+def _table(rows: list[tuple[Workload, dict[str, dict[str, Any]]]]) -> Table:
+    table = Table(title="medians; tokens equal in every row", box=None)
+    titles = ("beams x batch", "prompt + new", "contestant", "seconds", "min-max", "ms/token")
+    for title in (*titles, "x HF", "peak MB"):
+        table.add_column(title, justify="right")
+    for work, found in rows:
+        base = statistics.median(found["transformers"]["seconds"])
+        for name, result in found.items():
+            seconds = result["seconds"]
+            median = statistics.median(seconds)
+            table.add_row(
+                f"{work.num_beams} x {work.batch_size}",
+                f"{work.prompt_tokens} + {work.new_tokens}",
+                name,
+                f"{median:.2f}",
+                f"{min(seconds):.2f}-{max(seconds):.2f}",
+                f"{1000 * median / work.new_tokens:.1f}",
+                f"{base / median:.2f}",
+                f"{result['rss'] / 1e6:.0f}",
+            )
+    return table
+
+
+def _peak_rss() -> int:
+    """Bytes, as Linux counts them since this program began."""
+    status = Path("/proc/self/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
+if __name__ == "__main__":
+    main()
