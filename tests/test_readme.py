@@ -1,0 +1,96 @@
+"""The README's commands and programs run, in the order in which they stand there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def _environment(*paths: Path) -> dict[str, str]:
+    binaries = str(Path(sys.executable).parent)
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join([binaries, os.environ["PATH"]]),
+        "PYTHONPATH": os.pathsep.join(map(str, paths)),
+    }
+
+
+def test_the_usage_blocks_run_in_a_clean_folder(tmp_path: Path) -> None:
+    ran = {"sh": 0, "python": 0}
+    for language, file, code in BLOCK.findall(README):
+        if file or language not in ran:
+            continue
+        program = ["bash", "-euo", "pipefail", "-c"] if language == "sh" else [sys.executable, "-c"]
+        result = subprocess.run(
+            [*program, code], cwd=tmp_path, text=True, capture_output=True, env=_environment()
+        )
+        assert result.returncode == 0, f"{code}\n{result.stdout}\n{result.stderr}"
+        assert result.stdout
+        ran[language] += 1
+    assert ran == {"sh": 2, "python": 2}
+
+
+def test_what_generate_prints_is_what_transformers_prints(tmp_path: Path) -> None:
+    """The README's own prompt, on the README's own package."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from beamgen import Generator, export, find_adapter
+
+    export(None, tmp_path / "biogpt", model_class="BioGptModel", settings={"num_beams": 5})
+    found = Generator(tmp_path / "biogpt").generate("aspirin is")[0][0].text
+    demo = find_adapter("BioGptModel").demo
+    tokenizer = AutoTokenizer.from_pretrained(demo)
+    model = AutoModelForCausalLM.from_pretrained(demo).eval()
+    output = model.generate(
+        **tokenizer("aspirin is", return_tensors="pt"), num_beams=5, max_new_tokens=64
+    )
+    assert found == tokenizer.decode(output[0], skip_special_tokens=True)
+
+
+def test_the_architecture_shown_is_found_and_conforms(tmp_path: Path) -> None:
+    """Its files, as they stand in the README, as an installed distribution."""
+    files = {file: code for _, file, code in BLOCK.findall(README) if file}
+    assert set(files) == {"my_adapters/llama.py", "pyproject.toml", "test_llama.py"}
+    for file, code in files.items():
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text(code, encoding="utf-8")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation",
+         "--target", str(tmp_path / "site"), str(tmp_path)],
+        check=True,
+    )  # fmt: skip
+    site = _environment(tmp_path / "site")
+    listed = subprocess.run(
+        [sys.executable, "-m", "beamgen", "list"], text=True, capture_output=True, env=site
+    )
+    assert "LlamaForCausalLM" in listed.stdout, listed.stderr
+    tested = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_llama.py"],
+        cwd=tmp_path,
+        text=True,
+        capture_output=True,
+        env=site,
+    )
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+@pytest.mark.parametrize("target", ["demo", "test", "check", "slow", "bench"])
+def test_the_makefile_has_the_targets_that_the_texts_name(target: str) -> None:
+    result = subprocess.run(["make", "--dry-run", target], cwd=ROOT, text=True, capture_output=True)
+    assert result.returncode == 0, result.stderr
+
+
+def test_every_link_to_a_file_leads_somewhere() -> None:
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+            if "://" not in link:
+                assert (page.parent / link).exists(), f"{page.name}: {link}"
