@@ -55,6 +55,13 @@ class Checkpoint:
     generation_config: GenerationConfig
 
     @property
+    def name(self) -> str:
+        """A short name for folders: the last part of its path or id."""
+        if self.source.startswith("demo:"):
+            return self.source.removeprefix("demo:")
+        return Path(self.source).expanduser().resolve().name
+
+    @property
     def has_tokenizer(self) -> bool:
         """Whether any tokenizer file lies beside the weights."""
         return any((self.folder / name).is_file() for name in _TOKENIZER_FILES)

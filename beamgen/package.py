@@ -161,6 +161,10 @@ def check_target(target: Path, *, force: bool) -> None:
     Raises:
         PackageError: see ``new_package_folder``.
     """
+    if target.resolve() == Path.cwd():
+        raise PackageError(
+            "the current folder would have to be replaced", "name a folder in it: --output ./NAME"
+        )
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not (target / MANIFEST).is_file():

@@ -47,7 +47,7 @@ class ParityCase:
     """One comparison.
 
     Attributes:
-        name: short and unique within a grid.
+        name: what kind of prompts these are.
         prompts: token ids per row.
         prompt_len: S, to which the prompts are padded on the left.
         config: every setting.
@@ -57,6 +57,14 @@ class ParityCase:
     prompts: tuple[tuple[int, ...], ...]
     prompt_len: int
     config: SearchConfig
+
+    @property
+    def title(self) -> str:
+        """Name and settings in one line."""
+        config = self.config
+        settings = ("num_beams", "length_penalty", "early_stopping", "eos_token_id")
+        listed = (f"{name} {getattr(config, name)}" for name in settings)
+        return ", ".join([self.name, *listed])
 
     def batch(self) -> tuple[Ids, Ids]:
         """input_ids and attention_mask, int64 ``[B, S]``."""
@@ -144,7 +152,7 @@ class ParityReport:
             **{verdict.value: self.count(verdict) for verdict in Verdict},
             "max_score_difference": self.score_difference,
             "partings": [
-                {"case": result.case.name, **vars(parting)}
+                {"case": result.case.title, **vars(parting)}
                 for result in self.results
                 for parting in result.partings
             ],
@@ -249,9 +257,7 @@ def _case(
         min_length=0,
         num_return_sequences=search.num_beams,
     ).with_overrides(settings)
-    listed = {**settings, "eos_token_id": list(settings["eos_token_id"])}
-    name = ", ".join([shape, *(f"{key} {value}" for key, value in listed.items())])
-    return ParityCase(name, prompts, prompt_len, config)
+    return ParityCase(shape, prompts, prompt_len, config)
 
 
 def _room(package: Package) -> int:

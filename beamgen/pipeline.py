@@ -63,7 +63,7 @@ class ExportResult:
 
 def export(
     model: str | os.PathLike[str] | None = None,
-    output: str | os.PathLike[str] = "out",
+    output: str | os.PathLike[str] | None = None,
     *,
     model_class: str | None = None,
     revision: str | None = None,
@@ -78,7 +78,8 @@ def export(
     Args:
         model: checkpoint folder or hub id; None takes the demo checkpoint of
             ``model_class``.
-        output: the package folder to write.
+        output: the package folder to write; None names it after the checkpoint,
+            e.g. ``biogpt-onnx``.
         model_class: HF class name, adapter name or ``model_type``.
         revision: of a hub id.
         trust_remote_code: run Python code that comes with the checkpoint.
@@ -96,11 +97,11 @@ def export(
         MissingExtraError: with nothing written.
     """
     say = progress or (lambda line: None)
-    target = Path(output)
-    check_target(target, force=force)
     checkpoint, adapter = resolve(
         model, model_class, revision=revision, trust_remote_code=trust_remote_code
     )
+    target = Path(output if output is not None else f"{checkpoint.name}-onnx")
+    check_target(target, force=force)
     search = SearchConfig.from_generation_config(checkpoint.generation_config, settings)
     _check_ids(search, checkpoint)
     with new_package_folder(target, force=force) as folder:

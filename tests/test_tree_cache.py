@@ -51,9 +51,7 @@ def test_step_inputs_show_each_beam_its_own_ancestors() -> None:
 def test_step_inputs_within_a_window_count_slots_over_prompt_and_entries() -> None:
     running = [[[7, 8, 9]]]
     visible = np.ones((1, 1, 3), bool)
-    _, _, bias = run(
-        tree_cache.step_inputs, running, visible, [[0, 1, 2]], [[1, 1, 1]], [[3]], [4]
-    )
+    _, _, bias = run(tree_cache.step_inputs, running, visible, [[0, 1, 2]], [[1, 1, 1]], [[3]], [4])
     # The step stands at slot 5; within 4 slots lie 2, 3, 4 and itself.
     assert (bias[0, 0, 0] == 0).astype(int).tolist() == [0, 0, 1, 1, 1, 1]
 
@@ -69,9 +67,7 @@ def test_entries_that_no_beam_sees_are_dropped() -> None:
     # Row 1: both go on, so all four live; row 0 keeps two dead ones to fill up.
     visible = np.array([[[1, 0, 1, 0], [0, 1, 0, 1]], [[1, 0, 1, 0], [0, 1, 0, 1]]], bool)
     birth = [[0, 0, 1, 1], [0, 0, 1, 1]]
-    index, next_visible, next_birth = run(
-        tree_cache.live_entries, visible, birth, [[1, 1], [0, 1]]
-    )
+    index, next_visible, next_birth = run(tree_cache.live_entries, visible, birth, [[1, 1], [0, 1]])
     assert index.shape == (2, 4)
     assert set(index[0, :2].tolist()) == {1, 3}
     assert next_visible[0, :, :2].all()

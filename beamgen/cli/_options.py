@@ -119,34 +119,43 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+_SHOWN_PARTINGS = 5
+_COLOURS = {"exact": "green", "near-tie": "yellow", "diverged": "red"}
+
+
 def print_parity(report: ParityReport) -> None:
-    """A small table, and the verdict below it."""
+    """A small table, the partings, and the verdict below them."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("parity case", overflow="fold")
-    table.add_column("verdict")
+    for title in ("parity case", "beams", "penalty", "early stop", "EOS ids", "verdict"):
+        table.add_column(title)
     table.add_column("score diff", justify="right")
-    colours = {"exact": "green", "near-tie": "yellow", "diverged": "red"}
     for result in report.results:
-        verdict = result.verdict.value
-        difference = "" if result.partings else f"{result.score_difference:.0e}"
-        table.add_row(result.case.name, f"[{colours[verdict]}]{verdict}[/]", difference)
+        config, verdict = result.case.config, result.verdict.value
+        table.add_row(
+            result.case.name,
+            str(config.num_beams),
+            f"{config.length_penalty:g}",
+            str(config.early_stopping),
+            " ".join(map(str, config.eos_token_id)),
+            f"[{_COLOURS[verdict]}]{verdict}[/]",
+            "" if result.partings else f"{result.score_difference:.0e}",
+        )
     OUT.print(table)
-    for result in report.results:
-        for parting in result.partings:
-            OUT.print(
-                f"{result.verdict.value} at step {parting.step}, row {parting.row} of "
-                f"'{result.case.name}': {parting.reason}",
-                markup=False,
-            )
-            OUT.print(f"  file {parting.ours} score {parting.our_score}", markup=False)
-            OUT.print(
-                f"  HF   {parting.reference} score {parting.reference_score}, "
-                f"margin {parting.margin}",
-                markup=False,
-            )
+    partings = [(result, parting) for result in report.results for parting in result.partings]
+    for result, parting in partings[:_SHOWN_PARTINGS]:
+        OUT.print(
+            f"{parting.verdict.value} at step {parting.step}, row {parting.row} of "
+            f"{result.case.title}: {parting.reason}\n"
+            f"  file {parting.ours} score {parting.our_score}\n"
+            f"  HF   {parting.reference} score {parting.reference_score}"
+            f", margin {parting.margin}",
+            markup=False,
+        )
+    if len(partings) > _SHOWN_PARTINGS:
+        OUT.print(f"... and {len(partings) - _SHOWN_PARTINGS} more; --json lists them all")
     verdict = report.verdict.value
     counts = ", ".join(f"{report.count(v)} {v.value}" for v in type(report.verdict))
     OUT.print(
-        f"parity with transformers generate: [{colours[verdict]}]{verdict}[/] "
+        f"parity with transformers generate: [{_COLOURS[verdict]}]{verdict}[/] "
         f"({len(report.results)} cases: {counts})"
     )

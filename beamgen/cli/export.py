@@ -57,13 +57,12 @@ def command(
     """
     own = {name: values.pop(name) for name in ("revision", "trust_remote_code", "force")}
     settings = {**options.parse_set(pairs), **options.chosen_settings(values)}
-    target = output or _default_output(model, model_class)
     if model is None and model_class is not None and not as_json:
         options.ERR.print(f"no --model given: taking the demo checkpoint of {model_class}")
     with options.status("opening the checkpoint") as progress:
         result = export(
             model,
-            target,
+            output,
             model_class=model_class,
             parity=not no_parity,
             settings=settings,
@@ -76,16 +75,6 @@ def command(
         _show(result)
     if result.parity is not None:
         ctx.exit(result.parity.exit_code)
-
-
-def _default_output(model: str | None, model_class: str | None) -> Path:
-    if model is None:
-        from beamgen import find_adapter
-
-        name = find_adapter(model_class).name if model_class else "package"
-    else:
-        name = Path(model).resolve().name if Path(model).is_dir() else model.split("/")[-1]
-    return Path(f"{name}-onnx")
 
 
 def _as_json(result: ExportResult) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -68,9 +69,8 @@ def command(
         )
     for prompt, hypotheses in _generate(generator, batch, batch_size, chat, settings):
         if as_json:
-            options.OUT.print_json(
-                data={"prompt": prompt, "hypotheses": [asdict(h) for h in hypotheses]}, indent=None
-            )
+            found = {"prompt": prompt, "hypotheses": [asdict(h) for h in hypotheses]}
+            click.echo(json.dumps(found, ensure_ascii=False))
         else:
             _show(hypotheses, chat)
 
