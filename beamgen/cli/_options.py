@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from beamgen import BeamgenError, ParityReport
+import beamgen
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -94,7 +94,7 @@ def parse_set(pairs: tuple[str, ...]) -> dict[str, Any]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise BeamgenError(
+            raise beamgen.BeamgenError(
                 f"--set {pair} is no NAME=VALUE", "for example --set do_sample=false"
             )
         try:
@@ -123,7 +123,7 @@ _SHOWN_PARTINGS = 5
 _COLOURS = {"exact": "green", "near-tie": "yellow", "diverged": "red"}
 
 
-def print_parity(report: ParityReport) -> None:
+def print_parity(report: beamgen.ParityReport) -> None:
     """A small table, the partings, and the verdict below them."""
     table = Table(box=None, pad_edge=False)
     for title in ("parity case", "beams", "penalty", "early stop", "EOS ids", "verdict"):

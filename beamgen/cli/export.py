@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from beamgen import ExportResult, export
+import beamgen
 from beamgen.cli import _options as options
 
 
@@ -60,7 +60,7 @@ def command(
     if model is None and model_class is not None and not as_json:
         options.ERR.print(f"no --model given: taking the demo checkpoint of {model_class}")
     with options.status("opening the checkpoint") as progress:
-        result = export(
+        result = beamgen.export(
             model,
             output,
             model_class=model_class,
@@ -77,11 +77,11 @@ def command(
         ctx.exit(result.parity.exit_code)
 
 
-def _as_json(result: ExportResult) -> dict[str, Any]:
+def _as_json(result: beamgen.ExportResult) -> dict[str, Any]:
     return {"folder": str(result.package.folder), **result.package.manifest.to_json()}
 
 
-def _show(result: ExportResult) -> None:
+def _show(result: beamgen.ExportResult) -> None:
     manifest, folder = result.package.manifest, result.package.folder
     size = sum(entry["bytes"] for entry in manifest.files.values()) / 1e6
     search = manifest.search.for_prompt(1)

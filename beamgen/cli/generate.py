@@ -11,7 +11,7 @@ from typing import Any
 import click
 from rich.progress import track
 
-from beamgen import BeamgenError, Generation, Generator
+import beamgen
 from beamgen.cli import _options as options
 
 
@@ -61,10 +61,12 @@ def command(
     """
     batch: list[Any] = [*prompts, *_lines(file, bool(prompts or ids)), *map(_parse_ids, ids)]
     if not batch:
-        raise BeamgenError("no prompt was given", 'pass -p "TEXT", -f FILE, --ids, or pipe text in')
+        raise beamgen.BeamgenError(
+            "no prompt was given", 'pass -p "TEXT", -f FILE, --ids, or pipe text in'
+        )
     settings = options.chosen_settings(values)
     with options.status(f"loading {model}"):
-        generator = Generator(
+        generator = beamgen.Generator(
             model, providers=provider or None, threads=threads, verify=not no_verify
         )
     for prompt, hypotheses in _generate(generator, batch, batch_size, chat, settings):
@@ -76,15 +78,17 @@ def command(
 
 
 def _generate(
-    generator: Generator,
+    generator: beamgen.Generator,
     batch: Sequence[Any],
     batch_size: int,
     chat: bool,
     settings: dict[str, Any],
-) -> Iterator[tuple[Any, list[Generation]]]:
+) -> Iterator[tuple[Any, list[beamgen.Generation]]]:
     """In batches, with a progress bar on a terminal where there are several."""
     if batch_size < 1:
-        raise BeamgenError(f"batch size must be at least 1, not {batch_size}", "--batch-size 8")
+        raise beamgen.BeamgenError(
+            f"batch size must be at least 1, not {batch_size}", "--batch-size 8"
+        )
     groups = [batch[i : i + batch_size] for i in range(0, len(batch), batch_size)]
     hidden = not options.ERR.is_terminal or len(groups) == 1
     for group in track(groups, "generating", console=options.ERR, disable=hidden):
@@ -104,12 +108,12 @@ def _parse_ids(text: str) -> list[int]:
     try:
         return [int(token) for token in text.replace(",", " ").split()]
     except ValueError:
-        raise BeamgenError(
+        raise beamgen.BeamgenError(
             f"--ids {text!r} are not whole numbers", 'for example --ids "1 2 3"'
         ) from None
 
 
-def _show(hypotheses: list[Generation], chat: bool) -> None:
+def _show(hypotheses: list[beamgen.Generation], chat: bool) -> None:
     for hypothesis in hypotheses:
         text = hypothesis.new_text if chat else hypothesis.text
         if text is None:

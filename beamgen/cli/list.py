@@ -7,7 +7,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from beamgen import adapters, broken_plugins
+import beamgen
 from beamgen.cli import _options as options
 
 
@@ -32,9 +32,9 @@ def command(as_json: bool) -> None:
             "module": type(adapter).__module__,
             "demo": adapter.demo is not None and adapter.demo.is_dir(),
         }
-        for adapter in adapters()
+        for adapter in beamgen.adapters()
     ]
-    broken = [vars(plugin) for plugin in broken_plugins()]
+    broken = [vars(plugin) for plugin in beamgen.broken_plugins()]
     if as_json:
         options.print_json({"adapters": rows, "broken": broken})
         return

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 import click
 
-from beamgen import (
-    GRIDS,
-    BeamgenError,
-    Generator,
-    check_parity,
-    open_package,
-    open_source,
-    stamp_parity,
-)
+import beamgen
 from beamgen.cli import _options as options
 
 
@@ -53,22 +45,25 @@ def command(
     written into beamgen.json. Exit code 0: exact, or a near-tie that float
     arithmetic decides; 3: diverged.
     """
-    package = open_package(model)
-    source = open_source(package, checkpoint)
-    ids = [Generator(package, verify=False).encode(prompt) for prompt in prompts]
+    package = beamgen.open_package(model)
+    source = beamgen.open_source(package, checkpoint)
+    ids = []
+    if prompts:
+        encode = beamgen.Generator(package, verify=False).encode
+        ids = [encode(prompt) for prompt in prompts]
     with options.status("loading the checkpoint") as progress:
-        report = check_parity(
+        report = beamgen.check_parity(
             package,
             source,
-            grid=GRIDS[grid],
+            grid=beamgen.GRIDS[grid],
             prompts=ids,
             seed=seed,
             progress=lambda phase, done, total: progress(f"{phase}: case {done + 1} of {total}"),
         )
     try:
-        stamp_parity(package, report.to_json())
+        beamgen.stamp_parity(package, report.to_json())
     except OSError as error:
-        raise BeamgenError(
+        raise beamgen.BeamgenError(
             f"the verdict is {report.verdict}, but it cannot be written: {error.strerror}",
             "make the package folder writable",
         ) from error

@@ -1,0 +1,116 @@
+"""Who may import whom, and what an import may pull in."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import beamgen
+
+ROOT = Path(__file__).parents[1]
+ENGINE = sorted((ROOT / "beamgen").rglob("*.py"))
+ADAPTERS = sorted((ROOT / "model_adapters").glob("*.py"))
+HEAVY = {"torch", "transformers", "optimum", "onnxruntime", "onnx", "onnxscript", "onnx_ir"}
+
+
+def _imports(path: Path, *, lazy: bool) -> Iterator[str]:
+    """Modules a file imports; type-checking blocks never count, functions if ``lazy``."""
+
+    def visit(node: ast.AST) -> Iterator[str]:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            return
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not lazy:
+            return
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child)
+
+    yield from visit(ast.parse(path.read_text(encoding="utf-8")))
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", ENGINE, ids=_relative)
+def test_only_the_decoder_imports_optimum(path: Path) -> None:
+    if path.parent.name != "decoder":
+        assert "optimum" not in {_top(m) for m in _imports(path, lazy=True)}
+
+
+@pytest.mark.parametrize("path", [p for p in ENGINE if p.parent.name == "search"], ids=_relative)
+def test_search_never_imports_torch_or_transformers(path: Path) -> None:
+    assert not {_top(m) for m in _imports(path, lazy=True)} & {"torch", "transformers"}
+
+
+@pytest.mark.parametrize("module", ["runtime", "package", "search_config", "errors", "registry"])
+def test_what_runs_a_package_never_imports_torch(module: str) -> None:
+    imported = {_top(m) for m in _imports(ROOT / "beamgen" / f"{module}.py", lazy=True)}
+    assert not imported & {"torch", "onnx_ir", "onnxscript", "optimum"}
+
+
+@pytest.mark.parametrize("path", [p for p in ENGINE if p.parent.name == "cli"], ids=_relative)
+def test_the_command_line_is_a_user_of_the_public_names(path: Path) -> None:
+    allowed = {"click", "rich", "beamgen", "beamgen.cli", "beamgen.errors"}
+    for module in _imports(path, lazy=True):
+        standard = _top(module) in sys.stdlib_module_names
+        assert standard or _top(module) == "rich" or module in allowed, module
+
+
+@pytest.mark.parametrize("path", ADAPTERS, ids=_relative)
+def test_adapters_import_little(path: Path) -> None:
+    allowed = {"beamgen.adapter", "beamgen.registry"}
+    for module in _imports(path, lazy=False):
+        assert _top(module) in sys.stdlib_module_names or module in allowed, module
+    for module in _imports(path, lazy=True):
+        assert _top(module) != "beamgen" or module in allowed, module
+
+
+@pytest.mark.parametrize("path", ENGINE, ids=_relative)
+def test_the_engine_knows_no_architecture_by_name(path: Path) -> None:
+    """No identifier or value of the code; docstrings and help texts may give examples."""
+    names = {a.name for a in beamgen.adapters()} | {
+        name for a in beamgen.adapters() for name in a.class_names
+    }
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            assert node.value not in names, node.value
+        elif isinstance(node, ast.Name | ast.Attribute):
+            word = node.id if isinstance(node, ast.Name) else node.attr
+            assert word not in names, word
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import beamgen",
+        "from beamgen import BeamgenError, DecoderAdapter, register, adapters; adapters()",
+        "from beamgen.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass",
+        "from beamgen.cli import main\ntry: main(['list'])\nexcept SystemExit: pass",
+        "from beamgen.cli import main\ntry: main(['export', '--help'])\nexcept SystemExit: pass",
+    ],
+)
+def test_looking_around_imports_nothing_heavy(code: str) -> None:
+    probe = f"{code}\nimport sys; sys.stderr.write(' '.join(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", probe], text=True, capture_output=True)
+    assert result.returncode == 0, result.stderr
+    assert not {_top(m) for m in result.stderr.split()} & HEAVY
+
+
+def test_every_public_name_is_there() -> None:
+    for name in beamgen.__all__:
+        assert getattr(beamgen, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        beamgen.nonsense  # noqa: B018 - the access is the test

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from beamgen import BeamgenError, Package, export, open_package, stamp_parity
+from beamgen.package import new_package_folder
+
+
+@pytest.fixture
+def package(packages: Callable[[str], Package], tmp_path: Path) -> Package:
+    """A package of one's own, to be damaged."""
+    return open_package(shutil.copytree(packages("gpt2").folder, tmp_path / "package"))
+
+
+def _refused(folder: Path, **options) -> str:
+    with pytest.raises(BeamgenError) as error:
+        open_package(folder, **options)
+    assert error.value.cure
+    return error.value.cause
+
+
+def _edit(folder: Path, **changes) -> None:
+    path = folder / "beamgen.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def _listing(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def _fail_half_way(target: Path, *, force: bool) -> None:
+    with new_package_folder(target, force=force) as folder:
+        (folder / "model.onnx").write_bytes(b"half")
+        raise RuntimeError("half way")
+
+
+def test_every_file_is_in_the_manifest(package: Package) -> None:
+    files = set(_listing(package.folder)) - {"beamgen.json"}
+    assert set(package.manifest.files) == files == {
+        "model.onnx", "config.json", "generation_config.json",
+    }  # fmt: skip
+
+
+def test_the_manifest_tells_where_it_came_from(package: Package) -> None:
+    manifest = package.manifest
+    assert (manifest.adapter, manifest.backend, manifest.dtype) == ("gpt2", "loop", "float32")
+    assert [row["name"] for row in manifest.inputs][:3] == [
+        "input_ids", "attention_mask", "max_new_tokens",
+    ]  # fmt: skip
+    assert all(row["meaning"] for row in manifest.inputs)
+    assert [row["shape"] for row in manifest.outputs] == [
+        ["batch", "num_return_sequences", "total_len"],
+        ["batch", "num_return_sequences"],
+    ]
+    assert manifest.versions["transformers"].startswith("4.57")
+
+
+def test_no_package_at_all(tmp_path: Path) -> None:
+    assert "is not a folder" in _refused(tmp_path / "nothing")
+    assert "holds no beamgen.json" in _refused(tmp_path)
+
+
+def test_all_damage_is_listed_at_once(package: Package) -> None:
+    (package.folder / "config.json").unlink()
+    content = bytearray(package.model.read_bytes())
+    content[-100] ^= 1
+    package.model.write_bytes(content)
+    with (package.folder / "generation_config.json").open("a") as stream:
+        stream.write(" ")
+    cause = _refused(package.folder)
+    assert "config.json is missing" in cause
+    assert "model.onnx was changed" in cause
+    assert "generation_config.json has" in cause
+    assert open_package(package.folder, verify=False).manifest == package.manifest
+
+
+@pytest.mark.parametrize(
+    ("schema", "cure"), [(0, "export the checkpoint again"), (2, "upgrade beamgen")]
+)
+def test_another_schema_version(package: Package, schema: int, cure: str) -> None:
+    _edit(package.folder, schema_version=schema)
+    with pytest.raises(BeamgenError) as error:
+        open_package(package.folder)
+    assert f"schema version {schema}; this beamgen reads 1" in error.value.cause
+    assert cure in error.value.cure
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema_version": 1}', "null"])
+def test_a_damaged_manifest(package: Package, text: str) -> None:
+    (package.folder / "beamgen.json").write_text(text)
+    assert "beamgen.json is damaged" in _refused(package.folder)
+
+
+def test_a_verdict_is_stamped_without_breaking_the_hashes(package: Package) -> None:
+    stamp_parity(package, {"verdict": "exact"})
+    assert open_package(package.folder).manifest.parity == {"verdict": "exact"}
+
+
+def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="half way"):
+        _fail_half_way(tmp_path / "new", force=False)
+    assert _listing(tmp_path) == []
+
+
+def test_a_failure_leaves_the_old_package_as_it_was(package: Package, tmp_path: Path) -> None:
+    before = {path.name: path.read_bytes() for path in package.folder.iterdir()}
+    with pytest.raises(RuntimeError, match="half way"):
+        _fail_half_way(package.folder, force=True)
+    assert {path.name: path.read_bytes() for path in package.folder.iterdir()} == before
+    assert _listing(tmp_path) == ["package"]
+
+
+def test_an_existing_package_is_replaced_only_when_asked(
+    package: Package, checkpoints: Callable[[str], Path], tmp_path: Path
+) -> None:
+    with pytest.raises(BeamgenError, match="exists"):
+        export(checkpoints("gpt2"), package.folder, parity=False)
+    (package.folder / "left-over").write_text("of the old one")
+    export(checkpoints("gpt2"), package.folder, parity=False, force=True, settings={"num_beams": 2})
+    replaced = open_package(package.folder)
+    assert replaced.manifest.search.num_beams == 2
+    assert "left-over" not in _listing(package.folder)
+    assert _listing(tmp_path) == ["package"]
+
+
+def test_what_is_no_package_is_never_replaced(
+    checkpoints: Callable[[str], Path], tmp_path: Path
+) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
+    for force in (False, True):
+        with pytest.raises(BeamgenError, match="is not a beamgen package"):
+            export(checkpoints("gpt2"), tmp_path / "thesis", parity=False, force=force)
+    assert _listing(tmp_path / "thesis") == ["chapter.txt"]
+
+
+def test_the_current_folder_is_not_replaced(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BeamgenError, match="current folder"):
+        export(None, ".", model_class="gpt2")
+
+
+def test_an_export_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BeamgenError, match="cannot write beside"):
+        export(None, tmp_path / "file" / "package", model_class="gpt2")

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from beamgen import BeamgenError, DecoderAdapter, adapters, find_adapter, register
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ("BioGptModel", "biogpt"),
+        ("BioGptForCausalLM", "biogpt"),
+        ("biogpt", "biogpt"),
+        ("GPT2LMHeadModel", "gpt2"),
+        ("GPT2Model", "gpt2"),
+        ("gpt2", "gpt2"),
+        ("Phi3ForCausalLM", "phi3"),
+        ("phi3", "phi3"),
+    ],
+)
+def test_an_adapter_goes_by_class_name_and_model_type(asked: str, name: str) -> None:
+    assert find_adapter(asked).name == name
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [("BioGptMdel", "BioGptModel"), ("gtp2", "gpt2"), ("phi3forcausallm", "Phi3")],
+)
+def test_a_slip_gets_a_suggestion(asked: str, meant: str) -> None:
+    with pytest.raises(BeamgenError) as error:
+        find_adapter(asked)
+    assert f"no adapter for '{asked}'" in error.value.cause
+    assert meant in error.value.cure
+
+
+def test_nothing_like_it_gets_no_suggestion() -> None:
+    with pytest.raises(BeamgenError) as error:
+        find_adapter("zzzzzz")
+    assert "did you mean" not in error.value.cure
+    assert "beamgen list" in error.value.cure
+
+
+def test_two_adapters_may_not_claim_one_name() -> None:
+    before = adapters()
+
+    class Impostor(DecoderAdapter):
+        name, model_type, class_names = "impostor", "gpt2", ("ImpostorModel",)
+
+        def tiny_config(self):
+            raise AssertionError
+
+    with pytest.raises(BeamgenError, match="both claim gpt2"):
+        register(Impostor)
+    assert adapters() == before
+
+
+_PLUGIN = """
+from beamgen import DecoderAdapter, register
+
+@register
+class OptAdapter(DecoderAdapter):
+    name, model_type, class_names = "opt", "opt", ("OPTForCausalLM",)
+
+    def tiny_config(self):
+        from transformers import OPTConfig
+        return OPTConfig()
+"""
+
+
+def _distribution(site: Path, name: str, module: str) -> None:
+    """An installed distribution with an entry point, as pip leaves one."""
+    (site / f"{name}.py").write_text(module)
+    info = site / f"{name}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[beamgen.adapters]\n{name} = {name}\n")
+
+
+def _list(site: Path) -> dict:
+    result = subprocess.run(
+        [sys.executable, "-m", "beamgen", "list", "--json"],
+        text=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(site)},
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def test_an_adapter_of_another_package_is_picked_up(tmp_path: Path) -> None:
+    _distribution(tmp_path, "beamgen_opt", _PLUGIN)
+    listed = _list(tmp_path)
+    names = {row["name"]: row["module"] for row in listed["adapters"]}
+    assert names["opt"] == "beamgen_opt"
+    assert names["gpt2"] == "model_adapters.gpt2"
+    assert listed["broken"] == []
+
+
+def test_a_broken_plugin_is_named_and_breaks_nothing_else(tmp_path: Path) -> None:
+    _distribution(tmp_path, "beamgen_broken", "import no_such_module\n")
+    listed = _list(tmp_path)
+    assert {"gpt2", "biogpt", "phi3"} <= {row["name"] for row in listed["adapters"]}
+    (broken,) = listed["broken"]
+    assert broken["distribution"] == "beamgen_broken"
+    assert "no_such_module" in broken["reason"]

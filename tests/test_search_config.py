@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import pytest
+from transformers import GenerationConfig
+
+from beamgen import BeamgenError, SearchConfig
+from beamgen.search_config import _ONLY_WITH_SAMPLING, _WITHOUT_EFFECT, PARAMETERS
+
+BASE = SearchConfig(eos_token_id=(2,), pad_token_id=1)
+
+#: A value other than the default for every field of GenerationConfig.
+OTHER = {
+    "max_length": 99, "max_new_tokens": 9, "min_length": 3, "min_new_tokens": 2,
+    "early_stopping": True, "max_time": 1.0, "stop_strings": ["x"], "do_sample": True,
+    "num_beams": 3, "use_cache": False, "cache_implementation": "static", "cache_config": {},
+    "return_legacy_cache": True, "prefill_chunk_size": 8, "temperature": 0.5, "top_k": 5,
+    "top_p": 0.5, "min_p": 0.1, "typical_p": 0.5, "epsilon_cutoff": 0.1, "eta_cutoff": 0.1,
+    "repetition_penalty": 1.5, "encoder_repetition_penalty": 1.5, "length_penalty": 2.0,
+    "no_repeat_ngram_size": 2, "bad_words_ids": [[5]], "renormalize_logits": True,
+    "forced_bos_token_id": 5, "forced_eos_token_id": 5, "remove_invalid_values": True,
+    "exponential_decay_length_penalty": (1, 1.1), "suppress_tokens": [5],
+    "begin_suppress_tokens": [5], "sequence_bias": {(5,): 1.0}, "token_healing": True,
+    "guidance_scale": 2.0, "watermarking_config": {"bias": 1.0}, "num_return_sequences": 2,
+    "output_attentions": True, "output_hidden_states": True, "output_scores": True,
+    "output_logits": True, "return_dict_in_generate": True, "pad_token_id": 5,
+    "bos_token_id": 5, "eos_token_id": 5, "encoder_no_repeat_ngram_size": 2,
+    "decoder_start_token_id": 5, "is_assistant": True, "num_assistant_tokens": 5,
+    "num_assistant_tokens_schedule": "heuristic", "assistant_confidence_threshold": 0.1,
+    "prompt_lookup_num_tokens": 5, "max_matching_ngram_size": 2, "assistant_early_exit": 2,
+    "assistant_lookbehind": 2, "target_lookbehind": 2, "compile_config": {},
+    "disable_compile": True, "low_memory": True, "penalty_alpha": 0.5, "dola_layers": "low",
+    "diversity_penalty": 0.5, "num_beam_groups": 2, "constraints": ["x"],
+    "force_words_ids": [[5]], "transformers_version": "1.0",
+}  # fmt: skip
+
+FIELDS = [name for name in vars(GenerationConfig()) if not name.startswith("_")]
+
+
+def _from(**fields) -> SearchConfig:
+    config = GenerationConfig(eos_token_id=2, pad_token_id=1)
+    for name, value in fields.items():
+        setattr(config, name, value)
+    return SearchConfig.from_generation_config(config)
+
+
+def test_the_table_above_covers_the_class() -> None:
+    assert set(FIELDS) == set(OTHER)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_field_is_honoured_without_effect_or_refused_by_name(name: str) -> None:
+    supported = set(SearchConfig.__dataclass_fields__)
+    assert len({*supported} & {name} | _WITHOUT_EFFECT & {name} | _ONLY_WITH_SAMPLING & {name}) < 2
+    fields = {name: OTHER[name]}
+    if name == "num_return_sequences":
+        fields["num_beams"] = 4
+    if name in supported:
+        found = getattr(_from(**fields), name)
+        assert found == ((OTHER[name],) if name == "eos_token_id" else OTHER[name])
+    elif name in _WITHOUT_EFFECT | _ONLY_WITH_SAMPLING:
+        assert _from(**fields) == BASE
+    else:
+        with pytest.raises(BeamgenError) as error:
+            _from(**fields)
+        assert name in error.value.cause
+        assert f"--set {name}=default" in error.value.cure
+
+
+def test_every_refused_field_is_named_at_once() -> None:
+    with pytest.raises(BeamgenError) as error:
+        _from(do_sample=True, repetition_penalty=1.2, no_repeat_ngram_size=3)
+    for name in ("do_sample=True", "repetition_penalty=1.2", "no_repeat_ngram_size=3"):
+        assert name in error.value.cause
+
+
+def test_a_refused_field_can_be_reset() -> None:
+    config = GenerationConfig(eos_token_id=2, pad_token_id=1, do_sample=True, temperature=0.7)
+    with pytest.raises(BeamgenError):
+        SearchConfig.from_generation_config(config)
+    assert SearchConfig.from_generation_config(config, {"do_sample": "default"}) == BASE
+    assert SearchConfig.from_generation_config(config, {"do_sample": False}) == BASE
+
+
+def test_the_callers_settings_win() -> None:
+    config = GenerationConfig(eos_token_id=2, pad_token_id=1, num_beams=4, length_penalty=2.0)
+    found = SearchConfig.from_generation_config(config, {"num_beams": 1, "length_penalty": None})
+    assert (found.num_beams, found.length_penalty) == (1, 2.0)
+
+
+def test_eos_and_pad_follow_hf() -> None:
+    assert _from(eos_token_id=[7, 8]).eos_token_id == (7, 8)
+    assert _from(pad_token_id=None).pad_token_id == 2
+    with pytest.raises(BeamgenError, match="names no eos_token_id") as error:
+        _from(eos_token_id=None)
+    assert "--eos-token-id" in error.value.cure
+    none = GenerationConfig(pad_token_id=1)
+    assert SearchConfig.from_generation_config(none, {"eos_token_id": ()}).eos_token_id == ()
+    with pytest.raises(BeamgenError, match="neither a pad_token_id nor an eos_token_id"):
+        SearchConfig.from_generation_config(GenerationConfig(), {"eos_token_id": ()})
+
+
+def test_all_problems_are_listed_at_once() -> None:
+    with pytest.raises(BeamgenError) as error:
+        SearchConfig(
+            (2, -1), 1, num_beams=0, max_new_tokens=2.5, min_new_tokens=-1,
+            length_penalty=float("inf"), early_stopping="maybe",
+        )  # fmt: skip
+    cause = error.value.cause
+    for name in ("num_beams", "max_new_tokens", "min_new_tokens", "length_penalty"):
+        assert name in cause
+    assert "early_stopping" in cause
+    assert "-1" in cause
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_a_flag_is_no_number(flag: bool) -> None:
+    with pytest.raises(BeamgenError, match="num_beams"):
+        SearchConfig((2,), 1, num_beams=flag)
+
+
+def test_minimum_above_maximum_is_refused() -> None:
+    with pytest.raises(BeamgenError, match=r"min_new_tokens \(9\) is more than"):
+        SearchConfig((2,), 1, max_new_tokens=5, min_new_tokens=9)
+
+
+def test_lengths_that_count_the_prompt_are_translated() -> None:
+    config = BASE.with_overrides({"max_length": 20, "min_length": 12}).for_prompt(5)
+    assert (config.max_new_tokens, config.min_new_tokens) == (15, 7)
+    config = BASE.with_overrides({"max_length": 20, "max_new_tokens": 3}).for_prompt(5)
+    assert config.max_new_tokens == 3
+    with pytest.raises(BeamgenError, match="leaves nothing to generate"):
+        BASE.with_overrides({"max_length": 5}).for_prompt(5)
+
+
+def test_a_limit_given_later_replaces_the_other_form() -> None:
+    exported = BASE.with_overrides({"max_new_tokens": 50})
+    assert exported.with_overrides({"max_length": 20}).for_prompt(5).max_new_tokens == 15
+    assert exported.with_overrides({}).for_prompt(5).max_new_tokens == 50
+    assert BASE.for_prompt(5).max_new_tokens == 64
+
+
+def test_an_unknown_name_gets_a_suggestion() -> None:
+    with pytest.raises(BeamgenError) as error:
+        BASE.with_overrides({"lenght_penalty": 1.0})
+    assert "length_penalty" in error.value.cure
+
+
+def test_inputs_are_what_the_graph_declares() -> None:
+    config = BASE.with_overrides({"early_stopping": "never", "eos_token_id": [4, 5]})
+    inputs = config.inputs()
+    assert list(inputs) == [parameter.name for parameter in PARAMETERS]
+    for parameter in PARAMETERS:
+        assert inputs[parameter.name].dtype == parameter.dtype
+        assert inputs[parameter.name].ndim == 1
+    assert inputs["early_stopping"].tolist() == [2]
+    assert inputs["eos_token_id"].tolist() == [4, 5]
+    empty = BASE.with_overrides({"eos_token_id": []}).inputs()["eos_token_id"]
+    assert (empty.shape, empty.dtype) == ((0,), "int64")
+
+
+def test_json_there_and_back() -> None:
+    import json
+
+    config = BASE.with_overrides({"early_stopping": "never", "max_length": 30})
+    assert SearchConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
