@@ -72,7 +72,7 @@ def run_transformers(package: Path, work: Workload) -> Callable[[], Any]:
     import torch
 
     from beamgen import open_package
-    from beamgen.reference import Reference
+    from beamgen.parity.reference import Reference
 
     manifest = open_package(package, verify=False).manifest
     reference = Reference(open_checkpoint(manifest.source["model"]).load_model())

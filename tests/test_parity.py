@@ -228,7 +228,7 @@ def test_a_tie_is_called_a_near_tie(checkpoints: Callable[[str], Path], tmp_path
     import torch
 
     from beamgen import export
-    from beamgen.reference import Reference
+    from beamgen.parity.reference import Reference
 
     checkpoint = open_checkpoint(checkpoints("gpt2"))
     prompts = tuple(tuple(np.random.default_rng(i).integers(3, 96, 6).tolist()) for i in range(8))

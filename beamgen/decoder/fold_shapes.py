@@ -47,9 +47,6 @@ def fold_shapes(model: ir.Model) -> ir.Model:
     return model
 
 
-# --- integer tensors as lists of sizes ---------------------------------------------------
-
-
 def _learn_constant(value: ir.Value, values: _Values) -> None:
     tensor = ir.convenience.get_const_tensor(value)
     if tensor is not None and tensor.dtype == ir.DataType.INT64 and tensor.size <= 16:
@@ -151,9 +148,6 @@ def _replace_by_constant(
     output.replace_all_uses_with(constant)
 
 
-# --- Reshape -----------------------------------------------------------------------------
-
-
 def _fold_reshape(graph: ir.Graph, node: ir.Node, values: _Values) -> None:
     """Give a Reshape a constant target where its sizes allow it."""
     source, target = _dims(node.inputs[0]), _known(node, values, 1)
@@ -196,9 +190,6 @@ def _quotient(source: Sequence[Dim], divisor: Sequence[Dim]) -> Dim | None:
     if not symbols:
         return number
     return symbols[0] if len(symbols) == 1 and number == 1 else None
-
-
-# --- shapes of everything else: ONNX's own inference, node by node -----------------------
 
 
 def _infer_shapes(node: ir.Node, model: ir.Model) -> None:

@@ -11,23 +11,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
-import numpy as np
 import onnx_ir as ir
-from onnxscript import OnnxFunction
 
 from beamgen.adapter import KVGeometry
-from beamgen.decoder.contract import cache_names
 from beamgen.search import beam_search, processors, tree_cache
-from beamgen.search_config import PARAMETERS, SearchConfig
+from beamgen.search.graph_parts import (
+    DecoderCopier,
+    Function,
+    Tape,
+    parameter_inputs,
+    prompt_input,
+    search_output,
+    shared_weight,
+)
+from beamgen.search_config import SearchConfig
 
 _NO_WINDOW = 2**62
 
-_Function = OnnxFunction[Any, Any]
-
 #: Every function a loop file may hold.
-FUNCTIONS: tuple[_Function, ...] = (
+FUNCTIONS: tuple[Function, ...] = (
     beam_search.gather_beams,
     beam_search.current_length,
     beam_search.length_penalised,
@@ -78,40 +81,10 @@ _STATE_TYPES = {
 }
 
 
-class _Tape(ir.tape.Tape):
-    """Records nodes under a prefix, so that a viewer shows where they belong."""
-
-    def __init__(self, prefix: str) -> None:
-        super().__init__()
-        self.prefix = prefix
-
-    def section(self, prefix: str) -> _Tape:
-        """The same tape under another prefix."""
-        section = _Tape(prefix)
-        section._nodes, section._initializers = self._nodes, self._initializers
-        return section
-
-    def call(self, function: _Function, *inputs: ir.Value, outputs: str) -> Sequence[ir.Value]:
-        """Call one of our functions; ``outputs`` names its results."""
-        named = [ir.Value(name=f"{self.prefix}/{name}") for name in outputs.split()]
-        return self.op_multi_out(
-            function.name,
-            inputs,
-            domain=beam_search.DOMAIN,
-            outputs=named,
-            name=named[0].name,
-        )
-
-    def standard(self, op_type: str, *inputs: ir.Value, output: str, **attributes: Any) -> ir.Value:
-        """One standard operator."""
-        named = ir.Value(name=f"{self.prefix}/{output}")
-        return self.op(op_type, inputs, attributes, output=named, name=named.name)
-
-    def constant(self, name: str, value: object) -> ir.Value:
-        """An int64 constant of the main graph, which the body may read too."""
-        return self.initializer(
-            ir.tensor(np.asarray(value, np.int64), name=f"{self.prefix}/{name}")
-        )
+@dataclass(frozen=True)
+class _Prompt:
+    input_ids: ir.Value  # int64 [B, S]
+    attention_mask: ir.Value  # int64 [B, S]
 
 
 def build_loop(
@@ -132,21 +105,21 @@ def build_loop(
         metadata: goes into the model's metadata.
 
     Returns:
-        A model with the inputs and outputs of DESIGN's table: ``input_ids``,
+        A model with the inputs and outputs of the README's table: ``input_ids``,
         ``attention_mask`` and the parameters -> ``sequences``
         ``[batch, num_return_sequences, total_len]``, ``sequences_scores``
         ``[batch, num_return_sequences]``.
     """
-    main = _Tape("search")
+    main = Tape("search")
     prompt = _Prompt(
-        input_ids=_input("input_ids", ["batch", "prompt_len"], "the prompts, left-padded"),
-        attention_mask=_input("attention_mask", ["batch", "prompt_len"], "0 on padding, 1 on text"),
+        input_ids=prompt_input("input_ids", "the prompts, left-padded"),
+        attention_mask=prompt_input("attention_mask", "0 on padding, 1 on text"),
     )
-    parameters = _parameter_inputs(config)
+    parameters = parameter_inputs(config)
     settings = _settings(main, parameters, attention_window)
-    weights = {value: _shared(value) for value in decoder.graph.initializers.values()}
+    weights = {value: shared_weight(value) for value in decoder.graph.initializers.values()}
     empty = _empty_cache(main, prompt.input_ids, geometry)
-    copy = _DecoderCopier(decoder.graph, geometry, weights)
+    copy = DecoderCopier(decoder.graph, geometry, weights)
 
     prompt_len, logits, prompt_cache = _prompt_pass(main, copy, prompt, settings, empty)
     start = _initial_state(main, prompt, settings)
@@ -174,8 +147,8 @@ def build_loop(
     graph = ir.Graph(
         [prompt.input_ids, prompt.attention_mask, *parameters.values()],
         [
-            _output(outputs[0], "sequences", ir.DataType.INT64, "total_len"),
-            _output(outputs[1], "sequences_scores", ir.DataType.FLOAT),
+            search_output(outputs[0], "sequences", ir.DataType.INT64, "total_len"),
+            search_output(outputs[1], "sequences_scores", ir.DataType.FLOAT),
         ],
         nodes=main.nodes,
         initializers=[*weights.values(), *parameters.values(), *main.initializers],
@@ -194,60 +167,8 @@ def build_loop(
     )
 
 
-# --- inputs, outputs, weights ------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Prompt:
-    input_ids: ir.Value  # int64 [B, S]
-    attention_mask: ir.Value  # int64 [B, S]
-
-
-def _input(name: str, dims: Sequence[str], meaning: str) -> ir.Value:
-    return ir.Value(
-        name=name,
-        type=ir.TensorType(ir.DataType.INT64),
-        shape=ir.Shape(dims),
-        doc_string=meaning,
-    )
-
-
-def _output(value: ir.Value, name: str, dtype: ir.DataType, *further: str) -> ir.Value:
-    value.name = name
-    value.dtype = dtype
-    value.shape = ir.Shape(["batch", "num_return_sequences", *further])
-    return value
-
-
-def _parameter_inputs(config: SearchConfig) -> dict[str, ir.Value]:
-    """Inputs that are initializers too: their defaults, which a caller may override.
-
-    Each axis has a name of its own: one row's value and all rows' do not meet.
-    """
-    defaults = config.inputs()
-    values = {}
-    for parameter in PARAMETERS:
-        tensor = ir.tensor(defaults[parameter.name], name=parameter.name)
-        axis = 1 if parameter.length == "1" else f"{parameter.length}_{parameter.name}"
-        values[parameter.name] = ir.Value(
-            name=parameter.name,
-            type=ir.TensorType(tensor.dtype),
-            shape=ir.Shape([axis]),
-            const_value=tensor,
-            doc_string=parameter.meaning,
-        )
-    return values
-
-
-def _shared(weight: ir.Value) -> ir.Value:
-    """The same tensor as an initializer of the new main graph."""
-    return ir.Value(
-        name=weight.name, type=weight.type, shape=weight.shape, const_value=weight.const_value
-    )
-
-
 def _settings(
-    tape: _Tape, parameters: Mapping[str, ir.Value], attention_window: int | None
+    tape: Tape, parameters: Mapping[str, ir.Value], attention_window: int | None
 ) -> dict[str, ir.Value]:
     """The parameters as the step reads them."""
     early_stopping, fill = tape.call(
@@ -266,7 +187,7 @@ def _settings(
     }
 
 
-def _empty_cache(tape: _Tape, input_ids: ir.Value, geometry: KVGeometry) -> ir.Value:
+def _empty_cache(tape: Tape, input_ids: ir.Value, geometry: KVGeometry) -> ir.Value:
     """Float ``[B, Hkv, 0, D]``."""
     batch = tape.standard("Shape", input_ids, output="batch", end=1)
     rest = tape.constant("empty_entry", [geometry.num_kv_heads, 0, geometry.head_dim])
@@ -274,44 +195,9 @@ def _empty_cache(tape: _Tape, input_ids: ir.Value, geometry: KVGeometry) -> ir.V
     return tape.standard("ConstantOfShape", shape, output="empty_cache")
 
 
-class _DecoderCopier:
-    """Puts the decoder's nodes into a graph, over shared weights."""
-
-    def __init__(
-        self, graph: ir.Graph, geometry: KVGeometry, weights: dict[ir.Value, ir.Value]
-    ) -> None:
-        self._graph, self._weights = graph, weights
-        self.prompt_names = cache_names("prompt", geometry)
-        self.past_names = cache_names("past", geometry)
-        self.present_names = cache_names("present", geometry)
-
-    def __call__(
-        self, tape: _Tape, feeds: Mapping[str, ir.Value]
-    ) -> tuple[ir.Value, list[ir.Value]]:
-        """One more copy, fed by input name -> logits and the 2L present tensors."""
-        values = dict(self._weights)
-        values |= {value: feeds[value.name or ""] for value in self._graph.inputs}
-        for node in self._graph:
-            copies = [ir.Value(name=f"{tape.prefix}/{old.name}") for old in node.outputs]
-            tape.op_multi_out(
-                node.op_type,
-                [values[value] if value is not None else None for value in node.inputs],
-                node.attributes,
-                domain=node.domain,
-                outputs=copies,
-                name=f"{tape.prefix}/{node.name}",
-            )
-            values |= zip(node.outputs, copies, strict=True)
-        logits, *present = (values[value] for value in self._graph.outputs)
-        return logits, present
-
-
-# --- before the loop ---------------------------------------------------------------------
-
-
 def _prompt_pass(
-    tape: _Tape,
-    copy: _DecoderCopier,
+    tape: Tape,
+    copy: DecoderCopier,
     prompt: _Prompt,
     settings: Mapping[str, ir.Value],
     empty: ir.Value,
@@ -337,7 +223,7 @@ def _prompt_pass(
     return prompt_len, logits, cache
 
 
-def _initial_state(tape: _Tape, prompt: _Prompt, settings: Mapping[str, ir.Value]) -> _State:
+def _initial_state(tape: Tape, prompt: _Prompt, settings: Mapping[str, ir.Value]) -> _State:
     tokens, scores, finished_scores, lengths, finished, unsatisfied = tape.call(
         beam_search.initial_state,
         prompt.input_ids,
@@ -347,17 +233,14 @@ def _initial_state(tape: _Tape, prompt: _Prompt, settings: Mapping[str, ir.Value
     return _State(tokens, scores, tokens, finished_scores, lengths, finished, unsatisfied)
 
 
-def _first_entries(tape: _Tape, parents: ir.Value) -> tuple[ir.Value, ir.Value]:
+def _first_entries(tape: Tape, parents: ir.Value) -> tuple[ir.Value, ir.Value]:
     """Visible ``[B, K, K]`` and birth ``[B, K]`` of the first step's own entries."""
     visible, birth = tape.call(tree_cache.first_entries, parents, outputs="visible birth")
     return visible, birth
 
 
-# --- the loop ----------------------------------------------------------------------------
-
-
 def _loop_body(
-    copy: _DecoderCopier,
+    copy: DecoderCopier,
     prompt: _Prompt,
     prompt_len: ir.Value,
     prompt_cache: Sequence[ir.Value],
@@ -371,7 +254,7 @@ def _loop_body(
     birth = _carried("birth", ir.DataType.INT64, 2)
     past = [_carried(name, ir.DataType.FLOAT, 4) for name in copy.past_names]
 
-    tape = _Tape("step")
+    tape = Tape("step")
     input_ids, position_ids, bias = tape.call(
         tree_cache.step_inputs,
         before.running_tokens,
@@ -422,11 +305,8 @@ def _carried(name: str, dtype: ir.DataType, rank: int) -> ir.Value:
     return ir.Value(name=f"loop/{name}", type=ir.TensorType(dtype), shape=ir.Shape([None] * rank))
 
 
-# --- one step ----------------------------------------------------------------------------
-
-
 def _search_step(
-    tape: _Tape, logits: ir.Value, state: _State, settings: Mapping[str, ir.Value]
+    tape: Tape, logits: ir.Value, state: _State, settings: Mapping[str, ir.Value]
 ) -> tuple[ir.Value, _State, ir.Value]:
     """Logits ``[B, K or 1, V]`` -> go on?, the next state, the beams' parents ``[B, K]``."""
     eos, early = settings["eos_token_id"], settings["early_stopping"]

@@ -1,0 +1,34 @@
+"""Does the file agree with Hugging Face ``generate``, token for token and score for score?
+
+Each case ends in one of three verdicts. *Exact*: same tokens, same scores.
+*Near-tie*: the two searches part at a step where HF's own scores of what one kept
+and the other dropped lie within the margin of float arithmetic; both answers are
+right. *Diverged*: they part anywhere else, or their scores do.
+"""
+
+from beamgen.parity.check import check_parity
+from beamgen.parity.grids import GRIDS, Grid, full_grid, quick_grid
+from beamgen.parity.report import (
+    NEAR_TIE_MARGIN,
+    SCORE_TOLERANCE,
+    CaseResult,
+    ParityCase,
+    ParityReport,
+    Parting,
+    Verdict,
+)
+
+__all__ = [
+    "GRIDS",
+    "NEAR_TIE_MARGIN",
+    "SCORE_TOLERANCE",
+    "CaseResult",
+    "Grid",
+    "ParityCase",
+    "ParityReport",
+    "Parting",
+    "Verdict",
+    "check_parity",
+    "full_grid",
+    "quick_grid",
+]

@@ -1,0 +1,160 @@
+"""What a parity check compares, and what it says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from beamgen.runtime import BeamOutput, Ids, left_pad
+from beamgen.search_config import SearchConfig
+
+Prompts = tuple[tuple[int, ...], ...]
+
+# Both are relative to the size of a score where that is above 1: a negative
+# length penalty multiplies scores by thousands.
+#: Scores nearer than this are the same score.
+SCORE_TOLERANCE = 1e-3
+#: Candidates whose HF scores are nearer than this are a tie that float32 decides.
+NEAR_TIE_MARGIN = 1e-4
+
+
+class Verdict(StrEnum):
+    """From best to worst."""
+
+    EXACT = "exact"
+    NEAR_TIE = "near-tie"
+    DIVERGED = "diverged"
+
+
+@dataclass(frozen=True)
+class ParityCase:
+    """One comparison.
+
+    Attributes:
+        name: what kind of prompts these are.
+        prompts: token ids per row.
+        prompt_len: S, to which the prompts are padded on the left.
+        config: every setting.
+    """
+
+    name: str
+    prompts: Prompts
+    prompt_len: int
+    config: SearchConfig
+
+    @property
+    def title(self) -> str:
+        """Name and settings in one line."""
+        config = self.config
+        settings = ("num_beams", "length_penalty", "early_stopping", "eos_token_id")
+        listed = (f"{name} {getattr(config, name)}" for name in settings)
+        return ", ".join([self.name, *listed])
+
+    def batch(self) -> tuple[Ids, Ids]:
+        """input_ids and attention_mask, int64 ``[B, S]``."""
+        return left_pad(self.prompts, self.config.pad_token_id, self.prompt_len)
+
+
+@dataclass(frozen=True)
+class Parting:
+    """Where two searches part.
+
+    Attributes:
+        verdict: near-tie or diverged.
+        row: of the batch.
+        step: generated token at which they part, counted from 1.
+        reason: what differs there.
+        ours: a continuation the file kept and HF did not, or [].
+        reference: a continuation HF kept and the file did not, or [].
+        our_score: what the file says of ``ours``.
+        reference_score: what HF says of ``reference``.
+        margin: HF's score of ``reference`` less HF's score of ``ours``.
+    """
+
+    verdict: Verdict
+    row: int
+    step: int
+    reason: str
+    ours: list[int] = field(default_factory=list)
+    reference: list[int] = field(default_factory=list)
+    our_score: float | None = None
+    reference_score: float | None = None
+    margin: float | None = None
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """The verdict on one case.
+
+    Attributes:
+        case: what was compared.
+        verdict: the worst of its rows'.
+        score_difference: the largest difference of returned scores (absolute).
+        partings: one for each row that is not exact.
+    """
+
+    case: ParityCase
+    verdict: Verdict
+    score_difference: float
+    partings: list[Parting]
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """The verdicts on a grid of cases."""
+
+    results: list[CaseResult]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of all cases."""
+        return max((r.verdict for r in self.results), key=list(Verdict).index)
+
+    @property
+    def exit_code(self) -> int:
+        """0 for exact or near-tie, 3 for diverged."""
+        return 3 if self.verdict is Verdict.DIVERGED else 0
+
+    def count(self, verdict: Verdict) -> int:
+        """How many cases ended so."""
+        return sum(result.verdict is verdict for result in self.results)
+
+    @property
+    def score_difference(self) -> float:
+        """The largest over all exact cases."""
+        exact = (r.score_difference for r in self.results if r.verdict is Verdict.EXACT)
+        return max(exact, default=0.0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Counts and every parting, for ``beamgen.json`` and ``--json``."""
+        import transformers
+
+        return {
+            "verdict": self.verdict,
+            "transformers": transformers.__version__,
+            "cases": len(self.results),
+            **{verdict.value: self.count(verdict) for verdict in Verdict},
+            "max_score_difference": self.score_difference,
+            "partings": [
+                {"case": result.case.title, **vars(parting)}
+                for result in self.results
+                for parting in result.partings
+            ],
+        }
+
+
+def near(a: float, b: float, tolerance: float) -> bool:
+    """Whether two scores agree, relative to their size where that is above 1."""
+    return abs(a - b) <= tolerance * max(1.0, abs(b))
+
+
+def same_row(expected: BeamOutput, found: BeamOutput, row: int) -> bool:
+    """Tokens, padding included, and scores; greedy search has none to compare."""
+    theirs, ours = expected.sequences[row], found.sequences[row]
+    return np.array_equal(theirs, ours) and all(
+        np.isnan(b) or near(float(a), float(b), SCORE_TOLERANCE)
+        for a, b in zip(found.sequences_scores[row], expected.sequences_scores[row], strict=True)
+    )

@@ -1,0 +1,131 @@
+"""What a search graph is put together from: named nodes, inputs, a decoder's copies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from onnxscript import OnnxFunction
+
+from beamgen.adapter import KVGeometry
+from beamgen.decoder.contract import cache_names
+from beamgen.search.beam_search import DOMAIN
+from beamgen.search_config import PARAMETERS, SearchConfig
+
+Function = OnnxFunction[Any, Any]
+
+
+class Tape(ir.tape.Tape):
+    """Records nodes under a prefix, so that a viewer shows where they belong."""
+
+    def __init__(self, prefix: str) -> None:
+        """An empty tape."""
+        super().__init__()
+        self.prefix = prefix
+
+    def section(self, prefix: str) -> Tape:
+        """The same tape under another prefix."""
+        section = Tape(prefix)
+        section._nodes, section._initializers = self._nodes, self._initializers
+        return section
+
+    def call(self, function: Function, *inputs: ir.Value, outputs: str) -> Sequence[ir.Value]:
+        """Call one of our functions; ``outputs`` names its results."""
+        named = [ir.Value(name=f"{self.prefix}/{name}") for name in outputs.split()]
+        return self.op_multi_out(
+            function.name,
+            inputs,
+            domain=DOMAIN,
+            outputs=named,
+            name=named[0].name,
+        )
+
+    def standard(self, op_type: str, *inputs: ir.Value, output: str, **attributes: Any) -> ir.Value:
+        """One standard operator."""
+        named = ir.Value(name=f"{self.prefix}/{output}")
+        return self.op(op_type, inputs, attributes, output=named, name=named.name)
+
+    def constant(self, name: str, value: object) -> ir.Value:
+        """An int64 constant of the main graph, which the body may read too."""
+        return self.initializer(
+            ir.tensor(np.asarray(value, np.int64), name=f"{self.prefix}/{name}")
+        )
+
+
+def prompt_input(name: str, meaning: str) -> ir.Value:
+    """An int64 input ``[batch, prompt_len]``."""
+    return ir.Value(
+        name=name,
+        type=ir.TensorType(ir.DataType.INT64),
+        shape=ir.Shape(["batch", "prompt_len"]),
+        doc_string=meaning,
+    )
+
+
+def search_output(value: ir.Value, name: str, dtype: ir.DataType, *further: str) -> ir.Value:
+    """Declare a value as an output ``[batch, num_return_sequences, ...]``."""
+    value.name = name
+    value.dtype = dtype
+    value.shape = ir.Shape(["batch", "num_return_sequences", *further])
+    return value
+
+
+def parameter_inputs(config: SearchConfig) -> dict[str, ir.Value]:
+    """Inputs that are initializers too: their defaults, which a caller may override.
+
+    Each axis has a name of its own: one row's value and all rows' do not meet.
+    """
+    defaults = config.inputs()
+    values = {}
+    for parameter in PARAMETERS:
+        tensor = ir.tensor(defaults[parameter.name], name=parameter.name)
+        axis = 1 if parameter.length == "1" else f"{parameter.length}_{parameter.name}"
+        values[parameter.name] = ir.Value(
+            name=parameter.name,
+            type=ir.TensorType(tensor.dtype),
+            shape=ir.Shape([axis]),
+            const_value=tensor,
+            doc_string=parameter.meaning,
+        )
+    return values
+
+
+def shared_weight(weight: ir.Value) -> ir.Value:
+    """The same tensor as an initializer of the new main graph."""
+    return ir.Value(
+        name=weight.name, type=weight.type, shape=weight.shape, const_value=weight.const_value
+    )
+
+
+class DecoderCopier:
+    """Puts the decoder's nodes into a graph, over shared weights."""
+
+    def __init__(
+        self, graph: ir.Graph, geometry: KVGeometry, weights: dict[ir.Value, ir.Value]
+    ) -> None:
+        """The weights map the decoder's initializers to those of the new main graph."""
+        self._graph, self._weights = graph, weights
+        self.prompt_names = cache_names("prompt", geometry)
+        self.past_names = cache_names("past", geometry)
+
+    def __call__(
+        self, tape: Tape, feeds: Mapping[str, ir.Value]
+    ) -> tuple[ir.Value, list[ir.Value]]:
+        """One more copy, fed by input name -> logits and the 2L present tensors."""
+        values = dict(self._weights)
+        values |= {value: feeds[value.name or ""] for value in self._graph.inputs}
+        for node in self._graph:
+            copies = [ir.Value(name=f"{tape.prefix}/{old.name}") for old in node.outputs]
+            tape.op_multi_out(
+                node.op_type,
+                [values[value] if value is not None else None for value in node.inputs],
+                node.attributes,
+                domain=node.domain,
+                outputs=copies,
+                name=f"{tape.prefix}/{node.name}",
+            )
+            values |= zip(node.outputs, copies, strict=True)
+        logits, *present = (values[value] for value in self._graph.outputs)
+        return logits, present
