@@ -32,7 +32,8 @@ def test_length_penalised_is_torch_division_to_rounding(penalty: float) -> None:
     for length in (1, 3, 7, 61):
         (found,) = run(beam_search.length_penalised, scores, [length], [penalty])
         expected = (torch.tensor(scores) / (length**penalty)).numpy()
-        np.testing.assert_array_max_ulp(found, expected, maxulp=2)
+        # 3.7 as a float32 input is not quite Python's 3.7
+        np.testing.assert_array_max_ulp(found, expected, maxulp=4)
 
 
 def test_top_k_continuations_by_hand() -> None:

@@ -10,20 +10,20 @@ t tokens generated before this step. Parameters come as ``[1]`` or ``[B]``.
 
 from __future__ import annotations
 
+from onnxscript import BOOL, DOUBLE, FLOAT, INT32, script
 from onnxscript import opset23 as op
-from onnxscript import script
 from onnxscript.values import Opset
 
 DOMAIN = "beamgen"
 _beamgen = Opset(DOMAIN, 1)
 
-# values of the early_stopping input
-FALSE, TRUE, NEVER = 0, 1, 2
+# values of the early_stopping input; 0 is False
+_TRUE, _NEVER = 1, 2
 
 
 @script(_beamgen, default_opset=op)
 def gather_beams(x, index):
-    """X ``[B, K1, t]``, index ``[B, K2]`` -> ``[B, K2, t]``.
+    """Take beams by index: x ``[B, K1, t]``, index ``[B, K2]`` -> ``[B, K2, t]``.
 
     Source: ``GenerationMixin._gather_beams``.
     """
@@ -46,8 +46,11 @@ def length_penalised(scores, length, length_penalty):
 
     In double, then float, as torch divides a float tensor by a Python number.
     """
-    power = op.Pow(op.Cast(length, to=11), op.Cast(op.Reshape(length_penalty, [-1, 1]), to=11))
-    return scores / op.Cast(power, to=1)
+    power = op.Pow(
+        op.Cast(length, to=DOUBLE.dtype),
+        op.Cast(op.Reshape(length_penalty, [-1, 1]), to=DOUBLE.dtype),
+    )
+    return scores / op.Cast(power, to=FLOAT.dtype)
 
 
 @script(_beamgen, default_opset=op)
@@ -81,7 +84,7 @@ def hits_stopping_criteria(tokens, cur_len, eos_token_id, max_new_tokens):
     """
     is_eos = op.Equal(op.Unsqueeze(tokens, [2]), op.Reshape(eos_token_id, [1, 1, -1]))
     # a sum, not a maximum: it is 0 where there are no eos ids
-    ends = op.ReduceSum(op.Cast(is_eos, to=6), [2], keepdims=0) > 0  # [B, M]
+    ends = op.ReduceSum(op.Cast(is_eos, to=INT32.dtype), [2], keepdims=0) > 0  # [B, M]
     return op.Or(ends, op.Reshape(max_new_tokens, [-1, 1]) <= cur_len)
 
 
@@ -93,7 +96,7 @@ def get_running_beams_for_next_iteration(scores, hits, num_beams):
 
     Source: ``GenerationMixin._get_running_beams_for_next_iteration``.
     """
-    running = scores + op.Cast(hits, to=1) * -1.0e9
+    running = scores + op.Cast(hits, to=FLOAT.dtype) * -1.0e9
     running_scores, index = op.TopK(running, num_beams, axis=1)
     return running_scores, index
 
@@ -123,11 +126,11 @@ def update_finished_beams(
     rank = op.Range(0, op.Squeeze(op.Shape(scores, start=1)), 1)
     just_finished = op.And(hits, op.Unsqueeze(rank < num_beams, [0]))  # [B, M]
     candidate = _beamgen.length_penalised(scores, cur_len, length_penalty)
-    all_finished = op.ReduceMin(op.Cast(is_sent_finished, to=6), [1]) > 0  # [B, 1]
-    full = op.And(all_finished, early_stopping == 1)
-    candidate = candidate + op.Cast(full, to=1) * -1.0e9
-    candidate = candidate + op.Cast(op.Not(unsatisfied), to=1) * -1.0e9
-    candidate = candidate + op.Cast(op.Not(just_finished), to=1) * -1.0e9
+    all_finished = op.ReduceMin(op.Cast(is_sent_finished, to=INT32.dtype), [1]) > 0  # [B, 1]
+    full = op.And(all_finished, early_stopping == _TRUE)
+    candidate = candidate + op.Cast(full, to=FLOAT.dtype) * -1.0e9
+    candidate = candidate + op.Cast(op.Not(unsatisfied), to=FLOAT.dtype) * -1.0e9
+    candidate = candidate + op.Cast(op.Not(just_finished), to=FLOAT.dtype) * -1.0e9
     merged = op.Concat(finished_scores, candidate, axis=1)  # [B, K + M]
     next_scores, index = op.TopK(merged, num_beams, axis=1)
     finished = op.Concat(is_sent_finished, just_finished, axis=1)
@@ -151,12 +154,12 @@ def check_early_stop_heuristic(
     """
     penalty = op.Reshape(length_penalty, [-1, 1])
     # "never": with a positive penalty the longest sequence has the best score
-    longest = op.And(early_stopping == 2, penalty > 0.0)
+    longest = op.And(early_stopping == _NEVER, penalty > 0.0)
     length = op.Where(longest, op.Reshape(max_new_tokens, [-1, 1]), cur_len)
     best_running = op.Slice(running_scores, [0], [1], [1])  # [B, 1]
     best_possible = _beamgen.length_penalised(best_running, length, length_penalty)
     worst = op.Where(is_sent_finished, op.ReduceMin(finished_scores, [1]), -1.0e9)  # [B, K]
-    improves = op.ReduceMax(op.Cast(best_possible > worst, to=6), [1]) > 0
+    improves = op.ReduceMax(op.Cast(best_possible > worst, to=INT32.dtype), [1]) > 0
     return op.And(unsatisfied, improves)
 
 
@@ -166,10 +169,10 @@ def beam_search_has_unfinished_sequences(unsatisfied, is_sent_finished, hits, ea
 
     Source: ``GenerationMixin._beam_search_has_unfinished_sequences``.
     """
-    improvement_possible = op.ReduceMax(op.Cast(unsatisfied, to=6), keepdims=0) > 0
-    all_finished = op.ReduceMin(op.Cast(is_sent_finished, to=6), keepdims=0) > 0
-    exists_open_beam = op.Not(op.And(all_finished, op.Squeeze(early_stopping) == 1))
-    valid_continuations = op.ReduceMin(op.Cast(hits, to=6), keepdims=0) < 1
+    improvement_possible = op.ReduceMax(op.Cast(unsatisfied, to=INT32.dtype), keepdims=0) > 0
+    all_finished = op.ReduceMin(op.Cast(is_sent_finished, to=INT32.dtype), keepdims=0) > 0
+    exists_open_beam = op.Not(op.And(all_finished, op.Squeeze(early_stopping) == _TRUE))
+    valid_continuations = op.ReduceMin(op.Cast(hits, to=INT32.dtype), keepdims=0) < 1
     return op.And(op.And(improvement_possible, exists_open_beam), valid_continuations)
 
 
@@ -225,7 +228,7 @@ def initial_state(input_ids, num_beams):
     running_scores = op.Expand(op.Where(beam == 0, 0.0, -1.0e9), shape)
     finished_scores = op.Expand(op.Constant(value_float=-1.0e9), shape)
     lengths = op.Expand(op.Constant(value_int=0), shape)
-    finished = op.Cast(lengths, to=9)
+    finished = op.Cast(lengths, to=BOOL.dtype)
     unsatisfied = op.Equal(op.Expand(0, op.Concat(batch, [1], axis=0)), 0)
     return tokens, running_scores, finished_scores, lengths, finished, unsatisfied
 
@@ -245,7 +248,7 @@ def greedy_or_beam(num_beams, early_stopping, eos_token_id, pad_token_id):
     greedy = num_beams == 1
     first = op.Slice(op.Concat(eos_token_id, pad_token_id, axis=0), [0], [1], [0])
     unset = op.And(op.Not(greedy), pad_token_id == 0)
-    return op.Where(greedy, 1, early_stopping), op.Where(unset, first, pad_token_id)
+    return op.Where(greedy, _TRUE, early_stopping), op.Where(unset, first, pad_token_id)
 
 
 @script(_beamgen, default_opset=op)

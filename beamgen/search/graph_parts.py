@@ -17,39 +17,55 @@ from beamgen.search_config import PARAMETERS, SearchConfig
 Function = OnnxFunction[Any, Any]
 
 
-class Tape(ir.tape.Tape):
+class Tape:
     """Records nodes under a prefix, so that a viewer shows where they belong."""
 
-    def __init__(self, prefix: str) -> None:
-        """An empty tape."""
-        super().__init__()
+    def __init__(self, prefix: str, recorded: ir.tape.Tape | None = None) -> None:
+        """An empty tape, or one that goes on where another stands."""
         self.prefix = prefix
+        self._recorded = recorded or ir.tape.Tape()
+
+    @property
+    def nodes(self) -> Sequence[ir.Node]:
+        """In the order in which they were recorded."""
+        return self._recorded.nodes
+
+    @property
+    def initializers(self) -> Sequence[ir.Value]:
+        """The constants."""
+        return self._recorded.initializers
 
     def section(self, prefix: str) -> Tape:
         """The same tape under another prefix."""
-        section = Tape(prefix)
-        section._nodes, section._initializers = self._nodes, self._initializers
-        return section
+        return Tape(prefix, self._recorded)
 
     def call(self, function: Function, *inputs: ir.Value, outputs: str) -> Sequence[ir.Value]:
         """Call one of our functions; ``outputs`` names its results."""
         named = [ir.Value(name=f"{self.prefix}/{name}") for name in outputs.split()]
-        return self.op_multi_out(
-            function.name,
-            inputs,
-            domain=DOMAIN,
-            outputs=named,
-            name=named[0].name,
-        )
+        return self.node(function.name, inputs, named, domain=DOMAIN)
 
     def standard(self, op_type: str, *inputs: ir.Value, output: str, **attributes: Any) -> ir.Value:
         """One standard operator."""
         named = ir.Value(name=f"{self.prefix}/{output}")
-        return self.op(op_type, inputs, attributes, output=named, name=named.name)
+        return self.node(op_type, inputs, [named], attributes)[0]
+
+    def node(
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value | None],
+        outputs: Sequence[ir.Value],
+        attributes: Mapping[str, Any] | None = None,
+        *,
+        domain: str = "",
+    ) -> Sequence[ir.Value]:
+        """Any node, called after its first output."""
+        return self._recorded.op_multi_out(
+            op_type, inputs, attributes, domain=domain, outputs=outputs, name=outputs[0].name
+        )
 
     def constant(self, name: str, value: object) -> ir.Value:
         """An int64 constant of the main graph, which the body may read too."""
-        return self.initializer(
+        return self._recorded.initializer(
             ir.tensor(np.asarray(value, np.int64), name=f"{self.prefix}/{name}")
         )
 
@@ -118,14 +134,8 @@ class DecoderCopier:
         values |= {value: feeds[value.name or ""] for value in self._graph.inputs}
         for node in self._graph:
             copies = [ir.Value(name=f"{tape.prefix}/{old.name}") for old in node.outputs]
-            tape.op_multi_out(
-                node.op_type,
-                [values[value] if value is not None else None for value in node.inputs],
-                node.attributes,
-                domain=node.domain,
-                outputs=copies,
-                name=f"{tape.prefix}/{node.name}",
-            )
+            inputs = [values[value] if value is not None else None for value in node.inputs]
+            tape.node(node.op_type, inputs, copies, node.attributes, domain=node.domain)
             values |= zip(node.outputs, copies, strict=True)
         logits, *present = (values[value] for value in self._graph.outputs)
         return logits, present

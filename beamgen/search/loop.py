@@ -127,13 +127,8 @@ def build_loop(
     visible, birth = _first_entries(main, parents)
     body = _loop_body(copy, prompt, prompt_len, prompt_cache, settings)
     carried = [*state.values(), visible, birth, *[empty] * len(prompt_cache)]
-    final = main.op_multi_out(
-        "Loop",
-        [None, go_on, *carried],
-        {"body": body},
-        outputs=[ir.Value(name=f"steps/{value.name}") for value in body.outputs[1:]],
-        name="steps",
-    )
+    results = [ir.Value(name=f"steps/{value.name}") for value in body.outputs[1:]]
+    final = main.node("Loop", [None, go_on, *carried], results, {"body": body})
     found = _State(*final[: len(_STATE_TYPES)])
     outputs = main.call(
         beam_search.finalize,

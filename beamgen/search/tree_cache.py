@@ -11,8 +11,8 @@ Letters: B batch, K beams, S prompt length, C entries, t tokens generated.
 
 from __future__ import annotations
 
+from onnxscript import BOOL, FLOAT, INT64, UINT8, script
 from onnxscript import opset23 as op
-from onnxscript import script
 
 from beamgen.search.beam_search import _beamgen
 
@@ -100,13 +100,13 @@ def live_entries(visible, birth, beams):
         ones in any row), visible ``[B, K, C' + K]`` and birth ``[B, C' + K]`` of
         the next step, whose own K entries come last.
     """
-    inherited = _beamgen.gather_beams(op.Cast(visible, to=2), beams)  # [B, K, C] uint8
-    alive = op.Cast(op.ReduceMax(inherited, [1], keepdims=0), to=1)  # [B, C]
+    inherited = _beamgen.gather_beams(op.Cast(visible, to=UINT8.dtype), beams)  # [B, K, C] uint8
+    alive = op.Cast(op.ReduceMax(inherited, [1], keepdims=0), to=FLOAT.dtype)  # [B, C]
     count = op.ReduceMax(op.ReduceSum(alive, [1], keepdims=0), keepdims=1)  # [1]
-    _, index = op.TopK(alive, op.Cast(count, to=7), axis=1)
+    _, index = op.TopK(alive, op.Cast(count, to=INT64.dtype), axis=1)
     shape = op.Concat(op.Shape(visible, end=2), op.Shape(index, start=1), axis=0)
     kept = op.GatherElements(inherited, op.Expand(op.Unsqueeze(index, [1]), shape), axis=2)
-    next_visible = op.Concat(op.Cast(kept, to=9), _beamgen.identity_blocks(beams), axis=2)
+    next_visible = op.Concat(op.Cast(kept, to=BOOL.dtype), _beamgen.identity_blocks(beams), axis=2)
     newest = op.ReduceMax(birth, [1]) + 1  # [B, 1]
     next_birth = op.Concat(
         op.GatherElements(birth, index, axis=1), op.Expand(newest, op.Shape(beams)), axis=1
