@@ -14,6 +14,7 @@ from onnx import helper, parser
 
 from beamgen import BeamgenError, KVGeometry, find_adapter
 from beamgen.decoder import contract
+from beamgen.decoder.drop_noops import drop_noops
 from beamgen.decoder.export import export_decoder
 from beamgen.decoder.fold_shapes import fold_shapes
 from beamgen.decoder.place_weights import place_weights
@@ -144,6 +145,31 @@ def test_folding_keeps_the_values() -> None:
     before, after = _run(_parse(text), x), _run(fold_shapes(_parse(text)), x)
     assert np.array_equal(before, after)
     assert _reshape_targets(fold_shapes(_parse(text))) == [[0, 0, 3, 4]]
+
+
+def test_nodes_that_hand_their_input_on_are_bypassed() -> None:
+    text = """<ir_version: 10, opset_import: ["": 23]>
+        g (float[batch, 8] x) => (float[batch, n] y) {
+            c = Cast<to = 1>(x)
+            zero = Constant<value_ints = [0]>()
+            eight = Constant<value_ints = [8]>()
+            four = Constant<value_ints = [4]>()
+            axis = Constant<value_ints = [1]>()
+            one = Constant<value_ints = [1]>()
+            all = Slice(c, zero, eight, axis, one)
+            none = Slice(c, eight, eight, axis)
+            whole = Concat<axis = 1>(all, none)
+            half = Slice(whole, zero, four, axis)
+            odd = Slice(whole, zero, eight, axis, four)
+            y = Concat<axis = 1>(half, odd)
+        }"""
+    x = np.arange(16, dtype=np.float32).reshape(2, 8)
+    model = drop_noops(fold_shapes(_parse(text)))
+    assert np.array_equal(_run(model, x), _run(_parse(text), x))
+    half, odd = (
+        node for node in model.graph if node.outputs[0].name in ("half", "odd")
+    )  # what takes a part stays, and reads the input itself
+    assert half.inputs[0] is odd.inputs[0] is model.graph.inputs[0]
 
 
 def _run(model: ir.Model, *inputs: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from beamgen.adapter import DecoderAdapter
 from beamgen.decoder import contract
 from beamgen.decoder.attention import DOMAIN, SharedPromptAttention
+from beamgen.decoder.drop_noops import drop_noops
 from beamgen.decoder.fold_shapes import fold_shapes
 from beamgen.decoder.onnx_config import DecoderStep, StepOnnxConfig
 from beamgen.decoder.place_weights import place_weights
@@ -72,6 +73,7 @@ def clean(model: ir.Model) -> ir.Model:
     passes.IdentityEliminationPass()(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     fold_shapes(model)
+    drop_noops(model)
     place_weights(model)
     tidy = (
         passes.RemoveUnusedNodesPass(),

@@ -9,7 +9,7 @@ arithmetic that comes out as plain numbers becomes a constant.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import onnx
@@ -203,11 +203,7 @@ def _infer_shapes(node: ir.Node, model: ir.Model) -> None:
             onnx.defs.get_schema(node.op_type, model.opset_imports[""], ""),
             ir.to_proto(node),
             {v.name or "": _type_proto(v) for v in node.inputs if v is not None},
-            {
-                v.name or "": ir.to_proto(v.const_value)
-                for v in node.inputs
-                if v is not None and v.const_value is not None and v.const_value.size <= 16
-            },
+            {name: ir.to_proto(tensor) for name, tensor in _small_constants(node)},
         )
     except (shape_inference.InferenceError, RuntimeError):
         return  # a type the tracer left out: the outputs stay as unknown as they were
@@ -228,6 +224,13 @@ def _infer_shapes(node: ir.Node, model: ir.Model) -> None:
 
 def _is_graph_output(value: ir.Value) -> bool:
     return value.is_graph_output()
+
+
+def _small_constants(node: ir.Node) -> Iterator[tuple[str, ir.TensorProtocol]]:
+    for value in node.inputs:
+        tensor = None if value is None else ir.convenience.get_const_tensor(value)
+        if value is not None and tensor is not None and tensor.size <= 16:
+            yield value.name or "", tensor
 
 
 def _type_proto(value: ir.Value) -> onnx.TypeProto:
