@@ -17,362 +17,40 @@ A run is repeatable: the same seed, package versions and thread count give the s
 
 from __future__ import annotations
 
-import json
 import random
-import re
-import string
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
 
 import click
-import sentencepiece as spm
 import torch
-from sacremoses import MosesTokenizer
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
+from demo_models import build_biogpt, build_gpt2, build_phi3
+from demo_text import (
+    Entry,
+    Example,
+    biomedical_examples,
+    chat_examples,
+    glossary_examples,
+    read_entries,
+    read_licence,
+)
+from demo_tokenizers import build_biogpt_tokenizer, build_gpt2_tokenizer, build_phi3_tokenizer
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
-    BioGptConfig,
-    BioGptForCausalLM,
-    BioGptTokenizer,
-    GenerationConfig,
-    GPT2Config,
-    GPT2LMHeadModel,
-    GPT2TokenizerFast,
-    LlamaTokenizer,
-    LlamaTokenizerFast,
-    Phi3Config,
-    Phi3ForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     Trainer,
     TrainingArguments,
     set_seed,
 )
-from transformers.convert_slow_tokenizer import convert_slow_tokenizer
 
 MAX_TOKENS = 64  # longer training examples are left out
 HELD_OUT = 2048  # examples kept from training, to measure the loss on
 IGNORED_LABEL = -100  # what the loss functions of transformers skip
 CPU_THREADS = 1  # fixed, because the order of a sum depends on it
-
-# Files of WordNet's lexicographers (see lexnames(5WN)) that read like biology and medicine:
-# animal, body, phenomenon, process, state, substance.
-BIOMEDICAL_FILES = frozenset({5, 8, 19, 22, 26, 27})
-# Definitions in other files that do too, those of drugs among them.
-BIOMEDICAL_WORDS = re.compile(
-    r"\b(bacteri\w+|blood|cells?|diseases?|drugs?|infect\w+|medic\w+|organs?|patients?|surg\w+"
-    r"|tissues?|treat\w*|virus\w*)\b"
-)
-
-# As in Phi-3: the newline after each role marker and after each end of turn belongs to the marker.
-PHI3_CHAT_TEMPLATE = (
-    "{% for message in messages %}"
-    "{{ '<|' + message['role'] + '|>\\n' + message['content'] + '<|end|>\\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% else %}{{ eos_token }}{% endif %}"
-)
-
-
-class Entry(NamedTuple):
-    """One sense of WordNet.
-
-    Attributes:
-        part_of_speech: ``noun`` or ``verb``.
-        lexicographer_file: number of the file it was written in, a rough topic.
-        term: the first of its synonyms.
-        gloss: its definition, without remarks and usage examples.
-        common: whether it occurs in the texts that WordNet's authors tagged with senses.
-    """
-
-    part_of_speech: str
-    lexicographer_file: int
-    term: str
-    gloss: str
-    common: bool
-
-
-class Example(NamedTuple):
-    """A training text, in the two parts that a user would give and get."""
-
-    prompt: str
-    answer: str
-
-
-# --- Text ---------------------------------------------------------------------------------------
-
-
-def read_entries(wordnet: Path) -> list[Entry]:
-    """Reads the nouns and verbs whose definition is a short phrase.
-
-    Names of genera, thousands of which are defined in the same words, are left out.
-
-    Args:
-        wordnet: the folder with ``data.noun``, ``data.verb`` and ``cntlist.rev``.
-
-    Returns:
-        The senses, in the order of the files.
-    """
-    counted = (wordnet / "cntlist.rev").read_text("ascii").splitlines()
-    common_senses = {line.split()[0] for line in counted}
-    entries = []
-    for part_of_speech, number in (("noun", 1), ("verb", 2)):
-        for line in (wordnet / f"data.{part_of_speech}").read_text("ascii").splitlines():
-            if line.startswith("  "):  # the licence
-                continue
-            fields, _, raw_gloss = line.partition("|")
-            _, lexicographer_file, _, _, term, lexical_id, *_ = fields.split()
-            gloss = clean_gloss(raw_gloss)
-            if 3 <= len(gloss.split()) <= 16 and "genus of" not in gloss:
-                # See senseidx(5WN) for the makeup of this key.
-                key = f"{term.lower()}%{number}:{lexicographer_file}:{int(lexical_id, 16):02}::"
-                entries.append(
-                    Entry(
-                        part_of_speech,
-                        int(lexicographer_file),
-                        term.replace("_", " "),
-                        gloss,
-                        key in common_senses,
-                    )
-                )
-    return entries
-
-
-def clean_gloss(raw: str) -> str:
-    """Keeps the first definition of a gloss, without remarks in parentheses and examples."""
-    definition = re.sub(r"\([^()]*\)", " ", raw.partition('"')[0]).partition(";")[0]
-    definition = re.sub(r"\s+([,:.])", r"\1", " ".join(definition.split()))
-    return definition.strip(" ,:.")
-
-
-def read_licence(wordnet: Path) -> str:
-    """Returns the licence that heads every data file, without its line numbers."""
-    lines = (wordnet / "data.noun").read_text("ascii").splitlines()
-    header = [line for line in lines if line.startswith("  ")]
-    return "\n".join(re.sub(r"^ +\d+ ?", "", line).rstrip() for line in header) + "\n"
-
-
-def glossary_examples(entries: Iterable[Entry]) -> list[Example]:
-    """Phrases the common senses as lines of a glossary."""
-    headwords = {"noun": "{}:", "verb": "to {}:"}
-    return [
-        Example(headwords[entry.part_of_speech].format(entry.term), f"{entry.gloss}.")
-        for entry in entries
-        if entry.common
-    ]
-
-
-def biomedical_examples(entries: Iterable[Entry]) -> list[Example]:
-    """Phrases the nouns of biology and medicine as sentences."""
-    article = re.compile(r"(an?|the|any|one|either|each|all|some) ")
-    return [
-        Example(f"{entry.term} is", f"{entry.gloss}.")
-        for entry in entries
-        if entry.part_of_speech == "noun"
-        and article.match(entry.gloss)
-        and (entry.lexicographer_file in BIOMEDICAL_FILES or BIOMEDICAL_WORDS.search(entry.gloss))
-    ]
-
-
-def chat_examples(entries: Iterable[Entry]) -> list[Example]:
-    """Phrases the common senses as questions and answers."""
-    questions = {
-        "noun": "What is {}?",
-        "verb": "What does it mean to {}?",
-    }
-    return [
-        Example(
-            questions[entry.part_of_speech].format(entry.term),
-            f"{entry.gloss[0].upper()}{entry.gloss[1:]}.",
-        )
-        for entry in entries
-        if entry.common
-    ]
-
-
-# --- Tokenizers ---------------------------------------------------------------------------------
-
-
-def learn_bpe(
-    texts: Iterable[str],
-    pre_tokenizer: pre_tokenizers.PreTokenizer,
-    trainer: trainers.BpeTrainer,
-) -> tuple[list[str], list[str]]:
-    """Learns a byte-pair encoding.
-
-    Args:
-        texts: what to learn it from.
-        pre_tokenizer: splits a text into the words that no merge crosses.
-        trainer: sets the size and the alphabet.
-
-    Returns:
-        The pieces of its vocabulary by id, and its merges, first learned first, two symbols
-        separated by a space each.
-    """
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizer
-    tokenizer.train_from_iterator(texts, trainer)
-    learned = json.loads(tokenizer.to_str())["model"]
-    pieces = sorted(learned["vocab"], key=learned["vocab"].__getitem__)
-    return pieces, [f"{left} {right}" for left, right in learned["merges"]]
-
-
-def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Writes a text file of the given lines."""
-    path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
-
-
-def write_vocabulary(path: Path, pieces: Iterable[str]) -> None:
-    """Writes a ``vocab.json`` that numbers the pieces in order."""
-    vocabulary = {piece: index for index, piece in enumerate(pieces)}
-    path.write_text(json.dumps(vocabulary, ensure_ascii=False), "utf-8")
-
-
-def build_gpt2_tokenizer(texts: Sequence[str], folder: Path) -> PreTrainedTokenizerBase:
-    """Builds a byte-level BPE whose last id is its only special token, and which cannot pad."""
-    pieces, merges = learn_bpe(
-        texts,
-        pre_tokenizers.ByteLevel(add_prefix_space=False),
-        trainers.BpeTrainer(
-            vocab_size=1199,
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        ),
-    )
-    write_vocabulary(folder / "vocab.json", [*pieces, "<|endoftext|>"])
-    write_lines(folder / "merges.txt", ["#version: 0.2", *merges])
-    return GPT2TokenizerFast(
-        vocab_file=str(folder / "vocab.json"),
-        merges_file=str(folder / "merges.txt"),
-        model_max_length=128,
-    )
-
-
-def build_biogpt_tokenizer(texts: Sequence[str], folder: Path) -> PreTrainedTokenizerBase:
-    """Builds a BPE over Moses tokens, with every printable ASCII character in its alphabet."""
-    moses = MosesTokenizer(lang="en")
-    pieces, merges = learn_bpe(
-        (moses.tokenize(text, aggressive_dash_splits=True, return_str=True) for text in texts),
-        pre_tokenizers.WhitespaceSplit(),
-        trainers.BpeTrainer(vocab_size=1100, end_of_word_suffix="</w>", show_progress=False),
-    )
-    specials = ["<s>", "<pad>", "</s>", "<unk>"]
-    characters = string.ascii_letters + string.digits + string.punctuation
-    alphabet = [*characters, *(f"{character}</w>" for character in characters)]
-    write_vocabulary(folder / "vocab.json", dict.fromkeys([*specials, *alphabet, *pieces]))
-    write_lines(folder / "merges.txt", merges)
-    return BioGptTokenizer(
-        vocab_file=str(folder / "vocab.json"),
-        merges_file=str(folder / "merges.txt"),
-        model_max_length=128,
-    )
-
-
-def build_phi3_tokenizer(texts: Sequence[str], folder: Path) -> PreTrainedTokenizerBase:
-    """Builds a SentencePiece BPE with byte fallback, as Llama's, and the markers of Phi-3."""
-    model = BytesIO()
-    spm.SentencePieceTrainer.train(
-        sentence_iterator=iter(texts),
-        model_writer=model,
-        model_type="bpe",
-        vocab_size=1275,
-        byte_fallback=True,
-        normalization_rule_name="identity",
-        split_digits=True,
-        num_threads=CPU_THREADS,
-        minloglevel=2,
-    )
-    (folder / "tokenizer.model").write_bytes(model.getvalue())
-    vocab_file = str(folder / "tokenizer.model")
-    markers = ("<|user|>", "<|assistant|>", "<|system|>", "<|end|>")
-    return LlamaTokenizerFast(
-        vocab_file=vocab_file,
-        # Converted here, as the fast class would leave out the space before the first word.
-        tokenizer_object=convert_slow_tokenizer(LlamaTokenizer(vocab_file, legacy=True)),
-        eos_token="<|endoftext|>",
-        pad_token="<|endoftext|>",
-        additional_special_tokens=[AddedToken(m, rstrip=True, special=True) for m in markers],
-        add_bos_token=False,
-        legacy=True,
-        chat_template=PHI3_CHAT_TEMPLATE,
-        model_max_length=256,
-    )
-
-
-# --- Models -------------------------------------------------------------------------------------
-
-
-def build_gpt2(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """Builds a GPT-2 without pad token."""
-    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    config = GPT2Config(
-        vocab_size=len(tokenizer),
-        n_positions=128,
-        n_embd=96,
-        n_layer=4,
-        n_head=4,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
-        resid_pdrop=0.0,
-        **ids,
-    )
-    model = GPT2LMHeadModel(config)
-    model.generation_config = GenerationConfig(**ids)
-    return model
-
-
-def build_biogpt(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """Builds a BioGPT, with dropout because it sees its few texts many times."""
-    ids = {
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-    config = BioGptConfig(
-        vocab_size=len(tokenizer),
-        max_position_embeddings=128,
-        hidden_size=96,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        intermediate_size=384,
-        hidden_dropout_prob=0.1,
-        attention_probs_dropout_prob=0.0,
-        **ids,
-    )
-    model = BioGptForCausalLM(config)
-    model.generation_config = GenerationConfig(**ids)
-    return model
-
-
-def build_phi3(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """Builds a Phi-3 with grouped-query attention that stops at either of two tokens."""
-    ids = {"bos_token_id": tokenizer.bos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    end_of_turn = tokenizer.convert_tokens_to_ids("<|end|>")
-    config = Phi3Config(
-        vocab_size=len(tokenizer),
-        max_position_embeddings=256,
-        original_max_position_embeddings=256,
-        hidden_size=96,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        intermediate_size=256,
-        eos_token_id=tokenizer.eos_token_id,
-        **ids,
-    )
-    model = Phi3ForCausalLM(config)
-    model.generation_config = GenerationConfig(
-        eos_token_id=[tokenizer.eos_token_id, end_of_turn], **ids
-    )
-    return model
-
-
-# --- Training -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

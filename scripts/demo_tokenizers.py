@@ -1,0 +1,135 @@
+"""The demo checkpoints' tokenizers, learned from their texts."""
+
+from __future__ import annotations
+
+import json
+import string
+from collections.abc import Iterable, Sequence
+from io import BytesIO
+from pathlib import Path
+
+import sentencepiece as spm
+from sacremoses import MosesTokenizer
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
+from transformers import (
+    BioGptTokenizer,
+    GPT2TokenizerFast,
+    LlamaTokenizer,
+    LlamaTokenizerFast,
+    PreTrainedTokenizerBase,
+)
+from transformers.convert_slow_tokenizer import convert_slow_tokenizer
+
+# As in Phi-3: the newline after each role marker and after each end of turn belongs to the marker.
+PHI3_CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|' + message['role'] + '|>\\n' + message['content'] + '<|end|>\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% else %}{{ eos_token }}{% endif %}"
+)
+
+
+def learn_bpe(
+    texts: Iterable[str],
+    pre_tokenizer: pre_tokenizers.PreTokenizer,
+    trainer: trainers.BpeTrainer,
+) -> tuple[list[str], list[str]]:
+    """Learns a byte-pair encoding.
+
+    Args:
+        texts: what to learn it from.
+        pre_tokenizer: splits a text into the words that no merge crosses.
+        trainer: sets the size and the alphabet.
+
+    Returns:
+        The pieces of its vocabulary by id, and its merges, first learned first, two symbols
+        separated by a space each.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer.train_from_iterator(texts, trainer)
+    learned = json.loads(tokenizer.to_str())["model"]
+    pieces = sorted(learned["vocab"], key=learned["vocab"].__getitem__)
+    return pieces, [f"{left} {right}" for left, right in learned["merges"]]
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Writes a text file of the given lines."""
+    path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+
+
+def write_vocabulary(path: Path, pieces: Iterable[str]) -> None:
+    """Writes a ``vocab.json`` that numbers the pieces in order."""
+    vocabulary = {piece: index for index, piece in enumerate(pieces)}
+    path.write_text(json.dumps(vocabulary, ensure_ascii=False), "utf-8")
+
+
+def build_gpt2_tokenizer(texts: Sequence[str], folder: Path) -> PreTrainedTokenizerBase:
+    """Builds a byte-level BPE whose last id is its only special token, and which cannot pad."""
+    pieces, merges = learn_bpe(
+        texts,
+        pre_tokenizers.ByteLevel(add_prefix_space=False),
+        trainers.BpeTrainer(
+            vocab_size=1199,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    write_vocabulary(folder / "vocab.json", [*pieces, "<|endoftext|>"])
+    write_lines(folder / "merges.txt", ["#version: 0.2", *merges])
+    return GPT2TokenizerFast(
+        vocab_file=str(folder / "vocab.json"),
+        merges_file=str(folder / "merges.txt"),
+        model_max_length=128,
+    )
+
+
+def build_biogpt_tokenizer(texts: Sequence[str], folder: Path) -> PreTrainedTokenizerBase:
+    """Builds a BPE over Moses tokens, with every printable ASCII character in its alphabet."""
+    moses = MosesTokenizer(lang="en")
+    pieces, merges = learn_bpe(
+        (moses.tokenize(text, aggressive_dash_splits=True, return_str=True) for text in texts),
+        pre_tokenizers.WhitespaceSplit(),
+        trainers.BpeTrainer(vocab_size=1100, end_of_word_suffix="</w>", show_progress=False),
+    )
+    specials = ["<s>", "<pad>", "</s>", "<unk>"]
+    characters = string.ascii_letters + string.digits + string.punctuation
+    alphabet = [*characters, *(f"{character}</w>" for character in characters)]
+    write_vocabulary(folder / "vocab.json", dict.fromkeys([*specials, *alphabet, *pieces]))
+    write_lines(folder / "merges.txt", merges)
+    return BioGptTokenizer(
+        vocab_file=str(folder / "vocab.json"),
+        merges_file=str(folder / "merges.txt"),
+        model_max_length=128,
+    )
+
+
+def build_phi3_tokenizer(texts: Sequence[str], folder: Path) -> PreTrainedTokenizerBase:
+    """Builds a SentencePiece BPE with byte fallback, as Llama's, and the markers of Phi-3."""
+    model = BytesIO()
+    spm.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=1275,
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        split_digits=True,
+        num_threads=1,  # the result depends on it
+        minloglevel=2,
+    )
+    (folder / "tokenizer.model").write_bytes(model.getvalue())
+    vocab_file = str(folder / "tokenizer.model")
+    markers = ("<|user|>", "<|assistant|>", "<|system|>", "<|end|>")
+    return LlamaTokenizerFast(
+        vocab_file=vocab_file,
+        # Converted here, as the fast class would leave out the space before the first word.
+        tokenizer_object=convert_slow_tokenizer(LlamaTokenizer(vocab_file, legacy=True)),
+        eos_token="<|endoftext|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=[AddedToken(m, rstrip=True, special=True) for m in markers],
+        add_bos_token=False,
+        legacy=True,
+        chat_template=PHI3_CHAT_TEMPLATE,
+        model_max_length=256,
+    )
