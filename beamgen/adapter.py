@@ -52,6 +52,13 @@ class PositionLimits:
     recompute_boundary: int | None = None
     attention_window: int | None = None
 
+    def room(self, prompt_len: int) -> int:
+        """How many tokens may follow a prompt; 0 or less where it is too long."""
+        boundary = self.recompute_boundary
+        if boundary is not None and prompt_len <= boundary:
+            return boundary - prompt_len
+        return self.max_positions - prompt_len
+
 
 class DecoderAdapter(ABC):
     """Wraps one decoder-only architecture of ``transformers`` for export.

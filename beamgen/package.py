@@ -140,6 +140,7 @@ def new_package_folder(target: Path, *, force: bool) -> Iterator[Path]:
             is not a beamgen package, which force does not replace either.
     """
     check_target(target, force=force)
+    made = [parent for parent in target.absolute().parents if not parent.exists()]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         build = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -153,6 +154,9 @@ def new_package_folder(target: Path, *, force: bool) -> Iterator[Path]:
         _move_into_place(build, target)
     finally:
         shutil.rmtree(build, ignore_errors=True)
+        for parent in made:
+            with contextlib.suppress(OSError):  # it holds the new package
+                parent.rmdir()
 
 
 def check_target(target: Path, *, force: bool) -> None:

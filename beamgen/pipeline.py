@@ -104,6 +104,7 @@ def export(
     check_target(target, force=force)
     search = SearchConfig.from_generation_config(checkpoint.generation_config, settings)
     _check_ids(search, checkpoint)
+    _check_lengths(search, adapter.position_limits(checkpoint.config).max_positions)
     with new_package_folder(target, force=force) as folder:
         say(f"tracing {checkpoint.source} ({adapter.name}, {checkpoint.dtype}) in float32")
         with tempfile.TemporaryDirectory(prefix=".decoder-", dir=folder) as scratch:
@@ -144,20 +145,24 @@ def resolve(
     return demo_checkpoint(adapter), adapter
 
 
-def open_source(package: Package, checkpoint: str | None = None) -> Checkpoint:
+def open_source(
+    package: Package, checkpoint: str | None = None, *, trust_remote_code: bool = False
+) -> Checkpoint:
     """The checkpoint a package was exported from, or another one named instead.
 
     Raises:
         CheckpointError: it is not where it was.
     """
     if checkpoint is not None:
-        return open_checkpoint(checkpoint)
+        return open_checkpoint(checkpoint, trust_remote_code=trust_remote_code)
     source = package.manifest.source
     kind, _, name = source["model"].rpartition(":")
     if kind == "demo":
         return demo_checkpoint(find_adapter(name))
     try:
-        return open_checkpoint(source["model"], revision=source["revision"])
+        return open_checkpoint(
+            source["model"], revision=source["revision"], trust_remote_code=trust_remote_code
+        )
     except CheckpointError as error:
         raise CheckpointError(error.cause, "name it with --checkpoint") from error
 
@@ -220,6 +225,19 @@ def _check_ids(search: SearchConfig, checkpoint: Checkpoint) -> None:
                 f"{name} {outside[0]} is outside the vocabulary of {vocab_size}",
                 f"pass --{name.replace('_', '-')} ID",
             )
+
+
+def _check_lengths(search: SearchConfig, max_positions: int) -> None:
+    """Refuse defaults with which no prompt could be searched, be it one token long."""
+    name, room = "max_new_tokens", max_positions - 1
+    if search.max_new_tokens is None:  # only then does max_length count
+        name, room = "max_length", max_positions
+    value = getattr(search, name)
+    if value is not None and value > room:
+        raise SettingError(
+            f"{name} {value} is more than the model's {max_positions} positions hold",
+            f"set --{name.replace('_', '-')} {room} or less",
+        )
 
 
 def _copy_companions(checkpoint: Checkpoint, folder: Path) -> None:

@@ -17,7 +17,7 @@ ENTRY_POINT_GROUP = "beamgen.adapters"
 
 @dataclass(frozen=True)
 class BrokenPlugin:
-    """An entry point whose import failed; other adapters keep working."""
+    """An entry point, or one of its modules, that failed; other adapters keep working."""
 
     entry_point: str
     distribution: str
@@ -93,24 +93,35 @@ def _discover() -> list[BrokenPlugin]:
     if _discovered is None:
         _discovered = []
         for point in metadata.entry_points(group=ENTRY_POINT_GROUP):
-            try:
-                _import_all(point.load())
-            except Exception as error:  # a foreign package may fail in any way
-                where = point.dist.name if point.dist else "unknown distribution"
-                _discovered.append(BrokenPlugin(point.name, where, one_line(error)))
+            _discovered += _import_all(point)
     return _discovered
 
 
-def _import_all(loaded: ModuleType | type) -> None:
-    """Import the modules of a package, so that adding a file is enough."""
-    if isinstance(loaded, ModuleType):
-        for module in _modules(loaded):
+def _import_all(point: metadata.EntryPoint) -> list[BrokenPlugin]:
+    """Import a module, or each module of a package, so that adding a file is enough.
+
+    Returns:
+        What failed; one module's failure does not keep its siblings out.
+    """
+    where = point.dist.name if point.dist else "unknown distribution"
+    try:
+        loaded = point.load()
+    except Exception as error:  # a foreign package may fail in any way
+        return [BrokenPlugin(point.name, where, one_line(error))]
+    broken = []
+    for module in _modules(loaded):
+        try:
             importlib.import_module(module)
+        except Exception as error:
+            reason = f"{module}: {one_line(error)}"
+            broken.append(BrokenPlugin(point.name, where, reason))
+    return broken
 
 
-def _modules(package: ModuleType) -> Iterator[str]:
-    for info in pkgutil.iter_modules(getattr(package, "__path__", [])):
-        yield f"{package.__name__}.{info.name}"
+def _modules(loaded: ModuleType | type) -> Iterator[str]:
+    """Names of a package's modules; none where it is a plain module or a class."""
+    for info in pkgutil.iter_modules(getattr(loaded, "__path__", [])):
+        yield f"{loaded.__name__}.{info.name}"
 
 
 def _names(adapter: DecoderAdapter) -> set[str]:

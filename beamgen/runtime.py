@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 import os
-from collections.abc import Mapping, Sequence
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -108,7 +110,8 @@ class Generator:
         Args:
             prompts: one or several of: text, token ids, or chat messages
                 (``[{"role": "user", "content": ...}]``). Unequal lengths are
-                padded on the left, which changes no result.
+                padded on the left, which changes no result, except that
+                ``max_length`` and ``min_length`` count the padding, as in HF.
             chat: put text through the tokenizer's chat template, as one user
                 message. Messages go through it in any case.
             settings: HF's names (``num_beams``, ``max_new_tokens``,
@@ -144,7 +147,8 @@ class Generator:
             PromptError: the batch cannot be searched.
         """
         manifest = self.package.manifest
-        config = config.for_prompt(input_ids.shape[1])
+        prompt_len = input_ids.shape[1]
+        config = config.for_prompt(prompt_len, manifest.limits.room(prompt_len))
         check_batch(input_ids, attention_mask, manifest.vocab_size)
         _check_lengths(self.package, input_ids.shape[1], config.max_new_tokens or 0)
         _check_ids("eos_token_id", np.asarray(config.eos_token_id, np.int64), manifest.vocab_size)
@@ -163,7 +167,7 @@ class Generator:
             PromptError: the package has no tokenizer, or no chat template.
         """
         if not isinstance(prompt, str) and not _is_chat(prompt):
-            return [int(token) for token in prompt]  # type: ignore[arg-type] # ids, by exclusion
+            return _token_ids(prompt)
         tokenizer = self.tokenizer
         if tokenizer is None:
             raise PromptError(
@@ -303,7 +307,7 @@ def _check_lengths(package: Package, prompt_len: int, max_new_tokens: int) -> No
     limits = package.manifest.limits
     total = prompt_len + max_new_tokens
     if total > limits.max_positions:
-        room = limits.max_positions - prompt_len
+        room = limits.room(prompt_len)
         raise PromptError(
             f"{prompt_len} prompt tokens + {max_new_tokens} new ones are {total}, but the "
             f"model has {limits.max_positions} positions",
@@ -311,13 +315,11 @@ def _check_lengths(package: Package, prompt_len: int, max_new_tokens: int) -> No
         )
     boundary = limits.recompute_boundary
     if boundary is not None and prompt_len <= boundary < total:
+        room = limits.room(prompt_len)
         raise PromptError(
             f"a sequence would grow from {prompt_len} to {total} tokens across "
             f"{boundary}, where this model computes every position anew (LongRoPE)",
-            f"set max_new_tokens to {boundary - prompt_len} or less, or pad the prompt beyond "
-            f"{boundary} tokens"
-            if boundary > prompt_len
-            else f"use a prompt of more than {boundary} tokens",
+            f"set max_new_tokens to {room} or less, or use a prompt of more than {boundary} tokens",
         )
 
 
@@ -335,7 +337,24 @@ def _as_batch(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
         return [prompts]  # type: ignore[list-item] # told apart above
     if isinstance(prompts, np.ndarray) and prompts.ndim != 2:
         raise PromptError(f"prompts is an array of {prompts.ndim} axes", "pass [batch, prompt_len]")
+    if isinstance(prompts, Mapping) or not isinstance(prompts, Iterable):
+        raise _not_a_prompt(prompts)
     return list(prompts)
+
+
+def _token_ids(prompt: object) -> list[int]:
+    """Whole numbers of any library, tensors included; nothing is rounded."""
+    try:
+        return [operator.index(token) for token in prompt]  # type: ignore[attr-defined]
+    except TypeError:
+        raise _not_a_prompt(prompt) from None
+
+
+def _not_a_prompt(found: object) -> PromptError:
+    return PromptError(
+        f"a prompt is text, token ids or chat messages, not {reprlib.repr(found)}".splitlines()[0],
+        'for example "text", [5, 9, 7] or [{"role": "user", "content": "text"}]',
+    )
 
 
 def _is_ids(prompt: object) -> bool:

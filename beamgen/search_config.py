@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -104,9 +104,7 @@ class SearchConfig:
         beams, returned = self.num_beams, self.num_return_sequences
         if _is_int(beams) and _is_int(returned) and 1 <= beams < returned:
             yield f"num_return_sequences ({returned}) is more than num_beams ({beams})"
-        if not isinstance(self.length_penalty, int | float) or not math.isfinite(
-            self.length_penalty
-        ):
+        if not _is_number(self.length_penalty) or not math.isfinite(self.length_penalty):
             yield f"length_penalty must be a finite number, not {self.length_penalty!r}"
         if not any(self.early_stopping is known for known in (True, False)) and (
             self.early_stopping != "never"
@@ -139,7 +137,9 @@ class SearchConfig:
         known = {field.name for field in fields(cls)}
         chosen = {name: value for name, value in (overrides or {}).items() if value is not None}
         _refuse_unknown(chosen, set(defaults) | known)
+        replaced = _replaced_limits([n for n, v in chosen.items() if v != "default"])
         chosen = {n: defaults[n] if v == "default" else v for n, v in chosen.items()}
+        chosen = {**replaced, **chosen}
         merged = {**defaults, **generation_config.to_dict(), **chosen}
         set_here = {
             name: value
@@ -176,17 +176,15 @@ class SearchConfig:
         _refuse_unknown(chosen, known)
         if "eos_token_id" in chosen:
             chosen["eos_token_id"] = _as_ids(chosen["eos_token_id"])
-        # A limit given now replaces the other form of it given before.
-        for new, old in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")):
-            if new in chosen and old not in chosen:
-                chosen[old] = None
-        return replace(self, **chosen)
+        return replace(self, **_replaced_limits(chosen), **chosen)
 
-    def for_prompt(self, prompt_len: int) -> SearchConfig:
+    def for_prompt(self, prompt_len: int, room: int = DEFAULT_MAX_NEW_TOKENS) -> SearchConfig:
         """HF's max_length/min_length as max_new_tokens/min_new_tokens.
 
         Args:
             prompt_len: S, the padded prompt, which HF's lengths count.
+            room: new tokens for which the model has positions; it limits the
+                default, not what was asked for.
 
         Raises:
             PromptError: max_length leaves nothing to generate.
@@ -203,7 +201,7 @@ class SearchConfig:
                     "raise max_length, or set max_new_tokens, which does not count the prompt",
                 )
         if longest is None:
-            longest = DEFAULT_MAX_NEW_TOKENS
+            longest = max(1, min(DEFAULT_MAX_NEW_TOKENS, room))
         shortest = self.min_new_tokens
         if shortest is None:
             shortest = max(self.min_length - prompt_len, 0)
@@ -230,8 +228,8 @@ class SearchConfig:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for ``beamgen.json``; ``SearchConfig(**value)`` reads them back."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """Plain values for ``beamgen.json``; ``from_json`` reads them back."""
+        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> SearchConfig:
@@ -252,8 +250,6 @@ _WITHOUT_EFFECT = frozenset(
         "compile_config",
         "decoder_start_token_id",
         "disable_compile",
-        "encoder_no_repeat_ngram_size",
-        "encoder_repetition_penalty",
         "is_assistant",
         "max_matching_ngram_size",
         "num_assistant_tokens",
@@ -303,11 +299,30 @@ def _refuse_unsupported(set_here: Mapping[str, Any], supported: set[str]) -> Non
         )
 
 
+def _replaced_limits(chosen: Collection[str]) -> dict[str, Any]:
+    """A limit given now replaces the other form of it given before."""
+    forms = {"max_length": "max_new_tokens", "min_length": "min_new_tokens"}
+    return {forms[name]: None for name in chosen if name in forms and forms[name] not in chosen}
+
+
 def _as_ids(value: int | Iterable[int] | None) -> tuple[int, ...] | None:
     if value is None:
         return None
-    return (value,) if isinstance(value, int) else tuple(value)
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return tuple(value)
+    return (value,)  # what is no id is refused with everything else that is wrong
 
 
 def _is_int(value: object) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return _is_int(value) or isinstance(value, float | np.floating)
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers as Python's, which JSON can hold."""
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value

@@ -109,3 +109,61 @@ def test_a_broken_plugin_is_named_and_breaks_nothing_else(tmp_path: Path) -> Non
     (broken,) = listed["broken"]
     assert broken["distribution"] == "beamgen_broken"
     assert "no_such_module" in broken["reason"]
+
+
+def test_a_broken_plugin_is_suspected_of_what_is_missing(tmp_path: Path) -> None:
+    _distribution(tmp_path, "beamgen_broken", "raise OSError('first line\\nsecond line')\n")
+    result = subprocess.run(
+        [sys.executable, "-m", "beamgen", "export", "--model-class", "LlamaForCausalLM"],
+        text=True,
+        capture_output=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert result.returncode == 1
+    (cause,) = (line for line in result.stderr.splitlines() if line.startswith("error: "))
+    assert cause.endswith("'beamgen_broken' (beamgen_broken) failed to import: first line")
+
+
+def test_of_two_claims_to_a_name_one_is_turned_away_and_nothing_else(tmp_path: Path) -> None:
+    """Whichever is imported first keeps the name; the other's siblings are not its hostages."""
+    _distribution(tmp_path, "beamgen_rival", _PLUGIN.replace('"opt", "opt"', '"opt", "gpt2"'))
+    listed = _list(tmp_path)
+    (broken,) = listed["broken"]
+    assert "both claim gpt2" in broken["reason"]
+    names = {row["name"] for row in listed["adapters"]}
+    assert names in ({"opt", "biogpt", "phi3"}, {"gpt2", "biogpt", "phi3"})
+
+
+def test_one_broken_module_of_a_plugin_leaves_the_others(tmp_path: Path) -> None:
+    _distribution(tmp_path, "beamgen_many", "")
+    (tmp_path / "beamgen_many.py").unlink()
+    (tmp_path / "beamgen_many").mkdir()
+    for module, code in {"__init__": "", "a_broken": "1 / 0", "b_whole": _PLUGIN}.items():
+        (tmp_path / "beamgen_many" / f"{module}.py").write_text(code)
+    listed = _list(tmp_path)
+    assert "opt" in {row["name"] for row in listed["adapters"]}
+    (broken,) = listed["broken"]
+    assert broken["reason"] == "beamgen_many.a_broken: division by zero"
+
+
+def test_a_plugin_may_be_a_folder_of_adapters(tmp_path: Path) -> None:
+    """As our own is: each file in it is imported, none is listed anywhere."""
+    _distribution(tmp_path, "beamgen_many", "")
+    (tmp_path / "beamgen_many.py").unlink()
+    (tmp_path / "beamgen_many").mkdir()
+    (tmp_path / "beamgen_many" / "__init__.py").touch()
+    (tmp_path / "beamgen_many" / "one.py").write_text(_PLUGIN)
+    (tmp_path / "beamgen_many" / "two.py").write_text(
+        _PLUGIN.replace("opt", "bloom").replace("OPT", "Bloom")
+    )
+    modules = {row["name"]: row["module"] for row in _list(tmp_path)["adapters"]}
+    assert (modules["opt"], modules["bloom"]) == ("beamgen_many.one", "beamgen_many.two")
+
+
+def test_registering_one_class_twice_changes_nothing() -> None:
+    """As a reload in a notebook does."""
+    adapter = type(find_adapter("gpt2"))
+    before = [type(known) for known in adapters()]
+    assert register(adapter) is adapter
+    assert [type(known) for known in adapters()] == before

@@ -60,8 +60,8 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except BeamgenError as error:
             _fail(ctx, error, error.cause, error.cure)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise  # click's own; it knows that `| head` closes a pipe early
         except OSError as error:
             cause = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
             _fail(ctx, error, cause, "check the path, its permissions and the free space")

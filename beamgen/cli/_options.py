@@ -89,7 +89,10 @@ def chosen_settings(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse_set(pairs: tuple[str, ...]) -> dict[str, Any]:
-    """``--set NAME=VALUE`` pairs; a value is JSON, or else a plain string."""
+    """``--set NAME=VALUE`` pairs; a value is JSON, or else a plain string.
+
+    ``null`` is HF's word for "as it is by default".
+    """
     chosen: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
@@ -98,7 +101,8 @@ def parse_set(pairs: tuple[str, ...]) -> dict[str, Any]:
                 f"--set {pair} is no NAME=VALUE", "for example --set do_sample=false"
             )
         try:
-            chosen[name] = json.loads(value)
+            parsed = json.loads(value)
+            chosen[name] = "default" if parsed is None else parsed
         except json.JSONDecodeError:
             chosen[name] = {"True": True, "False": False}.get(value, value)
     return chosen

@@ -57,8 +57,6 @@ def command(
     """
     own = {name: values.pop(name) for name in ("revision", "trust_remote_code", "force")}
     settings = {**options.parse_set(pairs), **options.chosen_settings(values)}
-    if model is None and model_class is not None and not as_json:
-        options.ERR.print(f"no --model given: taking the demo checkpoint of {model_class}")
     with options.status("opening the checkpoint") as progress:
         result = beamgen.export(
             model,
@@ -72,6 +70,8 @@ def command(
     if as_json:
         options.print_json(_as_json(result))
     else:
+        if model is None:
+            click.echo(f"no --model was given: this is the demo checkpoint of {model_class}")
         _show(result)
     if result.parity is not None:
         ctx.exit(result.parity.exit_code)
@@ -85,12 +85,13 @@ def _show(result: beamgen.ExportResult) -> None:
     manifest, folder = result.package.manifest, result.package.folder
     size = sum(entry["bytes"] for entry in manifest.files.values()) / 1e6
     search = manifest.search.for_prompt(1)
-    options.OUT.print(f"[bold]{folder}/[/]  {result.checkpoint.source}, {size:.1f} MB, float32")
+    click.secho(f"{folder}/", bold=True, nl=False)
+    click.echo(f"  {result.checkpoint.source}, {size:.1f} MB, float32")
     if manifest.source["dtype"] != "float32":
-        options.OUT.print(f"the checkpoint's {manifest.source['dtype']} weights became float32")
+        click.echo(f"the checkpoint's {manifest.source['dtype']} weights became float32")
     if not result.checkpoint.has_tokenizer:
-        options.OUT.print("the checkpoint has no tokenizer: generate takes --ids")
-    options.OUT.print(
+        click.echo("the checkpoint has no tokenizer: generate takes --ids")
+    click.echo(
         f"defaults: num_beams {search.num_beams}, max_new_tokens {search.max_new_tokens}, "
         f"length_penalty {search.length_penalty}, early_stopping {search.early_stopping}, "
         f"eos_token_id {list(search.eos_token_id)}, pad_token_id {search.pad_token_id}"
@@ -98,4 +99,4 @@ def _show(result: beamgen.ExportResult) -> None:
     if result.parity is not None:
         options.print_parity(result.parity)
     what = '-p "TEXT"' if result.checkpoint.has_tokenizer else '--ids "1 2 3"'
-    options.OUT.print(f"next: beamgen generate -m {folder} {what}")
+    click.echo(f"next: beamgen generate -m {folder} {what}")

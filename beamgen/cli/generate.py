@@ -29,7 +29,6 @@ Examples:
 @click.option(
     "-f",
     "--file",
-    type=click.File(encoding="utf-8"),
     help="One prompt per line; - is stdin. Piped stdin is read without it, too.",
 )
 @click.option("--ids", multiple=True, metavar='"1 2 3"', help="A prompt of ids; repeatable.")
@@ -43,7 +42,7 @@ Examples:
 def command(
     model: str,
     prompts: tuple[str, ...],
-    file: Any,
+    file: str | None,
     ids: tuple[str, ...],
     chat: bool,
     batch_size: int,
@@ -95,13 +94,24 @@ def _generate(
         yield from zip(group, generator.generate(group, chat=chat, **settings), strict=True)
 
 
-def _lines(file: Any, have_prompts: bool) -> list[str]:
+def _lines(path: str | None, have_prompts: bool) -> list[str]:
     """Prompts from the file, or from stdin where something is piped in."""
-    if file is None and not have_prompts and not sys.stdin.isatty():
-        file = sys.stdin
-    if file is None:
+    if path is None and not have_prompts and not sys.stdin.isatty():
+        path = "-"
+    if path is None:
         return []
-    return [line.rstrip("\r\n") for line in file if line.strip()]
+    try:
+        with click.open_file(path, encoding="utf-8-sig") as stream:  # Windows marks UTF-8
+            return [line.rstrip("\r\n") for line in stream if line.strip()]
+    except UnicodeDecodeError as error:
+        raise beamgen.BeamgenError(
+            f"{path} is not UTF-8: {error.reason} at byte {error.start}",
+            "save the prompts as UTF-8",
+        ) from error
+    except OSError as error:
+        raise beamgen.BeamgenError(
+            f"cannot read {path}: {error.strerror}", "check the path after --file"
+        ) from error
 
 
 def _parse_ids(text: str) -> list[int]:

@@ -26,6 +26,7 @@ Examples:
     help="10 cases, or 96.",
 )
 @click.option("-p", "--prompt", "prompts", multiple=True, help="A prompt as a further case.")
+@click.option("--trust-remote-code", is_flag=True, help="Run Python code of the checkpoint.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random prompts.")
 @options.common
 @click.pass_context
@@ -36,6 +37,7 @@ def command(
     checkpoint: str | None,
     grid: str,
     prompts: tuple[str, ...],
+    trust_remote_code: bool,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -46,7 +48,7 @@ def command(
     arithmetic decides; 3: diverged.
     """
     package = beamgen.open_package(model)
-    source = beamgen.open_source(package, checkpoint)
+    source = beamgen.open_source(package, checkpoint, trust_remote_code=trust_remote_code)
     ids = []
     if prompts:
         encode = beamgen.Generator(package, verify=False).encode
