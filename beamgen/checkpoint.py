@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +47,8 @@ class Checkpoint:
         trust_remote_code: whether its own Python code may run.
         config: HF config.
         generation_config: the checkpoint's generation defaults.
+        generation_fields: the fields its ``generation_config.json`` spells out,
+            be it with HF's own default.
     """
 
     source: str
@@ -53,13 +57,22 @@ class Checkpoint:
     trust_remote_code: bool
     config: PretrainedConfig
     generation_config: GenerationConfig
+    generation_fields: frozenset[str]
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """``kind`` (``demo``, ``folder`` or ``hub``) and ``model``, by which to find it again."""
+        if self.source.startswith("demo:"):
+            return {"kind": "demo", "model": self.source.removeprefix("demo:")}
+        folder = Path(self.source).expanduser()
+        if folder.is_dir():
+            return {"kind": "folder", "model": str(folder.resolve())}
+        return {"kind": "hub", "model": self.source}
 
     @property
     def name(self) -> str:
         """A short name for folders: the last part of its path or id."""
-        if self.source.startswith("demo:"):
-            return self.source.removeprefix("demo:")
-        return Path(self.source).expanduser().resolve().name
+        return Path(self.origin["model"]).name
 
     @property
     def has_tokenizer(self) -> bool:
@@ -184,7 +197,8 @@ def load_tokenizer(
     """
     if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         return None
-    from transformers import AutoTokenizer
+    with _no_advice():
+        from transformers import AutoTokenizer
 
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
@@ -198,6 +212,21 @@ def load_tokenizer(
     return tokenizer
 
 
+@contextlib.contextmanager
+def _no_advice() -> Iterator[None]:
+    """Keep transformers from advising, on import, to install torch: a tokenizer needs none."""
+    name = "TRANSFORMERS_NO_ADVISORY_WARNINGS"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
 def _read(name: str, folder: Path, revision: str | None, trust_remote_code: bool) -> Checkpoint:
     from transformers import AutoConfig, GenerationConfig
 
@@ -209,8 +238,10 @@ def _read(name: str, folder: Path, revision: str | None, trust_remote_code: bool
         config = AutoConfig.from_pretrained(
             folder, trust_remote_code=trust_remote_code, local_files_only=True
         )
-        if (folder / "generation_config.json").is_file():
+        settings, spelled_out = folder / "generation_config.json", frozenset[str]()
+        if settings.is_file():
             generation = GenerationConfig.from_pretrained(folder, local_files_only=True)
+            spelled_out = frozenset(json.loads(settings.read_text(encoding="utf-8")))
         else:
             generation = GenerationConfig.from_model_config(config)
     except Exception as error:  # json, unknown model types, remote code refused
@@ -226,12 +257,13 @@ def _read(name: str, folder: Path, revision: str | None, trust_remote_code: bool
             f"{name} is an encoder-decoder ('{config.model_type}')",
             "beamgen builds graphs for decoder-only models",
         )
-    return Checkpoint(name, folder, revision, trust_remote_code, config, generation)
+    return Checkpoint(name, folder, revision, trust_remote_code, config, generation, spelled_out)
 
 
 def _download(hub_id: str, revision: str | None, trust_remote_code: bool) -> Path:
     """Fetch what is needed of a hub repository, or find it in the local cache."""
     import huggingface_hub
+    import requests
 
     try:
         files = huggingface_hub.list_repo_files(hub_id, revision=revision)
@@ -248,9 +280,10 @@ def _download(hub_id: str, revision: str | None, trust_remote_code: bool) -> Pat
                 huggingface_hub.snapshot_download(hub_id, revision=revision, local_files_only=True)
             )
         at = f" at revision {revision}" if revision else ""
+        unreachable = isinstance(error, ConnectionError | requests.ConnectionError)
+        why = "it cannot be reached" if unreachable else one_line(error, 120)
         raise CheckpointError(
-            f"'{hub_id}' is no local folder, and the hub gave no such checkpoint{at}: "
-            f"{one_line(error)}",
+            f"'{hub_id}' is no local folder, and the hub gave no such checkpoint{at}: {why}",
             "check the name and the network, or pass a folder with the checkpoint's files",
         ) from error
 

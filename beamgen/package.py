@@ -33,7 +33,7 @@ class Manifest:
         schema_version: of this file; a reader refuses every other.
         adapter: name of the architecture's adapter.
         backend: ``loop``.
-        source: the checkpoint: ``model``, ``revision`` and stored ``dtype``.
+        source: the checkpoint: ``kind``, ``model``, ``revision`` and stored ``dtype``.
         dtype: of the exported weights and arithmetic.
         vocab_size: V.
         limits: how long a sequence may be.

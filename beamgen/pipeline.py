@@ -102,7 +102,9 @@ def export(
     )
     target = Path(output if output is not None else f"{checkpoint.name}-onnx")
     check_target(target, force=force)
-    search = SearchConfig.from_generation_config(checkpoint.generation_config, settings)
+    search = SearchConfig.from_generation_config(
+        checkpoint.generation_config, settings, checkpoint.generation_fields
+    )
     _check_ids(search, checkpoint)
     _check_lengths(search, adapter.position_limits(checkpoint.config).max_positions)
     with new_package_folder(target, force=force) as folder:
@@ -154,17 +156,34 @@ def open_source(
         CheckpointError: it is not where it was.
     """
     if checkpoint is not None:
-        return open_checkpoint(checkpoint, trust_remote_code=trust_remote_code)
+        other = open_checkpoint(checkpoint, trust_remote_code=trust_remote_code)
+        _check_comparable(package, other)
+        return other
     source = package.manifest.source
-    kind, _, name = source["model"].rpartition(":")
-    if kind == "demo":
-        return demo_checkpoint(find_adapter(name))
+    if source["kind"] == "demo":
+        return demo_checkpoint(find_adapter(source["model"]))
+    if source["kind"] == "folder" and not Path(source["model"]).is_dir():
+        raise CheckpointError(
+            f"the checkpoint is no longer at {source['model']}", "name it with --checkpoint"
+        )
     try:
         return open_checkpoint(
             source["model"], revision=source["revision"], trust_remote_code=trust_remote_code
         )
     except CheckpointError as error:
         raise CheckpointError(error.cause, "name it with --checkpoint") from error
+
+
+def _check_comparable(package: Package, checkpoint: Checkpoint) -> None:
+    manifest = package.manifest
+    adapter = checkpoint.adapter().name
+    vocab_size = checkpoint.config.get_text_config().vocab_size
+    if (adapter, vocab_size) != (manifest.adapter, manifest.vocab_size):
+        raise CheckpointError(
+            f"{checkpoint.source} is a {adapter} of {vocab_size} tokens, but the package was "
+            f"made of a {manifest.adapter} of {manifest.vocab_size}",
+            "name the checkpoint that the package was exported from",
+        )
 
 
 def build_graph(
@@ -273,7 +292,7 @@ def _manifest(
         adapter=adapter.name,
         backend="loop",
         source={
-            "model": checkpoint.source,
+            **checkpoint.origin,
             "revision": checkpoint.revision,
             "dtype": checkpoint.dtype,
         },

@@ -90,38 +90,53 @@ class SearchConfig:
         """Refuse what no search can honour."""
         problems = list(self._problems())
         if problems:
-            raise SettingError(
-                "; ".join(problems), "the names and rules are those of HF's GenerationConfig"
-            )
+            causes, cures = zip(*problems, strict=True)
+            raise SettingError("; ".join(causes), "; ".join(dict.fromkeys(cures)))
 
-    def _problems(self) -> Iterable[str]:
+    def _problems(self) -> Iterable[tuple[str, str]]:
+        """Cause and cure of everything impossible."""
         counts = ("num_beams", "num_return_sequences", "max_new_tokens", "max_length")
         for name in (*counts, "min_new_tokens", "min_length"):
             value = getattr(self, name)
             low = 1 if name in counts else 0
             if value is not None and (not _is_int(value) or value < low):
-                yield f"{name} must be a whole number of at least {low}, not {value!r}"
+                cause = f"{name} must be a whole number of at least {low}, not {value!r}"
+                yield cause, f"set {name} to {low} or more"
         beams, returned = self.num_beams, self.num_return_sequences
         if _is_int(beams) and _is_int(returned) and 1 <= beams < returned:
-            yield f"num_return_sequences ({returned}) is more than num_beams ({beams})"
+            cause = f"num_return_sequences ({returned}) is more than num_beams ({beams})"
+            yield cause, f"raise num_beams to {returned}, or ask for {beams} or fewer"
         if not _is_number(self.length_penalty) or not math.isfinite(self.length_penalty):
-            yield f"length_penalty must be a finite number, not {self.length_penalty!r}"
+            cause = f"length_penalty must be a finite number, not {self.length_penalty!r}"
+            yield cause, "1.0 divides scores by the length, 0.0 leaves them as they are"
         if not any(self.early_stopping is known for known in (True, False)) and (
             self.early_stopping != "never"
         ):
-            yield f'early_stopping must be False, True or "never", not {self.early_stopping!r}'
+            cause = f'early_stopping must be False, True or "never", not {self.early_stopping!r}'
+            yield cause, "False is HF's default"
         for token in (*self.eos_token_id, self.pad_token_id):
             if not _is_int(token) or token < 0:
-                yield f"token ids must be whole numbers of at least 0, not {token!r}"
+                cause = f"token ids must be whole numbers of at least 0, not {token!r}"
+                yield cause, "use ids of the checkpoint's vocabulary"
         longest, shortest = self.max_new_tokens, self.min_new_tokens
         if longest is not None and shortest is not None and shortest > longest:
-            yield f"min_new_tokens ({shortest}) is more than max_new_tokens ({longest})"
+            cause = f"min_new_tokens ({shortest}) is more than max_new_tokens ({longest})"
+            yield cause, "lower the one or raise the other"
 
     @classmethod
     def from_generation_config(
-        cls, generation_config: GenerationConfig, overrides: Mapping[str, Any] | None = None
+        cls,
+        generation_config: GenerationConfig,
+        overrides: Mapping[str, Any] | None = None,
+        spelled_out: Collection[str] = (),
     ) -> SearchConfig:
         """A checkpoint's own defaults, with the caller's settings on top.
+
+        Args:
+            generation_config: the checkpoint's.
+            overrides: the caller's settings; None means not given.
+            spelled_out: fields the checkpoint's file names, which count even
+                where they have HF's default.
 
         The override ``"default"`` stands for HF's own default of that field.
         ``num_beams`` and the length limits get beamgen's defaults where the
@@ -144,7 +159,8 @@ class SearchConfig:
         set_here = {
             name: value
             for name, value in merged.items()
-            if value != defaults.get(name) or (name in chosen and name in known)
+            if value != defaults.get(name)
+            or (name in known and (name in chosen or (name in spelled_out and value is not None)))
         }
         _refuse_unsupported(set_here, known)
         values = {name: set_here[name] for name in known if name in set_here}
@@ -277,8 +293,8 @@ def _refuse_unknown(chosen: Mapping[str, Any], known: set[str]) -> None:
     for name in chosen:
         if name not in known:
             raise SettingError(
-                f"there is no generation setting called '{name}'",
-                close_matches(name, known) or "the names are those of HF's GenerationConfig",
+                f"there is no generation setting called '{name}' here",
+                close_matches(name, known) or f"there are {', '.join(sorted(known))}",
             )
 
 

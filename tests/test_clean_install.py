@@ -32,7 +32,7 @@ def test_a_base_install_generates(tmp_path: Path) -> None:
     found = subprocess.run(
         [*command, "-p", "aspirin is"], text=True, capture_output=True, cwd=tmp_path
     )
-    assert found.returncode == 0, found.stderr
+    assert (found.returncode, found.stderr) == (0, "")
     assert found.stdout.strip() == Generator(package).generate("aspirin is")[0][0].text
 
     refused = subprocess.run(

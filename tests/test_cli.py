@@ -133,6 +133,28 @@ def test_an_unsupported_field_of_the_checkpoint_is_named(
     assert result.exit_code == 0, result.stderr
 
 
+def test_what_a_checkpoint_spells_out_counts_even_as_hfs_default(
+    run: Callable[..., Result], checkpoints: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(checkpoints("gpt2"), tmp_path / "plain"))
+    settings = {"eos_token_id": 2, "pad_token_id": 0, "num_beams": 1, "max_length": 20}
+    (folder / "generation_config.json").write_text(json.dumps(settings))
+    assert run("export", "-m", "plain", "--no-parity").exit_code == 0
+    search = open_package(tmp_path / "plain-onnx").manifest.search
+    assert (search.num_beams, search.max_length, search.max_new_tokens) == (1, 20, None)
+    assert run("export", "-m", "plain", "--no-parity", "--force", "--num-beams", "3").exit_code == 0
+    assert open_package(tmp_path / "plain-onnx").manifest.search.num_beams == 3
+
+
+def test_parity_refuses_what_cannot_be_compared(
+    run: Callable[..., Result],
+    packages: Callable[[str], Package],
+    checkpoints: Callable[[str], Path],
+) -> None:
+    result = run("parity", "-m", packages("gpt2").folder, "--checkpoint", checkpoints("phi3"))
+    assert "is a phi3 of 96 tokens, but the package was made of a gpt2" in _two_lines(result)
+
+
 def test_prompts_from_options_files_and_pipes_agree(
     run: Callable[..., Result], packages: Callable[[str], Package], tmp_path: Path
 ) -> None:
@@ -207,7 +229,8 @@ def test_parity_finds_a_checkpoint_that_is_another(
     values = json.loads(result.stdout)
     assert values["verdict"] == "diverged"
     assert values["partings"][0]["step"] == 1
-    assert open_package(tmp_path / "package").manifest.parity["verdict"] == "diverged"
+    stamped = open_package(tmp_path / "package").manifest.parity
+    assert stamped["verdict"] == "exact", "another checkpoint says nothing of this one"
     assert "diverged at step 1" in run("parity", "-m", "package", "--checkpoint", "other").stdout
 
 
@@ -216,10 +239,10 @@ def test_parity_without_its_checkpoint(
 ) -> None:
     folder = Path(shutil.copytree(packages("gpt2").folder, tmp_path / "package"))
     values = json.loads((folder / "beamgen.json").read_text())
-    values["source"]["model"] = "./moved-away"
+    values["source"]["model"] = str(tmp_path / "moved-away")
     (folder / "beamgen.json").write_text(json.dumps(values))
     result = run("parity", "-m", "package")
-    assert "there is no folder ./moved-away" in _two_lines(result)
+    assert "the checkpoint is no longer at" in _two_lines(result)
     assert "--checkpoint" in result.stderr
 
 

@@ -156,7 +156,7 @@ def test_the_bare_file_needs_two_inputs(packages: Callable[[str], Package]) -> N
         ([[5, 6]], {"num_beams": 0}, "num_beams must be a whole number of at least 1, not 0"),
         ([[5, 6]], {"num_beams": 2, "num_return_sequences": 3}, "num_return_sequences (3)"),
         ([[5, 6]], {"max_new_tokens": 0}, "max_new_tokens must be"),
-        ([[5, 6]], {"max_new_token": 5}, "no generation setting called 'max_new_token'"),
+        ([[5, 6]], {"max_new_token": 5}, "no generation setting called 'max_new_token' here"),
         ([[5, 6]], {"early_stopping": "sometimes"}, "early_stopping must be"),
         ([[5, 6]], {"length_penalty": float("nan")}, "length_penalty must be"),
         ([[5, 6], []], {}, "prompt 2 of 2 is empty"),

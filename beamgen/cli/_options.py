@@ -55,7 +55,7 @@ _SEARCH_OPTIONS = (
     click.option("--max-new-tokens", type=int, help="Tokens generated at most."),
     click.option("--max-length", type=int, help="Prompt + generated tokens at most."),
     click.option("--min-new-tokens", type=int, help="No EOS before that many tokens."),
-    click.option("--min-length", type=int, help="The same, counting the prompt."),
+    click.option("--min-length", type=int, help="No EOS before prompt + generated tokens."),
     click.option("--length-penalty", type=float, help="Exponent on the length; any sign."),
     click.option(
         "--early-stopping",
@@ -130,9 +130,8 @@ _COLOURS = {"exact": "green", "near-tie": "yellow", "diverged": "red"}
 def print_parity(report: beamgen.ParityReport) -> None:
     """A small table, the partings, and the verdict below them."""
     table = Table(box=None, pad_edge=False)
-    for title in ("parity case", "beams", "penalty", "early stop", "EOS ids", "verdict"):
-        table.add_column(title)
-    table.add_column("score diff", justify="right")
+    for title in ("parity case", "beams", "penalty", "stop", "EOS ids", "verdict", "diff"):
+        table.add_column(title, no_wrap=True)
     for result in report.results:
         config, verdict = result.case.config, result.verdict.value
         table.add_row(

@@ -12,11 +12,12 @@ from beamgen.cli import _options as options
 
 
 @click.command(
+    short_help="Turn a checkpoint into a package, and prove it.",
     epilog="""\b
 Examples:
   beamgen export --model-class BioGptModel --num-beams 5
   beamgen export -m microsoft/biogpt -o biogpt --max-new-tokens 128
-  beamgen export -m ./my-gpt2 --length-penalty 0 --early-stopping never --force
+  beamgen export -m ./my-gpt2 --length-penalty 0 --force
 """,
 )
 @click.option("-m", "--model", help="Checkpoint folder or hub id.  [default: the class's demo]")

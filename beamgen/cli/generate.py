@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -16,10 +18,11 @@ from beamgen.cli import _options as options
 
 
 @click.command(
+    short_help="Generate from a package.",
     epilog="""\b
 Examples:
-  beamgen generate -m biogpt-onnx -p "aspirin is"
-  beamgen generate -m phi3-onnx --chat -p "What is a whale?" --num-return-sequences 3
+  beamgen generate -m biogpt-onnx -p "aspirin is" --num-return-sequences 3
+  beamgen generate -m phi3-onnx --chat -p "What is a doctor?"
   beamgen generate -m gpt2-onnx -f prompts.txt --json > out.jsonl
   echo "a bird is" | beamgen generate -m gpt2-onnx
 """,
@@ -33,9 +36,17 @@ Examples:
 )
 @click.option("--ids", multiple=True, metavar='"1 2 3"', help="A prompt of ids; repeatable.")
 @click.option("--chat", is_flag=True, help="Put prompts through the chat template.")
-@click.option("--batch-size", type=int, default=8, show_default=True, help="Prompts at a time.")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    help="Prompts at a time.",
+)
 @click.option("--provider", multiple=True, help="ONNX Runtime execution provider; repeatable.")
-@click.option("--threads", type=int, help="Threads per operator.  [default: one per core]")
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads per operator.  [default: one per core]"
+)
 @click.option("--no-verify", is_flag=True, help="Do not compare files with their hashes.")
 @options.search_settings
 @options.common
@@ -64,16 +75,38 @@ def command(
             "no prompt was given", 'pass -p "TEXT", -f FILE, --ids, or pipe text in'
         )
     settings = options.chosen_settings(values)
-    with options.status(f"loading {model}"):
+    with options.status(f"loading {model}"), _without_torch():
         generator = beamgen.Generator(
             model, providers=provider or None, threads=threads, verify=not no_verify
         )
-    for prompt, hypotheses in _generate(generator, batch, batch_size, chat, settings):
+        generator.search.with_overrides(settings)  # refuses what is wrong before the tokenizer
+        _ = generator.tokenizer
+    for i, (prompt, hypotheses) in enumerate(
+        _generate(generator, batch, batch_size, chat, settings)
+    ):
         if as_json:
             found = {"prompt": prompt, "hypotheses": [asdict(h) for h in hypotheses]}
             click.echo(json.dumps(found, ensure_ascii=False))
         else:
+            if i and len(hypotheses) > 1:
+                click.echo()
             _show(hypotheses, chat)
+
+
+@contextmanager
+def _without_torch() -> Iterator[None]:
+    """Let transformers load a tokenizer without importing torch, which takes seconds.
+
+    It reads the variable when it is first imported; a host's choice stands.
+    """
+    if "USE_TORCH" in os.environ:
+        yield
+        return
+    os.environ["USE_TORCH"] = "0"
+    try:
+        yield
+    finally:
+        del os.environ["USE_TORCH"]
 
 
 def _generate(
@@ -84,10 +117,6 @@ def _generate(
     settings: dict[str, Any],
 ) -> Iterator[tuple[Any, list[beamgen.Generation]]]:
     """In batches, with a progress bar on a terminal where there are several."""
-    if batch_size < 1:
-        raise beamgen.BeamgenError(
-            f"batch size must be at least 1, not {batch_size}", "--batch-size 8"
-        )
     groups = [batch[i : i + batch_size] for i in range(0, len(batch), batch_size)]
     hidden = not options.ERR.is_terminal or len(groups) == 1
     for group in track(groups, "generating", console=options.ERR, disable=hidden):
@@ -101,7 +130,8 @@ def _lines(path: str | None, have_prompts: bool) -> list[str]:
     if path is None:
         return []
     try:
-        with click.open_file(path, encoding="utf-8-sig") as stream:  # Windows marks UTF-8
+        # strict on stdin, too; and Windows marks UTF-8
+        with click.open_file(path, encoding="utf-8-sig", errors="strict") as stream:
             return [line.rstrip("\r\n") for line in stream if line.strip()]
     except UnicodeDecodeError as error:
         raise beamgen.BeamgenError(
@@ -125,7 +155,9 @@ def _parse_ids(text: str) -> list[int]:
 
 def _show(hypotheses: list[beamgen.Generation], chat: bool) -> None:
     for hypothesis in hypotheses:
-        text = hypothesis.new_text if chat else hypothesis.text
+        text = hypothesis.text
         if text is None:
             text = " ".join(map(str, [*hypothesis.prompt_ids, *hypothesis.token_ids]))
+        elif chat and hypothesis.new_text is not None:
+            text = hypothesis.new_text.strip()
         click.echo(text if len(hypotheses) == 1 else f"{hypothesis.score:9.4f}  {text}")

@@ -12,6 +12,7 @@ from beamgen.cli import _options as options
 
 
 @click.command(
+    short_help="List the architectures at hand.",
     epilog="""\b
 Example:
   beamgen list --json
@@ -39,14 +40,13 @@ def command(as_json: bool) -> None:
         options.print_json({"adapters": rows, "broken": broken})
         return
     table = Table(box=None, pad_edge=False)
-    for title in ("adapter", "model_type", "HF classes", "module", "demo checkpoint"):
-        table.add_column(title, overflow="fold")
+    for title in ("adapter", "model_type", "HF classes", "demo"):
+        table.add_column(title, no_wrap=True)
     for row in rows:
         table.add_row(
             row["name"],
             row["model_type"],
             ", ".join(row["class_names"]),
-            row["module"],
             "yes" if row["demo"] else "no",
         )
     options.OUT.print(table)

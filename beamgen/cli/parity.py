@@ -9,11 +9,12 @@ from beamgen.cli import _options as options
 
 
 @click.command(
+    short_help="Compare a package with transformers.",
     epilog="""\b
 Examples:
   beamgen parity -m biogpt-onnx
   beamgen parity -m biogpt-onnx --grid full --json
-  beamgen parity -m my-package --checkpoint ./my-gpt2 -p "a prompt that matters"
+  beamgen parity -m my-package --checkpoint ./my-gpt2 -p "a prompt"
 """,
 )
 @click.option("-m", "--model", required=True, help="Package folder that `export` wrote.")
@@ -27,7 +28,7 @@ Examples:
 )
 @click.option("-p", "--prompt", "prompts", multiple=True, help="A prompt as a further case.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code of the checkpoint.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the random prompts.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random prompts.")
 @options.common
 @click.pass_context
 def command(
@@ -44,8 +45,8 @@ def command(
     """Compare a package with transformers' generate() on its checkpoint.
 
     Tokens and scores of all returned hypotheses are compared. The verdict is
-    written into beamgen.json. Exit code 0: exact, or a near-tie that float
-    arithmetic decides; 3: diverged.
+    written into beamgen.json, unless --checkpoint names another checkpoint.
+    Exit code 0: exact, or a near-tie that float arithmetic decides; 3: diverged.
     """
     package = beamgen.open_package(model)
     source = beamgen.open_source(package, checkpoint, trust_remote_code=trust_remote_code)
@@ -62,15 +63,17 @@ def command(
             seed=seed,
             progress=lambda phase, done, total: progress(f"{phase}: case {done + 1} of {total}"),
         )
+    verdict = {**report.to_json(), "grid": grid, "seed": seed}
     try:
-        beamgen.stamp_parity(package, report.to_json())
+        if checkpoint is None:  # a comparison with another checkpoint says nothing of this one
+            beamgen.stamp_parity(package, verdict)
     except OSError as error:
         raise beamgen.BeamgenError(
             f"the verdict is {report.verdict}, but it cannot be written: {error.strerror}",
             "make the package folder writable",
         ) from error
     if as_json:
-        options.print_json(report.to_json())
+        options.print_json(verdict)
     else:
         options.print_parity(report)
     ctx.exit(report.exit_code)

@@ -23,9 +23,9 @@ Grid = Callable[[Package, Likely, int], list[ParityCase]]
 
 _SHAPES = {
     "batch 1": (1, False),
-    "batch 1 left-padded": (1, True),
+    "batch 1 padded": (1, True),
     "batch 4": (4, False),
-    "batch 4 left-padded": (4, True),
+    "batch 4 padded": (4, True),
 }
 _PROMPTS_PER_SHAPE = 6
 
@@ -34,7 +34,7 @@ def quick_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCa
     """Ten cases that `export` ends with: some seconds on a small model."""
     own = package.manifest.search.eos_token_id
     cases = []
-    for shape in ("batch 1", "batch 4 left-padded"):
+    for shape in ("batch 1", "batch 4 padded"):
         prompts, prompt_len = _random_prompts(package, shape, seed)
         one, two = likely(prompts)
         settings: list[dict[str, Any]] = [

@@ -262,10 +262,11 @@ def finalize(input_ids, finished_tokens, finished_scores, finished_lengths, num_
     zero = op.Constant(value_ints=[0])
     one = op.Constant(value_ints=[1])
     two = op.Constant(value_ints=[2])
-    scores = op.Slice(finished_scores, zero, num_return_sequences, one)
-    lengths = op.Slice(finished_lengths, zero, num_return_sequences, one)
+    returned = op.Max(num_return_sequences, zero)
+    scores = op.Slice(finished_scores, zero, returned, one)
+    lengths = op.Slice(finished_lengths, zero, returned, one)
     longest = op.Reshape(op.ReduceMax(lengths, keepdims=0), [1])
-    best = op.Slice(finished_tokens, zero, num_return_sequences, one)
+    best = op.Slice(finished_tokens, zero, returned, one)
     generated = op.Slice(best, zero, longest, two)  # [B, R, T]
     shape = op.Concat(op.Shape(scores), op.Shape(input_ids, start=1), axis=0)
     prompt = op.Expand(op.Unsqueeze(input_ids, one), shape)  # [B, R, S]
