@@ -35,12 +35,10 @@ def test_a_base_install_generates(tmp_path: Path) -> None:
     assert (found.returncode, found.stderr) == (0, "")
     assert found.stdout.strip() == Generator(package).generate("aspirin is")[0][0].text
 
-    refused = subprocess.run(
-        [command[0], "export", "--model-class", "gpt2"],
-        text=True,
-        capture_output=True,
-        cwd=tmp_path,
-    )
-    assert refused.returncode == 1
-    assert "pip install 'beamgen[export]'" in refused.stderr
+    for needs_more in (["export", "--model-class", "gpt2"], ["parity", "-m", str(package)]):
+        refused = subprocess.run(
+            [command[0], *needs_more], text=True, capture_output=True, cwd=tmp_path
+        )
+        assert refused.returncode == 1
+        assert "pip install 'beamgen[export]'" in refused.stderr
     assert [path.name for path in tmp_path.iterdir() if "gpt2" in path.name] == []
