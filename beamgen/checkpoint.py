@@ -252,6 +252,10 @@ def _read(name: str, folder: Path, revision: str | None, trust_remote_code: bool
             if wants_code
             else "is it a transformers checkpoint?",
         ) from error
+    if getattr(config, "add_cross_attention", False):
+        raise CheckpointError(
+            f"{name} has cross-attention", "beamgen builds graphs for decoder-only models"
+        )
     if config.is_encoder_decoder:
         raise CheckpointError(
             f"{name} is an encoder-decoder ('{config.model_type}')",

@@ -151,6 +151,7 @@ def new_package_folder(target: Path, *, force: bool) -> Iterator[Path]:
     try:
         yield build
         build.chmod(0o755)
+        check_target(target, force=force)  # another export may have been faster
         _move_into_place(build, target)
     finally:
         shutil.rmtree(build, ignore_errors=True)
@@ -169,6 +170,8 @@ def check_target(target: Path, *, force: bool) -> None:
         raise PackageError(
             "the current folder would have to be replaced", "name a folder in it: --output ./NAME"
         )
+    if target.is_symlink():
+        raise PackageError(f"{target} is a symbolic link", "name the folder itself as --output")
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
     if not (target / MANIFEST).is_file():

@@ -147,7 +147,8 @@ class Generator:
             PromptError: the batch cannot be searched.
         """
         manifest = self.package.manifest
-        prompt_len = input_ids.shape[1]
+        input_ids, attention_mask = _as_int64(input_ids), _as_int64(attention_mask)
+        prompt_len = input_ids.shape[-1] if input_ids.ndim else 0
         config = config.for_prompt(prompt_len, manifest.limits.room(prompt_len))
         check_batch(input_ids, attention_mask, manifest.vocab_size)
         _check_lengths(self.package, input_ids.shape[1], config.max_new_tokens or 0)
@@ -345,9 +346,19 @@ def _as_batch(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
 def _token_ids(prompt: object) -> list[int]:
     """Whole numbers of any library, tensors included; nothing is rounded."""
     try:
-        return [operator.index(token) for token in prompt]  # type: ignore[attr-defined]
+        ids = [operator.index(token) for token in prompt]  # type: ignore[attr-defined]
     except TypeError:
         raise _not_a_prompt(prompt) from None
+    if any(not -(2**63) <= token < 2**63 for token in ids):
+        raise PromptError("a token id has more than 63 bits", "use the tokenizer's ids")
+    return ids
+
+
+def _as_int64(values: Any) -> Ids:
+    array = np.asarray(values)
+    if array.dtype.kind not in "iub":
+        raise PromptError(f"input_ids and attention_mask hold {array.dtype}", "pass whole numbers")
+    return array.astype(np.int64)
 
 
 def _not_a_prompt(found: object) -> PromptError:

@@ -99,7 +99,7 @@ class SearchConfig:
         for name in (*counts, "min_new_tokens", "min_length"):
             value = getattr(self, name)
             low = 1 if name in counts else 0
-            if value is not None and (not _is_int(value) or value < low):
+            if value is not None and (not _is_int(value) or not low <= value < 2**31):
                 cause = f"{name} must be a whole number of at least {low}, not {value!r}"
                 yield cause, f"set {name} to {low} or more"
         beams, returned = self.num_beams, self.num_return_sequences
@@ -204,6 +204,8 @@ class SearchConfig:
 
         Raises:
             PromptError: max_length leaves nothing to generate.
+            SettingError: the length penalty carries scores of that length out
+                of the range in which a search can tell them apart.
 
         Source: ``GenerationMixin._prepare_generated_length``.
         """
@@ -221,6 +223,7 @@ class SearchConfig:
         shortest = self.min_new_tokens
         if shortest is None:
             shortest = max(self.min_length - prompt_len, 0)
+        _check_penalty(self, longest)
         return replace(
             self,
             max_new_tokens=longest,
@@ -327,6 +330,22 @@ def _as_ids(value: int | Iterable[int] | None) -> tuple[int, ...] | None:
     if isinstance(value, Iterable) and not isinstance(value, str):
         return tuple(value)
     return (value,)  # what is no id is refused with everything else that is wrong
+
+
+def _check_penalty(config: SearchConfig, longest: int) -> None:
+    """Refuse scores that reach the -1e9 with which HF's search marks dead beams, or vanish.
+
+    A summed log-probability may be some -10 a token.
+    """
+    if config.num_beams == 1:
+        return  # greedy search knows no penalty
+    power = -config.length_penalty * math.log10(longest)
+    if power + math.log10(10 * longest) > 9 or power < -30:
+        raise SettingError(
+            f"length_penalty {config.length_penalty} on {longest} tokens multiplies scores by "
+            f"1e{power:.0f}, beyond what a search can tell apart (HF's answers turn arbitrary)",
+            "use a length_penalty nearer to 0, or a lower max_new_tokens",
+        )
 
 
 def _is_int(value: object) -> bool:

@@ -221,10 +221,11 @@ def test_initial_state_counts_the_first_beam_only() -> None:
 def test_greedy_and_beam_search_fill_differently(
     beams: int, early: int, eos: list[int], pad: int, expected: tuple[int, int]
 ) -> None:
-    stopping, fill = run(
-        beam_search.greedy_or_beam, [beams], [early], np.array(eos, np.int64), [pad]
+    stopping, penalty, fill = run(
+        beam_search.greedy_or_beam, [beams], [early], [1.5], np.array(eos, np.int64), [pad]
     )
     assert (stopping.item(), fill.item()) == expected
+    assert penalty.item() == (0.0 if beams == 1 else 1.5)
 
 
 def test_finalize_crops_to_the_longest_returned() -> None:

@@ -109,7 +109,7 @@ def ignored_min_new_tokens(model: onnx.ModelProto) -> None:
 def wrong_fill(model: onnx.ModelProto) -> None:
     """Finished rows are filled with pad id 0, which HF takes for unset."""
     function = _function(model, "greedy_or_beam")
-    fill = _node(function.node, output=function.output[1])
+    fill = _node(function.node, output=function.output[2])
     fill.input[1] = fill.input[2]
 
 
@@ -213,10 +213,66 @@ def test_greedy_search_is_judged_by_its_tokens(check: Callable[..., ParityReport
     report = check(
         shifted_position, batch=8, num_beams=1, num_return_sequences=1, eos_token_id=(2,)
     )
-    parting = _parting(report)
-    assert parting.reason == "greedy search takes another token"
-    assert parting.ours[:-1] == parting.reference[:-1]
-    assert parting.margin > 0
+    assert report.verdict is Verdict.DIVERGED
+    partings = report.results[0].partings
+    assert {parting.reason for parting in partings} <= {
+        "greedy search takes another token",
+        "greedy search gives the same tokens another score",
+    }
+    for parting in partings:
+        assert parting.ours[:-1] == parting.reference[:-1]
+
+
+def lost_outputs(model: onnx.ModelProto) -> None:
+    """The search is right, and what it returns is not."""
+    function = _function(model, "finalize")
+    last = _node(function.node, output=function.output[0])
+    last.output[0] = "right"
+    function.node.append(helper.make_node("Sub", ["right", "right"], [function.output[0]]))
+
+
+def wrong_scores(model: onnx.ModelProto) -> None:
+    """All scores are 0.1 too good."""
+    function = _function(model, "finalize")
+    for node in function.node:
+        for i, name in enumerate(node.output):
+            node.output[i] = "right" if name == function.output[1] else name
+    extra = helper.make_node("Constant", [], ["extra"], value_floats=[0.1])
+    function.node.extend([extra, helper.make_node("Add", ["right", "extra"], [function.output[1]])])
+
+
+@pytest.mark.parametrize("mutation", [lost_outputs, wrong_scores])
+@pytest.mark.parametrize("beams", [1, 5])
+def test_outputs_that_the_search_did_not_find_are_no_near_tie(
+    check: Callable[..., ParityReport], mutation: Mutation, beams: int
+) -> None:
+    settings = {"num_beams": beams, "num_return_sequences": beams}
+    assert check(mutation, batch=2, **settings).verdict is Verdict.DIVERGED
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 3])
+def test_a_tie_at_the_last_step_is_no_divergence(
+    tokens: int, checkpoints: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Past the last step every running beam is dead, and the dead tie in any order."""
+    import torch
+
+    from beamgen import export
+
+    model = open_checkpoint(checkpoints("gpt2")).load_model()
+    embedding = model.get_input_embeddings().weight
+    with torch.no_grad():
+        embedding[48:96] = embedding[0:48]  # every token has a twin
+    model.save_pretrained(tmp_path / "twins")
+    package = export(tmp_path / "twins", tmp_path / "package", parity=False).package
+
+    def grid(package, likely, seed):
+        base = package.manifest.search
+        config = replace(base, num_beams=2, num_return_sequences=2, max_new_tokens=tokens)
+        return [ParityCase(str(t), ((t, t + 5, t + 9),), 3, config) for t in range(3, 9)]
+
+    report = check_parity(package, open_checkpoint(tmp_path / "twins"), grid=grid)
+    assert report.exit_code == 0, report.to_json()["partings"]
 
 
 def test_a_tie_is_called_a_near_tie(checkpoints: Callable[[str], Path], tmp_path: Path) -> None:

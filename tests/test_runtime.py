@@ -112,6 +112,23 @@ def test_greedy_search_equals_hf(generator: Generator, checkpoints: Callable[[st
         assert output[0, len(prompt) :].tolist() == hypothesis.token_ids
 
 
+@pytest.mark.parametrize("penalty", [-8.0, 30.0])
+def test_greedy_search_knows_no_length_penalty(generator: Generator, penalty: float) -> None:
+    settings = {"num_beams": 1, "max_new_tokens": 20, "eos_token_id": []}
+    (plain,) = generator.generate([5, 6, 7], **settings)
+    (penalised,) = generator.generate([5, 6, 7], length_penalty=penalty, **settings)
+    assert penalised == plain
+    assert len(plain[0].token_ids) == 20
+
+
+@pytest.mark.parametrize(("penalty", "tokens"), [(-3.0, 200), (-8.0, 20), (30.0, 20)])
+def test_a_penalty_out_of_range_is_refused(
+    generator: Generator, penalty: float, tokens: int
+) -> None:
+    with pytest.raises(BeamgenError, match="beyond what a search can tell apart"):
+        generator.generate([5, 6], length_penalty=penalty, max_new_tokens=tokens)
+
+
 def test_per_row_parameters_give_each_row_its_own(generator: Generator) -> None:
     ids = np.array([[5, 9, 7], [8, 3, 12], [40, 41, 42]])
     per_row = {

@@ -125,7 +125,7 @@ def _generate(
 
 def _lines(path: str | None, have_prompts: bool) -> list[str]:
     """Prompts from the file, or from stdin where something is piped in."""
-    if path is None and not have_prompts and not sys.stdin.isatty():
+    if path is None and not have_prompts and sys.stdin is not None and not sys.stdin.isatty():
         path = "-"
     if path is None:
         return []

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from beamgen.package import Package
@@ -35,36 +35,44 @@ class Judge:
     def __call__(self, case: ParityCase, expected: BeamOutput, found: BeamOutput) -> CaseResult:
         """The verdict on a case whose outputs differ, row by row."""
         reshaped = expected.sequences.shape != found.sequences.shape
-        judged = [
-            self._judge_row(case, row, expected, found)
+        rows = [
+            row
             for row in range(len(case.prompts))
             if reshaped or not same_row(expected, found, row)
         ]
-        partings = [parting for parting in judged if parting is not None] or [
-            # every row's search agrees, and yet the outputs do not
-            Parting(
-                Verdict.DIVERGED,
-                0,
-                expected.sequences.shape[2] - case.prompt_len,
-                f"the outputs differ though the searches agree: shape {found.sequences.shape}, "
-                f"HF's {expected.sequences.shape}",
-            )
-        ]
+        judged: list[Parting | None]
+        if case.config.num_beams == 1:
+            judged = [self._judge_greedy(case, row, expected, found) for row in rows]
+        else:
+            theirs = self._reference.trace(*case.batch(), case.config)
+            ours = self._trace(case)
+            judged = [self._judge_row(case, row, ours[row], theirs[row], found) for row in rows]
+            judged += self._judge_outputs(case, ours, found)
+        partings = [parting for parting in judged if parting is not None]
+        if not partings:
+            # All agree, step by step, and the outputs are what the search found:
+            # hypotheses of one score may come in another order, and nothing else.
+            partings = [self._judge_order(case, row, expected, found) for row in rows]
         verdict = max((p.verdict for p in partings), key=list(Verdict).index)
         return CaseResult(case, verdict, float("nan"), partings)
 
     def _judge_row(
-        self, case: ParityCase, row: int, expected: BeamOutput, found: BeamOutput
+        self,
+        case: ParityCase,
+        row: int,
+        ours: list[RowStep],
+        theirs: list[RowStep],
+        found: BeamOutput,
     ) -> Parting | None:
-        if case.config.num_beams == 1:
-            return self._judge_greedy(case, row, expected, found)
-        theirs = self._reference.trace(*case.batch(), case.config)[row]
-        ours = self._trace(case)[row]
         for step, (our_step, their_step) in enumerate(zip(ours, theirs, strict=False), start=1):
             parting = self._judge_step(case, row, step, our_step, their_step)
-            if parting is not None:
-                return parting
-        if len(ours) != len(theirs):
+            if parting is None:
+                continue
+            if parting.verdict is Verdict.NEAR_TIE:
+                # HF takes another way from here, so HF has to score what was found.
+                return self._judge_scores(case, row, ours[-1], parting)
+            return parting
+        if set(ours[-1].finished) != set(theirs[-1].finished):
             return Parting(
                 Verdict.DIVERGED,
                 row,
@@ -73,17 +81,80 @@ class Judge:
             )
         return None
 
+    def _judge_scores(self, case: ParityCase, row: int, last: RowStep, tie: Parting) -> Parting:
+        """After a near-tie: are the hypotheses worth what the file says?"""
+        for tokens, score in last.finished.items():
+            worth = _penalised(self._score(case, row, tokens), len(tokens), case)
+            if not near(score, worth, SCORE_TOLERANCE):
+                return Parting(
+                    Verdict.DIVERGED,
+                    row,
+                    len(tokens),
+                    "a hypothesis found after a near-tie has another score",
+                    list(tokens),
+                    list(tokens),
+                    score,
+                    worth,
+                    worth - score,
+                )
+        return tie
+
+    def _judge_outputs(
+        self, case: ParityCase, ours: SearchTrace, found: BeamOutput
+    ) -> list[Parting | None]:
+        """The file's outputs have to be the hypotheses its own search ended with."""
+        returned = case.config.num_return_sequences
+        best = [
+            sorted(steps[-1].finished.items(), key=lambda item: -item[1])[:returned]
+            for steps in ours
+        ]
+        longest = max((len(tokens) for row in best for tokens, _ in row), default=0)
+        fill = case.config.pad_token_id
+        if fill == 0 and case.config.eos_token_id:
+            fill = case.config.eos_token_id[0]
+        partings: list[Parting | None] = []
+        for row, hypotheses in enumerate(best):
+            if len(hypotheses) < returned:
+                continue  # an unfinished filler is returned, as in HF
+            wanted = [[*tokens, *[fill] * (longest - len(tokens))] for tokens, _ in hypotheses]
+            given = found.sequences[row, :, case.prompt_len :].tolist()
+            scores = zip(found.sequences_scores[row].tolist(), hypotheses, strict=True)
+            same = all(near(a, b, SCORE_TOLERANCE) for a, (_, b) in scores)
+            if sorted(wanted) != sorted(given) or not same:
+                reason = "the outputs differ though the searches agree: not what the search found"
+                partings.append(
+                    Parting(Verdict.DIVERGED, row, longest, reason, given[0], wanted[0])
+                )
+        return partings
+
+    def _judge_order(
+        self, case: ParityCase, row: int, expected: BeamOutput, found: BeamOutput
+    ) -> Parting:
+        width = min(expected.sequences.shape[2], found.sequences.shape[2])
+        theirs = expected.sequences[row, :, :width].tolist()
+        ours = found.sequences[row, :, :width].tolist()
+        tie = sorted(theirs) == sorted(ours)
+        return Parting(
+            Verdict.NEAR_TIE if tie else Verdict.DIVERGED,
+            row,
+            width - case.prompt_len,
+            "hypotheses of one score come in another order"
+            if tie
+            else "the outputs differ though the searches agree",
+            ours[0][case.prompt_len :],
+            theirs[0][case.prompt_len :],
+        )
+
     def _judge_step(
         self, case: ParityCase, row: int, step: int, ours: RowStep, theirs: RowStep
     ) -> Parting | None:
         """The first thing that differs after one step, in the order it is decided."""
-        penalty = case.config.length_penalty
 
         def running(tokens: Tokens) -> float:
             return self._score(case, row, tokens)
 
         def finished(tokens: Tokens) -> float:
-            return self._score(case, row, tokens) / math.pow(len(tokens), penalty)
+            return _penalised(self._score(case, row, tokens), len(tokens), case)
 
         parting = _compare_kept(
             "running beams", row, step, ours.running, theirs.running, running
@@ -96,7 +167,7 @@ class Judge:
         """The same beams and hypotheses, but one side sees a reason to go on."""
         longest = case.config.early_stopping == "never" and case.config.length_penalty > 0
         length = (case.config.max_new_tokens or step) if longest else step
-        best = max(theirs.running.values()) / length**case.config.length_penalty
+        best = _penalised(max(theirs.running.values(), default=-1e9), length, case)
         worst = min(theirs.finished.values(), default=-1e9)
         tie = near(best, worst, NEAR_TIE_MARGIN)
         return Parting(
@@ -125,7 +196,9 @@ class Judge:
             Verdict.NEAR_TIE if tie else Verdict.DIVERGED,
             row,
             step + 1,
-            "greedy search takes another token",
+            "greedy search takes another token"
+            if kept != dropped
+            else "greedy search gives the same tokens another score",
             list(kept),
             list(dropped),
             scores[kept],
@@ -149,6 +222,11 @@ class Judge:
             **case.config.for_prompt(case.prompt_len).inputs(),
         }
         return read_trace(dict(zip(names, self._session.run(names, feeds), strict=True)))
+
+
+def _penalised(score: float, length: int, case: ParityCase) -> float:
+    with np.errstate(over="ignore"):
+        return float(score / np.float64(length) ** case.config.length_penalty)
 
 
 def _compare_kept(

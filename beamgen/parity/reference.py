@@ -6,11 +6,9 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from beamgen.errors import MissingExtraError
 from beamgen.runtime import BeamOutput, Ids
-from beamgen.search.trace import RowStep, SearchTrace, Tokens
+from beamgen.search.trace import RowStep, SearchTrace, Tokens, alive
 from beamgen.search_config import SearchConfig
 
 if TYPE_CHECKING:
@@ -41,7 +39,8 @@ class Reference:
     def generate(self, input_ids: Ids, attention_mask: Ids, config: SearchConfig) -> BeamOutput:
         """HF's ``sequences`` and ``sequences_scores``, in the graph's shapes.
 
-        Greedy search (one beam) has no scores in HF: they are NaN.
+        Greedy search (one beam) has no such scores in HF; the graph's are the
+        summed log-probabilities, which HF's logits give too.
         """
         torch = self._torch
         from transformers import GenerationConfig
@@ -60,6 +59,7 @@ class Reference:
             do_sample=False,
             return_dict_in_generate=True,
             output_scores=True,
+            output_logits=config.num_beams == 1,
         )
         with torch.no_grad():
             output = self._model.generate(
@@ -68,11 +68,25 @@ class Reference:
                 generation_config=settings,
             )
         shape = (len(input_ids), config.num_return_sequences)
-        scores = getattr(output, "sequences_scores", None)
+        if config.num_beams == 1:
+            generated = output.sequences[:, input_ids.shape[1] :]
+            scores = self._greedy_scores(output.logits, generated, config)
+        else:
+            scores = output.sequences_scores
         return BeamOutput(
-            output.sequences.numpy().reshape(*shape, -1),
-            np.full(shape, np.nan, np.float32) if scores is None else scores.numpy().reshape(shape),
+            output.sequences.numpy().reshape(*shape, -1), scores.numpy().reshape(shape)
         )
+
+    def _greedy_scores(
+        self, logits: tuple[torch.Tensor, ...], generated: torch.Tensor, config: SearchConfig
+    ) -> Any:
+        """Summed log-probability ``[B]`` of tokens ``[B, T]`` up to each row's first EOS."""
+        torch = self._torch
+        log_probs = torch.stack(logits, dim=1).float().log_softmax(-1)  # [B, T, V]
+        chosen = log_probs.gather(2, generated[:, :, None])[:, :, 0]
+        is_eos = torch.isin(generated, torch.tensor(config.eos_token_id, dtype=torch.long))
+        after_eos = is_eos.cumsum(dim=1) - is_eos.long() > 0
+        return chosen.masked_fill(after_eos, 0.0).sum(dim=1)
 
     def trace(self, input_ids: Ids, attention_mask: Ids, config: SearchConfig) -> SearchTrace:
         """What HF's beam search decided at each step, by watching its own functions."""
@@ -153,12 +167,9 @@ def _row_steps(seen: dict[str, Any], unsatisfied: torch.Tensor, prompt_len: int)
         finished = seen["finished"][row, :, prompt_len:].tolist()
         rows.append(
             RowStep(
-                running={
-                    tuple(tokens): score
-                    for tokens, score in zip(
-                        running, seen["running_scores"][row].tolist(), strict=True
-                    )
-                },
+                running=alive(
+                    zip(map(tuple, running), seen["running_scores"][row].tolist(), strict=True)
+                ),
                 finished={
                     tuple(tokens[:length]): score
                     for tokens, length, score, done in zip(

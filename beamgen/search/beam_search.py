@@ -60,18 +60,24 @@ def get_top_k_continuations(log_probs, running_scores, eos_token_id):
     log_probs ``[B, K or 1, V]`` (1: every beam is still the prompt),
     running_scores ``[B, K]`` accumulated log-probability.
 
+    A single beam (greedy search) is ranked by its own log-probabilities, as HF
+    ranks it: added to a long sum, near ones could round to the same number.
+
     Returns: scores, tokens, beams, each ``[B, M]``, best first.
 
     Source: ``GenerationMixin._get_top_k_continuations``.
     """
     vocab_size = op.Shape(log_probs, start=2)
     num_beams = op.Shape(running_scores, start=1)
-    accumulated = log_probs + op.Unsqueeze(running_scores, [2])  # [B, K, V]
+    greedy = num_beams == 1
+    accumulated = log_probs + op.Unsqueeze(op.Where(greedy, 0.0, running_scores), [2])  # [B, K, V]
     flat = op.Reshape(accumulated, [0, -1])  # [B, K * V]
     one = op.Constant(value_ints=[1])
     two = op.Constant(value_ints=[2])
     beams_to_keep = op.Max(two, op.Shape(eos_token_id) + one) * num_beams
-    scores, index = op.TopK(flat, beams_to_keep, axis=1)
+    ranked, index = op.TopK(flat, beams_to_keep, axis=1)
+    left_out = op.Where(greedy, op.Slice(running_scores, [0], [1], [1]), 0.0)  # [B, 1]
+    scores = ranked + left_out
     return scores, op.Mod(index, vocab_size), index / vocab_size
 
 
@@ -234,21 +240,26 @@ def initial_state(input_ids, num_beams):
 
 
 @script(_beamgen, default_opset=op)
-def greedy_or_beam(num_beams, early_stopping, eos_token_id, pad_token_id):
-    """Two rules in which HF's greedy search (one beam) differs from beam search.
+def greedy_or_beam(num_beams, early_stopping, length_penalty, eos_token_id, pad_token_id):
+    """Three rules in which HF's greedy search (one beam) differs from beam search.
 
-    Greedy ends a row at its first EOS, which is early stopping with one beam;
-    and it fills with ``pad_token_id`` as it is, where beam search takes pad id 0
-    for "unset" and fills with the first EOS id.
+    Greedy ends a row at its first EOS, which is early stopping with one beam; it
+    knows no length penalty; and it fills with ``pad_token_id`` as it is, where
+    beam search takes pad id 0 for "unset" and fills with the first EOS id.
 
-    Returns: early_stopping ``[1]`` and fill_token_id ``[1]``.
+    Returns: early_stopping ``[1]``, length_penalty ``[1]`` or ``[B]`` and
+    fill_token_id ``[1]``.
 
     Source: ``GenerationMixin._sample`` and ``_beam_search`` (output_fill_value).
     """
     greedy = num_beams == 1
     first = op.Slice(op.Concat(eos_token_id, pad_token_id, axis=0), [0], [1], [0])
     unset = op.And(op.Not(greedy), pad_token_id == 0)
-    return op.Where(greedy, _TRUE, early_stopping), op.Where(unset, first, pad_token_id)
+    return (
+        op.Where(greedy, _TRUE, early_stopping),
+        op.Where(greedy, 0.0, length_penalty),
+        op.Where(unset, first, pad_token_id),
+    )
 
 
 @script(_beamgen, default_opset=op)

@@ -166,17 +166,19 @@ def _settings(
     tape: Tape, parameters: Mapping[str, ir.Value], attention_window: int | None
 ) -> dict[str, ir.Value]:
     """The parameters as the step reads them."""
-    early_stopping, fill = tape.call(
+    early_stopping, length_penalty, fill = tape.call(
         beam_search.greedy_or_beam,
         parameters["num_beams"],
         parameters["early_stopping"],
+        parameters["length_penalty"],
         parameters["eos_token_id"],
         parameters["pad_token_id"],
-        outputs="early_stopping fill_token_id",
+        outputs="early_stopping length_penalty fill_token_id",
     )
     return {
         **parameters,
         "early_stopping": early_stopping,
+        "length_penalty": length_penalty,
         "fill_token_id": fill,
         "attention_window": tape.constant("attention_window", [attention_window or _NO_WINDOW]),
     }

@@ -6,7 +6,7 @@ of the first step, and the loop body's as scan outputs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,8 @@ TRACED = (
 
 Tokens = tuple[int, ...]
 
+_DEAD = -5e8
+
 
 @dataclass(frozen=True)
 class RowStep:
@@ -35,7 +37,8 @@ class RowStep:
 
     Attributes:
         running: the running beams' generated tokens with their summed
-            log-probabilities.
+            log-probabilities; without the dead ones, which the search marks with
+            -1e9 and which tie in any order.
         finished: the hypotheses held, with their length-penalised scores.
         unsatisfied: HF's ``is_early_stop_heuristic_unsatisfied``.
     """
@@ -106,7 +109,7 @@ def _retell(steps: list[dict[str, npt.NDArray[np.generic]]]) -> list[RowStep]:
         finished = [merged[i] for i in step["finished_index"].tolist()]
         told.append(
             RowStep(
-                running=dict(zip(running, step["running_scores"].tolist(), strict=True)),
+                running=alive(zip(running, step["running_scores"].tolist(), strict=True)),
                 finished={
                     tokens: score
                     for tokens, score, done in zip(
@@ -121,6 +124,11 @@ def _retell(steps: list[dict[str, npt.NDArray[np.generic]]]) -> list[RowStep]:
             )
         )
     return told
+
+
+def alive(beams: Iterable[tuple[Tokens, float]]) -> dict[Tokens, float]:
+    """Beams by their tokens, without those that carry the -1e9 of a finished one."""
+    return {tokens: score for tokens, score in beams if score > _DEAD}
 
 
 def _length(later: Mapping[str, npt.NDArray[np.generic]]) -> int:
