@@ -46,7 +46,7 @@ class Judge:
         else:
             theirs = self._reference.trace(*case.batch(), case.config)
             ours = self._trace(case)
-            judged = [self._judge_row(case, row, ours[row], theirs[row], found) for row in rows]
+            judged = [self._judge_row(case, row, ours[row], theirs[row]) for row in rows]
             judged += self._judge_outputs(case, ours, found)
         partings = [parting for parting in judged if parting is not None]
         if not partings:
@@ -57,12 +57,7 @@ class Judge:
         return CaseResult(case, verdict, float("nan"), partings)
 
     def _judge_row(
-        self,
-        case: ParityCase,
-        row: int,
-        ours: list[RowStep],
-        theirs: list[RowStep],
-        found: BeamOutput,
+        self, case: ParityCase, row: int, ours: list[RowStep], theirs: list[RowStep]
     ) -> Parting | None:
         for step, (our_step, their_step) in enumerate(zip(ours, theirs, strict=False), start=1):
             parting = self._judge_step(case, row, step, our_step, their_step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -139,11 +140,19 @@ class ParityReport:
             **{verdict.value: self.count(verdict) for verdict in Verdict},
             "max_score_difference": self.score_difference,
             "partings": [
-                {"case": result.case.title, **vars(parting)}
+                {"case": result.case.title, **_finite(vars(parting))}
                 for result in self.results
                 for parting in result.partings
             ],
         }
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no infinities: an EOS that may not come yet scores -inf."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+    }
 
 
 def near(a: float, b: float, tolerance: float) -> bool:
