@@ -346,7 +346,7 @@ def _as_batch(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
 def _token_ids(prompt: object) -> list[int]:
     """Whole numbers of any library, tensors included; nothing is rounded."""
     try:
-        ids = [operator.index(token) for token in prompt]  # type: ignore[attr-defined]
+        ids = [operator.index(token) for token in prompt]  # type: ignore[attr-defined] # or a TypeError
     except TypeError:
         raise _not_a_prompt(prompt) from None
     if any(not -(2**63) <= token < 2**63 for token in ids):

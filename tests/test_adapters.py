@@ -11,7 +11,7 @@ def test_every_installed_adapter_conforms(name: str) -> None:
     assert len(check_adapter(name)) == 7
 
 
-class _Wrong(type(next(a for a in adapters() if a.name == "gpt2"))):  # type: ignore[misc]
+class _Wrong(type(next(a for a in adapters() if a.name == "gpt2"))):  # type: ignore[misc] # a class found at run time
     """GPT-2 with a cache of twice the heads."""
 
     def kv_geometry(self, config):

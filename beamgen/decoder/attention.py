@@ -16,17 +16,15 @@ from typing import Any
 import torch
 from onnxscript import opset23 as op
 from onnxscript import script
-from onnxscript.values import Opset
 from transformers import AttentionInterface
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
-DOMAIN = "beamgen"
+from beamgen.onnx_domain import DOMAIN, beamgen_ops
+
 ATTENTION_NAME = "beamgen_shared_prompt"
 
-_beamgen = Opset(DOMAIN, 1)
 
-
-@script(_beamgen, default_opset=op)
+@script(beamgen_ops, default_opset=op)
 def SharedPromptAttention(  # noqa: N802 - an ONNX operator's name
     query, prompt_key, prompt_value, key, value, attention_bias, scale: float
 ):

@@ -16,11 +16,12 @@ from transformers import PreTrainedModel
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.decoder import contract
-from beamgen.decoder.attention import DOMAIN, SharedPromptAttention
+from beamgen.decoder.attention import SharedPromptAttention
 from beamgen.decoder.drop_noops import drop_noops
 from beamgen.decoder.fold_shapes import fold_shapes
 from beamgen.decoder.onnx_config import DecoderStep, StepOnnxConfig
 from beamgen.decoder.place_weights import place_weights
+from beamgen.onnx_domain import DOMAIN
 
 OPSET = 23  # the standard Attention operator
 # The TorchScript exporter stops at 20; the operators it leaves in a decoder are

@@ -16,7 +16,7 @@ import onnx
 import onnx_ir as ir
 from onnx import shape_inference
 
-from beamgen.decoder.attention import DOMAIN
+from beamgen.onnx_domain import DOMAIN
 
 #: A size known as a number, or as the name of a dynamic axis.
 Dim = int | str

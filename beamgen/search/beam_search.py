@@ -12,16 +12,14 @@ from __future__ import annotations
 
 from onnxscript import BOOL, DOUBLE, FLOAT, INT32, script
 from onnxscript import opset23 as op
-from onnxscript.values import Opset
 
-DOMAIN = "beamgen"
-_beamgen = Opset(DOMAIN, 1)
+from beamgen.onnx_domain import beamgen_ops
 
 # values of the early_stopping input; 0 is False
 _TRUE, _NEVER = 1, 2
 
 
-@script(_beamgen, default_opset=op)
+@script(beamgen_ops, default_opset=op)
 def gather_beams(x, index):
     """Take beams by index: x ``[B, K1, t]``, index ``[B, K2]`` -> ``[B, K2, t]``.
 
@@ -33,14 +31,14 @@ def gather_beams(x, index):
     return op.GatherElements(x, index3, axis=1)
 
 
-@script(_beamgen, default_opset=op)
+@script(beamgen_ops, default_opset=op)
 def current_length(running_tokens):
     """running_tokens ``[B, K, t]`` -> t ``[1]`` and t + 1 ``[1]``, the new token counted."""
     generated = op.Shape(running_tokens, start=2)
     return op.Identity(generated), generated + 1
 
 
-@script(_beamgen, default_opset=op)
+@script(beamgen_ops, default_opset=op)
 def length_penalised(scores, length, length_penalty):
     """Scores ``[B, n]`` divided by ``length ** length_penalty``; length ``[1]`` or ``[B, 1]``.
 
@@ -53,7 +51,7 @@ def length_penalised(scores, length, length_penalty):
     return scores / op.Cast(power, to=FLOAT.dtype)
 
 
-@script(_beamgen, default_opset=op)
+@script(beamgen_ops, default_opset=op)
 def get_top_k_continuations(log_probs, running_scores, eos_token_id):
     """Best M continuations of each row over all its beams.
 
@@ -81,7 +79,7 @@ def get_top_k_continuations(log_probs, running_scores, eos_token_id):
     return scores, op.Mod(index, vocab_size), index / vocab_size
 
 
-@script(_beamgen, default_opset=op)
+@script(beamgen_ops, default_opset=op)
 def hits_stopping_criteria(tokens, cur_len, eos_token_id, max_new_tokens):
     """Which continuations ``[B, M]`` end here; cur_len ``[1]`` counts the new token.
 
@@ -94,7 +92,7 @@ def hits_stopping_criteria(tokens, cur_len, eos_token_id, max_new_tokens):
     return op.Or(ends, op.Reshape(max_new_tokens, [-1, 1]) <= cur_len)
 
 
-@script(_beamgen, default_opset=op)
+@script(beamgen_ops, default_opset=op)
 def get_running_beams_for_next_iteration(scores, hits, num_beams):
     """The best K continuations ``[B, M]`` that go on.
 
@@ -107,7 +105,7 @@ def get_running_beams_for_next_iteration(scores, hits, num_beams):
     return running_scores, index
 
 
-@script(_beamgen, default_opset=op)
+@script(beamgen_ops, default_opset=op)
 def update_finished_beams(
     finished_scores,
     is_sent_finished,
@@ -131,7 +129,7 @@ def update_finished_beams(
     num_beams = op.Shape(finished_scores, start=1)
     rank = op.Range(0, op.Squeeze(op.Shape(scores, start=1)), 1)
     just_finished = op.And(hits, op.Unsqueeze(rank < num_beams, [0]))  # [B, M]
-    candidate = _beamgen.length_penalised(scores, cur_len, length_penalty)
+    candidate = beamgen_ops.length_penalised(scores, cur_len, length_penalty)
     all_finished = op.ReduceMin(op.Cast(is_sent_finished, to=INT32.dtype), [1]) > 0  # [B, 1]
     full = op.And(all_finished, early_stopping == _TRUE)
     candidate = candidate + op.Cast(full, to=FLOAT.dtype) * -1.0e9
@@ -143,7 +141,7 @@ def update_finished_beams(
     return next_scores, op.GatherElements(finished, index, axis=1), index
 
 
-@script(_beamgen, default_opset=op)
+@script(beamgen_ops, default_opset=op)
 def check_early_stop_heuristic(
     unsatisfied,
     running_scores,
@@ -163,13 +161,13 @@ def check_early_stop_heuristic(
     longest = op.And(early_stopping == _NEVER, penalty > 0.0)
     length = op.Where(longest, op.Reshape(max_new_tokens, [-1, 1]), cur_len)
     best_running = op.Slice(running_scores, [0], [1], [1])  # [B, 1]
-    best_possible = _beamgen.length_penalised(best_running, length, length_penalty)
+    best_possible = beamgen_ops.length_penalised(best_running, length, length_penalty)
     worst = op.Where(is_sent_finished, op.ReduceMin(finished_scores, [1]), -1.0e9)  # [B, K]
     improves = op.ReduceMax(op.Cast(best_possible > worst, to=INT32.dtype), [1]) > 0
     return op.And(unsatisfied, improves)
 
 
-@script(_beamgen, default_opset=op)
+@script(beamgen_ops, default_opset=op)
 def beam_search_has_unfinished_sequences(unsatisfied, is_sent_finished, hits, early_stopping):
     """Whether the loop goes on: a scalar for the whole batch.
 
@@ -182,7 +180,7 @@ def beam_search_has_unfinished_sequences(unsatisfied, is_sent_finished, hits, ea
     return op.And(op.And(improvement_possible, exists_open_beam), valid_continuations)
 
 
-@script(_beamgen, default_opset=op)
+@script(beamgen_ops, default_opset=op)
 def extend_sequences(
     running_tokens,
     finished_tokens,
@@ -204,7 +202,7 @@ def extend_sequences(
     Source: the gathers of ``_get_top_k_continuations``,
     ``_get_running_beams_for_next_iteration`` and ``_update_finished_beams``.
     """
-    parents = _beamgen.gather_beams(running_tokens, beams)
+    parents = beamgen_ops.gather_beams(running_tokens, beams)
     continuations = op.Concat(parents, op.Unsqueeze(tokens, [2]), axis=2)  # [B, M, t + 1]
     fill = op.Expand(fill_token_id, op.Concat(op.Shape(finished_lengths), [1], axis=0))
     held = op.Concat(finished_tokens, fill, axis=2)  # [B, K, t + 1]
@@ -212,14 +210,14 @@ def extend_sequences(
     cur_len = op.Shape(continuations, start=2)
     lengths = op.Concat(finished_lengths, op.Expand(cur_len, op.Shape(tokens)), axis=1)
     return (
-        _beamgen.gather_beams(continuations, running_index),
-        _beamgen.gather_beams(merged, finished_index),
+        beamgen_ops.gather_beams(continuations, running_index),
+        beamgen_ops.gather_beams(merged, finished_index),
         op.GatherElements(lengths, finished_index, axis=1),
         op.GatherElements(beams, running_index, axis=1),
     )
 
 
-@script(_beamgen, default_opset=op)
+@script(beamgen_ops, default_opset=op)
 def initial_state(input_ids, num_beams):
     """The search before its first step, for a prompt ``[B, S]``.
 
@@ -239,7 +237,7 @@ def initial_state(input_ids, num_beams):
     return tokens, running_scores, finished_scores, lengths, finished, unsatisfied
 
 
-@script(_beamgen, default_opset=op)
+@script(beamgen_ops, default_opset=op)
 def greedy_or_beam(num_beams, early_stopping, length_penalty, eos_token_id, pad_token_id):
     """Three rules in which HF's greedy search (one beam) differs from beam search.
 
@@ -262,7 +260,7 @@ def greedy_or_beam(num_beams, early_stopping, length_penalty, eos_token_id, pad_
     )
 
 
-@script(_beamgen, default_opset=op)
+@script(beamgen_ops, default_opset=op)
 def finalize(input_ids, finished_tokens, finished_scores, finished_lengths, num_return_sequences):
     """The best R hypotheses, cropped to the longest of them.
 

@@ -11,7 +11,7 @@ from onnxscript import OnnxFunction
 
 from beamgen.adapter import KVGeometry
 from beamgen.decoder.contract import cache_names
-from beamgen.search.beam_search import DOMAIN
+from beamgen.onnx_domain import DOMAIN
 from beamgen.search_config import PARAMETERS, SearchConfig
 
 Function = OnnxFunction[Any, Any]

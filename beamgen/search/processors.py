@@ -9,10 +9,10 @@ from __future__ import annotations
 from onnxscript import opset23 as op
 from onnxscript import script
 
-from beamgen.search.beam_search import _beamgen
+from beamgen.onnx_domain import beamgen_ops
 
 
-@script(_beamgen, default_opset=op)
+@script(beamgen_ops, default_opset=op)
 def min_new_tokens_length(log_probs, generated_len, eos_token_id, min_new_tokens):
     """-inf on every end-of-sequence id until ``min_new_tokens`` were generated.
 

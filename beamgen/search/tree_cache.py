@@ -14,13 +14,13 @@ from __future__ import annotations
 from onnxscript import BOOL, FLOAT, INT64, UINT8, script
 from onnxscript import opset23 as op
 
-from beamgen.search.beam_search import _beamgen
+from beamgen.onnx_domain import beamgen_ops
 
 # The most negative float32, which HF masks with too (`torch.finfo(dtype).min`).
 _MASKED = -3.4028234663852886e38
 
 
-@script(_beamgen, default_opset=op)
+@script(beamgen_ops, default_opset=op)
 def prompt_inputs(input_ids, attention_mask, attention_window):
     """What the prompt pass needs of a left-padded prompt ``[B, S]``.
 
@@ -43,7 +43,7 @@ def prompt_inputs(input_ids, attention_mask, attention_window):
     return position_ids, attention_bias, op.ReduceSum(attention_mask, [1])
 
 
-@script(_beamgen, default_opset=op)
+@script(beamgen_ops, default_opset=op)
 def identity_blocks(beams):
     """Beams ``[B, K]``, read for their shape -> bool ``[B, K, K]``, true on the diagonal."""
     beam = op.Range(0, op.Squeeze(op.Shape(beams, start=1)), 1)
@@ -51,17 +51,17 @@ def identity_blocks(beams):
     return op.Expand(same, op.Concat(op.Shape(beams), op.Shape(beams, start=1), axis=0))
 
 
-@script(_beamgen, default_opset=op)
+@script(beamgen_ops, default_opset=op)
 def first_entries(beams):
     """The entries that the first decoder step will append: each beam sees its own.
 
     beams ``[B, K]``, read for their shape -> visible ``[B, K, K]``, birth ``[B, K]``.
     """
     birth = op.Expand(op.Constant(value_int=0), op.Shape(beams))
-    return _beamgen.identity_blocks(beams), birth
+    return beamgen_ops.identity_blocks(beams), birth
 
 
-@script(_beamgen, default_opset=op)
+@script(beamgen_ops, default_opset=op)
 def step_inputs(running_tokens, visible, birth, attention_mask, prompt_len, attention_window):
     """What a decoder step needs of the running beams ``[B, K, t]``.
 
@@ -88,7 +88,7 @@ def step_inputs(running_tokens, visible, birth, attention_mask, prompt_len, atte
     return input_ids, position_ids, attention_bias
 
 
-@script(_beamgen, default_opset=op)
+@script(beamgen_ops, default_opset=op)
 def live_entries(visible, birth, beams):
     """Which cache entries the chosen beams still see, and who sees what of them.
 
@@ -100,13 +100,15 @@ def live_entries(visible, birth, beams):
         ones in any row), visible ``[B, K, C' + K]`` and birth ``[B, C' + K]`` of
         the next step, whose own K entries come last.
     """
-    inherited = _beamgen.gather_beams(op.Cast(visible, to=UINT8.dtype), beams)  # [B, K, C] uint8
+    inherited = beamgen_ops.gather_beams(op.Cast(visible, to=UINT8.dtype), beams)  # [B, K, C] uint8
     alive = op.Cast(op.ReduceMax(inherited, [1], keepdims=0), to=FLOAT.dtype)  # [B, C]
     count = op.ReduceMax(op.ReduceSum(alive, [1], keepdims=0), keepdims=1)  # [1]
     _, index = op.TopK(alive, op.Cast(count, to=INT64.dtype), axis=1)
     shape = op.Concat(op.Shape(visible, end=2), op.Shape(index, start=1), axis=0)
     kept = op.GatherElements(inherited, op.Expand(op.Unsqueeze(index, [1]), shape), axis=2)
-    next_visible = op.Concat(op.Cast(kept, to=BOOL.dtype), _beamgen.identity_blocks(beams), axis=2)
+    next_visible = op.Concat(
+        op.Cast(kept, to=BOOL.dtype), beamgen_ops.identity_blocks(beams), axis=2
+    )
     newest = op.ReduceMax(birth, [1]) + 1  # [B, 1]
     next_birth = op.Concat(
         op.GatherElements(birth, index, axis=1), op.Expand(newest, op.Shape(beams)), axis=1
@@ -114,7 +116,7 @@ def live_entries(visible, birth, beams):
     return index, next_visible, next_birth
 
 
-@script(_beamgen, default_opset=op)
+@script(beamgen_ops, default_opset=op)
 def gather_entries(cache, index):
     """Cache ``[B, Hkv, C, D]``, index ``[B, C']`` -> ``[B, Hkv, C', D]``."""
     one = op.Constant(value_ints=[1])
