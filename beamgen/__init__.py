@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from beamgen.adapter import DecoderAdapter as DecoderAdapter
     from beamgen.adapter import KVGeometry as KVGeometry
     from beamgen.adapter import PositionLimits as PositionLimits
+    from beamgen.catalogue import Catalogue as Catalogue
     from beamgen.checkpoint import Checkpoint as Checkpoint
     from beamgen.checkpoint import open_checkpoint as open_checkpoint
     from beamgen.errors import BeamgenError as BeamgenError
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "adapter": ("DecoderAdapter", "KVGeometry", "PositionLimits"),
+    "catalogue": ("Catalogue",),
     "checkpoint": ("Checkpoint", "open_checkpoint"),
     "errors": ("BeamgenError",),
     "package": ("Package", "open_package", "stamp_parity"),

@@ -26,8 +26,10 @@ from beamgen.package import (
     stamp_parity,
     write_manifest,
 )
+from beamgen.parameters import PARAMETERS
 from beamgen.registry import find_adapter
-from beamgen.search_config import PARAMETERS, SearchConfig
+from beamgen.search_config import SearchConfig
+from beamgen.setting_checks import named_ids
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -235,14 +237,17 @@ def _check(package: Package, checkpoint: Checkpoint, say: Progress) -> ParityRep
 
 
 def _check_ids(search: SearchConfig, checkpoint: Checkpoint) -> None:
+    if search.catalogue is not None:
+        raise SettingError(
+            "a catalogue is not built into a file", "give it when generating: --catalogue FILE"
+        )
     vocab_size = checkpoint.config.get_text_config().vocab_size
-    named = {"eos_token_id": search.eos_token_id, "pad_token_id": (search.pad_token_id,)}
-    for name, ids in named.items():
+    for name, ids in named_ids(search).items():
         outside = [token for token in ids if token >= vocab_size]
         if outside:
             raise SettingError(
                 f"{name} {outside[0]} is outside the vocabulary of {vocab_size}",
-                f"pass --{name.replace('_', '-')} ID",
+                f"set {name} to ids of the checkpoint's tokenizer",
             )
 
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import operator
 import os
 import reprlib
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from beamgen.catalogue import Catalogue
 from beamgen.checkpoint import load_tokenizer
-from beamgen.errors import PackageError, PromptError, one_line
+from beamgen.errors import PackageError, PromptError, SettingError, one_line
 from beamgen.package import Package, open_package
-from beamgen.search_config import SearchConfig
+from beamgen.parameters import PER_ROW
+from beamgen.search_config import SearchConfig, stacked_inputs
+from beamgen.setting_checks import named_ids
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -26,6 +30,14 @@ Ids = npt.NDArray[np.int64]
 Message = Mapping[str, str]
 Chat = Sequence[Message]
 Prompt = str | Sequence[int] | Ids | Chat
+
+
+# HF's two limits that count the prompt become the two that do not.
+_PER_ROW = PER_ROW | {"max_length", "min_length"}
+
+#: What the graph's ``finish_reasons`` mean. ``none``: the search found fewer
+#: hypotheses than were asked for.
+FINISH_REASONS = ("none", "eos", "length")
 
 
 @dataclass(frozen=True)
@@ -40,8 +52,13 @@ class Generation:
         token_ids: the generated ids, the EOS that ended them included.
         prompt_ids: the prompt's ids, without padding.
         score: HF's ``sequences_scores``: summed log-probability divided by
-            ``len(token_ids) ** length_penalty``.
-        finish_reason: ``eos`` or ``length``.
+            ``len(token_ids) ** length_penalty``; with one beam the sum alone.
+        finish_reason: ``eos`` or ``length``. Within a catalogue ``eos`` says that
+            the continuation is a whole entry.
+        token_log_probs: of each generated id, HF's ``compute_transition_scores``;
+            None unless ``output_scores`` was set.
+        beam_indices: on which beam each generated id stood, counted over the whole
+            batch as HF's are; None unless ``output_scores`` was set.
     """
 
     text: str | None
@@ -50,6 +67,8 @@ class Generation:
     prompt_ids: list[int]
     score: float
     finish_reason: str
+    token_log_probs: list[float] | None = None
+    beam_indices: list[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -59,10 +78,17 @@ class BeamOutput:
     Attributes:
         sequences: int64 ``[B, R, T]``, prompt + generated, padded as HF pads.
         sequences_scores: float32 ``[B, R]``.
+        finish_reasons: int64 ``[B, R]``, indices of ``FINISH_REASONS``.
+        beam_indices: int64 ``[B, R, G]``, where each token's beam stood, counted over
+            the whole batch, -1 after the end; G is 0 unless ``output_scores``.
+        token_log_probs: float32 ``[B, R, G]``, 0 after the end.
     """
 
     sequences: Ids
     sequences_scores: npt.NDArray[np.float32]
+    finish_reasons: Ids
+    beam_indices: Ids
+    token_log_probs: npt.NDArray[np.float32]
 
 
 class Generator:
@@ -115,10 +141,16 @@ class Generator:
             chat: put text through the tokenizer's chat template, as one user
                 message. Messages go through it in any case.
             settings: HF's names (``num_beams``, ``max_new_tokens``,
-                ``length_penalty`` ...); what is not given is the package's default.
+                ``length_penalty``, ``do_sample`` ...), ``seed`` and ``catalogue``;
+                what is not given is the package's default. A setting that the
+                file takes per row may be a list, one value for each prompt. One
+                seed s stands for s, s + 1, ... by prompt; without one every call
+                draws anew. A catalogue is a ``Catalogue``, or entries for
+                ``catalogue()``.
 
         Returns:
-            For each prompt ``num_return_sequences`` hypotheses.
+            For each prompt ``num_return_sequences`` hypotheses, or as many as the
+            search found: a catalogue may hold fewer.
 
         Raises:
             PromptError: a prompt is empty, too long, or holds unknown ids.
@@ -127,39 +159,59 @@ class Generator:
         batch = [self.encode(prompt, chat=chat) for prompt in _as_batch(prompts)]
         if not batch:
             raise PromptError("no prompts were given", "pass at least one")
-        config = self.search.with_overrides(settings)
-        input_ids, attention_mask = left_pad(batch, config.pad_token_id)
-        output = self.search_ids(input_ids, attention_mask, config)
+        configs = self._configs(settings, len(batch))
+        input_ids, attention_mask = left_pad(batch, configs[0].pad_token_id)
+        prompt_len = input_ids.shape[1]
+        room = self.package.manifest.limits.room(prompt_len)
+        configs = [config.for_prompt(prompt_len, room) for config in configs]
+        output = self.search_ids(input_ids, attention_mask, configs)
         return [
             [
-                self._generation(prompt, sequence[input_ids.shape[1] :], float(score), config)
-                for sequence, score in zip(sequences, scores, strict=True)
+                self._generation(prompt, prompt_len, config, found)
+                for found in _hypotheses(output, row)
             ]
-            for prompt, sequences, scores in zip(
-                batch, output.sequences, output.sequences_scores, strict=True
-            )
+            for row, (prompt, config) in enumerate(zip(batch, configs, strict=True))
         ]
 
-    def search_ids(self, input_ids: Ids, attention_mask: Ids, config: SearchConfig) -> BeamOutput:
+    def search_ids(
+        self,
+        input_ids: Ids,
+        attention_mask: Ids,
+        config: SearchConfig | Sequence[SearchConfig],
+    ) -> BeamOutput:
         """Run the graph on left-padded ids, both int64 ``[B, S]``.
+
+        Args:
+            input_ids: the prompts.
+            attention_mask: 0 on padding.
+            config: one for all rows, or one for each.
 
         Raises:
             PromptError: the batch cannot be searched.
+            SettingError: rows differ in what they have to share.
         """
         manifest = self.package.manifest
         input_ids, attention_mask = _as_int64(input_ids), _as_int64(attention_mask)
         prompt_len = input_ids.shape[-1] if input_ids.ndim else 0
-        config = config.for_prompt(prompt_len, manifest.limits.room(prompt_len))
+        room = manifest.limits.room(prompt_len)
+        given = [config] if isinstance(config, SearchConfig) else config
+        configs = [each.for_prompt(prompt_len, room) for each in given]
         check_batch(input_ids, attention_mask, manifest.vocab_size)
-        _check_lengths(self.package, input_ids.shape[1], config.max_new_tokens or 0)
-        _check_ids("eos_token_id", np.asarray(config.eos_token_id, np.int64), manifest.vocab_size)
+        for each in dict.fromkeys(configs):
+            _check_lengths(self.package, input_ids.shape[1], each.max_new_tokens or 0)
+            for name, ids in named_ids(each).items():
+                _check_ids(name, np.asarray(ids, np.int64), manifest.vocab_size)
+        if not isinstance(config, SearchConfig) and len(configs) != len(input_ids):
+            raise PromptError(
+                f"{len(configs)} configs were given for {len(input_ids)} rows", "give one for each"
+            )
+        one = isinstance(config, SearchConfig)
         feeds = {
             "input_ids": input_ids,
             "attention_mask": attention_mask,
-            **config.inputs(),
+            **(configs[0].inputs() if one else stacked_inputs(configs)),
         }
-        sequences, scores = self.session.run(["sequences", "sequences_scores"], feeds)
-        return BeamOutput(sequences, scores)
+        return BeamOutput(*self.session.run([field.name for field in fields(BeamOutput)], feeds))
 
     def encode(self, prompt: Prompt, *, chat: bool = False) -> list[int]:
         """Token ids of one prompt, special tokens added as the tokenizer does.
@@ -188,10 +240,67 @@ class Generator:
             )["input_ids"]
         )
 
+    def catalogue(self, entries: Iterable[str | Sequence[int]]) -> Catalogue:
+        """A catalogue of texts, or of token ids without EOS.
+
+        A text is tokenized as it would go on after a word and a space.
+
+        Raises:
+            SettingError: there are no entries, or an empty one.
+            PromptError: the package has no tokenizer for texts.
+        """
+        return Catalogue.of(
+            self._continuation(entry) if isinstance(entry, str) else entry for entry in entries
+        )
+
+    def _continuation(self, text: str) -> list[int]:
+        """The ids by which a text continues another."""
+        before = self.encode("a")
+        whole = self.encode(f"a {text.strip()}")
+        while before and before != whole[: len(before)]:
+            before = before[:-1]  # an EOS that the tokenizer appends
+        ids = whole[len(before) :]
+        eos = self.search.eos_token_id
+        return ids[:-1] if ids and ids[-1] in eos else ids
+
+    def _configs(self, settings: Mapping[str, Any], rows: int) -> list[SearchConfig]:
+        """One config per row, with seeds to draw with."""
+        chosen = dict(settings)
+        catalogue = chosen.get("catalogue")
+        if catalogue is not None and not isinstance(catalogue, Catalogue):
+            chosen["catalogue"] = self.catalogue(catalogue)
+        lists = {
+            name: list(value)
+            for name, value in chosen.items()
+            if name in _PER_ROW and isinstance(value, list | tuple | np.ndarray)
+        }
+        for name, values in lists.items():
+            if len(values) != rows:
+                raise SettingError(
+                    f"{name} has {len(values)} values for {rows} prompts", "give one for each"
+                )
+        shared = self.search.with_overrides(
+            {name: value for name, value in chosen.items() if name not in lists}
+            | {name: values[0] for name, values in lists.items()}
+        )
+        configs = [
+            shared.with_overrides({name: values[row] for name, values in lists.items()})
+            for row in range(rows)
+        ]
+        if "seed" in lists or not shared.do_sample:
+            return configs
+        first = secrets.randbits(62) if shared.seed is None else shared.seed
+        # as the file counts one seed up by row
+        return [replace(config, seed=(first + row) % 2**63) for row, config in enumerate(configs)]
+
     def _generation(
-        self, prompt: list[int], generated: Ids, score: float, config: SearchConfig
+        self, prompt: list[int], prompt_len: int, config: SearchConfig, found: BeamOutput
     ) -> Generation:
-        ids, reason = _until_eos(generated.tolist(), config.eos_token_id)
+        """One hypothesis ``[T]`` of a row, without its padding."""
+        reason = FINISH_REASONS[found.finish_reasons]
+        ids = found.sequences[prompt_len:].tolist()[: config.max_new_tokens]
+        if reason == "eos":
+            ids = ids[: 1 + next(i for i, token in enumerate(ids) if token in config.eos_token_id)]
         text = new_text = None
         if self.tokenizer is not None:
             text = self.tokenizer.decode([*prompt, *ids], skip_special_tokens=True)
@@ -202,7 +311,23 @@ class Generator:
                 if text.startswith(shown)
                 else self.tokenizer.decode(ids, skip_special_tokens=True)
             )
-        return Generation(text, new_text, ids, prompt, score, reason)
+        asked = config.output_scores
+        return Generation(
+            text,
+            new_text,
+            ids,
+            prompt,
+            float(found.sequences_scores),
+            reason,
+            found.token_log_probs.tolist()[: len(ids)] if asked else None,
+            found.beam_indices.tolist()[: len(ids)] if asked else None,
+        )
+
+
+def _hypotheses(output: BeamOutput, row: int) -> list[BeamOutput]:
+    """Each hypothesis that a row's search found."""
+    found = np.flatnonzero(output.finish_reasons[row])
+    return [BeamOutput(*(values[row, i] for values in vars(output).values())) for i in found]
 
 
 def load_session(
@@ -322,14 +447,6 @@ def _check_lengths(package: Package, prompt_len: int, max_new_tokens: int) -> No
             f"{boundary}, where this model computes every position anew (LongRoPE)",
             f"set max_new_tokens to {room} or less, or use a prompt of more than {boundary} tokens",
         )
-
-
-def _until_eos(ids: list[int], eos_token_id: Sequence[int]) -> tuple[list[int], str]:
-    """The ids up to and with the first EOS; what follows it is fill."""
-    for position, token in enumerate(ids):
-        if token in eos_token_id:
-            return ids[: position + 1], "eos"
-    return ids, "length"
 
 
 def _as_batch(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:

@@ -1,15 +1,18 @@
-"""The settings of a beam search, under Hugging Face's names."""
+"""The settings of a search, under Hugging Face's names."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from beamgen.errors import PromptError, SettingError, close_matches
+from beamgen.catalogue import Catalogue
+from beamgen.errors import PromptError, SettingError
+from beamgen.generation_config import chosen_settings, refuse_unknown
+from beamgen.parameters import PARAMETERS
+from beamgen.setting_checks import ID_LISTS, check_penalty, check_settings
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig
@@ -21,46 +24,23 @@ DEFAULT_NUM_BEAMS = 5
 #: ``early_stopping`` as the graph's integer input.
 EARLY_STOPPING: dict[bool | str, int] = {False: 0, True: 1, "never": 2}
 
+#: What HF heeds with ``do_sample`` only.
+SAMPLING = ("seed", "temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff",
+            "eta_cutoff")  # fmt: skip
 
-@dataclass(frozen=True)
-class Parameter:
-    """One search parameter that the file takes as an input with a default.
-
-    Attributes:
-        name: the graph input's name, which is HF's.
-        dtype: ``int64`` or ``float32``.
-        length: what its one axis counts: ``1``, ``batch`` (a length-1 value
-            holds for all rows) or ``n`` (any number).
-        meaning: one line for tables and viewers.
-    """
-
-    name: str
-    dtype: str
-    length: str
-    meaning: str
-
-
-PARAMETERS = (
-    Parameter("max_new_tokens", "int64", "batch", "tokens generated at most (at least 1)"),
-    Parameter("min_new_tokens", "int64", "batch", "tokens generated before an EOS may come"),
-    Parameter("num_beams", "int64", "1", "beams per row; 1 is greedy search"),
-    Parameter("num_return_sequences", "int64", "1", "hypotheses returned, at most num_beams"),
-    Parameter(
-        "length_penalty", "float32", "batch", "scores are divided by length ** length_penalty"
-    ),
-    Parameter("early_stopping", "int64", "1", '0 False, 1 True, 2 "never"'),
-    Parameter("eos_token_id", "int64", "n", "ids that end a sequence"),
-    Parameter("pad_token_id", "int64", "1", "fills finished rows (0 counts as unset, as in HF)"),
-)
+Ids = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """How to search. Field names and meanings are HF ``GenerationConfig``'s.
+    """How to search.
+
+    Field names and meanings are HF ``GenerationConfig``'s, but for the last two.
 
     Attributes:
-        num_beams: running candidates per row, at least 1 (1 is greedy search).
-        num_return_sequences: hypotheses returned per row, at most num_beams.
+        num_beams: running candidates per row, at least 1 (1 is greedy search, or sampling).
+        num_return_sequences: hypotheses returned per row, at most num_beams; any
+            number of independent ones where one beam samples.
         max_new_tokens: tokens generated at most; takes precedence over max_length.
         max_length: padded prompt + generated tokens at most.
         min_new_tokens: no EOS before that many; takes precedence over min_length.
@@ -70,12 +50,31 @@ class SearchConfig:
         early_stopping: False, True or "never".
         eos_token_id: ids that end a sequence; may be empty.
         pad_token_id: fills what is shorter than the longest.
+        do_sample: draw tokens instead of taking the best.
+        temperature: above 0; with do_sample, like those down to eta_cutoff.
+        top_k: that many best tokens, 0 for all. 50 by default, as in HF.
+        top_p: above 0, at most 1.
+        min_p, typical_p, epsilon_cutoff, eta_cutoff: probabilities; 0 is off, for
+            typical_p 1.
+        repetition_penalty: above 0; 1 is off.
+        no_repeat_ngram_size: 0 is off.
+        sequence_bias: pairs of ids and the bias of the token that completes them.
+        bad_words_ids: sequences that may not come.
+        forced_bos_token_id: first token after a prompt of one token.
+        forced_eos_token_id: one of these has to be the last token at max_new_tokens.
+        remove_invalid_values: replace scores that are not finite numbers.
+        exponential_decay_length_penalty: (start, factor) or None.
+        suppress_tokens, begin_suppress_tokens: ids that never come, or not first.
+        renormalize_logits: normalise after processing.
+        output_scores: also give beam indices and each token's log-probability.
+        seed: of the draws, 0 to 2**63 - 1; None takes another one each time.
+        catalogue: token sequences to stay among, or None.
 
     Raises:
         SettingError: on construction, one error listing everything impossible.
     """
 
-    eos_token_id: tuple[int, ...]
+    eos_token_id: Ids
     pad_token_id: int
     num_beams: int = DEFAULT_NUM_BEAMS
     num_return_sequences: int = 1
@@ -85,43 +84,32 @@ class SearchConfig:
     min_length: int = 0
     length_penalty: float = 1.0
     early_stopping: bool | str = False
+    do_sample: bool = False
+    temperature: float = 1.0
+    top_k: int = 50
+    top_p: float = 1.0
+    min_p: float = 0.0
+    typical_p: float = 1.0
+    epsilon_cutoff: float = 0.0
+    eta_cutoff: float = 0.0
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+    sequence_bias: tuple[tuple[Ids, float], ...] = ()
+    bad_words_ids: tuple[Ids, ...] = ()
+    forced_bos_token_id: int | None = None
+    forced_eos_token_id: Ids = ()
+    remove_invalid_values: bool = False
+    exponential_decay_length_penalty: tuple[int, float] | None = None
+    suppress_tokens: Ids = ()
+    begin_suppress_tokens: Ids = ()
+    renormalize_logits: bool = False
+    output_scores: bool = False
+    seed: int | None = None
+    catalogue: Catalogue | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no search can honour."""
-        problems = list(self._problems())
-        if problems:
-            causes, cures = zip(*problems, strict=True)
-            raise SettingError("; ".join(causes), "; ".join(dict.fromkeys(cures)))
-
-    def _problems(self) -> Iterable[tuple[str, str]]:
-        """Cause and cure of everything impossible."""
-        counts = ("num_beams", "num_return_sequences", "max_new_tokens", "max_length")
-        for name in (*counts, "min_new_tokens", "min_length"):
-            value = getattr(self, name)
-            low = 1 if name in counts else 0
-            if value is not None and (not _is_int(value) or not low <= value < 2**31):
-                cause = f"{name} must be a whole number of at least {low}, not {value!r}"
-                yield cause, f"set {name} to {low} or more"
-        beams, returned = self.num_beams, self.num_return_sequences
-        if _is_int(beams) and _is_int(returned) and 1 <= beams < returned:
-            cause = f"num_return_sequences ({returned}) is more than num_beams ({beams})"
-            yield cause, f"raise num_beams to {returned}, or ask for {beams} or fewer"
-        if not _is_number(self.length_penalty) or not math.isfinite(self.length_penalty):
-            cause = f"length_penalty must be a finite number, not {self.length_penalty!r}"
-            yield cause, "1.0 divides scores by the length, 0.0 leaves them as they are"
-        if not any(self.early_stopping is known for known in (True, False)) and (
-            self.early_stopping != "never"
-        ):
-            cause = f'early_stopping must be False, True or "never", not {self.early_stopping!r}'
-            yield cause, "False is HF's default"
-        for token in (*self.eos_token_id, self.pad_token_id):
-            if not _is_int(token) or token < 0:
-                cause = f"token ids must be whole numbers of at least 0, not {token!r}"
-                yield cause, "use ids of the checkpoint's vocabulary"
-        longest, shortest = self.max_new_tokens, self.min_new_tokens
-        if longest is not None and shortest is not None and shortest > longest:
-            cause = f"min_new_tokens ({shortest}) is more than max_new_tokens ({longest})"
-            yield cause, "lower the one or raise the other"
+        check_settings(self)
 
     @classmethod
     def from_generation_config(
@@ -143,28 +131,16 @@ class SearchConfig:
         checkpoint sets none (HF's are 1 beam and 20 tokens, prompt included).
 
         Raises:
-            SettingError: a field is set that the loop backend does not honour
-                yet, an unknown setting, or no end-of-sequence id is known.
+            SettingError: a field is set that a file cannot honour, an unknown
+                setting, or no end-of-sequence id is known.
         """
-        from transformers import GenerationConfig as HFGenerationConfig
-
-        defaults = HFGenerationConfig().to_dict()
         known = {field.name for field in fields(cls)}
         chosen = {name: value for name, value in (overrides or {}).items() if value is not None}
-        _refuse_unknown(chosen, set(defaults) | known)
-        replaced = _replaced_limits([n for n, v in chosen.items() if v != "default"])
-        chosen = {n: defaults[n] if v == "default" else v for n, v in chosen.items()}
-        chosen = {**replaced, **chosen}
-        merged = {**defaults, **generation_config.to_dict(), **chosen}
-        set_here = {
-            name: value
-            for name, value in merged.items()
-            if value != defaults.get(name)
-            or (name in known and (name in chosen or (name in spelled_out and value is not None)))
-        }
-        _refuse_unsupported(set_here, known)
-        values = {name: set_here[name] for name in known if name in set_here}
-        eos = _as_ids(values.pop("eos_token_id", None))
+        replaced = _replaced_limits([n for n, v in chosen.items() if not _is_default(v)])
+        values = _canonical(
+            chosen_settings(generation_config, {**replaced, **chosen}, spelled_out, known)
+        )
+        eos = values.pop("eos_token_id", None)
         if eos is None:
             raise SettingError(
                 "the checkpoint names no eos_token_id, so a search would never end early",
@@ -182,17 +158,27 @@ class SearchConfig:
         return cls(eos_token_id=eos, pad_token_id=pad, **values)
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> SearchConfig:
-        """These settings with those that are not None replaced.
+        """These settings with those that are not None replaced; ``"default"`` resets one.
 
         Raises:
-            SettingError: an unknown name, or an impossible combination.
+            SettingError: an unknown name, an impossible combination, or a setting
+                that sampling alone heeds, without ``do_sample``.
         """
-        chosen = {name: value for name, value in overrides.items() if value is not None}
-        known = {field.name for field in fields(self)}
-        _refuse_unknown(chosen, known)
-        if "eos_token_id" in chosen:
-            chosen["eos_token_id"] = _as_ids(chosen["eos_token_id"])
-        return replace(self, **_replaced_limits(chosen), **chosen)
+        known = {field.name: field.default for field in fields(self)}
+        refuse_unknown(overrides, known)
+        chosen = {
+            name: known[name] if _is_default(value) else value
+            for name, value in overrides.items()
+            if value is not None
+        }
+        config = replace(self, **_replaced_limits(chosen), **_canonical(chosen))
+        unheeded = [name for name in SAMPLING if name in chosen and not config.do_sample]
+        if unheeded:
+            raise SettingError(
+                f"{', '.join(unheeded)} would change nothing, for nothing is drawn",
+                "set do_sample too (--do-sample)",
+            )
+        return config
 
     def for_prompt(self, prompt_len: int, room: int = DEFAULT_MAX_NEW_TOKENS) -> SearchConfig:
         """HF's max_length/min_length as max_new_tokens/min_new_tokens.
@@ -223,7 +209,7 @@ class SearchConfig:
         shortest = self.min_new_tokens
         if shortest is None:
             shortest = max(self.min_length - prompt_len, 0)
-        _check_penalty(self, longest)
+        check_penalty(self, longest)
         return replace(
             self,
             max_new_tokens=longest,
@@ -240,82 +226,73 @@ class SearchConfig:
         """
         config = self.for_prompt(1)
         values: dict[str, Any] = {field.name: getattr(config, field.name) for field in fields(self)}
-        values["early_stopping"] = EARLY_STOPPING[self.early_stopping]
+        nothing = np.zeros(0, np.int64)
+        catalogue = self.catalogue
+        values |= {
+            "early_stopping": EARLY_STOPPING[self.early_stopping],
+            "seed": self.seed or 0,
+            "sequence_bias_ids": _right_aligned([ids for ids, _ in self.sequence_bias]),
+            "sequence_bias": [bias for _, bias in self.sequence_bias],
+            "bad_words_ids": _right_aligned(self.bad_words_ids),
+            "catalogue_offsets": nothing if catalogue is None else catalogue.offsets,
+            "catalogue_tokens": nothing if catalogue is None else catalogue.tokens,
+            "catalogue_next": nothing if catalogue is None else catalogue.next,
+        }
         return {
-            parameter.name: np.atleast_1d(np.asarray(values[parameter.name], parameter.dtype))
+            parameter.name: np.atleast_1d(
+                np.asarray(_or_nothing(values[parameter.name]), parameter.dtype)
+            )
             for parameter in PARAMETERS
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for ``beamgen.json``; ``from_json`` reads them back."""
-        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+        """Plain values for ``beamgen.json``, without a catalogue; ``from_json`` reads them."""
+        names = (field.name for field in fields(self) if field.name != "catalogue")
+        return {name: _plain(getattr(self, name)) for name in names}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> SearchConfig:
         """Read what ``to_json`` wrote."""
-        return cls(**{**values, "eos_token_id": tuple(values["eos_token_id"])})
+        return cls(**_canonical(values))
 
 
-# Fields of GenerationConfig that do not change which tokens come out of this
-# search: outputs asked for, caches, compilation, other models' settings.
-_WITHOUT_EFFECT = frozenset(
-    {
-        "assistant_confidence_threshold",
-        "assistant_early_exit",
-        "assistant_lookbehind",
-        "bos_token_id",
-        "cache_config",
-        "cache_implementation",
-        "compile_config",
-        "decoder_start_token_id",
-        "disable_compile",
-        "is_assistant",
-        "max_matching_ngram_size",
-        "num_assistant_tokens",
-        "num_assistant_tokens_schedule",
-        "output_attentions",
-        "output_hidden_states",
-        "output_logits",
-        "output_scores",
-        "prefill_chunk_size",
-        "return_dict_in_generate",
-        "return_legacy_cache",
-        "target_lookbehind",
-        "transformers_version",
-        "use_cache",
-    }
-)
+def stacked_inputs(configs: Sequence[SearchConfig]) -> dict[str, np.ndarray]:
+    """The graph's parameter inputs for a batch of requests, one config per row.
 
-# HF ignores these unless do_sample is on, and do_sample is refused.
-_ONLY_WITH_SAMPLING = frozenset(
-    {"temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"}
-)
+    A parameter in which rows differ becomes ``[batch]``.
 
-
-def _refuse_unknown(chosen: Mapping[str, Any], known: set[str]) -> None:
-    for name in chosen:
-        if name not in known:
+    Raises:
+        SettingError: rows differ in what all rows of a batch have to share.
+    """
+    rows = [config.inputs() for config in configs]
+    stacked = {}
+    for parameter in PARAMETERS:
+        values = [row[parameter.name] for row in rows]
+        same = all(np.array_equal(value, values[0]) for value in values)
+        if not same and not parameter.per_row:
             raise SettingError(
-                f"there is no generation setting called '{name}' here",
-                close_matches(name, known) or f"there are {', '.join(sorted(known))}",
+                f"{parameter.name} has to be the same for all rows of a batch",
+                "search those prompts in batches of their own",
             )
+        # one seed for all rows would be counted up by row
+        split = not same or parameter.name == "seed"
+        stacked[parameter.name] = np.concatenate(values) if split else values[0]
+    return stacked
 
 
-def _refuse_unsupported(set_here: Mapping[str, Any], supported: set[str]) -> None:
-    """Never ignore a setting: name every one that cannot be honoured yet."""
-    refused = {
-        name: value
-        for name, value in set_here.items()
-        if name not in supported | _WITHOUT_EFFECT | _ONLY_WITH_SAMPLING
-        and not name.startswith("_")
+def _canonical(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in the one form that SearchConfig holds: tuples for lists and dicts."""
+    forms: dict[str, Callable[[Any], Any]] = {
+        **dict.fromkeys(ID_LISTS, _as_ids),
+        "bad_words_ids": _as_sequences,
+        "sequence_bias": _as_biases,
+        "exponential_decay_length_penalty": _as_pair,
     }
-    if refused:
-        listed = ", ".join(f"{name}={value!r}" for name, value in sorted(refused.items()))
-        reset = " ".join(f"--set {name}=default" for name in sorted(refused))
-        raise SettingError(
-            f"the generation config sets {listed}, which the loop backend does not support yet",
-            f"to export without, say so: {reset}",
-        )
+    return {name: forms[name](value) if name in forms else value for name, value in values.items()}
+
+
+def _is_default(value: Any) -> bool:
+    return isinstance(value, str) and value == "default"
 
 
 def _replaced_limits(chosen: Collection[str]) -> dict[str, Any]:
@@ -324,36 +301,51 @@ def _replaced_limits(chosen: Collection[str]) -> dict[str, Any]:
     return {forms[name]: None for name in chosen if name in forms and forms[name] not in chosen}
 
 
-def _as_ids(value: int | Iterable[int] | None) -> tuple[int, ...] | None:
+def _as_ids(value: int | Iterable[int] | None) -> Ids | None:
     if value is None:
         return None
     if isinstance(value, Iterable) and not isinstance(value, str):
         return tuple(value)
-    return (value,)  # what is no id is refused with everything else that is wrong
+    return (value,)  # what is no id is refused with all that is wrong
 
 
-def _check_penalty(config: SearchConfig, longest: int) -> None:
-    """Refuse scores that reach the -1e9 with which HF's search marks dead beams, or vanish.
+def _as_sequences(value: Any) -> tuple[Any, ...]:
+    return tuple(_as_ids(sequence) for sequence in _iterable("bad_words_ids", value))
 
-    A summed log-probability may be some -10 a token.
-    """
-    if config.num_beams == 1:
-        return  # greedy search knows no penalty
-    power = -config.length_penalty * math.log10(longest)
-    if power + math.log10(10 * longest) > 9 or power < -30:
+
+def _as_biases(value: Any) -> tuple[Any, ...]:
+    """HF's two forms, ``{(5, 9): 1.0}`` and ``[[[5, 9], 1.0]]``; a sequence counts once."""
+    pairs = value.items() if isinstance(value, Mapping) else _iterable("sequence_bias", value)
+    try:
+        return tuple({_as_ids(ids): bias for ids, bias in pairs}.items())
+    except (TypeError, ValueError):
         raise SettingError(
-            f"length_penalty {config.length_penalty} on {longest} tokens multiplies scores by "
-            f"1e{power:.0f}, beyond what a search can tell apart (HF's answers turn arbitrary)",
-            "use a length_penalty nearer to 0, or a lower max_new_tokens",
-        )
+            f"sequence_bias must be pairs of ids and a number, not {value!r:.80}",
+            "for example [[[5, 9], -2.0]]",
+        ) from None
 
 
-def _is_int(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+def _as_pair(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
-def _is_number(value: object) -> bool:
-    return _is_int(value) or isinstance(value, float | np.floating)
+def _iterable(name: str, value: Any) -> Iterable[Any]:
+    if not isinstance(value, Iterable) or isinstance(value, str):
+        raise SettingError(f"{name} must be a list, not {value!r}", "for example [[5, 9], [7]]")
+    return value
+
+
+def _right_aligned(sequences: Sequence[Ids]) -> np.ndarray:
+    """Int64 ``[n, longest]``, filled with -1 on the left; ``[0, 1]`` of none."""
+    longest = max((len(ids) for ids in sequences), default=1)
+    aligned = np.full((len(sequences), longest), -1, np.int64)
+    for row, ids in enumerate(sequences):
+        aligned[row, longest - len(ids) :] = ids
+    return aligned
+
+
+def _or_nothing(value: Any) -> Any:
+    return () if value is None else value
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ import onnx
 import onnxruntime
 from onnx import helper
 
-from beamgen.search.loop import FUNCTIONS
+from beamgen.search.functions import function_protos
 
 
 def run(function: Any, *inputs: Any) -> list[np.ndarray]:
@@ -30,7 +30,7 @@ def run(function: Any, *inputs: Any) -> list[np.ndarray]:
     )
     model = helper.make_model(
         graph,
-        functions=[f.to_function_proto() for f in FUNCTIONS],
+        functions=function_protos(),
         opset_imports=[helper.make_opsetid("", 23), helper.make_opsetid("beamgen", 1)],
         ir_version=10,
     )

@@ -66,6 +66,22 @@ _SEARCH_OPTIONS = (
         "--eos-token-id", type=_EosIds(), multiple=True, help="Ends a sequence; repeatable."
     ),
     click.option("--pad-token-id", type=int, help="Fills finished sequences."),
+    click.option(
+        "--repetition-penalty", type=float, help="Above 1 makes tokens seen before unlikely."
+    ),
+    click.option("--no-repeat-ngram-size", type=int, help="No n-gram comes twice."),
+    click.option("--do-sample/--no-sample", default=None, help="Draw tokens, or take the best."),
+    click.option("--temperature", type=float, help="Below 1 sharpens what is drawn from."),
+    click.option("--top-k", type=int, help="Draw among that many tokens; 0: all.  [HF: 50]"),
+    click.option("--top-p", type=float, help="Draw among the likeliest of that total."),
+    click.option("--seed", type=int, help="The same seed draws the same tokens everywhere."),
+    click.option(
+        "--set",
+        "pairs",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Any other setting of HF's, as JSON: --set 'bad_words_ids=[[5,9]]'.",
+    ),
 )
 
 
@@ -79,16 +95,17 @@ def search_settings(command: Command) -> Command:
 def chosen_settings(values: dict[str, Any]) -> dict[str, Any]:
     """What was given on the command line, as HF's values."""
     chosen = {name: value for name, value in values.items() if value is not None}
+    further = _parse_set(chosen.pop("pairs", ()))
     stopping = chosen.get("early_stopping")
     if stopping is not None:
         chosen["early_stopping"] = {"false": False, "true": True}.get(stopping, "never")
     eos = chosen.pop("eos_token_id", ())
     if eos:
         chosen["eos_token_id"] = tuple(token for token in eos if token is not None)
-    return chosen
+    return {**further, **chosen}
 
 
-def parse_set(pairs: tuple[str, ...]) -> dict[str, Any]:
+def _parse_set(pairs: tuple[str, ...]) -> dict[str, Any]:
     """``--set NAME=VALUE`` pairs; a value is JSON, or else a plain string.
 
     ``null`` is HF's word for "as it is by default".

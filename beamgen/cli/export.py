@@ -29,13 +29,6 @@ Examples:
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code of the checkpoint.")
 @click.option("--force", is_flag=True, help="Replace an existing package.")
 @click.option("--no-parity", is_flag=True, help="Do not compare with transformers.")
-@click.option(
-    "--set",
-    "pairs",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Override a field of the checkpoint's generation config; NAME=default resets it.",
-)
 @options.search_settings
 @options.common
 @click.pass_context
@@ -45,7 +38,6 @@ def command(
     model: str | None,
     model_class: str | None,
     output: Path | None,
-    pairs: tuple[str, ...],
     no_parity: bool,
     as_json: bool,
     **values: Any,
@@ -57,7 +49,7 @@ def command(
     0 says they agree, 3 that they do not.
     """
     own = {name: values.pop(name) for name in ("revision", "trust_remote_code", "force")}
-    settings = {**options.parse_set(pairs), **options.chosen_settings(values)}
+    settings = options.chosen_settings(values)
     with options.status("opening the checkpoint") as progress:
         result = beamgen.export(
             model,

@@ -25,6 +25,8 @@ Examples:
   beamgen generate -m phi3-onnx --chat -p "What is a doctor?"
   beamgen generate -m gpt2-onnx -f prompts.txt --json > out.jsonl
   echo "a bird is" | beamgen generate -m gpt2-onnx
+  beamgen generate -m gpt2-onnx -p "a bird is" --do-sample --top-p 0.95 --seed 1
+  beamgen generate -m biogpt-onnx -p "aspirin is" --catalogue labels.txt --json
 """,
 )
 @click.option("-m", "--model", required=True, help="Package folder that `export` wrote.")
@@ -48,6 +50,14 @@ Examples:
     "--threads", type=click.IntRange(min=1), help="Threads per operator.  [default: one per core]"
 )
 @click.option("--no-verify", is_flag=True, help="Do not compare files with their hashes.")
+@click.option(
+    "--catalogue",
+    metavar="FILE",
+    help="Stay among these continuations: one entry per line, text or ids as the prompts are.",
+)
+@click.option(
+    "--output-scores", is_flag=True, default=None, help="With --json: each token's log-probability."
+)
 @options.search_settings
 @options.common
 def command(
@@ -60,6 +70,7 @@ def command(
     provider: tuple[str, ...],
     threads: int | None,
     no_verify: bool,
+    catalogue: str | None,
     as_json: bool,
     **values: Any,
 ) -> None:
@@ -67,7 +78,8 @@ def command(
 
     Prints the text, as transformers would decode it; with several hypotheses
     their scores too. With --chat it prints the reply alone. --json prints one
-    object per prompt and line.
+    object per prompt and line. With --do-sample and --seed S, prompt i is drawn
+    with seed S + i, whatever the batch size.
     """
     batch: list[Any] = [*prompts, *_lines(file, bool(prompts or ids)), *map(_parse_ids, ids)]
     if not batch:
@@ -80,6 +92,8 @@ def command(
             model, providers=provider or None, threads=threads, verify=not no_verify
         )
         generator.search.with_overrides(settings)  # refuses what is wrong before the tokenizer
+        if catalogue is not None:
+            settings["catalogue"] = _catalogue(generator, catalogue)
         _ = generator.tokenizer
     for i, (prompt, hypotheses) in enumerate(
         _generate(generator, batch, batch_size, chat, settings)
@@ -119,8 +133,22 @@ def _generate(
     """In batches, with a progress bar on a terminal where there are several."""
     groups = [batch[i : i + batch_size] for i in range(0, len(batch), batch_size)]
     hidden = not options.ERR.is_terminal or len(groups) == 1
+    config = generator.search.with_overrides(settings)
+    done = 0
     for group in track(groups, "generating", console=options.ERR, disable=hidden):
-        yield from zip(group, generator.generate(group, chat=chat, **settings), strict=True)
+        own = dict(settings)
+        if config.do_sample and config.seed is not None:
+            own["seed"] = config.seed + done
+        yield from zip(group, generator.generate(group, chat=chat, **own), strict=True)
+        done += len(group)
+
+
+def _catalogue(generator: beamgen.Generator, path: str) -> beamgen.Catalogue:
+    """One entry per line: text, or ids where the package has no tokenizer."""
+    lines = _lines(path, have_prompts=True)
+    if generator.tokenizer is None:
+        return generator.catalogue(map(_parse_ids, lines))
+    return generator.catalogue(lines)
 
 
 def _lines(path: str | None, have_prompts: bool) -> list[str]:
@@ -136,11 +164,11 @@ def _lines(path: str | None, have_prompts: bool) -> list[str]:
     except UnicodeDecodeError as error:
         raise beamgen.BeamgenError(
             f"{path} is not UTF-8: {error.reason} at byte {error.start}",
-            "save the prompts as UTF-8",
+            "save it as UTF-8",
         ) from error
     except OSError as error:
         raise beamgen.BeamgenError(
-            f"cannot read {path}: {error.strerror}", "check the path after --file"
+            f"cannot read {path}: {error.strerror}", "check the path"
         ) from error
 
 
@@ -154,6 +182,8 @@ def _parse_ids(text: str) -> list[int]:
 
 
 def _show(hypotheses: list[beamgen.Generation], chat: bool) -> None:
+    if not hypotheses:
+        click.echo("no continuation fits these settings", err=True)
     for hypothesis in hypotheses:
         text = hypothesis.text
         if text is None:

@@ -7,7 +7,7 @@ right. *Diverged*: they part anywhere else, or their scores do.
 """
 
 from beamgen.parity.check import check_parity
-from beamgen.parity.grids import GRIDS, Grid, full_grid, quick_grid
+from beamgen.parity.grids import Grid, full_grid, quick_grid
 from beamgen.parity.report import (
     NEAR_TIE_MARGIN,
     SCORE_TOLERANCE,
@@ -17,6 +17,10 @@ from beamgen.parity.report import (
     Parting,
     Verdict,
 )
+from beamgen.parity.settings_grid import settings_grid
+
+#: What ``beamgen parity --grid`` takes.
+GRIDS: dict[str, Grid] = {"quick": quick_grid, "full": full_grid, "settings": settings_grid}
 
 __all__ = [
     "GRIDS",
@@ -31,4 +35,5 @@ __all__ = [
     "check_parity",
     "full_grid",
     "quick_grid",
+    "settings_grid",
 ]

@@ -67,9 +67,6 @@ def full_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCas
     return cases
 
 
-GRIDS: dict[str, Grid] = {"quick": quick_grid, "full": full_grid}
-
-
 def prompt_cases(package: Package, prompts: Sequence[Sequence[int]]) -> list[ParityCase]:
     """The package's own settings, all hypotheses returned, on the caller's prompts."""
     search = package.manifest.search
@@ -87,7 +84,7 @@ def _random_prompts(package: Package, shape: str, seed: int) -> tuple[Prompts, i
     """
     batch, padded = _SHAPES[shape]
     rng = np.random.default_rng([seed, batch, padded])
-    prompt_len = int(rng.integers(4, max(5, min(12, _room(package) // 3))))
+    prompt_len = int(rng.integers(4, max(5, min(12, room(package) // 3))))
     lengths = [prompt_len] * batch
     if padded:
         lengths = [int(rng.integers(2, prompt_len)) for _ in range(batch)]
@@ -101,7 +98,7 @@ def _case(
     search = package.manifest.search
     config = replace(
         search,
-        max_new_tokens=min(16, _room(package) - prompt_len),
+        max_new_tokens=min(16, room(package) - prompt_len),
         max_length=None,
         min_new_tokens=0,
         min_length=0,
@@ -110,7 +107,8 @@ def _case(
     return ParityCase(shape, prompts, prompt_len, config)
 
 
-def _room(package: Package) -> int:
+def room(package: Package) -> int:
+    """Positions that a search may fill, prompt included."""
     limits = package.manifest.limits
     return limits.recompute_boundary or limits.max_positions
 

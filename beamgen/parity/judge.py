@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from beamgen.package import Package
+from beamgen.parity.draws import gumbel_noise
 from beamgen.parity.reference import Reference
 from beamgen.parity.report import (
     NEAR_TIE_MARGIN,
@@ -21,7 +22,7 @@ from beamgen.parity.report import (
     same_row,
 )
 from beamgen.runtime import BeamOutput
-from beamgen.search.trace import RowStep, SearchTrace, Tokens, read_trace, with_trace_outputs
+from beamgen.search.trace import DEAD, RowStep, SearchTrace, Tokens, read_trace, with_trace_outputs
 
 
 class Judge:
@@ -34,18 +35,13 @@ class Judge:
 
     def __call__(self, case: ParityCase, expected: BeamOutput, found: BeamOutput) -> CaseResult:
         """The verdict on a case whose outputs differ, row by row."""
-        reshaped = expected.sequences.shape != found.sequences.shape
-        rows = [
-            row
-            for row in range(len(case.prompts))
-            if reshaped or not same_row(expected, found, row)
-        ]
+        rows = [row for row in range(len(case.prompts)) if not same_row(expected, found, row)]
         judged: list[Parting | None]
         if case.config.num_beams == 1:
-            judged = [self._judge_greedy(case, row, expected, found) for row in rows]
+            judged = [self._judge_one_beam(case, row, expected, found) for row in rows]
         else:
-            theirs = self._reference.trace(*case.batch(), case.config)
-            ours = self._trace(case)
+            theirs = _live(self._reference.trace(*case.batch(), case.config), case)
+            ours = _live(self._trace(case), case)
             judged = [self._judge_row(case, row, ours[row], theirs[row]) for row in rows]
             judged += self._judge_outputs(case, ours, found)
         partings = [parting for parting in judged if parting is not None]
@@ -59,8 +55,10 @@ class Judge:
     def _judge_row(
         self, case: ParityCase, row: int, ours: list[RowStep], theirs: list[RowStep]
     ) -> Parting | None:
+        before = RowStep({(): 0.0}, {}, True)
         for step, (our_step, their_step) in enumerate(zip(ours, theirs, strict=False), start=1):
-            parting = self._judge_step(case, row, step, our_step, their_step)
+            parting = self._judge_step(case, row, step, our_step, their_step, before)
+            before = their_step
             if parting is None:
                 continue
             if parting.verdict is Verdict.NEAR_TIE:
@@ -141,7 +139,13 @@ class Judge:
         )
 
     def _judge_step(
-        self, case: ParityCase, row: int, step: int, ours: RowStep, theirs: RowStep
+        self,
+        case: ParityCase,
+        row: int,
+        step: int,
+        ours: RowStep,
+        theirs: RowStep,
+        before: RowStep,
     ) -> Parting | None:
         """The first thing that differs after one step, in the order it is decided."""
 
@@ -151,9 +155,22 @@ class Judge:
         def finished(tokens: Tokens) -> float:
             return _penalised(self._score(case, row, tokens), len(tokens), case)
 
+        def drawn_alike(kept: Tokens, dropped: Tokens) -> bool:
+            """Whether it was the draw that could have gone either way."""
+            beams = list(before.running)
+            if not case.config.do_sample or not {kept[:-1], dropped[:-1]} <= set(beams):
+                return False
+            ours, theirs = (
+                self._perturbed(case, row, tokens, beams.index(tokens[:-1]))
+                for tokens in (kept, dropped)
+            )
+            return near(ours, theirs, NEAR_TIE_MARGIN)
+
         parting = _compare_kept(
-            "running beams", row, step, ours.running, theirs.running, running
-        ) or _compare_kept("hypotheses", row, step, ours.finished, theirs.finished, finished)
+            "running beams", row, step, ours.running, theirs.running, running, drawn_alike
+        ) or _compare_kept(
+            "hypotheses", row, step, ours.finished, theirs.finished, finished, drawn_alike
+        )
         if parting is None and ours.unsatisfied != theirs.unsatisfied:
             return self._judge_stop(case, row, step, theirs)
         return parting
@@ -175,38 +192,55 @@ class Judge:
             margin=abs(best - worst),
         )
 
-    def _judge_greedy(
+    def _judge_one_beam(
         self, case: ParityCase, row: int, expected: BeamOutput, found: BeamOutput
     ) -> Parting:
-        theirs = expected.sequences[row, 0, case.prompt_len :].tolist()
-        ours = found.sequences[row, 0, case.prompt_len :].tolist()
-        step = next(
-            (i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b),
-            min(len(ours), len(theirs)) - 1,
+        """Greedy search, or independent samples, of which the first that differs."""
+        theirs = expected.sequences[row, :, case.prompt_len :].tolist()
+        ours = found.sequences[row, :, case.prompt_len :].tolist()
+        place = next(
+            (
+                i
+                for i, pair in enumerate(zip(ours, theirs, strict=True))
+                if len(set(map(tuple, pair))) > 1
+            ),
+            0,
         )
-        kept, dropped = tuple(ours[: step + 1]), tuple(theirs[: step + 1])
-        scores = {t: self._score(case, row, t) for t in (kept, dropped)}
-        tie = near(scores[kept], scores[dropped], NEAR_TIE_MARGIN) and kept != dropped
+        our, their = ours[place], theirs[place]
+        step = next(
+            (i for i, (a, b) in enumerate(zip(our, their, strict=False)) if a != b),
+            min(len(our), len(their)) - 1,
+        )
+        kept, dropped = tuple(our[: step + 1]), tuple(their[: step + 1])
+        values = {t: self._perturbed(case, row, t, place) for t in (kept, dropped)}
+        tie = near(values[kept], values[dropped], NEAR_TIE_MARGIN) and kept != dropped
         return Parting(
             Verdict.NEAR_TIE if tie else Verdict.DIVERGED,
             row,
             step + 1,
-            "greedy search takes another token"
+            "another token is taken"
             if kept != dropped
-            else "greedy search gives the same tokens another score",
+            else "the same tokens have another score or another end",
             list(kept),
             list(dropped),
-            scores[kept],
-            scores[dropped],
-            scores[dropped] - scores[kept],
+            values[kept],
+            values[dropped],
+            values[dropped] - values[kept],
         )
 
+    def _perturbed(self, case: ParityCase, row: int, tokens: Tokens, beam: int) -> float:
+        """What a token was chosen by: the summed log-probability, in sampling with noise."""
+        score = self._score(case, row, tokens)
+        if not case.config.do_sample:
+            return score
+        config, step = case.config, len(tokens) - 1
+        noise = gumbel_noise((config.seed or 0) + row, step, beam + 1, tokens[-1] + 1)
+        return score + float(noise[beam, tokens[-1]])
+
     def _score(self, case: ParityCase, row: int, tokens: Tokens) -> float:
-        """HF's summed log-probability, -inf for an EOS that may not come yet."""
-        early = tokens[: case.config.min_new_tokens or 0]
-        if any(token in case.config.eos_token_id for token in early):
-            return float("-inf")
-        return self._reference.score(case.prompts[row], [tokens])[0]
+        """HF's summed log-probability under the case's settings."""
+        input_ids, attention_mask = case.batch()
+        return self._reference.score(input_ids[row], attention_mask[row], tokens, case.config)
 
     def _trace(self, case: ParityCase) -> SearchTrace:
         input_ids, attention_mask = case.batch()
@@ -217,6 +251,22 @@ class Judge:
             **case.config.for_prompt(case.prompt_len).inputs(),
         }
         return read_trace(dict(zip(names, self._session.run(names, feeds), strict=True)))
+
+
+def _live(trace: SearchTrace, case: ParityCase) -> SearchTrace:
+    """Without hypotheses that a dead beam left, which carry the -1e9 of its mark."""
+    power = case.config.length_penalty
+    return [
+        [
+            RowStep(
+                step.running,
+                {t: s for t, s in step.finished.items() if s * len(t) ** power > DEAD},
+                step.unsatisfied,
+            )
+            for step in row
+        ]
+        for row in trace
+    ]
 
 
 def _penalised(score: float, length: int, case: ParityCase) -> float:
@@ -231,6 +281,7 @@ def _compare_kept(
     ours: dict[Tokens, float],
     theirs: dict[Tokens, float],
     rescore: Callable[[Tokens], float],
+    drawn_alike: Callable[[Tokens, Tokens], bool],
 ) -> Parting | None:
     """Compare what the two searches keep after a step, as scored sets."""
     for tokens in sorted(set(ours) & set(theirs), key=theirs.__getitem__, reverse=True):
@@ -253,7 +304,9 @@ def _compare_kept(
     # The tie has to cover the worst we kept and the best we dropped.
     kept = min(extra, key=extra.__getitem__, default=())
     dropped = max(missing, key=missing.__getitem__, default=())
-    tie = bool(extra and missing) and near(extra[kept], missing[dropped], NEAR_TIE_MARGIN)
+    tie = bool(extra and missing) and (
+        near(extra[kept], missing[dropped], NEAR_TIE_MARGIN) or drawn_alike(kept, dropped)
+    )
     tie = tie and near(ours[kept], extra[kept], SCORE_TOLERANCE)
     return Parting(
         Verdict.NEAR_TIE if tie else Verdict.DIVERGED,

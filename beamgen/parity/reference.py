@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from beamgen.errors import MissingExtraError
+from beamgen.parity.draws import seeded_multinomial
 from beamgen.runtime import BeamOutput, Ids
 from beamgen.search.trace import RowStep, SearchTrace, Tokens, alive
 from beamgen.search_config import SearchConfig
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
+    from transformers import GenerationConfig, PreTrainedModel
 
 
 _SMALL_MODEL = 20_000_000  # parameters
+_FLOAT_WARPERS = ("temperature", "top_p", "typical_p")
 
 
 class Reference:
@@ -36,57 +40,108 @@ class Reference:
         self._model = model
         model.generation_config = GenerationConfig()
 
-    def generate(self, input_ids: Ids, attention_mask: Ids, config: SearchConfig) -> BeamOutput:
-        """HF's ``sequences`` and ``sequences_scores``, in the graph's shapes.
+    def generate(
+        self, input_ids: Ids, attention_mask: Ids, config: SearchConfig, *, scores: bool = True
+    ) -> BeamOutput:
+        """HF's answer in the graph's shapes, sampled with the file's random numbers.
 
-        Greedy search (one beam) has no such scores in HF; the graph's are the
-        summed log-probabilities, which HF's logits give too.
+        Without ``scores``, which cost HF time and memory, all but the sequences is
+        left empty. Greedy search and sampling have no ``sequences_scores`` in HF;
+        the graph's are the sum of HF's ``compute_transition_scores`` with
+        normalised logits.
         """
         torch = self._torch
-        from transformers import GenerationConfig
-
         config = config.for_prompt(input_ids.shape[1])
-        settings = GenerationConfig(
-            num_beams=config.num_beams,
-            num_return_sequences=config.num_return_sequences,
-            max_new_tokens=config.max_new_tokens,
-            min_new_tokens=config.min_new_tokens,
-            # HF warns of beam settings in greedy search, and ignores them
-            length_penalty=config.length_penalty if config.num_beams > 1 else 1.0,
-            early_stopping=config.early_stopping if config.num_beams > 1 else False,
-            eos_token_id=list(config.eos_token_id) or None,
-            pad_token_id=config.pad_token_id,
-            do_sample=False,
-            return_dict_in_generate=True,
-            output_scores=True,
-            output_logits=config.num_beams == 1,
+        settings = self._settings(config)
+        settings.return_dict_in_generate = settings.output_scores = scores
+        batch, returned = len(input_ids), config.num_return_sequences
+        running = returned if config.num_beams == 1 else config.num_beams
+        draws = seeded_multinomial(
+            config.seed or 0, batch, running, self._model.config.get_text_config().vocab_size
         )
-        with torch.no_grad():
+        with torch.no_grad(), draws:
             output = self._model.generate(
                 torch.from_numpy(input_ids),
                 attention_mask=torch.from_numpy(attention_mask),
                 generation_config=settings,
+                prefix_allowed_tokens_fn=_allowed(config, input_ids.shape[1]),
             )
-        shape = (len(input_ids), config.num_return_sequences)
-        if config.num_beams == 1:
-            generated = output.sequences[:, input_ids.shape[1] :]
-            scores = self._greedy_scores(output.logits, generated, config)
-        else:
-            scores = output.sequences_scores
-        return BeamOutput(
-            output.sequences.numpy().reshape(*shape, -1), scores.numpy().reshape(shape)
+        if not scores:
+            none = np.zeros((batch, 0))
+            sequences = output.numpy().reshape(batch, returned, -1)
+            return BeamOutput(sequences, *[none] * 4)  # type: ignore[arg-type] # empty
+        return self._output(output, batch, input_ids.shape[1], config)
+
+    def _settings(self, config: SearchConfig) -> GenerationConfig:
+        """A config for one prompt as HF's own; what is off is left out, for HF warns of it."""
+        from transformers import GenerationConfig
+
+        beams: dict[str, Any] = {}
+        if config.num_beams > 1:
+            beams = {
+                "length_penalty": config.length_penalty,
+                "early_stopping": config.early_stopping,
+            }
+        sampling: dict[str, Any] = {}
+        if config.do_sample:
+            sampling = {
+                name: getattr(config, name) or None
+                for name in ("min_p", "epsilon_cutoff", "eta_cutoff")
+            }
+            sampling |= {name: float(getattr(config, name)) for name in _FLOAT_WARPERS}
+            sampling["top_k"] = config.top_k
+        bias = {ids: float(bias) for ids, bias in config.sequence_bias}
+        return GenerationConfig(
+            num_beams=config.num_beams,
+            num_return_sequences=config.num_return_sequences,
+            max_new_tokens=config.max_new_tokens,
+            min_new_tokens=config.min_new_tokens,
+            eos_token_id=list(config.eos_token_id) or None,
+            pad_token_id=config.pad_token_id,
+            do_sample=config.do_sample,
+            repetition_penalty=float(config.repetition_penalty),
+            no_repeat_ngram_size=config.no_repeat_ngram_size,
+            sequence_bias=bias or None,
+            bad_words_ids=[list(ids) for ids in config.bad_words_ids] or None,
+            forced_bos_token_id=config.forced_bos_token_id,
+            forced_eos_token_id=list(config.forced_eos_token_id) or None,
+            remove_invalid_values=config.remove_invalid_values,
+            exponential_decay_length_penalty=config.exponential_decay_length_penalty,
+            suppress_tokens=list(config.suppress_tokens) or None,
+            begin_suppress_tokens=list(config.begin_suppress_tokens) or None,
+            renormalize_logits=config.renormalize_logits,
+            **beams,
+            **sampling,
         )
 
-    def _greedy_scores(
-        self, logits: tuple[torch.Tensor, ...], generated: torch.Tensor, config: SearchConfig
-    ) -> Any:
-        """Summed log-probability ``[B]`` of tokens ``[B, T]`` up to each row's first EOS."""
+    def _output(self, output: Any, batch: int, prompt_len: int, config: SearchConfig) -> BeamOutput:
+        """HF's output as ``BeamOutput``."""
         torch = self._torch
-        log_probs = torch.stack(logits, dim=1).float().log_softmax(-1)  # [B, T, V]
-        chosen = log_probs.gather(2, generated[:, :, None])[:, :, 0]
-        is_eos = torch.isin(generated, torch.tensor(config.eos_token_id, dtype=torch.long))
-        after_eos = is_eos.cumsum(dim=1) - is_eos.long() > 0
-        return chosen.masked_fill(after_eos, 0.0).sum(dim=1)
+        sequences = output.sequences.reshape(batch, config.num_return_sequences, -1)
+        shape = sequences.shape[:2]
+        generated = sequences[:, :, prompt_len:]
+        one_beam = config.num_beams == 1
+        log_probs = self._model.compute_transition_scores(
+            output.sequences,
+            output.scores,
+            None if one_beam else output.beam_indices,
+            normalize_logits=one_beam,
+        ).reshape(*shape, -1)
+        if one_beam:
+            is_eos = torch.isin(generated, torch.tensor(config.eos_token_id, dtype=torch.long))
+            ended = is_eos.cumsum(dim=2) - is_eos.long() > 0
+            log_probs = log_probs.masked_fill(ended, 0.0)
+            scores = log_probs.sum(dim=2)
+            chain = torch.arange(shape[0] * shape[1]).reshape(*shape, 1)
+            beam_indices = chain.expand(generated.shape).masked_fill(ended, -1)
+        else:
+            scores = output.sequences_scores.reshape(shape)
+            beam_indices = output.beam_indices.reshape(*shape, -1)
+        reasons = _finish_reasons(generated, scores, beam_indices, config)
+        if not config.output_scores:
+            beam_indices, log_probs = beam_indices[..., :0], log_probs[..., :0]
+        found = (sequences, scores, reasons, beam_indices, log_probs)
+        return BeamOutput(*(value.numpy() for value in found))
 
     def trace(self, input_ids: Ids, attention_mask: Ids, config: SearchConfig) -> SearchTrace:
         """What HF's beam search decided at each step, by watching its own functions."""
@@ -95,24 +150,80 @@ class Reference:
             self.generate(input_ids, attention_mask, config)
         return [list(row) for row in zip(*steps, strict=True)]
 
-    def score(self, prompt: Sequence[int], continuations: Sequence[Tokens]) -> list[float]:
-        """Summed log-probability of each continuation by teacher forcing.
+    def score(
+        self, input_ids: Ids, attention_mask: Ids, tokens: Tokens, config: SearchConfig
+    ) -> float:
+        """Summed log-probability of a continuation, by teacher forcing and HF's processors.
 
         Args:
-            prompt: one row's ids, without padding.
-            continuations: generated ids, all of them scored.
+            input_ids: one row, int64 ``[S]``, with its padding, which processors read.
+            attention_mask: int64 ``[S]``.
+            tokens: generated ids, all of them scored.
+            config: the settings under which they are scored.
         """
         torch = self._torch
-        scores = []
-        for tokens in continuations:
-            ids = torch.tensor([[*prompt, *tokens]])
-            with torch.no_grad():
-                logits = self._model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
-            chosen = torch.log_softmax(logits.float(), dim=-1).gather(
-                1, torch.tensor(tokens)[:, None]
-            )
-            scores.append(float(chosen.double().sum()))
-        return scores
+        prompt_len = len(input_ids)
+        config = config.for_prompt(prompt_len)
+        ids = torch.tensor([[*input_ids.tolist(), *tokens]])
+        mask = torch.tensor([[*attention_mask.tolist(), *[1] * len(tokens)]])
+        positions = (mask.cumsum(dim=1) - 1).masked_fill(mask == 0, 1)
+        with torch.no_grad():
+            logits = self._model(input_ids=ids, attention_mask=mask, position_ids=positions).logits
+        process = self._processors(config, ids[:, :prompt_len])
+        total = 0.0
+        for place, token in enumerate(tokens, start=prompt_len):
+            scores = logits[:, place - 1].float()
+            if config.num_beams > 1:
+                scores = scores.log_softmax(-1)
+            # as many rows as HF has beams, which the catalogue's processor counts
+            rows = (config.num_beams, -1)
+            scores = process(ids[:, :place].expand(*rows), scores.expand(*rows).clone())[0]
+            if config.num_beams == 1:
+                scores = scores.log_softmax(-1)
+            total += float(scores[token])
+        return total
+
+    def _processors(self, config: SearchConfig, input_ids: torch.Tensor) -> Any:
+        """HF's own list, in HF's own order."""
+        settings = self._settings(config)
+        settings.max_length = input_ids.shape[1] + (config.max_new_tokens or 0)
+        self._model._prepare_special_tokens(settings, True)
+        return self._model._get_logits_processor(
+            settings,
+            input_ids_seq_length=input_ids.shape[1],
+            encoder_input_ids=input_ids,
+            prefix_allowed_tokens_fn=_allowed(config, input_ids.shape[1]),
+            device="cpu",
+        )
+
+
+def _allowed(config: SearchConfig, prompt_len: int) -> Callable[..., list[int]] | None:
+    """The catalogue as HF's ``prefix_allowed_tokens_fn``.
+
+    HF wants a token even where a dead beam has left the catalogue: any but an EOS.
+    """
+    catalogue = config.catalogue
+    if catalogue is None:
+        return None
+
+    def allowed(_: int, sequence: torch.Tensor) -> list[int]:
+        tokens, ends = catalogue.allowed(sequence[prompt_len:].tolist())
+        found = [*tokens, *(config.eos_token_id if ends else ())]
+        return found or catalogue.allowed(())[0][:1]
+
+    return allowed
+
+
+def _finish_reasons(
+    generated: torch.Tensor, scores: torch.Tensor, beam_indices: torch.Tensor, config: SearchConfig
+) -> torch.Tensor:
+    """The graph's ``finish_reasons [B, R]``; see there for what counts as found."""
+    lengths = (beam_indices >= 0).sum(dim=2)
+    penalty = config.length_penalty if config.num_beams > 1 else 0.0
+    summed = scores.double() * lengths.clamp(min=1).double() ** penalty
+    last = generated.gather(2, (lengths - 1).clamp(min=0)[:, :, None])[:, :, 0]
+    ended = (last[:, :, None] == last.new_tensor(config.eos_token_id)).any(dim=2)
+    return last.new_tensor(2).where(~ended, 1).where((summed > -5e8) & (lengths > 0), 0)
 
 
 @contextlib.contextmanager

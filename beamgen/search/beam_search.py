@@ -10,7 +10,7 @@ t tokens generated before this step. Parameters come as ``[1]`` or ``[B]``.
 
 from __future__ import annotations
 
-from onnxscript import BOOL, DOUBLE, FLOAT, INT32, script
+from onnxscript import BOOL, DOUBLE, FLOAT, INT32, INT64, script
 from onnxscript import opset23 as op
 
 from beamgen.onnx_domain import beamgen_ops
@@ -52,31 +52,34 @@ def length_penalised(scores, length, length_penalty):
 
 
 @script(beamgen_ops, default_opset=op)
+def beams_to_keep(num_beams, eos_token_id):
+    """M ``[1]``, the continuations kept per step, of num_beams ``[1]``, eos_token_id ``[E]``."""
+    return op.Max(op.Constant(value_ints=[2]), op.Shape(eos_token_id) + 1) * num_beams
+
+
+@script(beamgen_ops, default_opset=op)
 def get_top_k_continuations(log_probs, running_scores, eos_token_id):
     """Best M continuations of each row over all its beams.
 
     log_probs ``[B, K or 1, V]`` (1: every beam is still the prompt),
     running_scores ``[B, K]`` accumulated log-probability.
 
-    A single beam (greedy search) is ranked by its own log-probabilities, as HF
-    ranks it: added to a long sum, near ones could round to the same number.
-
-    Returns: scores, tokens, beams, each ``[B, M]``, best first.
+    Returns: scores, tokens, beams and the tokens' own log-probabilities, each
+    ``[B, M]``, best first.
 
     Source: ``GenerationMixin._get_top_k_continuations``.
     """
     vocab_size = op.Shape(log_probs, start=2)
-    num_beams = op.Shape(running_scores, start=1)
-    greedy = num_beams == 1
-    accumulated = log_probs + op.Unsqueeze(op.Where(greedy, 0.0, running_scores), [2])  # [B, K, V]
+    accumulated = log_probs + op.Unsqueeze(running_scores, [2])  # [B, K, V]
     flat = op.Reshape(accumulated, [0, -1])  # [B, K * V]
-    one = op.Constant(value_ints=[1])
-    two = op.Constant(value_ints=[2])
-    beams_to_keep = op.Max(two, op.Shape(eos_token_id) + one) * num_beams
-    ranked, index = op.TopK(flat, beams_to_keep, axis=1)
-    left_out = op.Where(greedy, op.Slice(running_scores, [0], [1], [1]), 0.0)  # [B, 1]
-    scores = ranked + left_out
-    return scores, op.Mod(index, vocab_size), index / vocab_size
+    num_beams = op.Shape(running_scores, start=1)
+    kept = beamgen_ops.beams_to_keep(num_beams, eos_token_id)
+    scores, index = op.TopK(flat, kept, axis=1)
+    tokens, beams = op.Mod(index, vocab_size), index / vocab_size
+    # before the first step all beams read the same log-probabilities
+    source = op.Min(beams, op.Shape(log_probs, start=1, end=2) - 1) * vocab_size + tokens
+    own = op.GatherElements(op.Reshape(log_probs, [0, -1]), source, axis=1)
+    return scores, tokens, beams, own
 
 
 @script(beamgen_ops, default_opset=op)
@@ -181,102 +184,185 @@ def beam_search_has_unfinished_sequences(unsatisfied, is_sent_finished, hits, ea
 
 
 @script(beamgen_ops, default_opset=op)
-def extend_sequences(
-    running_tokens,
-    finished_tokens,
-    finished_lengths,
-    tokens,
-    beams,
-    running_index,
-    finished_index,
-    fill_token_id,
-):
-    """Append the chosen tokens to the sequences they belong to.
+def extend_sequences(running, finished, new, fill, beams, running_index, finished_index):
+    """Append what was chosen to the sequences it belongs to.
 
-    running_tokens, finished_tokens ``[B, K, t]``; finished_lengths ``[B, K]``;
-    tokens, beams ``[B, M]``; running_index, finished_index ``[B, K]``.
+    What is kept per token, ids or log-probabilities, of the running beams and of
+    the hypotheses: running, finished ``[B, K, t]``; new ``[B, M, w]`` with w 1, or
+    0 where nothing is kept; fill ``[1]`` for hypotheses held; beams ``[B, M]``;
+    running_index, finished_index ``[B, K]``.
 
-    Returns: running_tokens, finished_tokens ``[B, K, t + 1]``, finished_lengths
-    ``[B, K]`` and the running beams' parents ``[B, K]``.
+    Returns: running and finished ``[B, K, t + w]``.
 
     Source: the gathers of ``_get_top_k_continuations``,
     ``_get_running_beams_for_next_iteration`` and ``_update_finished_beams``.
     """
-    parents = beamgen_ops.gather_beams(running_tokens, beams)
-    continuations = op.Concat(parents, op.Unsqueeze(tokens, [2]), axis=2)  # [B, M, t + 1]
-    fill = op.Expand(fill_token_id, op.Concat(op.Shape(finished_lengths), [1], axis=0))
-    held = op.Concat(finished_tokens, fill, axis=2)  # [B, K, t + 1]
-    merged = op.Concat(held, continuations, axis=1)  # [B, K + M, t + 1]
-    cur_len = op.Shape(continuations, start=2)
-    lengths = op.Concat(finished_lengths, op.Expand(cur_len, op.Shape(tokens)), axis=1)
+    parents = beamgen_ops.gather_beams(running, beams)
+    continuations = op.Concat(parents, new, axis=2)  # [B, M, t + w]
+    filled = op.Concat(op.Shape(finished, end=2), op.Shape(new, start=2), axis=0)
+    held = op.Concat(finished, op.Expand(fill, filled), axis=2)
+    merged = op.Concat(held, continuations, axis=1)  # [B, K + M, t + w]
     return (
         beamgen_ops.gather_beams(continuations, running_index),
         beamgen_ops.gather_beams(merged, finished_index),
+    )
+
+
+@script(beamgen_ops, default_opset=op)
+def extend_lengths(finished_lengths, cur_len, beams, running_index, finished_index):
+    """The hypotheses' lengths ``[B, K]`` and the running beams' parents ``[B, K]``."""
+    lengths = op.Concat(finished_lengths, op.Expand(cur_len, op.Shape(beams)), axis=1)
+    return (
         op.GatherElements(lengths, finished_index, axis=1),
         op.GatherElements(beams, running_index, axis=1),
     )
 
 
 @script(beamgen_ops, default_opset=op)
-def initial_state(input_ids, num_beams):
+def numbered_in_batch(beams, running):
+    """Beams ``[B, n]`` of each row, counted over the whole batch as HF's ``beam_indices`` are.
+
+    running ``[B, K, ...]`` or ``[B, K]`` is read for its K.
+    """
+    row = op.Range(0, op.Squeeze(op.Shape(beams, end=1)), 1)
+    return beams + op.Unsqueeze(row, [1]) * op.Shape(running, start=1, end=2)
+
+
+@script(beamgen_ops, default_opset=op)
+def on_request(values, output_scores):
+    """Values ``[B, n]`` as ``[B, n, 1]``, or as ``[B, n, 0]`` where nobody asks for scores."""
+    width = op.Min(op.Max(output_scores, 0), 1)
+    return op.Slice(op.Unsqueeze(values, [2]), [0], width, [2])
+
+
+@script(beamgen_ops, default_opset=op)
+def last_tokens(running_tokens):
+    """The newest token of each running beam: ``[B, K, t]`` -> ``[B, K]``."""
+    return op.Squeeze(op.Slice(running_tokens, [-1], [9223372036854775807], [2]), [2])
+
+
+@script(beamgen_ops, default_opset=op)
+def initial_state(input_ids, num_beams, one_beam):
     """The search before its first step, for a prompt ``[B, S]``.
 
-    Returns: running_tokens ``[B, K, 0]``, running_scores ``[B, K]`` (only the
-    first beam counts, the others repeat it), finished_scores, finished_lengths,
-    is_sent_finished ``[B, K]`` and is_early_stop_heuristic_unsatisfied ``[B, 1]``.
+    one_beam is a scalar: greedy search or sampling, see ``one_beam.py``.
+
+    Returns: running_tokens ``[B, K, 0]``, running_scores ``[B, K]`` (in beam search
+    only the first beam counts, the others repeat it), log-probabilities
+    ``[B, K, 0]``, finished_scores, finished_lengths, is_sent_finished ``[B, K]`` and
+    is_early_stop_heuristic_unsatisfied ``[B, 1]``.
     """
     batch = op.Shape(input_ids, end=1)
     shape = op.Concat(batch, num_beams, axis=0)  # [B, K]
-    tokens = op.Expand(op.Constant(value_int=0), op.Concat(shape, [0], axis=0))
+    nothing = op.Concat(shape, [0], axis=0)
+    tokens = op.Expand(op.Constant(value_int=0), nothing)
     beam = op.Range(0, op.Squeeze(num_beams), 1)
-    running_scores = op.Expand(op.Where(beam == 0, 0.0, -1.0e9), shape)
+    running_scores = op.Expand(op.Where(op.Or(one_beam, beam == 0), 0.0, -1.0e9), shape)
+    log_probs = op.Expand(op.Constant(value_float=0.0), nothing)
     finished_scores = op.Expand(op.Constant(value_float=-1.0e9), shape)
     lengths = op.Expand(op.Constant(value_int=0), shape)
     finished = op.Cast(lengths, to=BOOL.dtype)
     unsatisfied = op.Equal(op.Expand(0, op.Concat(batch, [1], axis=0)), 0)
-    return tokens, running_scores, finished_scores, lengths, finished, unsatisfied
+    return tokens, running_scores, log_probs, finished_scores, lengths, finished, unsatisfied
 
 
 @script(beamgen_ops, default_opset=op)
-def greedy_or_beam(num_beams, early_stopping, length_penalty, eos_token_id, pad_token_id):
-    """Three rules in which HF's greedy search (one beam) differs from beam search.
+def search_mode(
+    num_beams, do_sample, num_return_sequences, length_penalty, eos_token_id, pad_token_id
+):
+    """One beam or several; all ``[1]``, eos_token_id ``[E]``.
 
-    Greedy ends a row at its first EOS, which is early stopping with one beam; it
-    knows no length penalty; and it fills with ``pad_token_id`` as it is, where
-    beam search takes pad id 0 for "unset" and fills with the first EOS id.
+    Greedy search and sampling know no length penalty, and fill with
+    ``pad_token_id`` as it is; beam search takes pad id 0 for "unset" and fills
+    with the first EOS id.
 
-    Returns: early_stopping ``[1]``, length_penalty ``[1]`` or ``[B]`` and
-    fill_token_id ``[1]``.
+    Returns: one_beam and sampling, scalars; K ``[1]``, the running sequences of a row;
+    length_penalty; fill_token_id ``[1]``; and min_tokens_to_keep ``[1]``, for the
+    warpers.
 
-    Source: ``GenerationMixin._sample`` and ``_beam_search`` (output_fill_value).
+    Source: ``GenerationMixin._sample``, ``_beam_search`` (output_fill_value) and
+    ``_get_logits_processor`` (min_tokens_to_keep).
     """
-    greedy = num_beams == 1
+    one = op.Constant(value_ints=[1])
+    one_beam = num_beams == 1
+    sampling = op.Not(do_sample == 0)
+    chains = op.Where(sampling, op.Max(num_return_sequences, one), one)
+    running = op.Where(one_beam, chains, num_beams)
     first = op.Slice(op.Concat(eos_token_id, pad_token_id, axis=0), [0], [1], [0])
-    unset = op.And(op.Not(greedy), pad_token_id == 0)
+    unset = op.And(op.Not(one_beam), pad_token_id == 0)
+    to_keep = op.Where(one_beam, one, beamgen_ops.beams_to_keep(one, eos_token_id))
     return (
-        op.Where(greedy, _TRUE, early_stopping),
-        op.Where(greedy, 0.0, length_penalty),
+        op.Squeeze(one_beam),
+        op.Squeeze(sampling),
+        running,
+        op.Where(one_beam, 0.0, length_penalty),
         op.Where(unset, first, pad_token_id),
+        to_keep,
     )
 
 
 @script(beamgen_ops, default_opset=op)
-def finalize(input_ids, finished_tokens, finished_scores, finished_lengths, num_return_sequences):
-    """The best R hypotheses, cropped to the longest of them.
+def finish_reasons(scores, lengths, is_sent_finished, tokens, length_penalty, eos_token_id):
+    """Why hypotheses ended, int64 ``[B, R]``: 1 at an EOS, 2 at the length limit.
 
-    Returns: sequences ``[B, R, S + T]`` and sequences_scores ``[B, R]``.
+    0 where the search found fewer hypotheses than it returns: what stands there
+    is nothing that HF's search ever had a probability for, but an empty slot or
+    a dead beam, whose summed score is -1e9 or less.
+
+    scores, lengths, is_sent_finished ``[B, R]``; tokens ``[B, R, T]``.
+    """
+    summed = beamgen_ops.length_penalised(scores, op.Max(lengths, 1), op.Neg(length_penalty))
+    found = op.And(is_sent_finished, summed > -5.0e8)
+    last = op.GatherElements(tokens, op.Unsqueeze(op.Max(lengths - 1, 0), [2]), axis=2)
+    is_eos = op.Equal(last, op.Reshape(eos_token_id, [1, 1, -1]))  # [B, R, E]
+    ended = op.ReduceSum(op.Cast(is_eos, to=INT64.dtype), [2], keepdims=0) > 0
+    return op.Where(found, op.Where(ended, 1, 2), 0)
+
+
+@script(beamgen_ops, default_opset=op)
+def best_hypotheses(values, lengths, num_return_sequences):
+    """The first R hypotheses' values ``[B, K, t]``, cropped to the longest of them.
+
+    lengths ``[B, K]`` -> ``[B, R, T]``.
 
     Source: ``GenerationMixin._beam_search``, "5. prepare outputs".
     """
     zero = op.Constant(value_ints=[0])
+    returned = op.Max(num_return_sequences, zero)
+    kept = op.Slice(lengths, zero, returned, op.Constant(value_ints=[1]))
+    longest = op.Reshape(op.ReduceMax(kept, keepdims=0), [1])
+    best = op.Slice(values, zero, returned, op.Constant(value_ints=[1]))
+    return op.Slice(best, zero, longest, op.Constant(value_ints=[2]))
+
+
+@script(beamgen_ops, default_opset=op)
+def finalize(
+    input_ids,
+    finished_tokens,
+    finished_scores,
+    finished_lengths,
+    is_sent_finished,
+    num_return_sequences,
+    length_penalty,
+    eos_token_id,
+):
+    """The best R hypotheses with their prompts.
+
+    Returns: sequences ``[B, R, S + T]``, sequences_scores and finish_reasons ``[B, R]``.
+    """
+    zero = op.Constant(value_ints=[0])
     one = op.Constant(value_ints=[1])
-    two = op.Constant(value_ints=[2])
     returned = op.Max(num_return_sequences, zero)
     scores = op.Slice(finished_scores, zero, returned, one)
-    lengths = op.Slice(finished_lengths, zero, returned, one)
-    longest = op.Reshape(op.ReduceMax(lengths, keepdims=0), [1])
-    best = op.Slice(finished_tokens, zero, returned, one)
-    generated = op.Slice(best, zero, longest, two)  # [B, R, T]
+    generated = beamgen_ops.best_hypotheses(finished_tokens, finished_lengths, returned)
+    reasons = beamgen_ops.finish_reasons(
+        scores,
+        op.Slice(finished_lengths, zero, returned, one),
+        op.Slice(is_sent_finished, zero, returned, one),
+        op.Slice(finished_tokens, zero, returned, one),
+        length_penalty,
+        eos_token_id,
+    )
     shape = op.Concat(op.Shape(scores), op.Shape(input_ids, start=1), axis=0)
     prompt = op.Expand(op.Unsqueeze(input_ids, one), shape)  # [B, R, S]
-    return op.Concat(prompt, generated, axis=2), scores
+    return op.Concat(prompt, generated, axis=2), scores, reasons

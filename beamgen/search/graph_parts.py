@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 from onnxscript import OnnxFunction
 
 from beamgen.adapter import KVGeometry
 from beamgen.decoder.contract import cache_names
 from beamgen.onnx_domain import DOMAIN
-from beamgen.search_config import PARAMETERS, SearchConfig
+from beamgen.parameters import PARAMETERS
+from beamgen.search_config import SearchConfig
 
 Function = OnnxFunction[Any, Any]
 
@@ -63,10 +65,36 @@ class Tape:
             op_type, inputs, attributes, domain=domain, outputs=outputs, name=outputs[0].name
         )
 
-    def constant(self, name: str, value: object) -> ir.Value:
-        """An int64 constant of the main graph, which the body may read too."""
+    def branch(
+        self,
+        condition: ir.Value,
+        then: Callable[[Tape], Sequence[ir.Value]],
+        otherwise: Callable[[Tape], Sequence[ir.Value]],
+        *,
+        names: tuple[str, str],
+        outputs: str,
+    ) -> Sequence[ir.Value]:
+        """An If of two sides, each of which records itself and gives the same outputs."""
+        sides = {}
+        for attribute, name, record in zip(
+            ("then_branch", "else_branch"), names, (then, otherwise), strict=True
+        ):
+            tape = Tape(f"{self.prefix}/{name}")
+            # a subgraph may not hand on what is not its own
+            results = [
+                tape.standard("Identity", value, output=f"{output}.out")
+                for output, value in zip(outputs.split(), record(tape), strict=True)
+            ]
+            sides[attribute] = ir.Graph(
+                [], results, nodes=tape.nodes, initializers=tape.initializers, name=tape.prefix
+            )
+        named = [ir.Value(name=f"{self.prefix}/{name}") for name in outputs.split()]
+        return self.node("If", [condition], named, sides)
+
+    def constant(self, name: str, value: object, dtype: npt.DTypeLike = np.int64) -> ir.Value:
+        """A constant of the main graph, which the body may read too."""
         return self._recorded.initializer(
-            ir.tensor(np.asarray(value, np.int64), name=f"{self.prefix}/{name}")
+            ir.tensor(np.asarray(value, dtype), name=f"{self.prefix}/{name}")
         )
 
 
@@ -97,11 +125,11 @@ def parameter_inputs(config: SearchConfig) -> dict[str, ir.Value]:
     values = {}
     for parameter in PARAMETERS:
         tensor = ir.tensor(defaults[parameter.name], name=parameter.name)
-        axis = 1 if parameter.length == "1" else f"{parameter.length}_{parameter.name}"
+        axes = [1 if axis == "1" else f"{axis}_{parameter.name}" for axis in parameter.axes]
         values[parameter.name] = ir.Value(
             name=parameter.name,
             type=ir.TensorType(tensor.dtype),
-            shape=ir.Shape([axis]),
+            shape=ir.Shape(axes),
             const_value=tensor,
             doc_string=parameter.meaning,
         )

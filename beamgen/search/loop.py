@@ -10,75 +10,43 @@ from its parent are prepacked by ONNX Runtime, from two levels up they are not.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 
 from beamgen.adapter import KVGeometry
 from beamgen.search import beam_search, processors, tree_cache
+from beamgen.search.functions import function_protos
 from beamgen.search.graph_parts import (
     DecoderCopier,
-    Function,
     Tape,
     parameter_inputs,
     prompt_input,
     search_output,
     shared_weight,
 )
+from beamgen.search.step import STATE_TYPES, State, search_step
 from beamgen.search_config import SearchConfig
 
 _NO_WINDOW = 2**62
 
-#: Every function a loop file may hold.
-FUNCTIONS: tuple[Function, ...] = (
-    beam_search.gather_beams,
-    beam_search.current_length,
-    beam_search.length_penalised,
-    beam_search.initial_state,
-    beam_search.greedy_or_beam,
-    processors.min_new_tokens_length,
-    beam_search.get_top_k_continuations,
-    beam_search.hits_stopping_criteria,
-    beam_search.get_running_beams_for_next_iteration,
-    beam_search.update_finished_beams,
-    beam_search.extend_sequences,
-    beam_search.check_early_stop_heuristic,
-    beam_search.beam_search_has_unfinished_sequences,
-    beam_search.finalize,
-    tree_cache.prompt_inputs,
-    tree_cache.identity_blocks,
-    tree_cache.first_entries,
-    tree_cache.step_inputs,
-    tree_cache.live_entries,
-    tree_cache.gather_entries,
+# The inputs of `processors.in_use`, in its order.
+_PROCESSORS = (
+    "repetition_penalty",
+    "no_repeat_ngram_size",
+    "sequence_bias_ids",
+    "bad_words_ids",
+    "catalogue_tokens",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "remove_invalid_values",
+    "exponential_decay_length_penalty",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+    "renormalize_logits",
+    "do_sample",
 )
-
-
-@dataclass(frozen=True)
-class _State:
-    """What the search carries from step to step, as graph values."""
-
-    running_tokens: ir.Value  # int64 [B, K, t]
-    running_scores: ir.Value  # float [B, K], summed log-probability
-    finished_tokens: ir.Value  # int64 [B, K, t]
-    finished_scores: ir.Value  # float [B, K], length-penalised
-    finished_lengths: ir.Value  # int64 [B, K]
-    is_sent_finished: ir.Value  # bool [B, K]
-    unsatisfied: ir.Value  # bool [B, 1], HF's is_early_stop_heuristic_unsatisfied
-
-    def values(self) -> list[ir.Value]:
-        return [getattr(self, field.name) for field in fields(self)]
-
-
-_STATE_TYPES = {
-    "running_tokens": (ir.DataType.INT64, 3),
-    "running_scores": (ir.DataType.FLOAT, 2),
-    "finished_tokens": (ir.DataType.INT64, 3),
-    "finished_scores": (ir.DataType.FLOAT, 2),
-    "finished_lengths": (ir.DataType.INT64, 2),
-    "is_sent_finished": (ir.DataType.BOOL, 2),
-    "unsatisfied": (ir.DataType.BOOL, 2),
-}
 
 
 @dataclass(frozen=True)
@@ -107,8 +75,10 @@ def build_loop(
     Returns:
         A model with the inputs and outputs of the README's table: ``input_ids``,
         ``attention_mask`` and the parameters -> ``sequences``
-        ``[batch, num_return_sequences, total_len]``, ``sequences_scores``
-        ``[batch, num_return_sequences]``.
+        ``[batch, num_return_sequences, total_len]``, ``sequences_scores`` and
+        ``finish_reasons`` ``[batch, num_return_sequences]``, and with
+        ``output_scores`` ``beam_indices`` and ``token_log_probs``
+        ``[batch, num_return_sequences, generated_len]``.
     """
     main = Tape("search")
     prompt = _Prompt(
@@ -123,36 +93,24 @@ def build_loop(
 
     prompt_len, logits, prompt_cache = _prompt_pass(main, copy, prompt, settings, empty)
     start = _initial_state(main, prompt, settings)
-    go_on, state, parents = _search_step(main.section("first"), logits, start, settings)
+    go_on, state, parents = search_step(
+        main.section("first"), logits, prompt.input_ids, start, settings
+    )
     visible, birth = _first_entries(main, parents)
     body = _loop_body(copy, prompt, prompt_len, prompt_cache, settings)
     carried = [*state.values(), visible, birth, *[empty] * len(prompt_cache)]
     results = [ir.Value(name=f"steps/{value.name}") for value in body.outputs[1:]]
     final = main.node("Loop", [None, go_on, *carried], results, {"body": body})
-    found = _State(*final[: len(_STATE_TYPES)])
-    outputs = main.call(
-        beam_search.finalize,
-        prompt.input_ids,
-        found.finished_tokens,
-        found.finished_scores,
-        found.finished_lengths,
-        settings["num_return_sequences"],
-        outputs="sequences sequences_scores",
-    )
+    outputs = _outputs(main, prompt, State(*final[: len(STATE_TYPES)]), settings)
     graph = ir.Graph(
         [prompt.input_ids, prompt.attention_mask, *parameters.values()],
-        [
-            search_output(outputs[0], "sequences", ir.DataType.INT64, "total_len"),
-            search_output(outputs[1], "sequences_scores", ir.DataType.FLOAT),
-        ],
+        outputs,
         nodes=main.nodes,
         initializers=[*weights.values(), *parameters.values(), *main.initializers],
         opset_imports=dict(decoder.opset_imports),
         name="beam_search",
     )
-    functions = [
-        ir.serde.deserialize_function(function.to_function_proto()) for function in FUNCTIONS
-    ]
+    functions = [ir.serde.deserialize_function(proto) for proto in function_protos()]
     return ir.Model(
         graph,
         ir_version=decoder.ir_version,
@@ -166,21 +124,32 @@ def _settings(
     tape: Tape, parameters: Mapping[str, ir.Value], attention_window: int | None
 ) -> dict[str, ir.Value]:
     """The parameters as the step reads them."""
-    early_stopping, length_penalty, fill = tape.call(
-        beam_search.greedy_or_beam,
+    one, sampling, running, length_penalty, fill, to_keep = tape.call(
+        beam_search.search_mode,
         parameters["num_beams"],
-        parameters["early_stopping"],
+        parameters["do_sample"],
+        parameters["num_return_sequences"],
         parameters["length_penalty"],
         parameters["eos_token_id"],
         parameters["pad_token_id"],
-        outputs="early_stopping length_penalty fill_token_id",
+        outputs="one_beam sampling running length_penalty fill_token_id min_tokens_to_keep",
+    )
+    (in_use,) = tape.call(
+        processors.in_use, *(parameters[name] for name in _PROCESSORS), outputs="in_use"
     )
     return {
         **parameters,
-        "early_stopping": early_stopping,
+        "one_beam": one,
+        "running": running,
         "length_penalty": length_penalty,
         "fill_token_id": fill,
+        "min_tokens_to_keep": to_keep,
+        "in_use": in_use,
+        "sampling": sampling,
         "attention_window": tape.constant("attention_window", [attention_window or _NO_WINDOW]),
+        "always": tape.constant("always", [1]),
+        "no_beam": tape.constant("no_beam", [-1]),
+        "no_log_prob": tape.constant("no_log_prob", [0.0], np.float32),
     }
 
 
@@ -220,14 +189,60 @@ def _prompt_pass(
     return prompt_len, logits, cache
 
 
-def _initial_state(tape: Tape, prompt: _Prompt, settings: Mapping[str, ir.Value]) -> _State:
-    tokens, scores, finished_scores, lengths, finished, unsatisfied = tape.call(
+def _initial_state(tape: Tape, prompt: _Prompt, settings: Mapping[str, ir.Value]) -> State:
+    tokens, scores, log_probs, finished_scores, lengths, finished, unsatisfied = tape.call(
         beam_search.initial_state,
         prompt.input_ids,
-        settings["num_beams"],
-        outputs="tokens scores finished_scores finished_lengths is_sent_finished unsatisfied",
+        settings["running"],
+        settings["one_beam"],
+        outputs="tokens scores log_probs finished_scores finished_lengths is_sent_finished "
+        "unsatisfied",
     )
-    return _State(tokens, scores, tokens, finished_scores, lengths, finished, unsatisfied)
+    per_token = {"tokens": tokens, "log_probs": log_probs, "beam_indices": tokens}
+    return State(
+        **{f"running_{name}": nothing for name, nothing in per_token.items()},
+        **{f"finished_{name}": nothing for name, nothing in per_token.items()},
+        running_scores=scores,
+        finished_scores=finished_scores,
+        finished_lengths=lengths,
+        is_sent_finished=finished,
+        unsatisfied=unsatisfied,
+        node=lengths,  # 0 everywhere, as the root of the catalogue is
+    )
+
+
+def _outputs(
+    tape: Tape, prompt: _Prompt, found: State, settings: Mapping[str, ir.Value]
+) -> list[ir.Value]:
+    returned = settings["num_return_sequences"]
+    sequences, scores, reasons = tape.call(
+        beam_search.finalize,
+        prompt.input_ids,
+        found.finished_tokens,
+        found.finished_scores,
+        found.finished_lengths,
+        found.is_sent_finished,
+        returned,
+        settings["length_penalty"],
+        settings["eos_token_id"],
+        outputs="sequences sequences_scores finish_reasons",
+    )
+    beam_indices, log_probs = (
+        tape.call(
+            beam_search.best_hypotheses, values, found.finished_lengths, returned, outputs=name
+        )[0]
+        for name, values in (
+            ("beam_indices", found.finished_beam_indices),
+            ("token_log_probs", found.finished_log_probs),
+        )
+    )
+    return [
+        search_output(sequences, "sequences", ir.DataType.INT64, "total_len"),
+        search_output(scores, "sequences_scores", ir.DataType.FLOAT),
+        search_output(reasons, "finish_reasons", ir.DataType.INT64),
+        search_output(beam_indices, "beam_indices", ir.DataType.INT64, "scored_len"),
+        search_output(log_probs, "token_log_probs", ir.DataType.FLOAT, "scored_len"),
+    ]
 
 
 def _first_entries(tape: Tape, parents: ir.Value) -> tuple[ir.Value, ir.Value]:
@@ -246,7 +261,7 @@ def _loop_body(
     """Decoder step -> search step -> compaction."""
     iteration = _carried("iteration", ir.DataType.INT64, 0)
     go_on_before = _carried("go_on", ir.DataType.BOOL, 0)
-    before = _State(*(_carried(name, *kind) for name, kind in _STATE_TYPES.items()))
+    before = State(*(_carried(name, *kind) for name, kind in STATE_TYPES.items()))
     visible = _carried("visible", ir.DataType.BOOL, 3)
     birth = _carried("birth", ir.DataType.INT64, 2)
     past = [_carried(name, ir.DataType.FLOAT, 4) for name in copy.past_names]
@@ -262,7 +277,7 @@ def _loop_body(
         settings["attention_window"],
         outputs="input_ids position_ids attention_bias",
     )
-    last_n = tape.standard("Squeeze", settings["num_beams"], output="last_n")
+    last_n = tape.standard("Squeeze", settings["running"], output="last_n")
     logits, present = copy(
         tape.section("decoder"),
         {
@@ -274,7 +289,7 @@ def _loop_body(
             **dict(zip(copy.past_names, past, strict=True)),
         },
     )
-    go_on, after, parents = _search_step(tape, logits, before, settings)
+    go_on, after, parents = search_step(tape, logits, prompt.input_ids, before, settings)
     index, next_visible, next_birth = tape.call(
         tree_cache.live_entries,
         visible,
@@ -300,98 +315,3 @@ def _loop_body(
 
 def _carried(name: str, dtype: ir.DataType, rank: int) -> ir.Value:
     return ir.Value(name=f"loop/{name}", type=ir.TensorType(dtype), shape=ir.Shape([None] * rank))
-
-
-def _search_step(
-    tape: Tape, logits: ir.Value, state: _State, settings: Mapping[str, ir.Value]
-) -> tuple[ir.Value, _State, ir.Value]:
-    """Logits ``[B, K or 1, V]`` -> go on?, the next state, the beams' parents ``[B, K]``."""
-    eos, early = settings["eos_token_id"], settings["early_stopping"]
-    generated, cur_len = tape.call(
-        beam_search.current_length, state.running_tokens, outputs="generated_len cur_len"
-    )
-    log_probs = tape.standard("LogSoftmax", logits, output="log_probs", axis=-1)
-    (log_probs,) = tape.call(
-        processors.min_new_tokens_length,
-        log_probs,
-        generated,
-        eos,
-        settings["min_new_tokens"],
-        outputs="processed_log_probs",
-    )
-    scores, tokens, beams = tape.call(
-        beam_search.get_top_k_continuations,
-        log_probs,
-        state.running_scores,
-        eos,
-        outputs="top_scores top_tokens top_beams",
-    )
-    (hits,) = tape.call(
-        beam_search.hits_stopping_criteria,
-        tokens,
-        cur_len,
-        eos,
-        settings["max_new_tokens"],
-        outputs="hits",
-    )
-    running_scores, running_index = tape.call(
-        beam_search.get_running_beams_for_next_iteration,
-        scores,
-        hits,
-        settings["num_beams"],
-        outputs="running_scores running_index",
-    )
-    finished_scores, finished, finished_index = tape.call(
-        beam_search.update_finished_beams,
-        state.finished_scores,
-        state.is_sent_finished,
-        scores,
-        hits,
-        state.unsatisfied,
-        cur_len,
-        settings["length_penalty"],
-        early,
-        outputs="finished_scores is_sent_finished finished_index",
-    )
-    running_tokens, finished_tokens, finished_lengths, parents = tape.call(
-        beam_search.extend_sequences,
-        state.running_tokens,
-        state.finished_tokens,
-        state.finished_lengths,
-        tokens,
-        beams,
-        running_index,
-        finished_index,
-        settings["fill_token_id"],
-        outputs="running_tokens finished_tokens finished_lengths parents",
-    )
-    (unsatisfied,) = tape.call(
-        beam_search.check_early_stop_heuristic,
-        state.unsatisfied,
-        running_scores,
-        finished_scores,
-        finished,
-        cur_len,
-        settings["max_new_tokens"],
-        settings["length_penalty"],
-        early,
-        outputs="unsatisfied",
-    )
-    (go_on,) = tape.call(
-        beam_search.beam_search_has_unfinished_sequences,
-        unsatisfied,
-        finished,
-        hits,
-        early,
-        outputs="go_on",
-    )
-    after = _State(
-        running_tokens,
-        running_scores,
-        finished_tokens,
-        finished_scores,
-        finished_lengths,
-        finished,
-        unsatisfied,
-    )
-    return go_on, after, parents

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-#: Values of ``beamgen.search.loop._search_step`` from which a search can be retold.
+#: Values of ``beamgen.search.step`` from which a search can be retold.
 TRACED = (
     "top_scores",
     "top_tokens",
@@ -28,7 +28,8 @@ TRACED = (
 
 Tokens = tuple[int, ...]
 
-_DEAD = -5e8
+#: Beams and hypotheses whose summed score is lower carry the -1e9 of the search.
+DEAD = -5e8
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def _retell(steps: list[dict[str, npt.NDArray[np.generic]]]) -> list[RowStep]:
 
 def alive(beams: Iterable[tuple[Tokens, float]]) -> dict[Tokens, float]:
     """Beams by their tokens, without those that carry the -1e9 of a finished one."""
-    return {tokens: score for tokens, score in beams if score > _DEAD}
+    return {tokens: score for tokens, score in beams if score > DEAD}
 
 
 def _length(later: Mapping[str, npt.NDArray[np.generic]]) -> int:

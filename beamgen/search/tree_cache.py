@@ -72,8 +72,7 @@ def step_inputs(running_tokens, visible, birth, attention_mask, prompt_len, atte
         input_ids ``[B, K]``, position_ids ``[B, K]``,
         attention_bias ``[B, 1, K, S + C]``.
     """
-    last_token = op.Slice(running_tokens, [-1], [9223372036854775807], [2])  # [B, K, 1]
-    input_ids = op.Squeeze(last_token, [2])
+    input_ids = beamgen_ops.last_tokens(running_tokens)
     now = op.Shape(running_tokens, start=2) - 1  # [1], birth of the entries to come
     position_ids = op.Expand(prompt_len + now, op.Shape(input_ids))
     prompt_size = op.Shape(attention_mask, start=1)

@@ -1,0 +1,138 @@
+"""What HF's ``GenerationConfig`` says, field by field: honoured, without effect, or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+from beamgen.errors import SettingError, close_matches
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig
+
+#: Fields that do not change which tokens come out of a search: outputs asked for,
+#: caches, compilation, other models' settings.
+WITHOUT_EFFECT = frozenset(
+    {
+        "assistant_confidence_threshold",
+        "assistant_early_exit",
+        "assistant_lookbehind",
+        "bos_token_id",
+        "cache_config",
+        "cache_implementation",
+        "compile_config",
+        "decoder_start_token_id",
+        "disable_compile",
+        "is_assistant",
+        "max_matching_ngram_size",
+        "num_assistant_tokens",
+        "num_assistant_tokens_schedule",
+        "output_attentions",
+        "output_hidden_states",
+        "output_logits",
+        "prefill_chunk_size",
+        "return_dict_in_generate",
+        "return_legacy_cache",
+        "target_lookbehind",
+        "transformers_version",
+        "use_cache",
+    }
+)
+
+_ENCODER = "it is made for encoder-decoders; repetition_penalty and no_repeat_ngram_size remain"
+_GROUPS = "transformers moved group beam search out of its own code"
+_CONSTRAINED = "transformers moved constrained beam search out of its own code; see --catalogue"
+
+#: Fields that change the answer and that a file cannot honour, and why.
+REFUSED = {
+    "constraints": _CONSTRAINED,
+    "diversity_penalty": _GROUPS,
+    "dola_layers": "DoLa reads the logits of inner layers",
+    "encoder_no_repeat_ngram_size": _ENCODER,
+    "encoder_repetition_penalty": _ENCODER,
+    "force_words_ids": _CONSTRAINED,
+    "guidance_scale": "guidance runs the model a second time for each token",
+    "low_memory": "transformers' own beam search refuses it",
+    "max_time": "a file has no clock",
+    "num_beam_groups": _GROUPS,
+    "penalty_alpha": "contrastive search reads hidden states",
+    "prompt_lookup_num_tokens": "assisted decoding is another algorithm",
+    "stop_strings": "a file has no text; use eos_token_id, or bad_words_ids",
+    "token_healing": "it changes the prompt's tokens, which takes the tokenizer",
+    "watermarking_config": "a watermark is keyed outside the file",
+}
+
+# Where HF's default is a value, None means off.
+_NONE_MEANS = {"top_k": 0, "top_p": 1.0, "temperature": 1.0, "typical_p": 1.0}
+
+
+def chosen_settings(
+    generation_config: GenerationConfig,
+    overrides: Mapping[str, Any],
+    spelled_out: Collection[str],
+    known: Collection[str],
+) -> dict[str, Any]:
+    """The settings of a checkpoint with a caller's on top.
+
+    Those that differ from HF's defaults, and those that either of them spells out.
+
+    Args:
+        generation_config: the checkpoint's.
+        overrides: the caller's; ``"default"`` stands for HF's default of a field.
+        spelled_out: fields the checkpoint's file names.
+        known: fields that a search honours.
+
+    Raises:
+        SettingError: a field is unknown, or set and refused.
+    """
+    from transformers import GenerationConfig as HFGenerationConfig
+
+    defaults = HFGenerationConfig().to_dict()
+    refuse_unknown(overrides, set(defaults) | set(known))
+    given = {
+        name: defaults.get(name) if isinstance(value, str) and value == "default" else value
+        for name, value in overrides.items()
+    }
+    merged = {**defaults, **generation_config.to_dict(), **given}
+    settings = {
+        name: value
+        for name, value in merged.items()
+        if (name in known and (name in given or (name in spelled_out and value is not None)))
+        or value != defaults.get(name)
+    }
+    _refuse_unsupported(settings, known)
+    values = {name: _NONE_MEANS.get(name) if v is None else v for name, v in settings.items()}
+    return {name: value for name, value in values.items() if name in known and value is not None}
+
+
+def refuse_unknown(chosen: Collection[str], known: Collection[str]) -> None:
+    """Suggest what a misspelt setting may have meant.
+
+    Raises:
+        SettingError: a name is not known.
+    """
+    for name in chosen:
+        if name not in known:
+            raise SettingError(
+                f"there is no generation setting called '{name}' here",
+                close_matches(name, known) or f"there are {', '.join(sorted(known))}",
+            )
+
+
+def _refuse_unsupported(settings: Mapping[str, Any], known: Collection[str]) -> None:
+    """Never ignore a setting: name every one that cannot be honoured, and why."""
+    refused = {
+        name: value
+        for name, value in settings.items()
+        if name not in known and name not in WITHOUT_EFFECT and not name.startswith("_")
+    }
+    if refused:
+        reasons = "; ".join(
+            f"{name}={value!r} ({REFUSED.get(name, 'transformers 4.57 does not know it')})"
+            for name, value in sorted(refused.items())
+        )
+        reset = " ".join(f"--set {name}=default" for name in sorted(refused))
+        raise SettingError(
+            f"the generation config sets what a file cannot honour: {reasons}",
+            f"to export without, say so: {reset}",
+        )
