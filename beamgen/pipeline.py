@@ -6,7 +6,7 @@ import gc
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint import Checkpoint, demo_checkpoint, open_checkpoint
-from beamgen.errors import AdapterError, CheckpointError, MissingExtraError, SettingError
+from beamgen.errors import (
+    AdapterError,
+    CheckpointError,
+    MissingExtraError,
+    SettingError,
+    close_matches,
+)
 from beamgen.package import (
     MODEL,
     WEIGHTS,
@@ -73,6 +79,7 @@ def export(
     force: bool = False,
     parity: bool = True,
     settings: Mapping[str, Any] | None = None,
+    required: Collection[str] = (),
     progress: Progress | None = None,
 ) -> ExportResult:
     """Turn a checkpoint into a package, and compare it with HF ``generate``.
@@ -88,6 +95,8 @@ def export(
         force: replace an existing package, in one rename.
         parity: end with the quick parity grid.
         settings: defaults of the search parameters, under HF's names.
+        required: parameters that get no default in the file and have to be fed, or
+            ``["all"]``: onnxruntime-node, -web and Java see no input that has one.
         progress: called with one line as each stage begins.
 
     Returns:
@@ -107,12 +116,13 @@ def export(
     search = SearchConfig.from_generation_config(
         checkpoint.generation_config, settings, checkpoint.generation_fields
     )
+    required = _required(required)
     _check_ids(search, checkpoint)
     _check_lengths(search, adapter.position_limits(checkpoint.config).max_positions)
     with new_package_folder(target, force=force) as folder:
         say(f"tracing {checkpoint.source} ({adapter.name}, {checkpoint.dtype}) in float32")
         with tempfile.TemporaryDirectory(prefix=".decoder-", dir=folder) as scratch:
-            graph = build_graph(checkpoint, adapter, search, Path(scratch))
+            graph = build_graph(checkpoint, adapter, search, Path(scratch), required)
             say("writing the search graph")
             save_graph(graph, folder)
         _copy_companions(checkpoint, folder)
@@ -189,7 +199,11 @@ def _check_comparable(package: Package, checkpoint: Checkpoint) -> None:
 
 
 def build_graph(
-    checkpoint: Checkpoint, adapter: DecoderAdapter, search: SearchConfig, scratch: Path
+    checkpoint: Checkpoint,
+    adapter: DecoderAdapter,
+    search: SearchConfig,
+    scratch: Path,
+    required: Collection[str] = (),
 ) -> ir.Model:
     """Checkpoint -> decoder -> search graph; large weights stay in files in ``scratch``."""
     try:
@@ -206,6 +220,7 @@ def build_graph(
         adapter.kv_geometry(checkpoint.config),
         search,
         adapter.position_limits(checkpoint.config).attention_window,
+        required,
         metadata={
             "beamgen.version": metadata.version("beamgen"),
             "beamgen.adapter": adapter.name,
@@ -264,6 +279,19 @@ def _check_lengths(search: SearchConfig, max_positions: int) -> None:
         )
 
 
+def _required(names: Collection[str]) -> frozenset[str]:
+    known = [parameter.name for parameter in PARAMETERS]
+    if "all" in names:
+        return frozenset(known)
+    for name in names:
+        if name not in known:
+            raise SettingError(
+                f"the file has no parameter called '{name}'",
+                close_matches(name, known) or f"there are {', '.join(known)}, and all",
+            )
+    return frozenset(names)
+
+
 def _copy_companions(checkpoint: Checkpoint, folder: Path) -> None:
     """The configs and the tokenizer, so that the package needs nothing else."""
     checkpoint.config.save_pretrained(folder)
@@ -309,7 +337,9 @@ def _manifest(
             {
                 **_row(value),
                 "meaning": meanings.get(value.name or "", value.doc_string),
-                "default": defaults[value.name].tolist() if value.name in defaults else None,
+                "default": defaults[value.name or ""].tolist()
+                if value.const_value is not None
+                else None,
             }
             for value in graph.graph.inputs
         ],

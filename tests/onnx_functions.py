@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 from onnx import helper
 
-from beamgen.search.functions import function_protos
+from beamgen.search.functions import functions
 
 
 def run(function: Any, *inputs: Any) -> list[np.ndarray]:
@@ -30,7 +31,7 @@ def run(function: Any, *inputs: Any) -> list[np.ndarray]:
     )
     model = helper.make_model(
         graph,
-        functions=function_protos(),
+        functions=[ir.serde.serialize_function(f) for f in functions()],
         opset_imports=[helper.make_opsetid("", 23), helper.make_opsetid("beamgen", 1)],
         ir_version=10,
     )

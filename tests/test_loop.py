@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +14,10 @@ import onnxruntime
 import pytest
 from conftest import ARCHITECTURES
 
-from beamgen import GRIDS, Package, check_parity, open_checkpoint
+from beamgen import GRIDS, Generator, Package, check_parity, open_checkpoint
+from beamgen.parameters import PARAMETERS
 from beamgen.parity import Verdict
-from beamgen.search_config import PARAMETERS
+from beamgen.parity.settings_grid import AXES, CASES, covering_rows
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -33,17 +36,41 @@ def test_parity_matrix_is_exact(
     assert len(ended) > 48, "the matrix has to make sequences end before max_new_tokens"
 
 
-def _ends_early(package: Package, case) -> bool:
-    from beamgen import Generator
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))]
+)
+def test_settings_grid_is_exact(
+    name: str, seed: int, packages: Callable[[str], Package], checkpoints: Callable[[str], Path]
+) -> None:
+    """Processors, warpers and modes in pairs, sampled with the file's random numbers."""
+    checkpoint = open_checkpoint(checkpoints(name))
+    report = check_parity(packages(name), checkpoint, grid=GRIDS["settings"], seed=seed)
+    assert report.count(Verdict.EXACT) == len(report.results) == 140, report.to_json()["partings"]
+    assert report.score_difference < 1e-3
 
-    session = _SESSIONS.setdefault(package.folder, Generator(package))
-    output = session.search_ids(*case.batch(), case.config)
+
+def test_the_settings_grid_covers_every_pair_of_values() -> None:
+    met = {
+        (a, i, b, j)
+        for row in covering_rows(AXES, CASES, 0)
+        for (a, i), (b, j) in itertools.combinations(row.items(), 2)
+    }
+    pairs = itertools.combinations(AXES.items(), 2)
+    every = {(a, i, b, j) for (a, first), (b, second) in pairs for i in first for j in second}
+    assert met == every
+
+
+def _ends_early(package: Package, case) -> bool:
+    output = _generator(package.folder).search_ids(*case.batch(), case.config)
     generated = output.sequences[:, :, case.prompt_len :]
     ends = np.isin(generated, case.config.eos_token_id)
     return bool(ends.any())
 
 
-_SESSIONS: dict[Path, object] = {}
+@functools.cache
+def _generator(folder: Path) -> Generator:
+    return Generator(folder)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from transformers import GenerationConfig
 
-from beamgen import BeamgenError, SearchConfig
-from beamgen.search_config import _ONLY_WITH_SAMPLING, _WITHOUT_EFFECT, PARAMETERS
+from beamgen import BeamgenError, Catalogue, SearchConfig
+from beamgen.generation_config import REFUSED, WITHOUT_EFFECT
+from beamgen.parameters import PARAMETERS, PER_ROW
+from beamgen.search_config import stacked_inputs
 
 BASE = SearchConfig(eos_token_id=(2,), pad_token_id=1)
 
@@ -47,38 +50,122 @@ def test_the_table_above_covers_the_class() -> None:
     assert set(FIELDS) == set(OTHER)
 
 
+#: The one form of values that HF writes in several.
+CANONICAL = {
+    "eos_token_id": (5,), "forced_eos_token_id": (5,), "suppress_tokens": (5,),
+    "begin_suppress_tokens": (5,), "bad_words_ids": ((5,),), "sequence_bias": (((5,), 1.0),),
+}  # fmt: skip
+SUPPORTED = set(SearchConfig.__dataclass_fields__)
+
+
+def test_every_field_stands_in_one_table() -> None:
+    assert set(FIELDS) == SUPPORTED & set(FIELDS) | WITHOUT_EFFECT | set(REFUSED)
+    assert not SUPPORTED & WITHOUT_EFFECT | SUPPORTED & set(REFUSED) | WITHOUT_EFFECT & set(REFUSED)
+    # what HF does not have
+    assert SUPPORTED - set(FIELDS) == {"seed", "catalogue"}
+
+
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_field_is_honoured_without_effect_or_refused_by_name(name: str) -> None:
-    supported = set(SearchConfig.__dataclass_fields__)
-    assert len({*supported} & {name} | _WITHOUT_EFFECT & {name} | _ONLY_WITH_SAMPLING & {name}) < 2
     fields = {name: OTHER[name]}
     if name == "num_return_sequences":
         fields["num_beams"] = 4
-    if name in supported:
-        found = getattr(_from(**fields), name)
-        assert found == ((OTHER[name],) if name == "eos_token_id" else OTHER[name])
-    elif name in _WITHOUT_EFFECT | _ONLY_WITH_SAMPLING:
+    if name in SUPPORTED:
+        assert getattr(_from(**fields), name) == CANONICAL.get(name, OTHER[name])
+    elif name in WITHOUT_EFFECT:
         assert _from(**fields) == BASE
     else:
         with pytest.raises(BeamgenError) as error:
             _from(**fields)
-        assert name in error.value.cause
+        assert f"{name}=" in error.value.cause
+        assert REFUSED[name] in error.value.cause
         assert f"--set {name}=default" in error.value.cure
 
 
 def test_every_refused_field_is_named_at_once() -> None:
     with pytest.raises(BeamgenError) as error:
-        _from(do_sample=True, repetition_penalty=1.2, no_repeat_ngram_size=3)
-    for name in ("do_sample=True", "repetition_penalty=1.2", "no_repeat_ngram_size=3"):
+        _from(penalty_alpha=0.6, guidance_scale=1.5, max_time=3.0)
+    for name in ("penalty_alpha=0.6", "guidance_scale=1.5", "max_time=3.0"):
         assert name in error.value.cause
 
 
 def test_a_refused_field_can_be_reset() -> None:
-    config = GenerationConfig(eos_token_id=2, pad_token_id=1, do_sample=True, temperature=0.7)
+    config = GenerationConfig(eos_token_id=2, pad_token_id=1, penalty_alpha=0.7)
     with pytest.raises(BeamgenError):
         SearchConfig.from_generation_config(config)
-    assert SearchConfig.from_generation_config(config, {"do_sample": "default"}) == BASE
-    assert SearchConfig.from_generation_config(config, {"do_sample": False}) == BASE
+    assert SearchConfig.from_generation_config(config, {"penalty_alpha": "default"}) == BASE
+
+
+def test_what_hf_takes_for_off_is_off() -> None:
+    """An explicit null for top_k turns it off, though HF's default is 50."""
+    config = GenerationConfig(eos_token_id=2, pad_token_id=1, top_k=None, temperature=None)
+    found = SearchConfig.from_generation_config(config, spelled_out={"top_k", "temperature"})
+    assert (found.top_k, found.temperature) == (0, 1.0)
+    assert BASE.top_k == GenerationConfig().top_k == 50
+
+
+def test_a_checkpoints_sampling_settings_wait_for_do_sample() -> None:
+    config = _from(temperature=0.7, top_p=0.9)
+    assert not config.do_sample
+    assert config.with_overrides({"do_sample": True}).temperature == 0.7
+
+
+@pytest.mark.parametrize("name", ["temperature", "top_k", "top_p", "min_p", "seed"])
+def test_a_setting_of_sampling_without_sampling_is_refused(name: str) -> None:
+    with pytest.raises(BeamgenError, match=f"{name} would change nothing") as error:
+        BASE.with_overrides({name: 1})
+    assert "--do-sample" in error.value.cure
+    assert BASE.with_overrides({name: 1, "do_sample": True}).do_sample
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("temperature", 0), ("temperature", -1.0), ("temperature", float("nan")), ("top_k", -1),
+        ("top_k", 2.5), ("top_p", 0), ("top_p", 1.01), ("min_p", -0.1), ("typical_p", 0.0),
+        ("epsilon_cutoff", 1.0), ("eta_cutoff", -1e-9), ("repetition_penalty", 0.0),
+        ("no_repeat_ngram_size", -1), ("seed", -1), ("seed", 2**63), ("seed", 1.5),
+        ("do_sample", 1), ("remove_invalid_values", "yes"), ("forced_bos_token_id", -3),
+        ("forced_eos_token_id", [1.5]), ("suppress_tokens", ["a"]), ("bad_words_ids", [[]]),
+        ("bad_words_ids", [[-1]]), ("sequence_bias", {(5,): float("inf")}),
+        ("sequence_bias", {(): 1.0}), ("exponential_decay_length_penalty", (0, 1.0)),
+        ("exponential_decay_length_penalty", (3,)), ("exponential_decay_length_penalty", "x"),
+    ],
+)  # fmt: skip
+def test_impossible_values_are_refused_by_name(name: str, value: object) -> None:
+    with pytest.raises(BeamgenError) as error:
+        BASE.with_overrides({"do_sample": True, name: value})
+    assert name in error.value.cause
+    assert error.value.cure
+
+
+@pytest.mark.parametrize("value", [5, "text", [5], [[[5], 1.0, 2.0]]])
+def test_what_is_no_list_of_sequences_is_refused(value: object) -> None:
+    with pytest.raises(BeamgenError, match="sequence_bias"):
+        BASE.with_overrides({"sequence_bias": value})
+
+
+@pytest.mark.parametrize(
+    ("settings", "cause"),
+    [
+        ({"num_beams": 1, "num_return_sequences": 2}, "more than num_beams"),
+        ({"forced_eos_token_id": 5, "suppress_tokens": [5]}, "bans 5, which is forced"),
+        ({"forced_bos_token_id": 5, "suppress_tokens": [4, 5]}, "bans 5, which is forced"),
+        ({"catalogue": Catalogue.of([[5]]), "eos_token_id": []}, "ends with an EOS"),
+        ({"catalogue": Catalogue.of([[5, 2]])}, "holds the EOS id 2"),
+        ({"catalogue": Catalogue.of([[5]]), "forced_eos_token_id": 2}, "out of the catalogue"),
+        ({"catalogue": Catalogue.of([[5]]), "forced_bos_token_id": 5}, "out of the catalogue"),
+        ({"catalogue": Catalogue.of([[5]]), "remove_invalid_values": True}, "out of the catalog"),
+    ],
+)
+def test_contradictions_are_refused(settings: dict, cause: str) -> None:
+    with pytest.raises(BeamgenError, match=cause):
+        BASE.with_overrides(settings)
+
+
+def test_one_sampled_beam_gives_any_number_of_sequences() -> None:
+    config = BASE.with_overrides({"num_beams": 1, "num_return_sequences": 7, "do_sample": True})
+    assert config.num_return_sequences == 7
 
 
 def test_the_callers_settings_win() -> None:
@@ -151,7 +238,7 @@ def test_inputs_are_what_the_graph_declares() -> None:
     assert list(inputs) == [parameter.name for parameter in PARAMETERS]
     for parameter in PARAMETERS:
         assert inputs[parameter.name].dtype == parameter.dtype
-        assert inputs[parameter.name].ndim == 1
+        assert inputs[parameter.name].ndim == len(parameter.axes)
     assert inputs["early_stopping"].tolist() == [2]
     assert inputs["eos_token_id"].tolist() == [4, 5]
     empty = BASE.with_overrides({"eos_token_id": []}).inputs()["eos_token_id"]
@@ -163,3 +250,41 @@ def test_json_there_and_back() -> None:
 
     config = BASE.with_overrides({"early_stopping": "never", "max_length": 30})
     assert SearchConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+def test_sequences_are_aligned_on_the_right() -> None:
+    inputs = BASE.with_overrides(
+        {"bad_words_ids": [[5, 6, 7], [8]], "sequence_bias": {(4, 5): -1.5}}
+    ).inputs()
+    assert inputs["bad_words_ids"].tolist() == [[5, 6, 7], [-1, -1, 8]]
+    assert inputs["sequence_bias_ids"].tolist() == [[4, 5]]
+    assert inputs["sequence_bias"].tolist() == [-1.5]
+    assert BASE.inputs()["bad_words_ids"].shape == (0, 1)
+
+
+def test_rows_of_their_own_settings_are_stacked() -> None:
+    rows = [
+        BASE.with_overrides({"do_sample": True, "temperature": t, "seed": 5}) for t in (0.5, 0.7)
+    ]
+    stacked = stacked_inputs(rows)
+    np.testing.assert_allclose(stacked["temperature"], [0.5, 0.7])
+    # one seed would stand for 5 and 6
+    assert stacked["seed"].tolist() == [5, 5]
+    assert stacked["top_k"].tolist() == [50]
+    assert {"temperature", "seed", "repetition_penalty", "max_new_tokens"} <= PER_ROW
+
+
+def test_rows_share_what_is_not_per_row() -> None:
+    rows = [BASE.with_overrides({"num_beams": n}) for n in (2, 3)]
+    with pytest.raises(BeamgenError, match="num_beams has to be the same"):
+        stacked_inputs(rows)
+
+
+def test_every_setting_survives_json() -> None:
+    import json
+
+    for name, value in OTHER.items():
+        if name in SUPPORTED:
+            extra = {"num_beams": 4} if name == "num_return_sequences" else {}
+            config = _from(**{name: value}, **extra)
+            assert SearchConfig.from_json(json.loads(json.dumps(config.to_json()))) == config

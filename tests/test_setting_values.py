@@ -9,7 +9,7 @@ import pytest
 from transformers import GenerationConfig
 
 from beamgen import BeamgenError, SearchConfig
-from beamgen.cli._options import parse_set
+from beamgen.cli._options import chosen_settings
 
 BASE = SearchConfig(eos_token_id=(2,), pad_token_id=1)
 
@@ -80,10 +80,10 @@ def test_a_limit_given_at_export_replaces_the_checkpoints_own(
     ],
 )
 def test_set_reads_json_or_else_a_word(text: str, value: object) -> None:
-    assert parse_set((f"name={text}",)) == {"name": value}
+    assert chosen_settings({"pairs": (f"name={text}",)}) == {"name": value}
 
 
 @pytest.mark.parametrize("pair", ["name", "=3", ""])
 def test_set_needs_a_name_and_a_value(pair: str) -> None:
     with pytest.raises(BeamgenError, match="is no NAME=VALUE"):
-        parse_set((pair,))
+        chosen_settings({"pairs": (pair,)})

@@ -18,6 +18,7 @@ Examples:
   beamgen export --model-class BioGptModel --num-beams 5
   beamgen export -m microsoft/biogpt -o biogpt --max-new-tokens 128
   beamgen export -m ./my-gpt2 --length-penalty 0 --force
+  beamgen export -m ./my-gpt2 --do-sample --top-p 0.95 --require seed
 """,
 )
 @click.option("-m", "--model", help="Checkpoint folder or hub id.  [default: the class's demo]")
@@ -29,6 +30,12 @@ Examples:
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code of the checkpoint.")
 @click.option("--force", is_flag=True, help="Replace an existing package.")
 @click.option("--no-parity", is_flag=True, help="Do not compare with transformers.")
+@click.option(
+    "--require",
+    multiple=True,
+    metavar="NAME|all",
+    help="A parameter that gets no default in the file: Node, browsers and Java see no other.",
+)
 @options.search_settings
 @options.common
 @click.pass_context
@@ -39,6 +46,7 @@ def command(
     model_class: str | None,
     output: Path | None,
     no_parity: bool,
+    require: tuple[str, ...],
     as_json: bool,
     **values: Any,
 ) -> None:
@@ -57,6 +65,7 @@ def command(
             model_class=model_class,
             parity=not no_parity,
             settings=settings,
+            required=require,
             progress=progress,
             **own,
         )

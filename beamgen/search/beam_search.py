@@ -10,7 +10,7 @@ t tokens generated before this step. Parameters come as ``[1]`` or ``[B]``.
 
 from __future__ import annotations
 
-from onnxscript import BOOL, DOUBLE, FLOAT, INT32, INT64, script
+from onnxscript import BOOL, DOUBLE, FLOAT, INT64, script
 from onnxscript import opset23 as op
 
 from beamgen.onnx_domain import beamgen_ops
@@ -91,7 +91,7 @@ def hits_stopping_criteria(tokens, cur_len, eos_token_id, max_new_tokens):
     """
     is_eos = op.Equal(op.Unsqueeze(tokens, [2]), op.Reshape(eos_token_id, [1, 1, -1]))
     # a sum, not a maximum: it is 0 where there are no eos ids
-    ends = op.ReduceSum(op.Cast(is_eos, to=INT32.dtype), [2], keepdims=0) > 0  # [B, M]
+    ends = op.ReduceSum(op.Cast(is_eos, to=INT64.dtype), [2], keepdims=0) > 0  # [B, M]
     return op.Or(ends, op.Reshape(max_new_tokens, [-1, 1]) <= cur_len)
 
 
@@ -133,7 +133,7 @@ def update_finished_beams(
     rank = op.Range(0, op.Squeeze(op.Shape(scores, start=1)), 1)
     just_finished = op.And(hits, op.Unsqueeze(rank < num_beams, [0]))  # [B, M]
     candidate = beamgen_ops.length_penalised(scores, cur_len, length_penalty)
-    all_finished = op.ReduceMin(op.Cast(is_sent_finished, to=INT32.dtype), [1]) > 0  # [B, 1]
+    all_finished = op.ReduceMin(op.Cast(is_sent_finished, to=INT64.dtype), [1]) > 0  # [B, 1]
     full = op.And(all_finished, early_stopping == _TRUE)
     candidate = candidate + op.Cast(full, to=FLOAT.dtype) * -1.0e9
     candidate = candidate + op.Cast(op.Not(unsatisfied), to=FLOAT.dtype) * -1.0e9
@@ -166,7 +166,7 @@ def check_early_stop_heuristic(
     best_running = op.Slice(running_scores, [0], [1], [1])  # [B, 1]
     best_possible = beamgen_ops.length_penalised(best_running, length, length_penalty)
     worst = op.Where(is_sent_finished, op.ReduceMin(finished_scores, [1]), -1.0e9)  # [B, K]
-    improves = op.ReduceMax(op.Cast(best_possible > worst, to=INT32.dtype), [1]) > 0
+    improves = op.ReduceMax(op.Cast(best_possible > worst, to=INT64.dtype), [1]) > 0
     return op.And(unsatisfied, improves)
 
 
@@ -176,10 +176,10 @@ def beam_search_has_unfinished_sequences(unsatisfied, is_sent_finished, hits, ea
 
     Source: ``GenerationMixin._beam_search_has_unfinished_sequences``.
     """
-    improvement_possible = op.ReduceMax(op.Cast(unsatisfied, to=INT32.dtype), keepdims=0) > 0
-    all_finished = op.ReduceMin(op.Cast(is_sent_finished, to=INT32.dtype), keepdims=0) > 0
+    improvement_possible = op.ReduceMax(op.Cast(unsatisfied, to=INT64.dtype), keepdims=0) > 0
+    all_finished = op.ReduceMin(op.Cast(is_sent_finished, to=INT64.dtype), keepdims=0) > 0
     exists_open_beam = op.Not(op.And(all_finished, op.Squeeze(early_stopping) == _TRUE))
-    valid_continuations = op.ReduceMin(op.Cast(hits, to=INT32.dtype), keepdims=0) < 1
+    valid_continuations = op.ReduceMin(op.Cast(hits, to=INT64.dtype), keepdims=0) < 1
     return op.And(op.And(improvement_possible, exists_open_beam), valid_continuations)
 
 

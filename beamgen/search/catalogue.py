@@ -11,7 +11,7 @@ Built by ``beamgen.catalogue``.
 
 from __future__ import annotations
 
-from onnxscript import INT32, script
+from onnxscript import INT64, script
 from onnxscript import opset23 as op
 
 from beamgen.onnx_domain import beamgen_ops
@@ -42,7 +42,7 @@ def within_catalogue(scores, node, catalogue_offsets, catalogue_tokens, eos_toke
         forbidden = op.Constant(value_float=float("-inf"))
         consumed = op.And(exists, tokens >= 0)
         ends = op.And(exists, tokens < 0)
-        may_end = op.ReduceMax(op.Cast(ends, to=INT32.dtype), [2]) > 0  # [B, n, 1]
+        may_end = op.ReduceMax(op.Cast(ends, to=INT64.dtype), [2]) > 0  # [B, n, 1]
         eos_shape = op.Concat(op.Shape(here), op.Shape(eos_token_id), axis=0)
         eos = op.Expand(op.Reshape(eos_token_id, [1, 1, -1]), eos_shape)
         allowed = op.Concat(

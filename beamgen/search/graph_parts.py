@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -116,10 +116,11 @@ def search_output(value: ir.Value, name: str, dtype: ir.DataType, *further: str)
     return value
 
 
-def parameter_inputs(config: SearchConfig) -> dict[str, ir.Value]:
+def parameter_inputs(config: SearchConfig, required: Collection[str] = ()) -> dict[str, ir.Value]:
     """Inputs that are initializers too: their defaults, which a caller may override.
 
-    Each axis has a name of its own: one row's value and all rows' do not meet.
+    Those that are required have no default. Each axis has a name of its own: one
+    row's value and all rows' do not meet.
     """
     defaults = config.inputs()
     values = {}
@@ -130,7 +131,7 @@ def parameter_inputs(config: SearchConfig) -> dict[str, ir.Value]:
             name=parameter.name,
             type=ir.TensorType(tensor.dtype),
             shape=ir.Shape(axes),
-            const_value=tensor,
+            const_value=None if parameter.name in required else tensor,
             doc_string=parameter.meaning,
         )
     return values

@@ -9,7 +9,7 @@ from its parent are prepacked by ONNX Runtime, from two levels up they are not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from beamgen.adapter import KVGeometry
 from beamgen.search import beam_search, processors, tree_cache
-from beamgen.search.functions import function_protos
+from beamgen.search.functions import functions
 from beamgen.search.graph_parts import (
     DecoderCopier,
     Tape,
@@ -60,6 +60,7 @@ def build_loop(
     geometry: KVGeometry,
     config: SearchConfig,
     attention_window: int | None = None,
+    required: Collection[str] = (),
     metadata: Mapping[str, str] | None = None,
 ) -> ir.Model:
     """Wrap a decoder in the beam search of ``transformers`` 4.57.
@@ -70,6 +71,7 @@ def build_loop(
         geometry: the decoder's caches.
         config: the defaults of the search parameters, which stay inputs.
         attention_window: tokens a position sees, itself included, or None.
+        required: parameters that get no default.
         metadata: goes into the model's metadata.
 
     Returns:
@@ -85,7 +87,7 @@ def build_loop(
         input_ids=prompt_input("input_ids", "the prompts, left-padded"),
         attention_mask=prompt_input("attention_mask", "0 on padding, 1 on text"),
     )
-    parameters = parameter_inputs(config)
+    parameters = parameter_inputs(config, required)
     settings = _settings(main, parameters, attention_window)
     weights = {value: shared_weight(value) for value in decoder.graph.initializers.values()}
     empty = _empty_cache(main, prompt.input_ids, geometry)
@@ -102,20 +104,20 @@ def build_loop(
     results = [ir.Value(name=f"steps/{value.name}") for value in body.outputs[1:]]
     final = main.node("Loop", [None, go_on, *carried], results, {"body": body})
     outputs = _outputs(main, prompt, State(*final[: len(STATE_TYPES)]), settings)
+    defaults = [value for value in parameters.values() if value.const_value is not None]
     graph = ir.Graph(
         [prompt.input_ids, prompt.attention_mask, *parameters.values()],
         outputs,
         nodes=main.nodes,
-        initializers=[*weights.values(), *parameters.values(), *main.initializers],
+        initializers=[*weights.values(), *defaults, *main.initializers],
         opset_imports=dict(decoder.opset_imports),
         name="beam_search",
     )
-    functions = [ir.serde.deserialize_function(proto) for proto in function_protos()]
     return ir.Model(
         graph,
         ir_version=decoder.ir_version,
         producer_name="beamgen",
-        functions=[*decoder.functions.values(), *functions],
+        functions=[*decoder.functions.values(), *functions()],
         metadata_props=dict(metadata or {}),
     )
 

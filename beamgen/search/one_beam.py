@@ -8,28 +8,10 @@ from, HF's ``compute_transition_scores(..., normalize_logits=True)``.
 
 from __future__ import annotations
 
-from onnxscript import INT32, script
+from onnxscript import INT64, script
 from onnxscript import opset23 as op
 
 from beamgen.onnx_domain import beamgen_ops
-
-
-@script(beamgen_ops, default_opset=op)
-def take_best(scores):
-    """The best token of scores ``[B, 1, V]`` -> tokens and log-probabilities ``[B, 1]``.
-
-    Source: ``torch.argmax`` in ``GenerationMixin._sample``.
-    """
-    index = op.ArgMax(scores, axis=2)  # [B, 1, 1]
-    log_prob = op.GatherElements(op.LogSoftmax(scores, axis=-1), index, axis=2)
-    return op.Squeeze(index, [2]), op.Squeeze(log_prob, [2])
-
-
-@script(beamgen_ops, default_opset=op)
-def for_each_chain(candidates, chains):
-    """Candidates ``[B, 1 or K, N]`` as ``[B, K, N]``: at first the chains share the prompt's."""
-    one = op.Constant(value_ints=[1])
-    return op.Expand(candidates, op.Concat(one, chains, one, axis=0))
 
 
 @script(beamgen_ops, default_opset=op)
@@ -37,6 +19,20 @@ def own_places(tokens):
     """0 ... K - 1 for each row, the shape of tokens ``[B, K]``: every chain follows itself."""
     chain = op.Range(0, op.Squeeze(op.Shape(tokens, start=1)), 1)
     return op.Expand(chain, op.Shape(tokens))
+
+
+@script(beamgen_ops, default_opset=op)
+def take_best(scores):
+    """The best token of scores ``[B, 1, V]``.
+
+    Returns: its log-probability, the token, its chain, and its log-probability, each ``[B, 1]``.
+
+    Source: ``torch.argmax`` in ``GenerationMixin._sample``.
+    """
+    index = op.ArgMax(scores, axis=2)  # [B, 1, 1]
+    log_probs = op.GatherElements(op.LogSoftmax(scores, axis=-1), index, axis=2)
+    log_prob, token = op.Squeeze(log_probs, [2]), op.Squeeze(index, [2])
+    return log_prob, token, beamgen_ops.own_places(token), op.Identity(log_prob)
 
 
 @script(beamgen_ops, default_opset=op)
@@ -68,7 +64,7 @@ def update_chains(
     ends = beamgen_ops.hits_stopping_criteria(appended, cur_len, eos_token_id, max_new_tokens)
     finished = op.Or(is_finished, ends)
     numbered = beamgen_ops.numbered_in_batch(beamgen_ops.own_places(tokens), tokens)
-    go_on = op.ReduceMin(op.Cast(finished, to=INT32.dtype), keepdims=0) < 1
+    go_on = op.ReduceMin(op.Cast(finished, to=INT64.dtype), keepdims=0) < 1
     return (
         appended,
         added,

@@ -16,7 +16,7 @@ Source: ``transformers/generation/logits_process.py``.
 
 from __future__ import annotations
 
-from onnxscript import BOOL, DOUBLE, FLOAT, INT32, INT64, script
+from onnxscript import BOOL, DOUBLE, FLOAT, INT64, script
 from onnxscript import opset23 as op
 
 from beamgen.onnx_domain import beamgen_ops
@@ -28,7 +28,7 @@ _LARGEST = 3.4028234663852886e38
 @script(beamgen_ops, default_opset=op)
 def anywhere(condition):
     """Whether a bool tensor of any shape, an empty one too, holds a true: a scalar."""
-    return op.ReduceSum(op.Cast(condition, to=INT32.dtype), keepdims=0) > 0
+    return op.ReduceSum(op.Cast(condition, to=INT64.dtype), keepdims=0) > 0
 
 
 @script(beamgen_ops, default_opset=op)
@@ -122,7 +122,7 @@ def ends_with(history, sequences):
     same = op.Equal(op.Unsqueeze(tail, [2]), op.Unsqueeze(prefix, [0, 1]))
     anything = op.Unsqueeze(prefix < 0, [0, 1])
     mismatch = op.Not(op.Or(same, anything))  # [B, n, m, L - 1]
-    mismatches = op.ReduceSum(op.Cast(mismatch, to=INT32.dtype), [3], keepdims=0)
+    mismatches = op.ReduceSum(op.Cast(mismatch, to=INT64.dtype), [3], keepdims=0)
     lengths = op.ReduceSum(op.Cast(sequences >= 0, to=INT64.dtype), [1], keepdims=0)
     short = lengths <= op.Shape(history, start=2)  # [m]
     return op.And(mismatches == 0, op.Unsqueeze(short, [0, 1]))
@@ -190,7 +190,7 @@ def no_repeat_ngram(scores, history, no_repeat_ngram_size):
         last = op.Gather(history, length - back, axis=2)  # [B, n, j]
         same = op.And(op.Equal(before, op.Unsqueeze(last, [2])), exists)
         # how many of the last tokens, counted from the end, stand before each place
-        unlike = op.CumSum(op.Cast(op.Not(same), to=INT32.dtype), op.Constant(value_int=3))
+        unlike = op.CumSum(op.Cast(op.Not(same), to=INT64.dtype), op.Constant(value_int=3))
         run = op.ReduceSum(op.Cast(unlike == 0, to=INT64.dtype), [3], keepdims=0)  # [B, n, T]
         repeats = op.And(run >= size - 1, size > 0)
         banned = op.Where(repeats, op.Constant(value_float=float("-inf")), 0.0)
@@ -210,9 +210,9 @@ def bad_words(scores, history, bad_words_ids, eos_token_id):
     """
     if beamgen_ops.anywhere(bad_words_ids >= 0):
         tokens = beamgen_ops.last_of_sequences(bad_words_ids)  # [1, 1, m]
-        alone = op.ReduceSum(op.Cast(bad_words_ids >= 0, to=INT32.dtype), [1], keepdims=0) == 1
+        alone = op.ReduceSum(op.Cast(bad_words_ids >= 0, to=INT64.dtype), [1], keepdims=0) == 1
         is_eos = op.Equal(op.Unsqueeze(tokens, [3]), op.Reshape(eos_token_id, [1, 1, 1, -1]))
-        eos = op.ReduceSum(op.Cast(is_eos, to=INT32.dtype), [3], keepdims=0) > 0  # [1, 1, m]
+        eos = op.ReduceSum(op.Cast(is_eos, to=INT64.dtype), [3], keepdims=0) > 0  # [1, 1, m]
         completes = beamgen_ops.ends_with(history, bad_words_ids)
         banned = op.And(completes, op.Not(op.And(eos, op.Unsqueeze(alone, [0, 1]))))
         addends = op.Where(banned, op.Constant(value_float=float("-inf")), 0.0)
@@ -242,7 +242,7 @@ def force(scores, token_ids, now):
     """0 on token_ids ``[m]`` and -inf elsewhere, in the rows for which now ``[B or 1]`` holds."""
     vocabulary = op.Range(0, op.Squeeze(op.Shape(scores, start=2)), 1)  # [V]
     is_forced = op.Equal(op.Unsqueeze(vocabulary, [1]), op.Unsqueeze(token_ids, [0]))
-    among = op.ReduceSum(op.Cast(is_forced, to=INT32.dtype), [1], keepdims=0) > 0  # [V]
+    among = op.ReduceSum(op.Cast(is_forced, to=INT64.dtype), [1], keepdims=0) > 0  # [V]
     forced = op.Where(among, 0.0, op.Constant(value_float=float("-inf")))
     return op.Where(op.Reshape(now, [-1, 1, 1]), op.Unsqueeze(forced, [0, 1]), scores)
 
@@ -310,7 +310,8 @@ def exponential_decay_length(scores, generated_len, exponential_decay_length_pen
     further = op.Cast(generated_len, to=FLOAT.dtype) - op.Slice(given, zero, one)  # [1]
     if op.Squeeze(further) > 0.0:
         factor = op.Cast(op.Slice(given, one, two), to=DOUBLE.dtype)
-        rise = op.Pow(factor, op.Cast(further, to=DOUBLE.dtype)) - 1.0
+        rise = op.Pow(factor, op.Cast(further, to=DOUBLE.dtype))
+        rise = rise - op.Cast(1.0, to=DOUBLE.dtype)
         shape = op.Concat(op.Shape(scores, end=2), op.Shape(eos_token_id), axis=0)
         index = op.Expand(op.Reshape(eos_token_id, [1, 1, -1]), shape)
         score = op.GatherElements(scores, index, axis=2)  # [B, n, E]

@@ -6,7 +6,7 @@ several. In either, scores go through the logits processors only where one is on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import onnx_ir as ir
@@ -15,9 +15,6 @@ from beamgen.search import beam_search, catalogue, one_beam, processors, random_
 from beamgen.search.graph_parts import Tape
 
 Settings = Mapping[str, ir.Value]
-
-# Makes a choice among scores [B, n, V] on a side of an If.
-_Choice = Callable[[Tape, ir.Value], list[ir.Value]]
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,6 @@ _RESULTS = f"go_on {' '.join(STATE_TYPES)} parents {_TOLD}"
 class _Step:
     """What both ways read."""
 
-    logits: ir.Value  # float [B, K or 1, V]
     input_ids: ir.Value  # int64 [B, S]
     state: State
     settings: Settings
@@ -85,22 +81,43 @@ def search_step(
     generated_len, cur_len = tape.call(
         beam_search.current_length, state.running_tokens, outputs="generated_len cur_len"
     )
-    step = _Step(logits, input_ids, state, settings, generated_len, cur_len)
+    step = _Step(input_ids, state, settings, generated_len, cur_len)
+    (scores,) = tape.branch(
+        settings["one_beam"],
+        lambda side: [logits],
+        lambda side: [side.standard("LogSoftmax", logits, output="log_softmax", axis=-1)],
+        names=("logits", "log_probs"),
+        outputs="token_scores",
+    )
+    chosen = _choose(tape, step, scores)
     go_on, *results = tape.branch(
         settings["one_beam"],
-        lambda side: _sample(side, step),
-        lambda side: _beam_search(side, step),
+        lambda side: _sample(side, step, chosen),
+        lambda side: _beam_search(side, step, chosen),
         names=("one_beam", "beam_search"),
         outputs=_RESULTS,
     )
     return go_on, State(*results[: len(STATE_TYPES)]), results[len(STATE_TYPES)]
 
 
-def _beam_search(tape: Tape, step: _Step) -> list[ir.Value]:
-    """``GenerationMixin._beam_search``, from the logits on."""
+@dataclass(frozen=True)
+class _Chosen:
+    """Continuations: in beam search M of them, with one beam the next token of each chain."""
+
+    scores: ir.Value  # float [B, M], accumulated; with one beam as log_probs
+    tokens: ir.Value  # int64 [B, M]
+    beams: ir.Value  # int64 [B, M]
+    log_probs: ir.Value  # float [B, M], of the tokens alone
+
+
+_CHOSEN = "chosen_scores chosen_tokens chosen_beams chosen_log_probs"
+
+
+def _beam_search(tape: Tape, step: _Step, chosen: _Chosen) -> list[ir.Value]:
+    """``GenerationMixin._beam_search``, from the continuations on."""
     state, settings = step.state, step.settings
     eos, early = settings["eos_token_id"], settings["early_stopping"]
-    scores, tokens, beams, log_probs = _top_k_continuations(tape, step)
+    scores, tokens, beams = chosen.scores, chosen.tokens, chosen.beams
     (hits,) = tape.call(
         beam_search.hits_stopping_criteria,
         tokens,
@@ -152,7 +169,9 @@ def _beam_search(tape: Tape, step: _Step) -> list[ir.Value]:
             finished_index,
             outputs=f"running_{name} finished_{name}",
         )
-        for name, running, held, new, fill in _per_token(tape, step, tokens, log_probs, numbered)
+        for name, running, held, new, fill in _per_token(
+            tape, step, tokens, chosen.log_probs, numbered
+        )
     }
     (unsatisfied,) = tape.call(
         beam_search.check_early_stop_heuristic,
@@ -189,14 +208,13 @@ def _beam_search(tape: Tape, step: _Step) -> list[ir.Value]:
     return [go_on, *after.values(), parents, *told]
 
 
-def _sample(tape: Tape, step: _Step) -> list[ir.Value]:
-    """``GenerationMixin._sample``, from the logits on: every chain keeps its place."""
+def _sample(tape: Tape, step: _Step, chosen: _Chosen) -> list[ir.Value]:
+    """``GenerationMixin._sample``, from the next tokens on: every chain keeps its place."""
     state, settings = step.state, step.settings
-    drawn, drawn_log_probs = _next_tokens(tape, step)
     tokens, log_probs, numbered, scores, lengths, finished, go_on = tape.call(
         one_beam.update_chains,
-        drawn,
-        drawn_log_probs,
+        chosen.tokens,
+        chosen.log_probs,
         state.running_scores,
         state.finished_lengths,
         state.is_sent_finished,
@@ -206,7 +224,7 @@ def _sample(tape: Tape, step: _Step) -> list[ir.Value]:
         settings["fill_token_id"],
         outputs="tokens log_probs numbered scores finished_lengths is_sent_finished go_on",
     )
-    (chain,) = tape.call(one_beam.own_places, tokens, outputs="chain")
+    chain = chosen.beams
     kept = {
         name: tape.standard("Concat", running, new, output=f"running_{name}", axis=2)
         for name, running, _, new, _ in _per_token(tape, step, tokens, log_probs, numbered)
@@ -277,83 +295,18 @@ def _next_nodes(tape: Tape, step: _Step, parents: ir.Value, tokens: ir.Value) ->
     )[0]
 
 
-def _top_k_continuations(tape: Tape, step: _Step) -> list[ir.Value]:
-    """-> scores, tokens, beams and the tokens' log-probabilities, each ``[B, M]``."""
-    settings, running_scores = step.settings, step.state.running_scores
-    log_probs = tape.standard("LogSoftmax", step.logits, output="log_probs", axis=-1)
-    outputs = "top_scores top_tokens top_beams top_log_probs"
-
-    def best(side: Tape, scores: ir.Value) -> list[ir.Value]:
-        return list(
-            side.call(
-                beam_search.get_top_k_continuations,
-                scores,
-                running_scores,
-                settings["eos_token_id"],
-                outputs=outputs,
-            )
-        )
-
-    def drawn(side: Tape, scores: ir.Value) -> list[ir.Value]:
-        return list(
-            side.call(
-                random_numbers.sample_top_k_continuations,
-                *_warped(side, scores, settings),
-                running_scores,
-                settings["eos_token_id"],
-                settings["seed"],
-                step.generated_len,
-                outputs=outputs,
-            )
-        )
-
-    return _choose(tape, step, log_probs, best, drawn, outputs)
-
-
-def _next_tokens(tape: Tape, step: _Step) -> list[ir.Value]:
-    """-> tokens and their log-probabilities, each ``[B, K]``."""
-    settings = step.settings
-    outputs = "drawn_tokens drawn_log_probs"
-
-    def best(side: Tape, scores: ir.Value) -> list[ir.Value]:
-        return list(side.call(one_beam.take_best, scores, outputs=outputs))
-
-    def drawn(side: Tape, scores: ir.Value) -> list[ir.Value]:
-        candidates = [
-            side.call(one_beam.for_each_chain, values, settings["running"], outputs=name)[0]
-            for name, values in zip(
-                ("chain_scores", "chain_ids"), _warped(side, scores, settings), strict=True
-            )
-        ]
-        return list(
-            side.call(
-                random_numbers.draw_one,
-                *candidates,
-                settings["seed"],
-                step.generated_len,
-                outputs=outputs,
-            )
-        )
-
-    return _choose(tape, step, step.logits, best, drawn, outputs)
-
-
-def _choose(
-    tape: Tape, step: _Step, scores: ir.Value, best: _Choice, drawn: _Choice, outputs: str
-) -> list[ir.Value]:
-    """Process the scores if anything is on, then take the best or draw."""
+def _choose(tape: Tape, step: _Step, scores: ir.Value) -> _Chosen:
+    """Process the scores ``[B, n, V]`` if anything is on, then take the best or draw."""
     settings = step.settings
 
-    def processed(side: Tape) -> list[ir.Value]:
+    def processed(side: Tape) -> Sequence[ir.Value]:
         changed = _processed(side, step, scores)
-        return list(
-            side.branch(
-                settings["sampling"],
-                lambda inner: drawn(inner, changed),
-                lambda inner: best(inner, _renormalized(inner, changed, settings)),
-                names=("sampling", "best"),
-                outputs=outputs,
-            )
+        return side.branch(
+            settings["sampling"],
+            lambda inner: _drawn(inner, step, changed),
+            lambda inner: _best(inner, step, _renormalized(inner, changed, settings)),
+            names=("sampling", "best"),
+            outputs=_CHOSEN,
         )
 
     (on,) = tape.call(
@@ -363,14 +316,68 @@ def _choose(
         step.generated_len,
         outputs="processed",
     )
-    return list(
-        tape.branch(
-            on,
-            processed,
-            lambda side: best(side, scores),
-            names=("processed", "plain"),
-            outputs=outputs,
+    chosen = tape.branch(
+        on,
+        processed,
+        lambda side: _best(side, step, scores),
+        names=("processing", "plain"),
+        outputs=_CHOSEN,
+    )
+    return _Chosen(*chosen)
+
+
+def _best(tape: Tape, step: _Step, scores: ir.Value) -> Sequence[ir.Value]:
+    def top_k(side: Tape) -> Sequence[ir.Value]:
+        return side.call(
+            beam_search.get_top_k_continuations,
+            scores,
+            step.state.running_scores,
+            step.settings["eos_token_id"],
+            outputs=_CHOSEN,
         )
+
+    return tape.branch(
+        step.settings["one_beam"],
+        lambda side: side.call(one_beam.take_best, scores, outputs=_CHOSEN),
+        top_k,
+        names=("argmax", "top_k"),
+        outputs=_CHOSEN,
+    )
+
+
+def _drawn(tape: Tape, step: _Step, scores: ir.Value) -> Sequence[ir.Value]:
+    settings = step.settings
+    candidates, ids = _warped(tape, scores, settings)
+    candidates, ids, accumulated, perturbed = tape.call(
+        random_numbers.perturbed_candidates,
+        candidates,
+        ids,
+        step.state.running_scores,
+        settings["one_beam"],
+        settings["seed"],
+        step.generated_len,
+        outputs="candidates candidate_ids accumulated perturbed",
+    )
+
+    def several(side: Tape) -> Sequence[ir.Value]:
+        return side.call(
+            random_numbers.sample_top_k_continuations,
+            candidates,
+            ids,
+            accumulated,
+            perturbed,
+            settings["eos_token_id"],
+            outputs=_CHOSEN,
+        )
+
+    return tape.branch(
+        settings["one_beam"],
+        lambda side: side.call(
+            random_numbers.draw_one, candidates, ids, perturbed, outputs=_CHOSEN
+        ),
+        several,
+        names=("one", "several"),
+        outputs=_CHOSEN,
     )
 
 

@@ -56,19 +56,23 @@ def top_k(scores, top_k, min_tokens_to_keep):
         wanted = op.Where(top_k > 0, op.Max(top_k, min_tokens_to_keep), vocab_size)
         wanted = op.Min(wanted, vocab_size)  # [1] or [B]
         most = op.ReduceMax(wanted, keepdims=1)
-        best, index = op.TopK(scores, most, axis=2)
         one = op.Constant(value_ints=[1])
+        # one more than wanted shows whether others tie with the last
+        best, index = op.TopK(scores, op.Min(most + 1, vocab_size), axis=2)
         shape = op.Concat(op.Shape(best, end=2), one, axis=0)
         place = op.Expand(op.Reshape(wanted - 1, [-1, 1, 1]), shape)
         worst = op.GatherElements(best, place, axis=2)  # [B, n, 1]
-        tied = op.And(scores >= worst, op.Not(op.IsInf(scores)))
-        counts = op.ReduceSum(op.Cast(tied, to=INT64.dtype), [2], keepdims=0)
-        several = op.Max(op.ReduceMax(counts, keepdims=0), most)  # [1]
-        if op.Squeeze(several > most):
-            longer, token_ids = op.TopK(scores, several, axis=2)
+        beyond = op.Slice(best, most, most + 1, [2])  # [B, n, 1], or [B, n, 0] of all
+        ties = op.And(beyond >= worst, op.Not(op.IsInf(beyond)))
+        if beamgen_ops.anywhere(ties):
+            tied = op.And(scores >= worst, op.Not(op.IsInf(scores)))
+            counts = op.ReduceSum(op.Cast(tied, to=INT64.dtype), [2], keepdims=0)
+            several = op.Max(op.Reshape(op.ReduceMax(counts, keepdims=0), [1]), most)
+            listed, token_ids = op.TopK(scores, several, axis=2)
         else:
-            longer, token_ids = op.Identity(best), op.Identity(index)
-        warped = op.Where(longer >= worst, longer, op.Constant(value_float=float("-inf")))
+            listed = op.Slice(best, [0], most, [2])
+            token_ids = op.Slice(index, [0], most, [2])
+        warped = op.Where(listed >= worst, listed, op.Constant(value_float=float("-inf")))
     else:
         warped = op.Identity(scores)
         vocabulary = op.Range(0, op.Squeeze(vocab_size), 1)
