@@ -1,0 +1,183 @@
+"""Generation within a catalogue, from text and ids, against HF's own constraint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from transformers import GenerationConfig
+
+from beamgen import BeamgenError, Generator, Package, export, open_checkpoint
+from beamgen.cli import main
+
+ENTRIES = ["a small animal", "a large plant", "a person", "a drug used to treat pain", "a drug"]
+
+
+@pytest.fixture(scope="module")
+def biogpt(tmp_path_factory: pytest.TempPathFactory) -> Generator:
+    folder = tmp_path_factory.mktemp("package") / "biogpt"
+    return Generator(export(model_class="biogpt", output=folder, parity=False).package)
+
+
+def test_every_hypothesis_is_an_entry(biogpt: Generator) -> None:
+    (found,) = biogpt.generate("aspirin is", catalogue=ENTRIES, num_return_sequences=5)
+    assert {h.new_text.strip() for h in found} == set(ENTRIES)
+    assert {h.finish_reason for h in found} == {"eos"}
+    assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
+    known = {tuple(biogpt.encode(f"aspirin is {entry}")) for entry in ENTRIES}
+    assert {(*h.prompt_ids, *h.token_ids[:-1]) for h in found} == known
+
+
+def test_fewer_entries_than_beams_give_fewer_hypotheses(biogpt: Generator) -> None:
+    rows = biogpt.generate(
+        ["aspirin is", "a dog is"], catalogue=ENTRIES[:2], num_beams=8, num_return_sequences=8
+    )
+    assert [len(row) for row in rows] == [2, 2]
+
+
+def test_an_entry_that_the_length_cuts_says_so(biogpt: Generator) -> None:
+    (found,) = biogpt.generate(
+        "aspirin is", catalogue=ENTRIES, max_new_tokens=2, num_return_sequences=5
+    )
+    assert {h.finish_reason for h in found} == {"length"}
+    starts = {tuple(biogpt.catalogue(ENTRIES).allowed(h.token_ids[:1])[0]) for h in found}
+    assert all(h.token_ids[1] in allowed for h in found for allowed in starts)
+
+
+@pytest.mark.parametrize("sampling", [False, True])
+@pytest.mark.parametrize("beams", [1, 3])
+def test_greedy_search_and_sampling_stay_inside(
+    biogpt: Generator, beams: int, sampling: bool
+) -> None:
+    draws = {"do_sample": True, "seed": 4, "temperature": 3.0} if sampling else {}
+    rows = biogpt.generate(
+        ["aspirin is", "a bird is"] * 4, catalogue=ENTRIES, num_beams=beams, **draws
+    )
+    texts = {h.new_text.strip() for row in rows for h in row}
+    assert texts <= set(ENTRIES)
+    assert all(len(row) == 1 for row in rows)
+    assert len(texts) > 1 or not sampling
+
+
+@pytest.mark.parametrize("early_stopping", [False, True, "never"])
+def test_hf_with_the_same_trie_gives_the_same(
+    early_stopping: bool | str,
+    packages: Callable[[str], Package],
+    checkpoints: Callable[[str], Path],
+) -> None:
+    """HF's own call, without anything of the parity check."""
+    generator = Generator(packages("gpt2"))
+    rng = np.random.default_rng(3)
+    entries = [rng.integers(20, 40, size=n).tolist() for n in rng.integers(1, 7, size=300)]
+    prompt, eos, pad = [5, 9, 7, 50], 2, 1
+    tree: dict = {}
+    for entry in entries:
+        node = tree
+        for token in [*entry, eos]:
+            node = node.setdefault(token, {})
+
+    def allowed(_: int, sequence: torch.Tensor) -> list[int]:
+        node = tree
+        for token in sequence.tolist()[len(prompt) :]:
+            node = node.get(token, {})
+        return list(node) or [pad]
+
+    model = open_checkpoint(checkpoints("gpt2")).load_model()
+    model.generation_config = GenerationConfig()
+    config = GenerationConfig(
+        num_beams=6, num_return_sequences=6, max_new_tokens=9, eos_token_id=eos, pad_token_id=pad,
+        early_stopping=early_stopping, return_dict_in_generate=True, output_scores=True,
+    )  # fmt: skip
+    ids = torch.tensor([prompt])
+    with torch.no_grad():
+        expected = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            generation_config=config,
+            prefix_allowed_tokens_fn=allowed,
+        )
+    (found,) = generator.generate(
+        [prompt], catalogue=entries, num_beams=6, num_return_sequences=6, max_new_tokens=9,
+        eos_token_id=eos, pad_token_id=pad, early_stopping=early_stopping,
+    )  # fmt: skip
+    assert len(found) == 6
+    for sequence, score, hypothesis in zip(
+        expected.sequences.tolist(), expected.sequences_scores.tolist(), found, strict=True
+    ):
+        assert sequence[len(prompt) :][: len(hypothesis.token_ids)] == hypothesis.token_ids
+        assert hypothesis.score == pytest.approx(score, abs=1e-4)
+        assert hypothesis.token_ids[:-1] in entries
+
+
+def test_a_large_catalogue(packages: Callable[[str], Package]) -> None:
+    """20 000 entries, as product ids are."""
+    rng = np.random.default_rng(0)
+    entries = rng.integers(3, 90, size=(20_000, 6)).tolist()
+    (found,) = Generator(packages("gpt2")).generate(
+        [[5, 9, 7]], catalogue=entries, num_return_sequences=5, eos_token_id=2, max_new_tokens=8
+    )
+    assert all(h.token_ids[:-1] in entries for h in found)
+
+
+@pytest.mark.parametrize(
+    ("catalogue", "cause"),
+    [
+        ([], "the catalogue is empty"),
+        ([[]], "empty entry"),
+        (["a drug", ""], "empty entry"),
+        ([[2]], "holds the EOS id 2"),
+        ([[99_999]], "outside the vocabulary"),
+        ([["x"]], "list of token ids"),
+        ([3], "list of token ids"),
+    ],
+)
+def test_a_wrong_catalogue_is_refused(biogpt: Generator, catalogue: list, cause: str) -> None:
+    with pytest.raises(BeamgenError, match=cause):
+        biogpt.generate("aspirin is", catalogue=catalogue)
+
+
+def test_the_command_takes_one_entry_per_line(biogpt: Generator, tmp_path: Path) -> None:
+    file = tmp_path / "labels.txt"
+    file.write_text("a person\n\n a drug used to treat pain \n", encoding="utf-8")
+    command = ["generate", "-m", str(biogpt.package.folder), "-p", "aspirin is", "--json"]
+    done = CliRunner().invoke(
+        main, [*command, "--catalogue", str(file), "--num-return-sequences", "3"]
+    )
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)["hypotheses"]
+    assert [h["new_text"].strip() for h in found] == ["a drug used to treat pain", "a person"]
+    file.write_text("\n\n", encoding="utf-8")
+    done = CliRunner().invoke(main, [*command, "--catalogue", str(file)])
+    assert done.exit_code == 1
+    assert "the catalogue is empty" in done.stderr
+    done = CliRunner().invoke(main, [*command, "--catalogue", str(tmp_path / "none.txt")])
+    assert done.exit_code == 1
+    assert "cannot read" in done.stderr
+
+
+def test_the_command_takes_ids_where_there_is_no_tokenizer(
+    packages: Callable[[str], Package], tmp_path: Path
+) -> None:
+    file = tmp_path / "codes.txt"
+    file.write_text("20 21 22\n20, 23\n", encoding="utf-8")
+    command = ["generate", "-m", str(packages("gpt2").folder), "--ids", "5 9 7", "--json"]
+    done = CliRunner().invoke(
+        main, [*command, "--catalogue", str(file), "--num-return-sequences", "2"]
+    )
+    assert done.exit_code == 0, done.output
+    found = {tuple(h["token_ids"][:-1]) for h in json.loads(done.stdout)["hypotheses"]}
+    assert found == {(20, 21, 22), (20, 23)}
+
+
+def test_a_catalogue_is_not_built_into_a_file(tmp_path: Path) -> None:
+    with pytest.raises(BeamgenError, match="not built into a file"):
+        export(
+            model_class="gpt2",
+            output=tmp_path / "p",
+            settings={"catalogue": Generator.catalogue(None, [[5]])},
+        )
