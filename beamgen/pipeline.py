@@ -295,7 +295,8 @@ def _required(names: Collection[str]) -> frozenset[str]:
 def _copy_companions(checkpoint: Checkpoint, folder: Path) -> None:
     """The configs and the tokenizer, so that the package needs nothing else."""
     checkpoint.config.save_pretrained(folder)
-    checkpoint.generation_config.save_pretrained(folder)
+    # save_pretrained would refuse a temperature without do_sample, which many have
+    checkpoint.generation_config.to_json_file(folder / "generation_config.json")
     if checkpoint.has_tokenizer:
         for path in sorted(checkpoint.folder.iterdir()):
             if _is_companion(path):

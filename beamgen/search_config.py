@@ -128,7 +128,8 @@ class SearchConfig:
 
         The override ``"default"`` stands for HF's own default of that field.
         ``num_beams`` and the length limits get beamgen's defaults where the
-        checkpoint sets none (HF's are 1 beam and 20 tokens, prompt included).
+        checkpoint sets none (HF's are 1 beam and 20 tokens, prompt included); a
+        checkpoint that samples by default keeps HF's one beam.
 
         Raises:
             SettingError: a field is set that a file cannot honour, an unknown
@@ -140,6 +141,8 @@ class SearchConfig:
         values = _canonical(
             chosen_settings(generation_config, {**replaced, **chosen}, spelled_out, known)
         )
+        if values.get("do_sample") and "do_sample" not in chosen:
+            values.setdefault("num_beams", 1)  # a checkpoint that samples means HF's one beam
         eos = values.pop("eos_token_id", None)
         if eos is None:
             raise SettingError(

@@ -3,6 +3,7 @@
     python scripts/benchmark.py                      # GPT-2-small shape, 64 + 64, 5 beams
     python scripts/benchmark.py --new-tokens 512     # adds the cost per token at length
     python scripts/benchmark.py --num-beams 10 --batch-size 4
+    python scripts/benchmark.py settings             # what each setting costs per step
 
 Every contestant runs in a process of its own, because two thread pools spin
 against each other; the processes take turns, and medians of all their runs are
@@ -14,13 +15,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ class Workload:
     num_beams: int
     batch_size: int
     threads: int
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def prompt(self, vocab_size: int) -> tuple[Any, Any]:
         """The same random ids for everybody, ``[B, S]``."""
@@ -54,7 +57,8 @@ class Workload:
             {
                 "num_beams": self.num_beams,
                 "max_new_tokens": self.new_tokens,
-                "min_new_tokens": self.new_tokens,
+                "eos_token_id": (),
+                **self.settings,
             }
         )
 
@@ -79,10 +83,31 @@ def run_transformers(package: Path, work: Workload) -> Callable[[], Any]:
     torch.set_num_threads(work.threads)
     batch = work.prompt(manifest.vocab_size)
     config = work.config(manifest.search)
-    return lambda: reference.generate(*batch, config).sequences
+    return lambda: reference.generate(*batch, config, scores=False).sequences
 
 
 CONTESTANTS = {"transformers": run_transformers, "beamgen loop": run_loop}
+
+#: One row each of `settings`; all but the first are compared with "beam search".
+SETTINGS: dict[str, dict[str, Any]] = {
+    "beam search": {},
+    "repetition_penalty": {"repetition_penalty": 1.2},
+    "no_repeat_ngram_size": {"no_repeat_ngram_size": 3},
+    "bad_words_ids": {"bad_words_ids": [[i, i + 1] for i in range(100, 200)]},
+    "suppress_tokens": {"suppress_tokens": list(range(100, 200))},
+    "renormalize_logits": {"renormalize_logits": True},
+    "output_scores": {"output_scores": True},
+    "beam sampling, top_k 50": {"do_sample": True, "seed": 0},
+    "beam sampling, top_k 50, top_p 0.95": {"do_sample": True, "seed": 0, "top_p": 0.95},
+    "beam sampling, top_p 0.95 alone": {"do_sample": True, "seed": 0, "top_p": 0.95, "top_k": 0},
+    "beam sampling, all tokens": {"do_sample": True, "seed": 0, "top_k": 0},
+    "greedy": {"num_beams": 1},
+    "sampling, top_k 50": {"num_beams": 1, "do_sample": True, "seed": 0},
+    "64 beams": {"num_beams": 64},
+    "64 beams, sampling": {"num_beams": 64, "do_sample": True, "seed": 0},
+    "256 beams": {"num_beams": 256},
+    "256 beams, sampling": {"num_beams": 256, "do_sample": True, "seed": 0},
+}
 
 
 @click.group(invoke_without_command=True, help=__doc__)
@@ -95,7 +120,7 @@ CONTESTANTS = {"transformers": run_transformers, "beamgen loop": run_loop}
 @click.option("--turns", default=3, show_default=True, help="Processes per contestant.")
 @click.option("--runs", default=3, show_default=True, help="Timed runs per process.")
 @click.pass_context
-def main(ctx: click.Context, /, model: str | None, turns: int, runs: int, **shape: int) -> None:
+def main(ctx: click.Context, /, model: str | None, turns: int, runs: int, **shape: Any) -> None:
     """Compare, and print a table."""
     if ctx.invoked_subcommand is not None:
         return
@@ -108,6 +133,75 @@ def main(ctx: click.Context, /, model: str | None, turns: int, runs: int, **shap
         Console(width=120).print(
             _table([(work, _compare(package, work, turns, runs)) for work in works])
         )
+
+
+@main.command()
+@click.option("--model", help="Checkpoint folder.  [default: GPT-2-small's shape, random weights]")
+@click.option("--new-tokens", default=32, show_default=True)
+@click.option("--threads", default=2, show_default=True)
+@click.option("--turns", default=3, show_default=True, help="Processes per row, taking turns.")
+@click.option("--runs", default=2, show_default=True, help="Timed runs per process.")
+@click.option("--only", multiple=True, help="A row to time besides the first; repeatable.")
+def settings(
+    model: str | None, new_tokens: int, threads: int, turns: int, runs: int, only: tuple[str, ...]
+) -> None:
+    """What each setting costs, 5 beams unless said.
+
+    The second row is the same file without anything but beam search: its conditions are
+    constants, which ONNX Runtime folds away. What is off should cost nothing.
+    """
+    rows = {name: own for name, own in SETTINGS.items() if not only or name in only}
+    rows = {"beam search": {}, "nothing else in the graph": {}, **rows}
+    with tempfile.TemporaryDirectory() as scratch:
+        checkpoint = model or _random_gpt2_small(Path(scratch, "checkpoint"))
+        package, bare = Path(scratch, "package"), Path(scratch, "bare")
+        export(checkpoint, package, parity=False)
+        _only_beam_search(package, bare)
+        work = Workload(64, new_tokens, 5, 1, threads)
+        found: dict[str, list[dict[str, Any]]] = {name: [] for name in rows}
+        for _ in range(turns):
+            for name, own in rows.items():
+                folder = bare if name == "nothing else in the graph" else package
+                found[name].append(_run("beamgen loop", folder, replace(work, settings=own), runs))
+    Console(width=120).print(_settings_table(found, new_tokens))
+
+
+def _only_beam_search(package: Path, target: Path) -> None:
+    """A copy whose conditions, one beam or not and processing or not, are constant."""
+    import onnx_ir as ir
+
+    shutil.copytree(package, target)
+    model = ir.load(target / "model.onnx")
+    never = ir.Value(name="never", const_value=ir.tensor(np.array(False), name="never"))
+    model.graph.register_initializer(never)
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
+        for value in node.outputs:
+            if (value.name or "").endswith(("/one_beam", "/processed")):
+                value.replace_all_uses_with(never)
+    ir.save(model, target / "model.onnx")
+
+
+def _settings_table(found: dict[str, list[dict[str, Any]]], new_tokens: int) -> Table:
+    table = Table(title="5 beams unless said; medians", box=None)
+    table.add_column("setting")
+    for title in ("ms/step", "min-max", "over beam search", "peak MB"):
+        table.add_column(title, justify="right")
+
+    def steps(name: str) -> list[float]:
+        return [1000 * s / new_tokens for result in found[name] for s in result["seconds"]]
+
+    base = statistics.median(steps("beam search"))
+    for name, results in found.items():
+        each = steps(name)
+        median = statistics.median(each)
+        table.add_row(
+            name,
+            f"{median:.1f}",
+            f"{min(each):.1f}-{max(each):.1f}",
+            f"{median - base:+.1f} ms",
+            f"{max(result['rss'] for result in results) / 1e6:.0f}",
+        )
+    return table
 
 
 @main.command(hidden=True)

@@ -78,7 +78,10 @@ def test_generation_settings_of_an_old_config_are_not_lost(copy: Path) -> None:
     found = SearchConfig.from_generation_config(open_checkpoint(copy).generation_config)
     assert (found.length_penalty, found.max_length, found.eos_token_id) == (2.0, 30, (2,))
     _edit(copy / "config.json", no_repeat_ngram_size=3)
-    with pytest.raises(BeamgenError, match="no_repeat_ngram_size=3"):
+    found = SearchConfig.from_generation_config(open_checkpoint(copy).generation_config)
+    assert found.no_repeat_ngram_size == 3
+    _edit(copy / "config.json", encoder_no_repeat_ngram_size=3)
+    with pytest.raises(BeamgenError, match="encoder_no_repeat_ngram_size=3"):
         SearchConfig.from_generation_config(open_checkpoint(copy).generation_config)
 
 

@@ -103,7 +103,17 @@ def test_half_precision_and_a_missing_tokenizer_are_said(
         (["export", "-m", "./nothing"], "there is no folder ./nothing"),
         (["export", "-m", "someone/somewhere"], "the hub gave no such checkpoint"),
         (["export", "--model-class", "gpt2", "--num-beams", "0"], "num_beams must be"),
-        (["export", "--model-class", "gpt2", "--set", "do_sample=true"], "do_sample=True"),
+        (
+            ["export", "--model-class", "gpt2", "--set", "max_time=2"],
+            "max_time=2 (a file has no clock)",
+        ),
+        (["export", "--model-class", "gpt2", "--require", "sed"], "no parameter called 'sed'"),
+        (["export", "--model-class", "gpt2", "--temperature", "0"], "temperature must be"),
+        (["export", "--model-class", "gpt2", "--top-p", "0"], "top_p must be"),
+        (
+            ["export", "--model-class", "gpt2", "--set", "bad_words_ids=[[5000]]"],
+            "bad_words_ids 5000",
+        ),
         (["export", "--model-class", "gpt2", "--set", "nonsense"], "is no NAME=VALUE"),
         (["export", "--model-class", "gpt2", "--set", "nonsense=1"], "setting called 'nonsense'"),
         (["export", "--model-class", "gpt2", "--eos-token-id", "5000"], "outside the vocabulary"),
@@ -126,10 +136,10 @@ def test_an_unsupported_field_of_the_checkpoint_is_named(
     run: Callable[..., Result], checkpoints: Callable[[str], Path], tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(checkpoints("gpt2"), tmp_path / "sampler"))
-    settings = {"eos_token_id": 2, "pad_token_id": 0, "do_sample": True, "top_p": 0.9}
+    settings = {"eos_token_id": 2, "pad_token_id": 0, "guidance_scale": 1.5, "top_p": 0.9}
     (folder / "generation_config.json").write_text(json.dumps(settings))
-    assert "do_sample=True" in _two_lines(run("export", "-m", "sampler"))
-    result = run("export", "-m", "sampler", "--no-parity", "--set", "do_sample=default")
+    assert "guidance_scale=1.5" in _two_lines(run("export", "-m", "sampler"))
+    result = run("export", "-m", "sampler", "--no-parity", "--set", "guidance_scale=default")
     assert result.exit_code == 0, result.stderr
 
 

@@ -56,6 +56,9 @@ def test_the_manifest_tells_where_it_came_from(package: Package) -> None:
     assert [row["shape"] for row in manifest.outputs] == [
         ["batch", "num_return_sequences", "total_len"],
         ["batch", "num_return_sequences"],
+        ["batch", "num_return_sequences"],
+        ["batch", "num_return_sequences", "scored_len"],
+        ["batch", "num_return_sequences", "scored_len"],
     ]
     assert manifest.versions["transformers"].startswith("4.57")
 

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from beamgen import Package, check_parity, open_checkpoint, open_package
+from beamgen import Catalogue, Package, check_parity, open_checkpoint, open_package
 from beamgen.package import write_manifest
 from beamgen.parity import ParityCase, ParityReport, Parting, Verdict
 from beamgen.search_config import SearchConfig
@@ -99,7 +99,7 @@ def swapped_beam(model: onnx.ModelProto) -> None:
 
 def ignored_min_new_tokens(model: onnx.ModelProto) -> None:
     """The processor lets an EOS through."""
-    function = _function(model, "min_new_tokens_length")
+    function = _function(model, "suppress")
     for node in function.node:
         for attribute in node.attribute:
             if attribute.name == "value_float" and attribute.f == float("-inf"):
@@ -108,8 +108,8 @@ def ignored_min_new_tokens(model: onnx.ModelProto) -> None:
 
 def wrong_fill(model: onnx.ModelProto) -> None:
     """Finished rows are filled with pad id 0, which HF takes for unset."""
-    function = _function(model, "greedy_or_beam")
-    fill = _node(function.node, output=function.output[2])
+    function = _function(model, "search_mode")
+    fill = _node(function.node, output=function.output[4])
     fill.input[1] = fill.input[2]
 
 
@@ -130,7 +130,8 @@ def check(
     """``check(mutation, **settings)``: parity of one prompt, all five hypotheses."""
 
     def run(mutation: Mutation | None, batch: int = 1, **settings) -> ParityReport:
-        package = _mutated(packages("gpt2"), tmp_path / "mutated", mutation)
+        name = mutation.__name__ if mutation else "unchanged"
+        package = _mutated(packages("gpt2"), tmp_path / name, mutation)
 
         def grid(package, likely, seed):
             prompts = tuple(tuple((t + row) % 90 + 3 for t in PROMPT) for row in range(batch))
@@ -216,8 +217,8 @@ def test_greedy_search_is_judged_by_its_tokens(check: Callable[..., ParityReport
     assert report.verdict is Verdict.DIVERGED
     partings = report.results[0].partings
     assert {parting.reason for parting in partings} <= {
-        "greedy search takes another token",
-        "greedy search gives the same tokens another score",
+        "another token is taken",
+        "the same tokens have another score or another end",
     }
     for parting in partings:
         assert parting.ours[:-1] == parting.reference[:-1]
@@ -235,10 +236,79 @@ def wrong_scores(model: onnx.ModelProto) -> None:
     """All scores are 0.1 too good."""
     function = _function(model, "finalize")
     for node in function.node:
-        for i, name in enumerate(node.output):
-            node.output[i] = "right" if name == function.output[1] else name
+        for names in (node.input, node.output):
+            for i, name in enumerate(names):
+                names[i] = "right" if name == function.output[1] else name
     extra = helper.make_node("Constant", [], ["extra"], value_floats=[0.1])
     function.node.extend([extra, helper.make_node("Add", ["right", "extra"], [function.output[1]])])
+
+
+def other_numbers(model: onnx.ModelProto) -> None:
+    """Every row draws with the next row's seed."""
+    function = _function(model, "row_seeds")
+    right = _node(function.node, output=function.output[0])
+    right.output[0] = "right"
+    one = helper.make_node("Constant", [], ["one_more"], value_ints=[1])
+    function.node.extend(
+        [one, helper.make_node("Add", ["right", "one_more"], [function.output[0]])]
+    )
+
+
+def swapped_penalty(model: onnx.ModelProto) -> None:
+    """What is above 0 is multiplied by the repetition penalty, and the rest divided."""
+    function = _function(model, "repetition_penalty")
+    branch = next(a.g for n in function.node for a in n.attribute if a.name == "then_branch")
+    where = next(node for node in branch.node if node.op_type == "Where")
+    where.input[1], where.input[2] = where.input[2], where.input[1]
+
+
+def no_top_k(model: onnx.ModelProto) -> None:
+    """The condition never holds."""
+    function = _function(model, "top_k")
+    choice = next(node for node in function.node if node.op_type == "If")
+    off = numpy_helper.from_array(np.array(False))
+    _insert(function.node, choice, helper.make_node("Constant", [], ["off"], value=off))
+    choice.input[0] = "off"
+
+
+def open_catalogue(model: onnx.ModelProto) -> None:
+    """Every token may follow where an entry may end."""
+    function = _function(model, "within_catalogue")
+    branch = next(a.g for n in function.node for a in n.attribute if a.name == "then_branch")
+    add = next(node for node in branch.node if node.op_type == "Add")
+    add.op_type, add.input[1] = "Max", add.input[0]
+
+
+def other_beam_indices(model: onnx.ModelProto) -> None:
+    """Not counted over the batch."""
+    function = _function(model, "numbered_in_batch")
+    add = next(node for node in function.node if node.op_type == "Add")
+    add.op_type, add.input[1] = "Max", add.input[0]
+
+
+DRAWS = {"do_sample": True, "seed": 3, "eos_token_id": (2,)}
+CATALOGUE = Catalogue.of([[20, 21, 22], [20, 23], [24, 25, 26, 27], [28], [29, 30], [31]])
+
+
+@pytest.mark.parametrize("beams", [1, 5])
+@pytest.mark.parametrize(
+    ("mutation", "settings"),
+    [
+        (other_numbers, DRAWS),
+        (no_top_k, {**DRAWS, "top_k": 2}),
+        (swapped_penalty, {"repetition_penalty": 1.5, "eos_token_id": (2,)}),
+        (open_catalogue, {"catalogue": CATALOGUE, "eos_token_id": (2,)}),
+        (other_beam_indices, {"output_scores": True, "eos_token_id": (2,)}),
+    ],
+)
+def test_a_wrong_processor_or_draw_is_found(
+    mutation: Mutation, settings: dict, beams: int, check: Callable[..., ParityReport]
+) -> None:
+    settings = {**settings, "num_beams": beams, "num_return_sequences": 1}
+    assert check(None, batch=3, **settings).verdict is Verdict.EXACT
+    report = check(mutation, batch=3, **settings)
+    assert report.verdict is Verdict.DIVERGED
+    assert report.results[0].partings
 
 
 @pytest.mark.parametrize("mutation", [lost_outputs, wrong_scores])

@@ -29,7 +29,7 @@ def test_the_usage_blocks_run_in_a_clean_folder(tmp_path: Path) -> None:
     shell = [code for language, code in usage if language == "sh"]
     # one session: a later block uses what an earlier one made
     python = "\n".join(code for language, code in usage if language == "python")
-    assert (len(shell), python.count("import onnxruntime")) == (2, 1)
+    assert (len(shell), python.count("import onnxruntime")) == (4, 1)
     for language, code in [*(("sh", code) for code in shell), ("python", python)]:
         program = ["bash", "-euo", "pipefail", "-c"] if language == "sh" else [sys.executable, "-c"]
         result = subprocess.run(

@@ -168,6 +168,15 @@ def test_one_sampled_beam_gives_any_number_of_sequences() -> None:
     assert config.num_return_sequences == 7
 
 
+def test_a_checkpoint_that_samples_keeps_hfs_one_beam() -> None:
+    config = GenerationConfig(eos_token_id=2, pad_token_id=1, do_sample=True)
+    assert SearchConfig.from_generation_config(config).num_beams == 1
+    assert SearchConfig.from_generation_config(config, {"num_beams": 4}).num_beams == 4
+    # who asks for sampling here asks for it with the beams that are the default here
+    plain = GenerationConfig(eos_token_id=2, pad_token_id=1)
+    assert SearchConfig.from_generation_config(plain, {"do_sample": True}).num_beams == 5
+
+
 def test_the_callers_settings_win() -> None:
     config = GenerationConfig(eos_token_id=2, pad_token_id=1, num_beams=4, length_penalty=2.0)
     found = SearchConfig.from_generation_config(config, {"num_beams": 1, "length_penalty": None})

@@ -126,14 +126,17 @@ class Judge:
         width = min(expected.sequences.shape[2], found.sequences.shape[2])
         theirs = expected.sequences[row, :, :width].tolist()
         ours = found.sequences[row, :, :width].tolist()
-        tie = sorted(theirs) == sorted(ours)
+        tie = sorted(theirs) == sorted(ours) and theirs != ours
+        reason = "the outputs differ though the searches agree"
+        if tie:
+            reason = "hypotheses of one score come in another order"
+        elif theirs == ours:
+            reason = "the same hypotheses have other log-probabilities, beam indices or reasons"
         return Parting(
             Verdict.NEAR_TIE if tie else Verdict.DIVERGED,
             row,
             width - case.prompt_len,
-            "hypotheses of one score come in another order"
-            if tie
-            else "the outputs differ though the searches agree",
+            reason,
             ours[0][case.prompt_len :],
             theirs[0][case.prompt_len :],
         )
