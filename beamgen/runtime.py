@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import operator
 import os
-import reprlib
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -19,18 +17,24 @@ from beamgen.checkpoint import load_tokenizer
 from beamgen.errors import PackageError, PromptError, SettingError, one_line
 from beamgen.package import Package, open_package
 from beamgen.parameters import PER_ROW
+from beamgen.prompts import (
+    Ids,
+    Prompt,
+    as_batch,
+    as_int64,
+    check_batch,
+    check_ids,
+    check_lengths,
+    is_chat,
+    left_pad,
+    token_ids,
+)
 from beamgen.search_config import SearchConfig, stacked_inputs
 from beamgen.setting_checks import named_ids
 
 if TYPE_CHECKING:
     import onnxruntime
     from transformers import PreTrainedTokenizerBase
-
-Ids = npt.NDArray[np.int64]
-Message = Mapping[str, str]
-Chat = Sequence[Message]
-Prompt = str | Sequence[int] | Ids | Chat
-
 
 # HF's two limits that count the prompt become the two that do not.
 _PER_ROW = PER_ROW | {"max_length", "min_length"}
@@ -136,8 +140,9 @@ class Generator:
         Args:
             prompts: one or several of: text, token ids, or chat messages
                 (``[{"role": "user", "content": ...}]``). Unequal lengths are
-                padded on the left, which changes no result, except that
-                ``max_length`` and ``min_length`` count the padding, as in HF.
+                padded on the left, which changes no result, except that, as in HF,
+                ``max_length`` and ``min_length`` count the padding, and
+                ``repetition_penalty`` and ``no_repeat_ngram_size`` read it as text.
             chat: put text through the tokenizer's chat template, as one user
                 message. Messages go through it in any case.
             settings: HF's names (``num_beams``, ``max_new_tokens``,
@@ -156,7 +161,7 @@ class Generator:
             PromptError: a prompt is empty, too long, or holds unknown ids.
             SettingError: a setting is unknown or impossible.
         """
-        batch = [self.encode(prompt, chat=chat) for prompt in _as_batch(prompts)]
+        batch = [self.encode(prompt, chat=chat) for prompt in as_batch(prompts)]
         if not batch:
             raise PromptError("no prompts were given", "pass at least one")
         configs = self._configs(settings, len(batch))
@@ -191,16 +196,16 @@ class Generator:
             SettingError: rows differ in what they have to share.
         """
         manifest = self.package.manifest
-        input_ids, attention_mask = _as_int64(input_ids), _as_int64(attention_mask)
+        input_ids, attention_mask = as_int64(input_ids), as_int64(attention_mask)
         prompt_len = input_ids.shape[-1] if input_ids.ndim else 0
         room = manifest.limits.room(prompt_len)
         given = [config] if isinstance(config, SearchConfig) else config
         configs = [each.for_prompt(prompt_len, room) for each in given]
         check_batch(input_ids, attention_mask, manifest.vocab_size)
         for each in dict.fromkeys(configs):
-            _check_lengths(self.package, input_ids.shape[1], each.max_new_tokens or 0)
+            check_lengths(self.package, input_ids.shape[1], each.max_new_tokens or 0)
             for name, ids in named_ids(each).items():
-                _check_ids(name, np.asarray(ids, np.int64), manifest.vocab_size)
+                check_ids(name, np.asarray(ids, np.int64), manifest.vocab_size)
         if not isinstance(config, SearchConfig) and len(configs) != len(input_ids):
             raise PromptError(
                 f"{len(configs)} configs were given for {len(input_ids)} rows", "give one for each"
@@ -219,8 +224,8 @@ class Generator:
         Raises:
             PromptError: the package has no tokenizer, or no chat template.
         """
-        if not isinstance(prompt, str) and not _is_chat(prompt):
-            return _token_ids(prompt)
+        if not isinstance(prompt, str) and not is_chat(prompt):
+            return token_ids(prompt)
         tokenizer = self.tokenizer
         if tokenizer is None:
             raise PromptError(
@@ -287,8 +292,13 @@ class Generator:
             shared.with_overrides({name: values[row] for name, values in lists.items()})
             for row in range(rows)
         ]
-        if "seed" in lists or not shared.do_sample:
+        if not shared.do_sample:
             return configs
+        if "seed" in lists:
+            return [
+                config if config.seed is not None else replace(config, seed=secrets.randbits(62))
+                for config in configs
+            ]
         first = secrets.randbits(62) if shared.seed is None else shared.seed
         # as the file counts one seed up by row
         return [replace(config, seed=(first + row) % 2**63) for row, config in enumerate(configs)]
@@ -360,142 +370,3 @@ def load_session(
             f"{one_line(error)}",
             "the file needs opset 23: pip install --upgrade onnxruntime",
         ) from error
-
-
-def left_pad(
-    batch: Sequence[Sequence[int]], pad_token_id: int, prompt_len: int = 0
-) -> tuple[Ids, Ids]:
-    """Unequal prompts as ``input_ids`` and ``attention_mask``, int64 ``[B, S]``.
-
-    S is the longest prompt's length, or ``prompt_len`` where that is more.
-
-    Raises:
-        PromptError: a prompt has no tokens.
-    """
-    for row, prompt in enumerate(batch):
-        if not len(prompt):
-            raise PromptError(
-                f"prompt {row + 1} of {len(batch)} is empty", "a search continues something"
-            )
-    longest = max(prompt_len, *(len(prompt) for prompt in batch))
-    input_ids = np.full((len(batch), longest), pad_token_id, np.int64)
-    attention_mask = np.zeros((len(batch), longest), np.int64)
-    for row, prompt in enumerate(batch):
-        input_ids[row, longest - len(prompt) :] = prompt
-        attention_mask[row, longest - len(prompt) :] = 1
-    return input_ids, attention_mask
-
-
-def check_batch(input_ids: Ids, attention_mask: Ids, vocab_size: int) -> None:
-    """Refuse what the graph would answer with nonsense.
-
-    Raises:
-        PromptError: shapes differ, a row is empty, right-padded, has holes in
-            its mask, or holds ids outside the vocabulary.
-    """
-    if input_ids.ndim != 2 or input_ids.shape != attention_mask.shape or not input_ids.size:
-        raise PromptError(
-            f"input_ids {input_ids.shape} and attention_mask {attention_mask.shape} "
-            "must be of the same shape [batch, prompt_len], neither of them 0",
-            "pad the prompts on the left to one length",
-        )
-    if not np.isin(attention_mask, (0, 1)).all():
-        raise PromptError(
-            "attention_mask holds other values than 0 and 1", "1 marks text, 0 padding"
-        )
-    for row, mask in enumerate(attention_mask):
-        if not mask.any():
-            raise PromptError(f"row {row} is masked altogether", "give it at least one token")
-        if (np.diff(mask) < 0).any():
-            where = "padded on the right" if mask[0] else "masked in between"
-            raise PromptError(
-                f"row {row} is {where}",
-                'pad on the left: tokenizer.padding_side = "left"',
-            )
-    _check_ids("input_ids", input_ids, vocab_size)
-
-
-def _check_ids(name: str, ids: Ids, vocab_size: int) -> None:
-    outside = ids[(ids < 0) | (ids >= vocab_size)]
-    if outside.size:
-        raise PromptError(
-            f"{name} holds {outside.flat[0]}, which is outside the vocabulary of {vocab_size}",
-            "use the tokenizer of the exported checkpoint",
-        )
-
-
-def _check_lengths(package: Package, prompt_len: int, max_new_tokens: int) -> None:
-    """Hold a search within the positions the model has.
-
-    Raises:
-        PromptError: it would leave them, or cross a recompute boundary.
-    """
-    limits = package.manifest.limits
-    total = prompt_len + max_new_tokens
-    if total > limits.max_positions:
-        room = limits.room(prompt_len)
-        raise PromptError(
-            f"{prompt_len} prompt tokens + {max_new_tokens} new ones are {total}, but the "
-            f"model has {limits.max_positions} positions",
-            f"set max_new_tokens to {room} or less" if room > 0 else "shorten the prompt",
-        )
-    boundary = limits.recompute_boundary
-    if boundary is not None and prompt_len <= boundary < total:
-        room = limits.room(prompt_len)
-        raise PromptError(
-            f"a sequence would grow from {prompt_len} to {total} tokens across "
-            f"{boundary}, where this model computes every position anew (LongRoPE)",
-            f"set max_new_tokens to {room} or less, or use a prompt of more than {boundary} tokens",
-        )
-
-
-def _as_batch(prompts: Prompt | Sequence[Prompt]) -> list[Prompt]:
-    """One prompt or several: ids and chats are sequences themselves."""
-    if isinstance(prompts, str) or _is_chat(prompts) or _is_ids(prompts):
-        return [prompts]  # type: ignore[list-item] # told apart above
-    if isinstance(prompts, np.ndarray) and prompts.ndim != 2:
-        raise PromptError(f"prompts is an array of {prompts.ndim} axes", "pass [batch, prompt_len]")
-    if isinstance(prompts, Mapping) or not isinstance(prompts, Iterable):
-        raise _not_a_prompt(prompts)
-    return list(prompts)
-
-
-def _token_ids(prompt: object) -> list[int]:
-    """Whole numbers of any library, tensors included; nothing is rounded."""
-    try:
-        ids = [operator.index(token) for token in prompt]  # type: ignore[attr-defined] # or a TypeError
-    except TypeError:
-        raise _not_a_prompt(prompt) from None
-    if any(not -(2**63) <= token < 2**63 for token in ids):
-        raise PromptError("a token id has more than 63 bits", "use the tokenizer's ids")
-    return ids
-
-
-def _as_int64(values: Any) -> Ids:
-    array = np.asarray(values)
-    if array.dtype.kind not in "iub":
-        raise PromptError(f"input_ids and attention_mask hold {array.dtype}", "pass whole numbers")
-    return array.astype(np.int64)
-
-
-def _not_a_prompt(found: object) -> PromptError:
-    return PromptError(
-        f"a prompt is text, token ids or chat messages, not {reprlib.repr(found)}".splitlines()[0],
-        'for example "text", [5, 9, 7] or [{"role": "user", "content": "text"}]',
-    )
-
-
-def _is_ids(prompt: object) -> bool:
-    return (
-        isinstance(prompt, Sequence | np.ndarray)
-        and all(isinstance(token, int | np.integer) for token in prompt)
-        and len(prompt) > 0
-    )
-
-
-def _is_chat(prompt: object) -> bool:
-    return (
-        isinstance(prompt, Sequence)
-        and len(prompt) > 0
-        and all(isinstance(message, Mapping) for message in prompt)
-    )

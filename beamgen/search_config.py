@@ -169,6 +169,9 @@ class SearchConfig:
         """
         known = {field.name: field.default for field in fields(self)}
         refuse_unknown(overrides, known)
+        for name in ("eos_token_id", "pad_token_id"):
+            if _is_default(overrides.get(name)):
+                raise SettingError(f"{name} has no default", "give ids, or leave it out")
         chosen = {
             name: known[name] if _is_default(value) else value
             for name, value in overrides.items()

@@ -15,7 +15,7 @@ import pytest
 from filelock import FileLock
 
 from beamgen import Generator, export
-from beamgen.runtime import left_pad
+from beamgen.prompts import left_pad
 
 SOURCES = Path(__file__).parent / "node"
 

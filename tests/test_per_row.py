@@ -11,7 +11,8 @@ from conftest import ARCHITECTURES
 
 from beamgen import BeamgenError, Generator, Package, SearchConfig
 from beamgen.parameters import PER_ROW
-from beamgen.runtime import BeamOutput, left_pad
+from beamgen.prompts import left_pad
+from beamgen.runtime import BeamOutput
 
 #: Three values of every setting that rows may have of their own.
 VALUES = {

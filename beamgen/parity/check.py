@@ -14,7 +14,8 @@ from beamgen.parity.grids import Grid, ordinary_ids, prompt_cases, quick_grid
 from beamgen.parity.judge import Judge
 from beamgen.parity.reference import Reference
 from beamgen.parity.report import CaseResult, ParityCase, ParityReport, Prompts, Verdict, same_row
-from beamgen.runtime import BeamOutput, Generator, left_pad
+from beamgen.prompts import left_pad
+from beamgen.runtime import BeamOutput, Generator
 
 
 def check_parity(

@@ -11,7 +11,7 @@ import numpy as np
 
 from beamgen.package import Package
 from beamgen.parity.report import ParityCase, Prompts
-from beamgen.runtime import Ids
+from beamgen.prompts import Ids
 
 #: Ids that HF's search generates for these prompts, the most frequent first. As
 #: EOS ids they make sequences end, which a trained model's own EOS hardly ever

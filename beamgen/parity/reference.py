@@ -10,7 +10,8 @@ import numpy as np
 
 from beamgen.errors import MissingExtraError
 from beamgen.parity.draws import seeded_multinomial
-from beamgen.runtime import BeamOutput, Ids
+from beamgen.prompts import Ids
+from beamgen.runtime import BeamOutput
 from beamgen.search.trace import RowStep, SearchTrace, Tokens, alive
 from beamgen.search_config import SearchConfig
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from beamgen.runtime import BeamOutput, Ids, left_pad
+from beamgen.prompts import Ids, left_pad
+from beamgen.runtime import BeamOutput
 from beamgen.search_config import SearchConfig
 
 Prompts = tuple[tuple[int, ...], ...]

@@ -26,7 +26,8 @@ from beamgen.search.graph_parts import (
     search_output,
     shared_weight,
 )
-from beamgen.search.step import STATE_TYPES, State, search_step
+from beamgen.search.state import STATE_TYPES, State
+from beamgen.search.step import search_step
 from beamgen.search_config import SearchConfig
 
 _NO_WINDOW = 2**62

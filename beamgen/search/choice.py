@@ -1,0 +1,194 @@
+"""Which tokens go on: the scores of a step are processed, then the best taken or some drawn.
+
+All of it stands behind one condition, so that a step in which nothing is on does
+no more than take the best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from beamgen.search import beam_search, catalogue, one_beam, processors, random_numbers, warpers
+from beamgen.search.graph_parts import Tape
+from beamgen.search.state import Settings, Step
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Continuations: in beam search M of them, with one beam the next token of each chain."""
+
+    scores: ir.Value  # float [B, M], accumulated; with one beam as log_probs
+    tokens: ir.Value  # int64 [B, M]
+    beams: ir.Value  # int64 [B, M]
+    log_probs: ir.Value  # float [B, M], of the tokens alone
+
+
+_CHOSEN = "chosen_scores chosen_tokens chosen_beams chosen_log_probs"
+
+
+def choose(tape: Tape, step: Step, scores: ir.Value) -> Chosen:
+    """Process the scores ``[B, n, V]`` if anything is on, then take the best or draw."""
+    settings = step.settings
+
+    def processed(side: Tape) -> Sequence[ir.Value]:
+        changed = _processed(side, step, scores)
+        return side.branch(
+            settings["sampling"],
+            lambda inner: _drawn(inner, step, changed),
+            lambda inner: _best(inner, step, _renormalized(inner, changed, settings)),
+            names=("sampling", "best"),
+            outputs=_CHOSEN,
+        )
+
+    (on,) = tape.call(
+        processors.have_work,
+        settings["in_use"],
+        settings["min_new_tokens"],
+        step.generated_len,
+        outputs="processed",
+    )
+    chosen = tape.branch(
+        on,
+        processed,
+        lambda side: _best(side, step, scores),
+        names=("processing", "plain"),
+        outputs=_CHOSEN,
+    )
+    return Chosen(*chosen)
+
+
+def _best(tape: Tape, step: Step, scores: ir.Value) -> Sequence[ir.Value]:
+    def top_k(side: Tape) -> Sequence[ir.Value]:
+        return side.call(
+            beam_search.get_top_k_continuations,
+            scores,
+            step.state.running_scores,
+            step.settings["eos_token_id"],
+            outputs=_CHOSEN,
+        )
+
+    return tape.branch(
+        step.settings["one_beam"],
+        lambda side: side.call(one_beam.take_best, scores, outputs=_CHOSEN),
+        top_k,
+        names=("argmax", "top_k"),
+        outputs=_CHOSEN,
+    )
+
+
+def _drawn(tape: Tape, step: Step, scores: ir.Value) -> Sequence[ir.Value]:
+    settings = step.settings
+    candidates, ids = _warped(tape, scores, settings)
+    candidates, ids, accumulated, perturbed = tape.call(
+        random_numbers.perturbed_candidates,
+        candidates,
+        ids,
+        step.state.running_scores,
+        settings["one_beam"],
+        settings["seed"],
+        step.generated_len,
+        outputs="candidates candidate_ids accumulated perturbed",
+    )
+
+    def several(side: Tape) -> Sequence[ir.Value]:
+        return side.call(
+            random_numbers.sample_top_k_continuations,
+            candidates,
+            ids,
+            accumulated,
+            perturbed,
+            settings["eos_token_id"],
+            outputs=_CHOSEN,
+        )
+
+    return tape.branch(
+        settings["one_beam"],
+        lambda side: side.call(
+            random_numbers.draw_one, candidates, ids, perturbed, outputs=_CHOSEN
+        ),
+        several,
+        names=("one", "several"),
+        outputs=_CHOSEN,
+    )
+
+
+def _processed(tape: Tape, step: Step, scores: ir.Value) -> ir.Value:
+    """All processors up to the warpers, in HF's order, on ``[B, n, V]``."""
+    settings, generated_len = step.settings, step.generated_len
+    eos = settings["eos_token_id"]
+    (history,) = tape.call(
+        processors.token_history,
+        scores,
+        step.input_ids,
+        step.state.running_tokens,
+        outputs="history",
+    )
+    for function, inputs in (
+        (
+            processors.sequence_bias,
+            [history, settings["sequence_bias_ids"], settings["sequence_bias"]],
+        ),
+        (processors.repetition_penalty, [history, settings["repetition_penalty"]]),
+        (processors.no_repeat_ngram, [history, settings["no_repeat_ngram_size"]]),
+        (processors.bad_words, [history, settings["bad_words_ids"], eos]),
+        (processors.min_new_tokens, [generated_len, eos, settings["min_new_tokens"]]),
+        (
+            catalogue.within_catalogue,
+            [step.state.node, settings["catalogue_offsets"], settings["catalogue_tokens"], eos],
+        ),
+        (processors.forced_bos, [history, settings["forced_bos_token_id"]]),
+        (
+            processors.forced_eos,
+            [generated_len, settings["forced_eos_token_id"], settings["max_new_tokens"]],
+        ),
+        (processors.remove_invalid_values, [settings["remove_invalid_values"]]),
+        (
+            processors.exponential_decay_length,
+            [generated_len, settings["exponential_decay_length_penalty"], eos],
+        ),
+        (processors.suppress_tokens, [settings["suppress_tokens"]]),
+        (
+            processors.begin_suppress_tokens,
+            [
+                history,
+                generated_len,
+                settings["begin_suppress_tokens"],
+                settings["forced_bos_token_id"],
+            ],
+        ),
+    ):
+        (scores,) = tape.call(function, scores, *inputs, outputs=f"after_{function.name}")
+    return scores
+
+
+def _warped(tape: Tape, scores: ir.Value, settings: Settings) -> tuple[ir.Value, ir.Value]:
+    """Scores ``[B, n, V]`` -> candidates' scores and token ids ``[B, n, N]``."""
+    to_keep = settings["min_tokens_to_keep"]
+    (scores,) = tape.call(
+        warpers.temperature, scores, settings["temperature"], outputs="after_temperature"
+    )
+    scores, ids = tape.call(
+        warpers.top_k, scores, settings["top_k"], to_keep, outputs="after_top_k top_k_ids"
+    )
+    scores, ids = tape.call(
+        warpers.top_p, scores, ids, settings["top_p"], to_keep, outputs="after_top_p token_ids"
+    )
+    for function in (
+        warpers.min_p,
+        warpers.typical_p,
+        warpers.epsilon_cutoff,
+        warpers.eta_cutoff,
+    ):
+        (scores,) = tape.call(
+            function, scores, settings[function.name], to_keep, outputs=f"after_{function.name}"
+        )
+    return _renormalized(tape, scores, settings), ids
+
+
+def _renormalized(tape: Tape, scores: ir.Value, settings: Settings) -> ir.Value:
+    return tape.call(
+        processors.renormalize, scores, settings["renormalize_logits"], outputs="renormalized"
+    )[0]

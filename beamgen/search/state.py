@@ -1,0 +1,64 @@
+"""What a search carries from step to step, as graph values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import onnx_ir as ir
+
+#: The parameters and what is derived from them, by name.
+Settings = Mapping[str, ir.Value]
+
+
+@dataclass(frozen=True)
+class State:
+    """What the search carries from step to step, as graph values.
+
+    The log-probabilities and beam indices of a sequence are ``[B, K, 0]`` unless
+    they were asked for.
+    """
+
+    running_tokens: ir.Value  # int64 [B, K, t]
+    running_log_probs: ir.Value  # float [B, K, t or 0], of each token
+    running_beam_indices: ir.Value  # int64 [B, K, t or 0]
+    running_scores: ir.Value  # float [B, K], summed log-probability
+    finished_tokens: ir.Value  # int64 [B, K, t]
+    finished_log_probs: ir.Value  # float [B, K, t or 0]
+    finished_beam_indices: ir.Value  # int64 [B, K, t or 0]
+    finished_scores: ir.Value  # float [B, K], length-penalised
+    finished_lengths: ir.Value  # int64 [B, K]
+    is_sent_finished: ir.Value  # bool [B, K]
+    unsatisfied: ir.Value  # bool [B, 1], HF's is_early_stop_heuristic_unsatisfied
+    node: ir.Value  # int64 [B, K], where in the catalogue
+
+    def values(self) -> list[ir.Value]:
+        """In the order of the fields."""
+        return [getattr(self, field.name) for field in fields(self)]
+
+
+STATE_TYPES = {
+    "running_tokens": (ir.DataType.INT64, 3),
+    "running_log_probs": (ir.DataType.FLOAT, 3),
+    "running_beam_indices": (ir.DataType.INT64, 3),
+    "running_scores": (ir.DataType.FLOAT, 2),
+    "finished_tokens": (ir.DataType.INT64, 3),
+    "finished_log_probs": (ir.DataType.FLOAT, 3),
+    "finished_beam_indices": (ir.DataType.INT64, 3),
+    "finished_scores": (ir.DataType.FLOAT, 2),
+    "finished_lengths": (ir.DataType.INT64, 2),
+    "is_sent_finished": (ir.DataType.BOOL, 2),
+    "unsatisfied": (ir.DataType.BOOL, 2),
+    "node": (ir.DataType.INT64, 2),
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """What every part of a step reads."""
+
+    input_ids: ir.Value  # int64 [B, S]
+    state: State
+    settings: Settings
+    generated_len: ir.Value  # int64 [1], before the token to come
+    cur_len: ir.Value  # int64 [1], with it
