@@ -43,6 +43,11 @@ class Catalogue:
         Raises:
             SettingError: there are no entries, one is empty, or holds what is no id.
         """
+        if not isinstance(entries, Iterable):
+            raise SettingError(
+                f"a catalogue is a list of entries, not {entries!r:.60}",
+                "for example [[5, 9, 7], [5, 8]]",
+            )
         different = sorted({_entry(entry) for entry in entries})
         if not different:
             raise SettingError("the catalogue is empty", "give it at least one entry")
@@ -86,9 +91,10 @@ class Catalogue:
 def _entry(entry: Any) -> tuple[int, ...]:
     try:
         ids = tuple(operator.index(token) for token in entry)
+        flags = any(isinstance(token, bool) for token in entry)
     except TypeError:
-        ids = (_END,)
-    if any(not 0 <= token < 2**31 for token in ids):
+        ids, flags = (), True
+    if flags or isinstance(entry, bytes) or any(not 0 <= token < 2**31 for token in ids):
         raise SettingError(
             f"a catalogue entry is a list of token ids, not {entry!r:.60}", "for example [5, 9, 7]"
         )

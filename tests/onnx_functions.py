@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,11 @@ import onnxruntime
 from onnx import helper
 
 from beamgen.search.functions import functions
+
+
+@functools.cache
+def _function_protos() -> list[onnx.FunctionProto]:
+    return [ir.serde.serialize_function(function) for function in functions()]
 
 
 def run(function: Any, *inputs: Any) -> list[np.ndarray]:
@@ -31,7 +37,7 @@ def run(function: Any, *inputs: Any) -> list[np.ndarray]:
     )
     model = helper.make_model(
         graph,
-        functions=[ir.serde.serialize_function(f) for f in functions()],
+        functions=_function_protos(),
         opset_imports=[helper.make_opsetid("", 23), helper.make_opsetid("beamgen", 1)],
         ir_version=10,
     )

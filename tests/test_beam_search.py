@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from onnx_functions import run
+from transformers import GenerationConfig
 from transformers.generation import GenerationMixin
-from transformers.generation.logits_process import MinNewTokensLengthLogitsProcessor
 
-from beamgen.search import beam_search, processors
+from beamgen.search import beam_search
 
 HF = GenerationMixin()
 EARLY = {False: 0, True: 1, "never": 2}
+NOTHING = np.array([], np.int64)
 
 
 def log_probs(*shape: int, seed: int = 0) -> np.ndarray:
@@ -28,33 +32,51 @@ def test_gather_beams_takes_rows_by_index() -> None:
 
 @pytest.mark.parametrize("penalty", [0.0, 1.0, -0.5, 2.0, 3.7])
 def test_length_penalised_is_torch_division_to_rounding(penalty: float) -> None:
-    scores = log_probs(4, 3) * 40
-    for length in (1, 3, 7, 61):
-        (found,) = run(beam_search.length_penalised, scores, [length], [penalty])
-        expected = (torch.tensor(scores) / (length**penalty)).numpy()
+    scores, lengths = log_probs(4, 3) * 40, [1, 3, 7, 61]
+    (found,) = run(beam_search.length_penalised, scores, np.array([lengths]).T, [penalty])
+    for row, length in enumerate(lengths):
+        expected = (torch.tensor(scores[row]) / (length**penalty)).numpy()
         # 3.7 as a float32 input is not quite Python's 3.7
-        np.testing.assert_array_max_ulp(found, expected, maxulp=4)
+        np.testing.assert_array_max_ulp(found[row], expected, maxulp=4)
+    (found_first,) = run(beam_search.length_penalised, scores, [7], [penalty])
+    assert np.array_equal(found_first[2], found[2])
 
 
 def test_top_k_continuations_by_hand() -> None:
     # Two beams over a vocabulary of three: the second beam starts 1 behind.
     probabilities = np.log([[[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]]]).astype(np.float32)
-    scores, tokens, beams = run(
+    scores, tokens, beams, own = run(
         beam_search.get_top_k_continuations, probabilities, [[0.0, -1.0]], [2]
     )
     # log .5 = -.69, log .3 = -1.20, log .8 - 1 = -1.22, log .2 = -1.61
     assert tokens.tolist() == [[0, 1, 2, 2]]
     assert beams.tolist() == [[0, 0, 1, 0]]
     np.testing.assert_allclose(scores, [[-0.6931, -1.2040, -1.2231, -1.6094]], atol=1e-4)
+    np.testing.assert_allclose(np.exp(own), [[0.5, 0.3, 0.8, 0.2]], rtol=1e-6)
 
 
 def test_top_k_before_the_first_step_reads_one_beam_only() -> None:
     # The prompt gives one row of log-probabilities; all but beam 0 start at -1e9.
-    scores, _, beams = run(
-        beam_search.get_top_k_continuations, log_probs(2, 1, 30), [[0.0, -1e9, -1e9]] * 2, [1]
+    probabilities = log_probs(2, 1, 30)
+    scores, tokens, beams, own = run(
+        beam_search.get_top_k_continuations, probabilities, [[0.0, -1e9, -1e9]] * 2, [1]
     )
     assert (beams == 0).all()
     assert (scores > -100).all()
+    assert np.array_equal(own, scores)
+    assert np.array_equal(own, np.take_along_axis(probabilities[:, 0], tokens, 1))
+
+
+def test_dead_beams_have_log_probabilities_of_the_prompt_too() -> None:
+    # two tokens for three beams: the first step has to take dead ones
+    probabilities = np.log([[[0.75, 0.25]]]).astype(np.float32)
+    scores, tokens, beams, own = run(
+        beam_search.get_top_k_continuations, probabilities, [[0.0, -1e9, -1e9]], NOTHING
+    )
+    assert tokens.shape == (1, 6)
+    assert np.array_equal(own, probabilities[0, 0][tokens])
+    assert (beams[scores > -100] == 0).all()
+    assert ((scores < -1e8).sum(), (beams == 0).sum()) == (4, 2)
 
 
 @pytest.mark.parametrize("eos", [[], [2], [2, 5], [2, 5, 6, 7]])
@@ -70,13 +92,16 @@ def test_top_k_continuations_equals_hf(eos: list[int]) -> None:
         torch.zeros(batch, beams, length + 1, dtype=torch.long),
         length, 0, False, kept, beams, vocab, batch,
     )  # fmt: skip
-    scores, tokens, parents = run(
+    scores, tokens, parents, own = run(
         beam_search.get_top_k_continuations, probabilities, running, np.array(eos, np.int64)
     )
     assert np.array_equal(scores, expected.numpy())
     assert np.array_equal(tokens, sequences[:, :, length].numpy())
     offset = np.arange(batch)[:, None] * beams
     assert np.array_equal(parents + offset, indices[:, :, length].numpy())
+    (numbered,) = run(beam_search.numbered_in_batch, parents, running)
+    assert np.array_equal(numbered, indices[:, :, length].numpy())
+    assert np.array_equal(own, probabilities[np.arange(batch)[:, None], parents, tokens])
 
 
 def test_a_sequence_ends_at_any_eos_or_at_its_rows_length() -> None:
@@ -164,9 +189,9 @@ def test_early_stop_heuristic_equals_hf(penalty: float, early: bool | str) -> No
 @pytest.mark.parametrize("early", EARLY)
 def test_unfinished_sequences_equal_hf(early: bool | str) -> None:
     answers = set()
-    for bits in range(64):
-        flags = np.array([bits >> i & 1 for i in range(6)], bool).reshape(3, 2, 1)
-        unsatisfied, done, hits = flags
+    none, one, both = [[False], [False]], [[False], [True]], [[True], [True]]
+    for flags in itertools.product([none, one], [one, both], [one, both]):
+        unsatisfied, done, hits = np.array(flags)
         expected = HF._beam_search_has_unfinished_sequences(
             torch.tensor(unsatisfied), torch.tensor(done), torch.tensor(hits), early
         )
@@ -179,84 +204,254 @@ def test_unfinished_sequences_equal_hf(early: bool | str) -> None:
     assert answers == {True, False}
 
 
+# Two running beams of two tokens, two hypotheses held, four continuations.
+BEAMS, RUNNING_INDEX, FINISHED_INDEX = [[0, 1, 1, 0]], [[2, 0]], [[5, 0]]
+
+
 def test_extend_sequences_by_hand() -> None:
-    running, finished, lengths, parents = run(
+    running, finished = run(
         beam_search.extend_sequences,
-        [[[1, 2], [1, 3]]],  # two running beams of two tokens
-        [[[9, 0], [8, 7]]],  # two hypotheses held, the first of one token
-        [[1, 2]],
-        [[4, 5, 6, 2]],  # four continuations
-        [[0, 1, 1, 0]],  # of these beams
-        [[2, 0]],  # the third and the first go on
-        [[5, 0]],  # the fourth (2 + 3) is finished, the first hypothesis stays
+        [[[1, 2], [1, 3]]],
+        [[[9, 0], [8, 7]]],  # the first is of one token
+        [[[4], [5], [6], [2]]],
         [0],
+        BEAMS,
+        RUNNING_INDEX,  # the third and the first go on
+        FINISHED_INDEX,  # the fourth (2 + 3) is finished, the first hypothesis stays
     )
     assert running.tolist() == [[[1, 3, 6], [1, 2, 4]]]
-    assert parents.tolist() == [[1, 0]]
     assert finished.tolist() == [[[1, 2, 2], [9, 0, 0]]]
-    assert lengths.tolist() == [[3, 1]]
 
 
-def test_initial_state_counts_the_first_beam_only() -> None:
-    tokens, scores, finished, lengths, done, unsatisfied = run(
-        beam_search.initial_state, [[5, 6], [7, 8]], [3]
+def test_sequences_of_log_probabilities_are_extended_alike() -> None:
+    running, finished = run(
+        beam_search.extend_sequences,
+        [[[-1.0], [-2.0]]],
+        [[[-3.0], [-4.0]]],
+        [[[-5.0], [-6.0], [-7.0], [-8.0]]],
+        [0.5],
+        BEAMS,
+        RUNNING_INDEX,
+        FINISHED_INDEX,
     )
-    assert tokens.shape == (2, 3, 0)
-    assert scores.tolist() == [[0.0, -1e9, -1e9]] * 2
-    assert (finished == -1e9).all()
-    assert (lengths == 0).all()
-    assert not done.any()
+    assert running.tolist() == [[[-2.0, -7.0], [-1.0, -5.0]]]
+    assert finished.tolist() == [[[-1.0, -8.0], [-3.0, 0.5]]]
+
+
+def test_what_is_not_kept_stays_empty() -> None:
+    running, finished = run(
+        beam_search.extend_sequences,
+        np.zeros((1, 2, 0), np.float32),
+        np.zeros((1, 2, 0), np.float32),
+        np.zeros((1, 4, 0), np.float32),
+        [0.0],
+        BEAMS,
+        RUNNING_INDEX,
+        FINISHED_INDEX,
+    )
+    assert running.shape == finished.shape == (1, 2, 0)
+
+
+def test_extend_lengths_by_hand() -> None:
+    lengths, parents = run(
+        beam_search.extend_lengths, [[1, 2]], [3], BEAMS, RUNNING_INDEX, FINISHED_INDEX
+    )
+    assert lengths.tolist() == [[3, 1]]
+    assert parents.tolist() == [[1, 0]]
+
+
+def test_beams_are_numbered_over_the_batch() -> None:
+    beams = [[0, 2, 1, 1], [2, 0, 0, 1]]
+    for running in (np.zeros((2, 3, 7), np.int64), np.zeros((2, 3), np.int64)):
+        (found,) = run(beam_search.numbered_in_batch, beams, running)
+        assert found.tolist() == [[0, 2, 1, 1], [5, 3, 3, 4]]
+
+
+@pytest.mark.parametrize(("asked", "width"), [(0, 0), (1, 1), (5, 1), (-1, 0)])
+def test_values_are_kept_on_request(asked: int, width: int) -> None:
+    for values in (np.ones((2, 3), np.int64), np.ones((2, 3), np.float32)):
+        (found,) = run(beam_search.on_request, values, [asked])
+        assert found.dtype == values.dtype
+        assert found.shape == (2, 3, width)
+        assert (found == 1).all()
+
+
+def test_last_tokens() -> None:
+    (found,) = run(beam_search.last_tokens, [[[1, 2, 3], [4, 5, 6]]])
+    assert found.tolist() == [[3, 6]]
+
+
+def test_current_length_counts_the_new_token() -> None:
+    for length in (0, 5):
+        before, after = run(beam_search.current_length, np.zeros((2, 3, length), np.int64))
+        assert (before.tolist(), after.tolist()) == ([length], [length + 1])
+
+
+@pytest.mark.parametrize(("eos", "kept"), [([], 6), ([2], 6), ([2, 5], 9), ([2, 5, 6], 12)])
+def test_as_many_continuations_are_kept_as_in_hf(eos: list[int], kept: int) -> None:
+    assert run(beam_search.beams_to_keep, [3], np.array(eos, np.int64))[0].tolist() == [kept]
+
+
+@pytest.mark.parametrize("one_beam", [False, True])
+def test_initial_state_counts_all_chains_but_the_first_beam_only(one_beam: bool) -> None:
+    tokens, scores, per_token, finished, lengths, done, unsatisfied = run(
+        beam_search.initial_state, [[5, 6], [7, 8]], [3], np.array(one_beam)
+    )
+    assert tokens.shape == per_token.shape == (2, 3, 0)
+    assert (tokens.dtype, per_token.dtype) == (np.int64, np.float32)
+    assert scores.tolist() == [[0.0] * 3 if one_beam else [0.0, -1e9, -1e9]] * 2
+    assert finished.tolist() == [[-1e9] * 3] * 2
+    assert lengths.tolist() == [[0] * 3] * 2
+    assert done.tolist() == [[False] * 3] * 2
     assert unsatisfied.tolist() == [[True], [True]]
 
 
 @pytest.mark.parametrize(
-    ("beams", "early", "eos", "pad", "expected"),
+    ("beams", "eos", "pad", "fill"),
     [
-        (5, 0, [2, 3], 1, (0, 1)),
-        (5, 2, [2, 3], 0, (2, 2)),  # pad id 0 counts as unset in HF's beam search
-        (1, 0, [2, 3], 0, (1, 0)),  # and not in greedy search, which ends at the first EOS
-        (5, 0, [], 0, (0, 0)),
+        (5, [2, 3], 1, 1),
+        (5, [2, 3], 0, 2),  # pad id 0 counts as unset in HF's beam search
+        (1, [2, 3], 0, 0),  # and not in greedy search
+        (5, [], 0, 0),
+        (5, [], 4, 4),
+        (1, [], 4, 4),
     ],
 )
-def test_greedy_and_beam_search_fill_differently(
-    beams: int, early: int, eos: list[int], pad: int, expected: tuple[int, int]
+def test_one_beam_and_beam_search_fill_differently(
+    beams: int, eos: list[int], pad: int, fill: int
 ) -> None:
-    stopping, penalty, fill = run(
-        beam_search.greedy_or_beam, [beams], [early], [1.5], np.array(eos, np.int64), [pad]
+    one_beam, _, _, penalty, found, _ = run(
+        beam_search.search_mode, [beams], [0], [1], [1.5], np.array(eos, np.int64), [pad]
     )
-    assert (stopping.item(), fill.item()) == expected
-    assert penalty.item() == (0.0 if beams == 1 else 1.5)
+    assert found.tolist() == [fill]
+    assert bool(one_beam) == (beams == 1)
+    # one beam knows no length penalty
+    assert penalty.tolist() == [0.0 if beams == 1 else 1.5]
+
+
+@pytest.mark.parametrize(
+    ("beams", "sampling", "returned", "running"),
+    [
+        (1, 0, 1, 1),
+        (1, 0, 3, 1),  # greedy search has one answer
+        (1, 1, 1, 1),
+        (1, 1, 7, 7),
+        (1, 1, 0, 1),
+        (4, 0, 3, 4),
+        (4, 1, 3, 4),
+    ],
+)
+def test_sampling_with_one_beam_runs_all_that_it_returns(
+    beams: int, sampling: int, returned: int, running: int
+) -> None:
+    one_beam, samples, found, _, _, _ = run(
+        beam_search.search_mode, [beams], [sampling], [returned], [1.0], [2], [0]
+    )
+    assert one_beam.shape == samples.shape == ()
+    assert (bool(one_beam), bool(samples)) == (beams == 1, sampling == 1)
+    assert found.tolist() == [running]
+
+
+@pytest.mark.parametrize("beams", [1, 4])
+@pytest.mark.parametrize("eos", [[], [2], [2, 5, 6]])
+def test_warpers_keep_as_many_tokens_as_in_hf(beams: int, eos: list[int]) -> None:
+    config = GenerationConfig(do_sample=True, num_beams=beams, top_k=0, top_p=1.0, min_p=0.1)
+    config._eos_token_tensor = torch.tensor(eos) if eos else None
+    (warper,) = HF._get_logits_processor(config, 1)
+    *_, found = run(beam_search.search_mode, [beams], [1], [1], [1.0], np.array(eos, np.int64), [0])
+    assert found.tolist() == [warper.min_tokens_to_keep]
+
+
+def test_the_length_penalty_may_differ_by_row() -> None:
+    for beams, expected in [(3, [1.5, 0.5]), (1, [0.0, 0.0])]:
+        penalty = run(beam_search.search_mode, [beams], [0], [1], [1.5, 0.5], [2], [0])[3]
+        assert penalty.tolist() == expected
+
+
+def reasons(**changed: Any) -> list[list[int]]:
+    """A hypothesis that ended at an EOS, one at the limit, an empty slot, a dead beam."""
+    inputs = {
+        "scores": [[-1.0, -2.0, -1e9, -2e9]],
+        "lengths": [[2, 3, 0, 3]],
+        "is_sent_finished": np.array([[True, True, False, True]]),
+        "tokens": [[[7, 5, 0], [7, 8, 9], [0, 0, 0], [5, 5, 5]]],
+        "length_penalty": [0.0],
+        "eos_token_id": [5],
+    } | changed
+    return run(beam_search.finish_reasons, *inputs.values())[0].tolist()
+
+
+def test_finish_reasons_by_hand() -> None:
+    assert reasons() == [[1, 2, 0, 0]]
+    assert reasons(eos_token_id=[4, 9]) == [[2, 1, 0, 0]]
+    assert reasons(eos_token_id=NOTHING) == [[2, 2, 0, 0]]
+    # what is found has to have been finished, and to have had a probability
+    assert reasons(is_sent_finished=np.array([[True, False, False, True]])) == [[1, 0, 0, 0]]
+    assert reasons(scores=[[-np.inf, -2.0, -1e9, -2e9]]) == [[0, 2, 0, 0]]
+
+
+def test_the_last_token_within_the_length_is_the_reason() -> None:
+    # the fill token is an EOS too, and another one stands before the end
+    tokens = [[[7, 8, 5], [5, 8, 9], [5, 5, 5], [5, 5, 5]]]
+    assert reasons(tokens=tokens) == [[2, 2, 0, 0]]
+    assert reasons(tokens=tokens, lengths=[[3, 1, 0, 3]]) == [[1, 1, 0, 0]]
+
+
+@pytest.mark.parametrize("penalty", [-2.0, 0.5, 3.0])
+def test_a_dead_beam_is_none_under_any_length_penalty(penalty: float) -> None:
+    summed, lengths = np.array([-40.0, -2000.0, -1e9, -1e9 - 64]), np.array([30, 30, 30, 30])
+    assert reasons(
+        scores=[summed / lengths**penalty],
+        lengths=[lengths],
+        is_sent_finished=np.ones((1, 4), bool),
+        tokens=np.where(np.arange(30) == 29, [[[5], [7], [5], [7]]], 7),
+        length_penalty=[penalty],
+    ) == [[1, 2, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("returned", "lengths", "shape"),
+    [
+        (2, [[2, 2, 4]], (2, 2)),  # the third is longer, and not returned
+        (3, [[2, 2, 4]], (3, 4)),
+        (1, [[3, 1, 1]], (1, 3)),
+        (9, [[1, 1, 1]], (3, 1)),
+        (2, [[0, 0, 0]], (2, 0)),
+    ],
+)
+def test_best_hypotheses_are_cropped_to_the_longest_of_them(
+    returned: int, lengths: list[list[int]], shape: tuple[int, int]
+) -> None:
+    for dtype in (np.int64, np.float32):
+        values = np.arange(12, dtype=dtype).reshape(1, 3, 4)
+        (found,) = run(beam_search.best_hypotheses, values, lengths, [returned])
+        assert found.dtype == dtype
+        assert np.array_equal(found, values[:, : shape[0], : shape[1]])
+
+
+def test_the_longest_hypothesis_of_the_batch_counts() -> None:
+    values = np.arange(12).reshape(2, 2, 3)
+    (found,) = run(beam_search.best_hypotheses, values, [[1, 3], [2, 1]], [1])
+    assert found.tolist() == [[[0, 1]], [[6, 7]]]
+
+
+def test_best_hypotheses_of_what_was_not_kept_are_empty() -> None:
+    (found,) = run(beam_search.best_hypotheses, np.zeros((1, 3, 0), np.float32), [[2, 2, 4]], [2])
+    assert found.shape == (1, 2, 0)
 
 
 def test_finalize_crops_to_the_longest_returned() -> None:
-    sequences, scores = run(
+    sequences, scores, found = run(
         beam_search.finalize,
         [[5, 6]],
-        [[[1, 2, 0, 0], [3, 2, 0, 0], [4, 4, 4, 2]]],
+        [[[1, 2, 0, 0], [3, 4, 0, 0], [4, 4, 4, 2]]],
         [[-0.1, -0.2, -0.3]],
         [[2, 2, 4]],
+        np.array([[True, True, True]]),
+        [2],
+        [1.0],
         [2],
     )
-    assert sequences.tolist() == [[[5, 6, 1, 2], [5, 6, 3, 2]]]
+    assert sequences.tolist() == [[[5, 6, 1, 2], [5, 6, 3, 4]]]
     np.testing.assert_allclose(scores, [[-0.1, -0.2]])
-
-
-@pytest.mark.parametrize("eos", [[2], [2, 5], []])
-@pytest.mark.parametrize("shortest", [0, 3, 4])
-def test_min_new_tokens_equals_hf(eos: list[int], shortest: int) -> None:
-    prompt_len, generated = 4, 3
-    scores = log_probs(2, 3, 20)
-    expected = torch.tensor(scores.reshape(6, 20))
-    if eos:
-        processor = MinNewTokensLengthLogitsProcessor(prompt_len, shortest, eos)
-        expected = processor(torch.zeros(6, prompt_len + generated, dtype=torch.long), expected)
-    (found,) = run(
-        processors.min_new_tokens_length, scores, [generated], np.array(eos, np.int64), [shortest]
-    )
-    assert np.array_equal(found.reshape(6, 20), expected.numpy())
-    assert np.isinf(found).any() == (bool(eos) and shortest > generated)
-
-
-def test_min_new_tokens_holds_per_row() -> None:
-    (found,) = run(processors.min_new_tokens_length, log_probs(2, 1, 9), [3], [2], [5, 3])
-    assert np.isinf(found[:, 0, 2]).tolist() == [True, False]
+    assert found.tolist() == [[1, 2]]

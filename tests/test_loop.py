@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -163,3 +166,23 @@ def _all_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     for function in model.functions:
         visit(function.node)
     return nodes
+
+
+def test_an_export_is_the_same_to_the_byte_in_every_process(
+    checkpoints: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Python's sets come in another order in each; the file must not."""
+    code = (
+        "import sys; from beamgen import export; "
+        "export(sys.argv[1], sys.argv[2], parity=False, settings={'seed': 1})"
+    )
+    files = []
+    for seed in ("1", "2"):
+        folder = tmp_path / seed
+        subprocess.run(
+            [sys.executable, "-c", code, str(checkpoints("gpt2")), str(folder)],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
+        )
+        files.append((folder / "model.onnx").read_bytes())
+    assert files[0] == files[1]

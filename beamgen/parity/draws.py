@@ -44,7 +44,7 @@ def gumbel_noise(seed: int, step: int, beams: int, vocab_size: int) -> Floats:
     """What is added to a row's scores ``[beams, V]`` in a step, counted from 0."""
     token = np.arange(vocab_size)[None, :]
     beam = np.arange(beams)[:, None]
-    word = philox((token, beam, step, 0), (seed & _WORD, seed >> 32))[0]
+    word = philox((token, beam, step, 0), (seed & _WORD, seed >> 32 & _WORD))[0]
     uniform = (word.astype(np.float64) + 0.5) * 2.0**-32
     noise: Floats = -np.log(-np.log(uniform))
     return noise

@@ -170,12 +170,7 @@ def _warped(tape: Tape, scores: ir.Value, settings: Settings) -> tuple[ir.Value,
     (scores,) = tape.call(
         warpers.temperature, scores, settings["temperature"], outputs="after_temperature"
     )
-    scores, ids = tape.call(
-        warpers.top_k, scores, settings["top_k"], to_keep, outputs="after_top_k top_k_ids"
-    )
-    scores, ids = tape.call(
-        warpers.top_p, scores, ids, settings["top_p"], to_keep, outputs="after_top_p token_ids"
-    )
+    scores, ids = _likeliest(tape, *_best_tokens(tape, scores, settings), settings)
     for function in (
         warpers.min_p,
         warpers.typical_p,
@@ -186,6 +181,40 @@ def _warped(tape: Tape, scores: ir.Value, settings: Settings) -> tuple[ir.Value,
             function, scores, settings[function.name], to_keep, outputs=f"after_{function.name}"
         )
     return _renormalized(tape, scores, settings), ids
+
+
+def _best_tokens(tape: Tape, scores: ir.Value, settings: Settings) -> tuple[ir.Value, ir.Value]:
+    """``top_k`` -> scores and token ids ``[B, n, N]``."""
+    top_k = settings["top_k"]
+    (on,) = tape.call(warpers.top_k_in_use, top_k, outputs="top_k_on")
+    listed, ids = tape.branch(
+        on,
+        lambda side: side.call(
+            warpers.top_k, scores, top_k, settings["min_tokens_to_keep"], outputs="listed ids"
+        ),
+        lambda side: [scores, *side.call(warpers.all_tokens, scores, outputs="ids")],
+        names=("top_k", "all"),
+        outputs="after_top_k top_k_ids",
+    )
+    return listed, ids
+
+
+def _likeliest(
+    tape: Tape, scores: ir.Value, ids: ir.Value, settings: Settings
+) -> tuple[ir.Value, ir.Value]:
+    """``top_p`` -> scores and token ids ``[B, n, N]``, a shorter N where it is on."""
+    top_p = settings["top_p"]
+    (on,) = tape.call(warpers.top_p_in_use, top_p, outputs="top_p_on")
+    listed, kept = tape.branch(
+        on,
+        lambda side: side.call(
+            warpers.top_p, scores, ids, top_p, settings["min_tokens_to_keep"], outputs="listed ids"
+        ),
+        lambda side: [scores, ids],
+        names=("top_p", "whole"),
+        outputs="after_top_p token_ids",
+    )
+    return listed, kept
 
 
 def _renormalized(tape: Tape, scores: ir.Value, settings: Settings) -> ir.Value:

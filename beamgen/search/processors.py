@@ -95,12 +95,23 @@ def add_to_tokens(scores, token_ids, addends):
 
 
 @script(beamgen_ops, default_opset=op)
+def ban(scores, token_ids, banned):
+    """-inf, whatever stood there, on the token ids ``[B, n, m]`` for which banned holds."""
+    nowhere = op.Expand(op.Constant(value_float=0.0), op.Shape(scores))
+    hits = op.Cast(banned, to=FLOAT.dtype)
+    places = op.ScatterElements(nowhere, token_ids, hits, axis=2, reduction="max")
+    return op.Where(places > 0.0, op.Constant(value_float=float("-inf")), scores)
+
+
+@script(beamgen_ops, default_opset=op)
 def suppress(scores, token_ids, now):
     """-inf on token_ids ``[m]`` in the rows for which now ``[B or 1]`` holds."""
-    banned = op.Where(now, op.Constant(value_float=float("-inf")), 0.0)
-    ids = op.Reshape(token_ids, [1, 1, -1])
-    addends = op.Expand(op.Reshape(banned, [-1, 1, 1]), op.Shape(ids))
-    return beamgen_ops.add_to_tokens(scores, op.Expand(ids, op.Shape(addends)), addends)
+    shape = op.Concat(op.Shape(scores, end=2), op.Shape(token_ids), axis=0)
+    index = op.Expand(op.Reshape(token_ids, [1, 1, -1]), shape)
+    before = op.GatherElements(scores, index, axis=2)  # [B, n, m]
+    banned = op.Constant(value_float=float("-inf"))
+    after = op.Where(op.Reshape(now, [-1, 1, 1]), banned, before)
+    return op.ScatterElements(scores, index, after, axis=2)
 
 
 @script(beamgen_ops, default_opset=op)
@@ -124,7 +135,7 @@ def ends_with(history, sequences):
     mismatch = op.Not(op.Or(same, anything))  # [B, n, m, L - 1]
     mismatches = op.ReduceSum(op.Cast(mismatch, to=INT64.dtype), [3], keepdims=0)
     lengths = op.ReduceSum(op.Cast(sequences >= 0, to=INT64.dtype), [1], keepdims=0)
-    short = lengths <= op.Shape(history, start=2)  # [m]
+    short = op.And(lengths > 0, lengths <= op.Shape(history, start=2))  # [m]
     return op.And(mismatches == 0, op.Unsqueeze(short, [0, 1]))
 
 
@@ -193,8 +204,7 @@ def no_repeat_ngram(scores, history, no_repeat_ngram_size):
         unlike = op.CumSum(op.Cast(op.Not(same), to=INT64.dtype), op.Constant(value_int=3))
         run = op.ReduceSum(op.Cast(unlike == 0, to=INT64.dtype), [3], keepdims=0)  # [B, n, T]
         repeats = op.And(run >= size - 1, size > 0)
-        banned = op.Where(repeats, op.Constant(value_float=float("-inf")), 0.0)
-        processed = beamgen_ops.add_to_tokens(scores, history, banned)
+        processed = beamgen_ops.ban(scores, history, repeats)
     else:
         processed = op.Identity(scores)
     return processed

@@ -17,36 +17,47 @@ from onnxscript import opset23 as op
 
 from beamgen.onnx_domain import beamgen_ops
 
-# Multipliers and key increments of Philox4x32.
-_M0, _M1 = 0xD2511F53, 0xCD9E8D57
-_W0, _W1 = 0x9E3779B9, 0xBB67AE85
 _WORD = 0xFFFFFFFF
-_ROUNDS = 10
+# Multipliers and key increments of Philox4x32, a word's mask and its bits.
+_CONSTANTS = [0xD2511F53, 0xCD9E8D57, 0x9E3779B9, 0xBB67AE85, _WORD, 32]
 _TO_UNIT = 2.0**-32
 
 
 @script(beamgen_ops, default_opset=op)
-def philox(c0, c1, c2, c3, k0, k1):
-    """Philox4x32-10: counter and key words -> four words, uint64.
+def philox_round(c0, c1, c2, c3, k0, k1, constants):
+    """One round on four counter words, and the next round's key.
 
-    The counter's words are of one shape, to which the key's broadcast.
+    constants uint64 ``[6]``: the multipliers, the key's increments, a word's mask
+    and its bits.
     """
-    word = op.Cast(op.Constant(value_int=_WORD), to=UINT64.dtype)
-    bits = op.Cast(op.Constant(value_int=32), to=UINT64.dtype)
-    m0 = op.Cast(op.Constant(value_int=_M0), to=UINT64.dtype)
-    m1 = op.Cast(op.Constant(value_int=_M1), to=UINT64.dtype)
-    w0 = op.Cast(op.Constant(value_int=_W0), to=UINT64.dtype)
-    w1 = op.Cast(op.Constant(value_int=_W1), to=UINT64.dtype)
-    for _ in range(_ROUNDS):
-        product0, product1 = c0 * m0, c2 * m1
-        high0 = op.BitShift(product0, bits, direction="RIGHT")
-        high1 = op.BitShift(product1, bits, direction="RIGHT")
-        c0 = op.BitwiseXor(op.BitwiseXor(high1, c1), k0)
-        c1 = op.BitwiseAnd(product1, word)
-        c2 = op.BitwiseXor(op.BitwiseXor(high0, c3), k1)
-        c3 = op.BitwiseAnd(product0, word)
-        k0 = op.BitwiseAnd(k0 + w0, word)
-        k1 = op.BitwiseAnd(k1 + w1, word)
+    m0, m1, w0, w1, word, bits = op.Split(constants, num_outputs=6)
+    product0, product1 = c0 * m0, c2 * m1
+    high0 = op.BitShift(product0, bits, direction="RIGHT")
+    high1 = op.BitShift(product1, bits, direction="RIGHT")
+    return (
+        op.BitwiseXor(op.BitwiseXor(high1, c1), k0),
+        op.BitwiseAnd(product1, word),
+        op.BitwiseXor(op.BitwiseXor(high0, c3), k1),
+        op.BitwiseAnd(product0, word),
+        op.BitwiseAnd(k0 + w0, word),
+        op.BitwiseAnd(k1 + w1, word),
+    )
+
+
+@script(beamgen_ops, default_opset=op)
+def philox(c0, c1, c2, c3, k0, k1):
+    """Philox4x32-10: counter and key words, uint64 of shapes that broadcast -> four words."""
+    constants = op.Cast(op.Constant(value_ints=_CONSTANTS), to=UINT64.dtype)
+    c0, c1, c2, c3, k0, k1 = beamgen_ops.philox_round(c0, c1, c2, c3, k0, k1, constants)
+    c0, c1, c2, c3, k0, k1 = beamgen_ops.philox_round(c0, c1, c2, c3, k0, k1, constants)
+    c0, c1, c2, c3, k0, k1 = beamgen_ops.philox_round(c0, c1, c2, c3, k0, k1, constants)
+    c0, c1, c2, c3, k0, k1 = beamgen_ops.philox_round(c0, c1, c2, c3, k0, k1, constants)
+    c0, c1, c2, c3, k0, k1 = beamgen_ops.philox_round(c0, c1, c2, c3, k0, k1, constants)
+    c0, c1, c2, c3, k0, k1 = beamgen_ops.philox_round(c0, c1, c2, c3, k0, k1, constants)
+    c0, c1, c2, c3, k0, k1 = beamgen_ops.philox_round(c0, c1, c2, c3, k0, k1, constants)
+    c0, c1, c2, c3, k0, k1 = beamgen_ops.philox_round(c0, c1, c2, c3, k0, k1, constants)
+    c0, c1, c2, c3, k0, k1 = beamgen_ops.philox_round(c0, c1, c2, c3, k0, k1, constants)
+    c0, c1, c2, c3, k0, k1 = beamgen_ops.philox_round(c0, c1, c2, c3, k0, k1, constants)
     return c0, c1, c2, c3
 
 
@@ -67,13 +78,12 @@ def uniform(seed, step, token_ids):
     bits = op.Cast(op.Constant(value_int=32), to=UINT64.dtype)
     seeds = beamgen_ops.row_seeds(seed, op.Shape(token_ids, end=1))
     key = op.Reshape(op.Cast(seeds, to=UINT64.dtype), [-1, 1, 1])
-    shape = op.Shape(token_ids)
-    beam = op.Unsqueeze(op.Range(0, op.Squeeze(op.Shape(token_ids, start=1, end=2)), 1), [0, 2])
+    beam = op.Range(0, op.Squeeze(op.Shape(token_ids, start=1, end=2)), 1)
     number, _w1, _w2, _w3 = beamgen_ops.philox(
         op.Cast(token_ids, to=UINT64.dtype),
-        op.Expand(op.Cast(beam, to=UINT64.dtype), shape),
-        op.Expand(op.Cast(step, to=UINT64.dtype), shape),
-        op.Expand(op.Cast(op.Constant(value_int=0), to=UINT64.dtype), shape),
+        op.Cast(op.Unsqueeze(beam, [0, 2]), to=UINT64.dtype),
+        op.Cast(op.Reshape(step, [1, 1, 1]), to=UINT64.dtype),
+        op.Cast(op.Constant(value_int=0), to=UINT64.dtype),
         op.BitwiseAnd(key, word),
         op.BitShift(key, bits, direction="RIGHT"),
     )

@@ -42,6 +42,19 @@ def best_scores(scores, count):
 
 
 @script(beamgen_ops, default_opset=op)
+def top_k_in_use(top_k):
+    """Whether any row asks for it, a scalar."""
+    return beamgen_ops.anywhere(top_k > 0)
+
+
+@script(beamgen_ops, default_opset=op)
+def all_tokens(scores):
+    """The token ids of scores ``[B, n, V]``, of the same shape."""
+    vocabulary = op.Range(0, op.Squeeze(op.Shape(scores, start=2)), 1)
+    return op.Expand(op.Unsqueeze(vocabulary, [0, 1]), op.Shape(scores))
+
+
+@script(beamgen_ops, default_opset=op)
 def top_k(scores, top_k, min_tokens_to_keep):
     """The ``top_k`` best tokens of scores ``[B, n, V]``, and what ties with the last of them.
 
@@ -52,32 +65,31 @@ def top_k(scores, top_k, min_tokens_to_keep):
     Source: ``TopKLogitsWarper``.
     """
     vocab_size = op.Shape(scores, start=2)
-    if beamgen_ops.anywhere(top_k > 0):
-        wanted = op.Where(top_k > 0, op.Max(top_k, min_tokens_to_keep), vocab_size)
-        wanted = op.Min(wanted, vocab_size)  # [1] or [B]
-        most = op.ReduceMax(wanted, keepdims=1)
-        one = op.Constant(value_ints=[1])
-        # one more than wanted shows whether others tie with the last
-        best, index = op.TopK(scores, op.Min(most + 1, vocab_size), axis=2)
-        shape = op.Concat(op.Shape(best, end=2), one, axis=0)
-        place = op.Expand(op.Reshape(wanted - 1, [-1, 1, 1]), shape)
-        worst = op.GatherElements(best, place, axis=2)  # [B, n, 1]
-        beyond = op.Slice(best, most, most + 1, [2])  # [B, n, 1], or [B, n, 0] of all
-        ties = op.And(beyond >= worst, op.Not(op.IsInf(beyond)))
-        if beamgen_ops.anywhere(ties):
-            tied = op.And(scores >= worst, op.Not(op.IsInf(scores)))
-            counts = op.ReduceSum(op.Cast(tied, to=INT64.dtype), [2], keepdims=0)
-            several = op.Max(op.Reshape(op.ReduceMax(counts, keepdims=0), [1]), most)
-            listed, token_ids = op.TopK(scores, several, axis=2)
-        else:
-            listed = op.Slice(best, [0], most, [2])
-            token_ids = op.Slice(index, [0], most, [2])
-        warped = op.Where(listed >= worst, listed, op.Constant(value_float=float("-inf")))
+    wanted = op.Where(top_k > 0, op.Max(top_k, min_tokens_to_keep), vocab_size)
+    wanted = op.Min(wanted, vocab_size)  # [1] or [B]
+    most = op.ReduceMax(wanted, keepdims=1)
+    # one more than wanted shows whether others tie with the last
+    best, index = op.TopK(scores, op.Min(most + 1, vocab_size), axis=2)
+    shape = op.Concat(op.Shape(best, end=2), op.Constant(value_ints=[1]), axis=0)
+    place = op.Expand(op.Reshape(wanted - 1, [-1, 1, 1]), shape)
+    worst = op.GatherElements(best, place, axis=2)  # [B, n, 1]
+    beyond = op.Slice(best, most, most + 1, [2])  # [B, n, 1], or [B, n, 0] of all
+    if beamgen_ops.anywhere(op.And(beyond >= worst, op.Not(op.IsInf(beyond)))):
+        tied = op.And(scores >= worst, op.Not(op.IsInf(scores)))
+        counts = op.ReduceSum(op.Cast(tied, to=INT64.dtype), [2], keepdims=0)
+        several = op.Max(op.Reshape(op.ReduceMax(counts, keepdims=0), [1]), most)
+        _, token_ids = op.TopK(scores, several, axis=2)
     else:
-        warped = op.Identity(scores)
-        vocabulary = op.Range(0, op.Squeeze(vocab_size), 1)
-        token_ids = op.Expand(op.Unsqueeze(vocabulary, [0, 1]), op.Shape(scores))
+        token_ids = op.Slice(index, [0], most, [2])
+    listed = op.GatherElements(scores, token_ids, axis=2)
+    warped = op.Where(listed >= worst, listed, op.Constant(value_float=float("-inf")))
     return warped, token_ids
+
+
+@script(beamgen_ops, default_opset=op)
+def top_p_in_use(top_p):
+    """Whether any row asks for it, a scalar."""
+    return beamgen_ops.anywhere(top_p < 1.0)
 
 
 @script(beamgen_ops, default_opset=op)
@@ -91,29 +103,25 @@ def top_p(scores, token_ids, top_p, min_tokens_to_keep):
 
     Source: ``TopPLogitsWarper``.
     """
-    if beamgen_ops.anywhere(top_p < 1.0):
-        below = 1.0 - op.Max(op.Reshape(top_p, [-1, 1, 1]), 0.0)  # [B or 1, 1, 1]
-        on = below > 0.0
-        probability = op.Softmax(scores, axis=-1)
-        size = op.Shape(scores, start=2)
-        hopeless = below / op.Cast(size, to=FLOAT.dtype)
-        possible = op.Or(probability > hopeless, op.Not(on))
-        counts = op.ReduceSum(op.Cast(possible, to=INT64.dtype), [2], keepdims=0)
-        longest = op.Reshape(op.ReduceMax(counts, keepdims=0), [1])
-        kept = op.Min(op.Max(longest, min_tokens_to_keep), size)
-        best, index = op.TopK(scores, kept, axis=2)
-        sorted_probability = op.GatherElements(probability, index, axis=2)
-        rest = op.ReduceSum(probability, [2]) - op.ReduceSum(sorted_probability, [2])
-        # of the token and all less likely ones, as HF's ascending order counts
-        cumulative = op.CumSum(sorted_probability, op.Constant(value_int=2), reverse=1) + rest
-        rank = op.Range(0, op.Squeeze(kept), 1)
-        removable = op.And(on, rank >= min_tokens_to_keep)
-        removed = op.And(cumulative <= below, removable)
-        warped = op.Where(removed, op.Constant(value_float=float("-inf")), best)
-        ids = op.GatherElements(token_ids, index, axis=2)
-    else:
-        warped, ids = op.Identity(scores), op.Identity(token_ids)
-    return warped, ids
+    below = 1.0 - op.Max(op.Reshape(top_p, [-1, 1, 1]), 0.0)  # [B or 1, 1, 1]
+    on = below > 0.0
+    probability = op.Softmax(scores, axis=-1)
+    size = op.Shape(scores, start=2)
+    hopeless = below / op.Cast(size, to=FLOAT.dtype)
+    possible = op.Or(probability > hopeless, op.Not(on))
+    counts = op.ReduceSum(op.Cast(possible, to=INT64.dtype), [2], keepdims=0)
+    longest = op.Reshape(op.ReduceMax(counts, keepdims=0), [1])
+    kept = op.Min(op.Max(longest, min_tokens_to_keep), size)
+    best, index = op.TopK(scores, kept, axis=2)
+    sorted_probability = op.GatherElements(probability, index, axis=2)
+    rest = op.ReduceSum(probability, [2]) - op.ReduceSum(sorted_probability, [2])
+    # of the token and all less likely ones, as HF's ascending order counts
+    cumulative = op.CumSum(sorted_probability, op.Constant(value_int=2), reverse=1) + rest
+    rank = op.Range(0, op.Squeeze(kept), 1)
+    removable = op.And(on, rank >= min_tokens_to_keep)
+    removed = op.And(cumulative <= below, removable)
+    warped = op.Where(removed, op.Constant(value_float=float("-inf")), best)
+    return warped, op.GatherElements(token_ids, index, axis=2)
 
 
 @script(beamgen_ops, default_opset=op)
