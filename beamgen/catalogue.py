@@ -67,6 +67,10 @@ class Catalogue:
         offsets = np.cumsum([0, *(len(node) for node in ordered)], dtype=np.int64)
         return cls(offsets, flat[:, 0].copy(), flat[:, 1].copy(), len(different))
 
+    def __str__(self) -> str:
+        """For lists of settings."""
+        return f"of {self.size} entries"
+
     def allowed(self, prefix: Iterable[int]) -> tuple[list[int], bool]:
         """The tokens that may follow a prefix, and whether an entry ends there.
 

@@ -24,7 +24,7 @@ Examples:
     type=click.Choice(["quick", "full", "settings"]),
     default="quick",
     show_default=True,
-    help="10 cases; 96 of beam search; or 140 of all settings, sampling too.",
+    help="12 cases; 96 of beam search; or 140 of all settings, sampling too.",
 )
 @click.option("-p", "--prompt", "prompts", multiple=True, help="A prompt as a further case.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code of the checkpoint.")

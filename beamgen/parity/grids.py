@@ -31,7 +31,7 @@ _PROMPTS_PER_SHAPE = 6
 
 
 def quick_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCase]:
-    """Ten cases that `export` ends with: some seconds on a small model."""
+    """Twelve cases that `export` ends with: some seconds on a small model."""
     own = package.manifest.search.eos_token_id
     cases = []
     for shape in ("batch 1", "batch 4 padded"):
@@ -43,6 +43,14 @@ def quick_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCa
             {"length_penalty": 2.0, "early_stopping": "never", "eos_token_id": (*own, one, two)},
             {"length_penalty": -0.5, "early_stopping": False, "eos_token_id": (*own, two)},
             {"num_beams": 1, "num_return_sequences": 1, "eos_token_id": (*own, two)},
+            {
+                "eos_token_id": (*own, one),
+                "do_sample": True,
+                "seed": 0,
+                "top_k": 20,
+                "top_p": 0.9,
+                "repetition_penalty": 1.2,
+            },
         ]
         cases += [_case(package, shape, prompts, prompt_len, setting) for setting in settings]
     return cases

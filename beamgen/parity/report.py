@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -21,6 +21,10 @@ Prompts = tuple[tuple[int, ...], ...]
 SCORE_TOLERANCE = 2e-4
 #: Candidates whose HF scores are nearer than this are a tie that float32 decides.
 NEAR_TIE_MARGIN = 1e-4
+
+
+_ALWAYS_SHOWN = ("num_beams", "length_penalty", "early_stopping", "eos_token_id")
+_OF_EVERY_CASE = ("num_return_sequences", "max_new_tokens", "max_length", "output_scores", "seed")
 
 
 class Verdict(StrEnum):
@@ -51,9 +55,20 @@ class ParityCase:
     def title(self) -> str:
         """Name and settings in one line."""
         config = self.config
-        settings = ("num_beams", "length_penalty", "early_stopping", "eos_token_id")
-        listed = (f"{name} {getattr(config, name)}" for name in settings)
+        listed = [f"{name} {getattr(config, name)}" for name in (*_ALWAYS_SHOWN, *self.further)]
         return ", ".join([self.name, *listed])
+
+    @property
+    def further(self) -> list[str]:
+        """Settings that are on, besides those that every case shows."""
+        names = (field.name for field in fields(SearchConfig) if field.default is not MISSING)
+        plain = SearchConfig(self.config.eos_token_id, self.config.pad_token_id)
+        return [
+            name
+            for name in names
+            if name not in _ALWAYS_SHOWN + _OF_EVERY_CASE
+            and getattr(self.config, name) != getattr(plain, name)
+        ]
 
     def batch(self) -> tuple[Ids, Ids]:
         """input_ids and attention_mask, int64 ``[B, S]``."""

@@ -152,8 +152,7 @@ def _case(
     longest = min(_NEW_TOKENS, room(package) - prompt_len)
     plain = SearchConfig(eos, search.pad_token_id, max_new_tokens=longest)
     config = plain.with_overrides({**values, "output_scores": True})
-    on = ", ".join(f"{name} {value}" for name, value in row.items() if value not in (False, None))
-    return ParityCase(on, prompts, prompt_len, config)
+    return ParityCase(f"{row['mode']}, {row['shape']}", prompts, prompt_len, config)
 
 
 def _made_of(
