@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,17 @@ import onnxruntime
 import pytest
 from conftest import ARCHITECTURES
 
-from beamgen import GRIDS, Generator, Package, check_parity, open_checkpoint
+from beamgen import (
+    GRIDS,
+    Generator,
+    Package,
+    check_parity,
+    export,
+    open_checkpoint,
+    open_source,
+)
 from beamgen.parameters import PARAMETERS
-from beamgen.parity import Verdict
+from beamgen.parity import ParityCase, Verdict
 from beamgen.parity.settings_grid import AXES, CASES, covering_rows
 
 
@@ -130,10 +139,6 @@ def test_a_large_batch_and_many_beams(
     packages: Callable[[str], Package], checkpoints: Callable[[str], Path]
 ) -> None:
     """Beyond the matrix: 16 rows, 20 beams, 40 tokens, so that compaction has work."""
-    from dataclasses import replace
-
-    from beamgen.parity import ParityCase
-
     package = packages("gpt2")
 
     def grid(package, likely, seed):
@@ -166,6 +171,29 @@ def _all_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     for function in model.functions:
         visit(function.node)
     return nodes
+
+
+@pytest.mark.parametrize("beams", [64, 256])
+@pytest.mark.parametrize("sampling", [False, True], ids=["best", "sampled"])
+def test_many_beams(beams: int, sampling: bool, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """On the demo checkpoint, whose vocabulary is larger than the beams are many."""
+    package = _demo(tmp_path_factory.getbasetemp() / "many-beams")
+    draws = {"do_sample": True, "seed": 1} if sampling else {}
+
+    def grid(package, likely, seed):
+        prompts = ((5, 9, 7, 100), (300, 20, 8, 9))
+        config = replace(
+            package.manifest.search, num_beams=beams, num_return_sequences=beams, max_new_tokens=5
+        ).with_overrides({"eos_token_id": likely(prompts), "output_scores": True, **draws})
+        return [ParityCase("many beams", prompts, 4, config)]
+
+    report = check_parity(package, open_source(package), grid=grid)
+    assert report.verdict is Verdict.EXACT, report.to_json()["partings"]
+
+
+@functools.cache
+def _demo(folder: Path) -> Package:
+    return export(model_class="gpt2", output=folder, parity=False).package
 
 
 def test_an_export_is_the_same_to_the_byte_in_every_process(

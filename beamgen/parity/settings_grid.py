@@ -14,7 +14,7 @@ from beamgen.parity.grids import Likely, ordinary_ids, room
 from beamgen.parity.report import ParityCase, Prompts
 from beamgen.search_config import SearchConfig
 
-#: More than two values occur beside each other in so many cases.
+#: Enough for any two values of any two axes to meet in one of them.
 CASES = 140
 
 _NEW_TOKENS = 10
