@@ -103,7 +103,7 @@ def test_a_prompt_of_ones_own_is_a_further_case(run: Callable[..., Result]) -> N
     result = run("parity", "-m", "package", "-p", "a person who", "--json")
     assert result.exit_code == 0, result.output
     values = json.loads(result.stdout)
-    assert (values["cases"], values["verdict"]) == (11, "exact")
+    assert (values["cases"], values["verdict"]) == (13, "exact")
 
 
 def test_null_resets_a_field_and_is_not_passed_over(

@@ -263,12 +263,12 @@ def swapped_penalty(model: onnx.ModelProto) -> None:
 
 
 def no_top_k(model: onnx.ModelProto) -> None:
-    """The condition never holds."""
-    function = _function(model, "top_k")
-    choice = next(node for node in function.node if node.op_type == "If")
-    off = numpy_helper.from_array(np.array(False))
-    _insert(function.node, choice, helper.make_node("Constant", [], ["off"], value=off))
-    choice.input[0] = "off"
+    """No row is heard that asks for it."""
+    function = _function(model, "top_k_in_use")
+    last = _node(function.node, output=function.output[0])
+    last.output[0] = "asked"
+    no = helper.make_node("Not", ["asked"], ["not_asked"])
+    function.node.extend([no, helper.make_node("And", ["asked", "not_asked"], function.output)])
 
 
 def open_catalogue(model: onnx.ModelProto) -> None:
