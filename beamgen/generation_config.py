@@ -106,12 +106,16 @@ def chosen_settings(
 
 
 def refuse_unknown(chosen: Collection[str], known: Collection[str]) -> None:
-    """Suggest what a misspelt setting may have meant.
+    """Say what is wrong with a name, or what it may have meant.
 
     Raises:
-        SettingError: a name is not known.
+        SettingError: a name is not known, or known and not for a file.
     """
     for name in chosen:
+        if name not in known and name in REFUSED:
+            raise SettingError(f"a file cannot honour {name}: {REFUSED[name]}", "leave it out")
+        if name not in known and name in WITHOUT_EFFECT:
+            raise SettingError(f"{name} changes nothing about a file's answer", "leave it out")
         if name not in known:
             raise SettingError(
                 f"there is no generation setting called '{name}' here",

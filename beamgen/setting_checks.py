@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from beamgen.catalogue import Catalogue
 from beamgen.errors import SettingError
 
 if TYPE_CHECKING:
-    from beamgen.catalogue import Catalogue
     from beamgen.search_config import Ids, SearchConfig
 
 _Problem = tuple[str, str]
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def check_settings(config: SearchConfig) -> None:
@@ -83,7 +85,7 @@ def named_ids(config: SearchConfig) -> dict[str, Ids]:
         "forced_bos_token_id": () if bos is None else (bos,),
         "sequence_bias": tuple(token for ids, _ in config.sequence_bias for token in ids),
         "bad_words_ids": tuple(token for ids in config.bad_words_ids for token in ids),
-        "catalogue": () if catalogue is None else (int(catalogue.tokens.max()),),
+        "catalogue": (int(catalogue.tokens.max()),) if isinstance(catalogue, Catalogue) else (),
     }
 
 
@@ -108,7 +110,7 @@ def _wrong_values(config: SearchConfig) -> Iterable[_Problem]:
         yield cause, "False is HF's default"
     for name in _FLAGS:
         if not isinstance(getattr(config, name), bool):
-            yield f"{name} must be True or False, not {getattr(config, name)!r}", "set it to one"
+            yield f"{name} must be True or False, not {getattr(config, name)!r}", "true is on"
     if config.seed is not None and (not _is_int(config.seed) or not 0 <= config.seed < 2**63):
         yield (
             f"seed must be a whole number from 0 to 2**63 - 1, not {config.seed!r}",
@@ -156,8 +158,12 @@ def _contradictions(config: SearchConfig) -> Iterable[_Problem]:
     for token in (*config.forced_eos_token_id, config.forced_bos_token_id):
         if token in config.suppress_tokens:
             yield f"suppress_tokens bans {token}, which is forced too", "take it out of one of them"
-    if config.catalogue is not None:
-        yield from _against_catalogue(config, config.catalogue)
+    catalogue: object = config.catalogue
+    if isinstance(catalogue, Catalogue):
+        yield from _against_catalogue(config, catalogue)
+    elif catalogue is not None:
+        cause = f"catalogue must be a Catalogue, not {catalogue!r:.60}"
+        yield cause, "make one with Catalogue.of, or pass --catalogue FILE"
 
 
 def _against_catalogue(config: SearchConfig, catalogue: Catalogue) -> Iterable[_Problem]:
@@ -199,5 +205,7 @@ def _is_int(value: object) -> bool:
 
 
 def _is_finite(value: object) -> bool:
-    number = _is_int(value) or isinstance(value, float | np.floating)
-    return number and math.isfinite(value)  # type: ignore[arg-type] # a number
+    """A number that float32, which the file computes in, can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        return False
+    return bool(abs(value) <= _LARGEST)

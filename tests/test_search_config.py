@@ -128,7 +128,9 @@ def test_a_setting_of_sampling_without_sampling_is_refused(name: str) -> None:
         ("do_sample", 1), ("remove_invalid_values", "yes"), ("forced_bos_token_id", -3),
         ("forced_eos_token_id", [1.5]), ("suppress_tokens", ["a"]), ("bad_words_ids", [[]]),
         ("bad_words_ids", [[-1]]), ("sequence_bias", {(5,): float("inf")}),
-        ("sequence_bias", {(): 1.0}), ("exponential_decay_length_penalty", (0, 1.0)),
+        ("sequence_bias", {(): 1.0}), ("temperature", 1e300), ("length_penalty", -1e39),
+        ("exponential_decay_length_penalty", (2, 1e300)), ("catalogue", [[5]]), ("catalogue", 3),
+        ("exponential_decay_length_penalty", (0, 1.0)),
         ("exponential_decay_length_penalty", (3,)), ("exponential_decay_length_penalty", "x"),
     ],
 )  # fmt: skip
@@ -161,6 +163,20 @@ def test_what_is_no_list_of_sequences_is_refused(value: object) -> None:
 def test_contradictions_are_refused(settings: dict, cause: str) -> None:
     with pytest.raises(BeamgenError, match=cause):
         BASE.with_overrides(settings)
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_what_a_file_cannot_honour_is_refused_with_the_reason_when_generating(name: str) -> None:
+    with pytest.raises(BeamgenError) as error:
+        BASE.with_overrides({name: OTHER[name]})
+    assert name in error.value.cause
+    assert REFUSED[name] in error.value.cause
+
+
+@pytest.mark.parametrize("name", sorted(WITHOUT_EFFECT))
+def test_what_has_no_effect_is_said_to_have_none(name: str) -> None:
+    with pytest.raises(BeamgenError, match=f"{name} changes nothing"):
+        BASE.with_overrides({name: OTHER[name]})
 
 
 def test_one_sampled_beam_gives_any_number_of_sequences() -> None:
