@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -208,4 +208,5 @@ def _is_finite(value: object) -> bool:
     """A number that float32, which the file computes in, can hold."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         return False
-    return bool(abs(value) <= _LARGEST)
+    number: Any = value
+    return bool(-_LARGEST <= number <= _LARGEST)
