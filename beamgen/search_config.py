@@ -225,7 +225,7 @@ class SearchConfig:
         )
 
     def inputs(self) -> dict[str, np.ndarray]:
-        """The graph's parameter inputs, each of one axis.
+        """The graph's parameter inputs, see ``beamgen.parameters``.
 
         Where only ``max_length`` is set, ``max_new_tokens`` is what it leaves a
         one-token prompt; callers that know the prompt use ``for_prompt`` first.

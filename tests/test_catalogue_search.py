@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 from transformers import GenerationConfig
 
-from beamgen import BeamgenError, Generator, Package, export, open_checkpoint
+from beamgen import BeamgenError, Catalogue, Generator, Package, export, open_checkpoint
 from beamgen.cli import main
 
 ENTRIES = ["a small animal", "a large plant", "a person", "a drug used to treat pain", "a drug"]
@@ -179,5 +179,5 @@ def test_a_catalogue_is_not_built_into_a_file(tmp_path: Path) -> None:
         export(
             model_class="gpt2",
             output=tmp_path / "p",
-            settings={"catalogue": Generator.catalogue(None, [[5]])},
+            settings={"catalogue": Catalogue.of([[5]])},
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from beamgen import BeamgenError, Generator, Package, SearchConfig
 from beamgen.parameters import PER_ROW
 from beamgen.prompts import left_pad
 from beamgen.runtime import BeamOutput
+from beamgen.search_config import SAMPLING
 
 #: Three values of every setting that rows may have of their own.
 VALUES = {
@@ -36,14 +38,11 @@ MODES = {
     "sampling": {"num_beams": 1, "num_return_sequences": 3, "do_sample": True},
     "beam sampling": {"num_beams": 4, "num_return_sequences": 4, "do_sample": True},
 }
-SAMPLING = {"seed", "temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff",
-            "eta_cutoff"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def generators(packages: Callable[[str], Package]) -> Callable[[str], Generator]:
-    made: dict[str, Generator] = {}
-    return lambda name: made.setdefault(name, made.get(name) or Generator(packages(name)))
+    return functools.cache(lambda name: Generator(packages(name)))
 
 
 def test_every_setting_of_a_row_is_tried() -> None:

@@ -201,14 +201,8 @@ class Judge:
         """Greedy search, or independent samples, of which the first that differs."""
         theirs = expected.sequences[row, :, case.prompt_len :].tolist()
         ours = found.sequences[row, :, case.prompt_len :].tolist()
-        place = next(
-            (
-                i
-                for i, pair in enumerate(zip(ours, theirs, strict=True))
-                if len(set(map(tuple, pair))) > 1
-            ),
-            0,
-        )
+        chains = enumerate(zip(ours, theirs, strict=True))
+        place = next((i for i, (one, other) in chains if one != other), 0)
         our, their = ours[place], theirs[place]
         step = next(
             (i for i, (a, b) in enumerate(zip(our, their, strict=False)) if a != b),

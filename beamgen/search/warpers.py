@@ -125,6 +125,14 @@ def top_p(scores, token_ids, top_p, min_tokens_to_keep):
 
 
 @script(beamgen_ops, default_opset=op)
+def without(scores, unlikely, min_tokens_to_keep):
+    """Remove the candidates that are unlikely, but for the best min_tokens_to_keep of a list."""
+    spare = scores < beamgen_ops.best_scores(scores, min_tokens_to_keep)
+    removed = op.And(unlikely, spare)
+    return op.Where(removed, op.Constant(value_float=float("-inf")), scores)
+
+
+@script(beamgen_ops, default_opset=op)
 def min_p(scores, min_p, min_tokens_to_keep):
     """Remove what is less likely than ``min_p`` times the likeliest.
 
@@ -133,9 +141,7 @@ def min_p(scores, min_p, min_tokens_to_keep):
     if beamgen_ops.anywhere(min_p > 0.0):
         probability = op.Softmax(scores, axis=-1)
         least = op.Reshape(min_p, [-1, 1, 1]) * op.ReduceMax(probability, [2])
-        needed = scores >= beamgen_ops.best_scores(scores, min_tokens_to_keep)
-        removed = op.And(probability < least, op.Not(needed))
-        warped = op.Where(removed, op.Constant(value_float=float("-inf")), scores)
+        warped = beamgen_ops.without(scores, probability < least, min_tokens_to_keep)
     else:
         warped = op.Identity(scores)
     return warped
@@ -182,9 +188,7 @@ def epsilon_cutoff(scores, epsilon_cutoff, min_tokens_to_keep):
     """
     if beamgen_ops.anywhere(epsilon_cutoff > 0.0):
         rare = op.Softmax(scores, axis=-1) < op.Reshape(epsilon_cutoff, [-1, 1, 1])
-        spare = scores < beamgen_ops.best_scores(scores, min_tokens_to_keep)
-        removed = op.And(rare, spare)
-        warped = op.Where(removed, op.Constant(value_float=float("-inf")), scores)
+        warped = beamgen_ops.without(scores, rare, min_tokens_to_keep)
     else:
         warped = op.Identity(scores)
     return warped
@@ -201,9 +205,7 @@ def eta_cutoff(scores, eta_cutoff, min_tokens_to_keep):
         chaos = op.Exp(op.Neg(beamgen_ops.entropy(scores)))
         eta = op.Min(epsilon, op.Sqrt(epsilon) * chaos)  # [B, n, 1]
         rare = op.Softmax(scores, axis=-1) < eta
-        spare = scores < beamgen_ops.best_scores(scores, min_tokens_to_keep)
-        removed = op.And(rare, spare)
-        warped = op.Where(removed, op.Constant(value_float=float("-inf")), scores)
+        warped = beamgen_ops.without(scores, rare, min_tokens_to_keep)
     else:
         warped = op.Identity(scores)
     return warped
