@@ -149,7 +149,6 @@ def print_parity(report: beamgen.ParityReport) -> None:
     table = Table(box=None, pad_edge=False)
     for title in ("parity case", "beams", "penalty", "stop", "EOS ids", "verdict", "diff"):
         table.add_column(title, no_wrap=True)
-    table.add_column("with")
     for result in report.results:
         config, verdict = result.case.config, result.verdict.value
         table.add_row(
@@ -160,7 +159,6 @@ def print_parity(report: beamgen.ParityReport) -> None:
             " ".join(map(str, config.eos_token_id)),
             f"[{_COLOURS[verdict]}]{verdict}[/]",
             "" if result.partings else f"{result.score_difference:.0e}",
-            " ".join(result.case.further),
         )
     OUT.print(table)
     partings = [(result, parting) for result in report.results for parting in result.partings]

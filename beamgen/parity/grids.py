@@ -112,7 +112,8 @@ def _case(
         min_length=0,
         num_return_sequences=search.num_beams,
     ).with_overrides(settings)
-    return ParityCase(shape, prompts, prompt_len, config)
+    name = f"{shape}, sampled" if config.do_sample else shape
+    return ParityCase(name, prompts, prompt_len, config)
 
 
 def room(package: Package) -> int:

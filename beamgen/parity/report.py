@@ -67,7 +67,7 @@ class ParityCase:
             name
             for name in names
             if name not in _ALWAYS_SHOWN + _OF_EVERY_CASE
-            and getattr(self.config, name) != getattr(plain, name)
+            and (getattr(self.config, name) or None) != (getattr(plain, name) or None)
         ]
 
     def batch(self) -> tuple[Ids, Ids]:
