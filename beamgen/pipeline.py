@@ -6,12 +6,13 @@ import gc
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from beamgen import contrib_op
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint import Checkpoint, demo_checkpoint, open_checkpoint
 from beamgen.errors import (
@@ -32,7 +33,7 @@ from beamgen.package import (
     stamp_parity,
     write_manifest,
 )
-from beamgen.parameters import PARAMETERS
+from beamgen.parameters import PARAMETERS, Parameter
 from beamgen.registry import find_adapter
 from beamgen.search_config import SearchConfig
 from beamgen.setting_checks import named_ids
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
 #: Above this many bytes of weights they go into ``model.onnx.data``: one protobuf
 #: message holds at most 2 GiB.
 EXTERNAL_DATA_BYTES = 2_000_000_000
+
+#: Ways to search: HF's own, or ONNX Runtime's operators.
+BACKENDS = ("loop", "contrib")
 
 _VERSIONED = ("beamgen", "torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnx-ir",
               "onnxscript", "onnxruntime")  # fmt: skip
@@ -79,6 +83,7 @@ def export(
     force: bool = False,
     parity: bool = True,
     settings: Mapping[str, Any] | None = None,
+    backend: str = "loop",
     required: Collection[str] = (),
     progress: Progress | None = None,
 ) -> ExportResult:
@@ -95,6 +100,8 @@ def export(
         force: replace an existing package, in one rename.
         parity: end with the quick parity grid.
         settings: defaults of the search parameters, under HF's names.
+        backend: ``loop``, HF's search; or ``contrib``, ONNX Runtime's own operators
+            (see docs/contrib-op.md).
         required: parameters that get no default in the file and have to be fed, or
             ``["all"]``: onnxruntime-node, -web and Java see no input that has one.
         progress: called with one line as each stage begins.
@@ -116,17 +123,20 @@ def export(
     search = SearchConfig.from_generation_config(
         checkpoint.generation_config, settings, checkpoint.generation_fields
     )
-    required = _required(required)
+    parameters = _parameters(backend, search, checkpoint)
+    required = _required(required, parameters)
     _check_ids(search, checkpoint)
     _check_lengths(search, adapter.position_limits(checkpoint.config).max_positions)
     with new_package_folder(target, force=force) as folder:
         say(f"tracing {checkpoint.source} ({adapter.name}, {checkpoint.dtype}) in float32")
         with tempfile.TemporaryDirectory(prefix=".decoder-", dir=folder) as scratch:
-            graph = build_graph(checkpoint, adapter, search, Path(scratch), required)
+            graph = build_graph(
+                checkpoint, adapter, search, Path(scratch), backend=backend, required=required
+            )
             say("writing the search graph")
             save_graph(graph, folder)
         _copy_companions(checkpoint, folder)
-        write_manifest(folder, _manifest(checkpoint, adapter, search, graph))
+        write_manifest(folder, _manifest(checkpoint, adapter, search, backend, parameters, graph))
         package = open_package(folder, verify=False)
         report = None
         if parity:
@@ -189,7 +199,7 @@ def open_source(
 def _check_comparable(package: Package, checkpoint: Checkpoint) -> None:
     manifest = package.manifest
     adapter = checkpoint.adapter().name
-    vocab_size = checkpoint.config.get_text_config().vocab_size
+    vocab_size = _vocab_size(checkpoint)
     if (adapter, vocab_size) != (manifest.adapter, manifest.vocab_size):
         raise CheckpointError(
             f"{checkpoint.source} is a {adapter} of {vocab_size} tokens, but the package was "
@@ -203,30 +213,36 @@ def build_graph(
     adapter: DecoderAdapter,
     search: SearchConfig,
     scratch: Path,
+    *,
+    backend: str = "loop",
     required: Collection[str] = (),
 ) -> ir.Model:
     """Checkpoint -> decoder -> search graph; large weights stay in files in ``scratch``."""
     try:
+        from beamgen.decoder.contrib_step import ContribStep
         from beamgen.decoder.export import export_decoder
+        from beamgen.decoder.loop_step import LoopStep
+        from beamgen.search.contrib import build_contrib
         from beamgen.search.loop import build_loop
     except ImportError as error:
         raise MissingExtraError("beamgen export", "export", error.name or "torch") from error
     model = checkpoint.load_model()
-    decoder = export_decoder(adapter, model, scratch)
+    step = ContribStep if backend == "contrib" else LoopStep
+    decoder = export_decoder(adapter, model, scratch, step)
     del model
     gc.collect()
-    return build_loop(
-        decoder,
-        adapter.kv_geometry(checkpoint.config),
-        search,
-        adapter.position_limits(checkpoint.config).attention_window,
-        required,
-        metadata={
-            "beamgen.version": metadata.version("beamgen"),
-            "beamgen.adapter": adapter.name,
-            "beamgen.backend": "loop",
-        },
-    )
+    geometry = adapter.kv_geometry(checkpoint.config)
+    window = adapter.position_limits(checkpoint.config).attention_window
+    about = {
+        "beamgen.version": metadata.version("beamgen"),
+        "beamgen.adapter": adapter.name,
+        "beamgen.backend": backend,
+    }
+    if backend == "contrib":
+        return build_contrib(
+            decoder, geometry, search, _vocab_size(checkpoint), window, required, about
+        )
+    return build_loop(decoder, geometry, search, window, required, about)
 
 
 def save_graph(graph: ir.Model, folder: Path) -> None:
@@ -256,7 +272,7 @@ def _check_ids(search: SearchConfig, checkpoint: Checkpoint) -> None:
         raise SettingError(
             "a catalogue is not built into a file", "give it when generating: --catalogue FILE"
         )
-    vocab_size = checkpoint.config.get_text_config().vocab_size
+    vocab_size = _vocab_size(checkpoint)
     for name, ids in named_ids(search).items():
         outside = [token for token in ids if token >= vocab_size]
         if outside:
@@ -279,8 +295,28 @@ def _check_lengths(search: SearchConfig, max_positions: int) -> None:
         )
 
 
-def _required(names: Collection[str]) -> frozenset[str]:
-    known = [parameter.name for parameter in PARAMETERS]
+def _parameters(
+    backend: str, search: SearchConfig, checkpoint: Checkpoint
+) -> tuple[Parameter, ...]:
+    """What the file will take besides the prompts, where its backend can search so."""
+    if backend not in BACKENDS:
+        raise SettingError(
+            f"there is no backend called '{backend}'",
+            close_matches(backend, BACKENDS) or f"there are {' and '.join(BACKENDS)}",
+        )
+    if backend == "loop":
+        return PARAMETERS
+    contrib_op.check_honoured(search)
+    return contrib_op.parameters(contrib_op.op_type(search), _vocab_size(checkpoint))
+
+
+def _vocab_size(checkpoint: Checkpoint) -> int:
+    size: int = checkpoint.config.get_text_config().vocab_size
+    return size
+
+
+def _required(names: Collection[str], parameters: Sequence[Parameter]) -> frozenset[str]:
+    known = [parameter.name for parameter in parameters]
     if "all" in names:
         return frozenset(known)
     for name in names:
@@ -318,35 +354,46 @@ def _is_companion(path: Path) -> bool:
 
 
 def _manifest(
-    checkpoint: Checkpoint, adapter: DecoderAdapter, search: SearchConfig, graph: ir.Model
+    checkpoint: Checkpoint,
+    adapter: DecoderAdapter,
+    search: SearchConfig,
+    backend: str,
+    parameters: Sequence[Parameter],
+    graph: ir.Model,
 ) -> Manifest:
-    defaults = search.inputs()
-    meanings = {parameter.name: parameter.meaning for parameter in PARAMETERS}
+    meanings = {parameter.name: parameter.meaning for parameter in parameters}
     return Manifest(
         adapter=adapter.name,
-        backend="loop",
+        backend=backend,
         source={
             **checkpoint.origin,
             "revision": checkpoint.revision,
             "dtype": checkpoint.dtype,
         },
         dtype="float32",
-        vocab_size=checkpoint.config.get_text_config().vocab_size,
+        vocab_size=_vocab_size(checkpoint),
         limits=adapter.position_limits(checkpoint.config),
         search=search,
         inputs=[
             {
                 **_row(value),
                 "meaning": meanings.get(value.name or "", value.doc_string),
-                "default": defaults[value.name or ""].tolist()
-                if value.const_value is not None
-                else None,
+                "default": _default(value),
             }
             for value in graph.graph.inputs
         ],
         outputs=[_row(value) for value in graph.graph.outputs],
         versions={name: metadata.version(name) for name in _VERSIONED},
     )
+
+
+def _default(value: ir.Value) -> list[Any] | str | None:
+    """None where there is no default; a mask over the vocabulary in words."""
+    tensor = value.const_value
+    if tensor is None:
+        return None
+    listed: list[Any] = tensor.numpy().tolist()
+    return "1, and 0 at banned ids" if (value.name or "").endswith("vocab_mask") else listed
 
 
 def _row(value: ir.Value) -> dict[str, Any]:

@@ -10,12 +10,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from beamgen import contrib_op
+from beamgen.beam_output import FINISH_REASONS, BeamOutput
 from beamgen.catalogue import Catalogue
 from beamgen.checkpoint import load_tokenizer
 from beamgen.errors import PackageError, PromptError, SettingError, one_line
-from beamgen.package import Package, open_package
+from beamgen.package import Manifest, Package, open_package
 from beamgen.parameters import PER_ROW
 from beamgen.prompts import (
     Ids,
@@ -39,10 +40,6 @@ if TYPE_CHECKING:
 # HF's two limits that count the prompt become the two that do not.
 _PER_ROW = PER_ROW | {"max_length", "min_length"}
 
-#: What the graph's ``finish_reasons`` mean. ``none``: the search found fewer
-#: hypotheses than were asked for.
-FINISH_REASONS = ("none", "eos", "length")
-
 
 @dataclass(frozen=True)
 class Generation:
@@ -56,7 +53,9 @@ class Generation:
         token_ids: the generated ids, the EOS that ended them included.
         prompt_ids: the prompt's ids, without padding.
         score: HF's ``sequences_scores``: summed log-probability divided by
-            ``len(token_ids) ** length_penalty``; with one beam the sum alone.
+            ``len(token_ids) ** length_penalty``; with one beam the sum alone. A
+            contrib package divides by the prompt's tokens and the generated ones
+            before the EOS, and gives not-a-number with one beam.
         finish_reason: ``eos`` or ``length``. Within a catalogue ``eos`` says that
             the continuation is a whole entry.
         token_log_probs: of each generated id, HF's ``compute_transition_scores``;
@@ -73,26 +72,6 @@ class Generation:
     finish_reason: str
     token_log_probs: list[float] | None = None
     beam_indices: list[int] | None = None
-
-
-@dataclass(frozen=True)
-class BeamOutput:
-    """What the graph gives.
-
-    Attributes:
-        sequences: int64 ``[B, R, T]``, prompt + generated, padded as HF pads.
-        sequences_scores: float32 ``[B, R]``.
-        finish_reasons: int64 ``[B, R]``, indices of ``FINISH_REASONS``.
-        beam_indices: int64 ``[B, R, G]``, where each token's beam stood, counted over
-            the whole batch, -1 after the end; G is 0 unless ``output_scores``.
-        token_log_probs: float32 ``[B, R, G]``, 0 after the end.
-    """
-
-    sequences: Ids
-    sequences_scores: npt.NDArray[np.float32]
-    finish_reasons: Ids
-    beam_indices: Ids
-    token_log_probs: npt.NDArray[np.float32]
 
 
 class Generator:
@@ -210,6 +189,8 @@ class Generator:
             raise PromptError(
                 f"{len(configs)} configs were given for {len(input_ids)} rows", "give one for each"
             )
+        if manifest.backend == "contrib":
+            return run_contrib(self.session, manifest, input_ids, attention_mask, configs)
         one = isinstance(config, SearchConfig)
         feeds = {
             "input_ids": input_ids,
@@ -294,12 +275,13 @@ class Generator:
         ]
         if not shared.do_sample:
             return configs
+        bits = contrib_op.SEED_BITS - 1 if self.package.manifest.backend == "contrib" else 62
         if "seed" in lists:
             return [
-                config if config.seed is not None else replace(config, seed=secrets.randbits(62))
+                config if config.seed is not None else replace(config, seed=secrets.randbits(bits))
                 for config in configs
             ]
-        first = secrets.randbits(62) if shared.seed is None else shared.seed
+        first = secrets.randbits(bits) if shared.seed is None else shared.seed
         # as the file counts one seed up by row
         return [replace(config, seed=(first + row) % 2**63) for row, config in enumerate(configs)]
 
@@ -338,6 +320,34 @@ def _hypotheses(output: BeamOutput, row: int) -> list[BeamOutput]:
     """Each hypothesis that a row's search found."""
     found = np.flatnonzero(output.finish_reasons[row])
     return [BeamOutput(*(values[row, i] for values in vars(output).values())) for i in found]
+
+
+def run_contrib(
+    session: onnxruntime.InferenceSession,
+    manifest: Manifest,
+    input_ids: Ids,
+    attention_mask: Ids,
+    configs: Sequence[SearchConfig],
+) -> BeamOutput:
+    """Run one of ONNX Runtime's operators, and give what the loop backend would.
+
+    Args:
+        session: of the package's graph.
+        manifest: the package's.
+        input_ids: int64 ``[B, S]``.
+        attention_mask: int64 ``[B, S]``.
+        configs: for this prompt length; one for all rows, or one for each.
+
+    Raises:
+        SettingError: the operator cannot honour it, or not in this package.
+    """
+    feeds = contrib_op.feeds(
+        input_ids, attention_mask, configs, manifest.search, manifest.vocab_size
+    )
+    sequences, *scores = session.run(None, feeds)
+    return contrib_op.output(
+        sequences, scores[0] if scores else None, input_ids.shape[1], configs[0]
+    )
 
 
 def load_session(

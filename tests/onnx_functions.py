@@ -11,12 +11,14 @@ import onnx_ir as ir
 import onnxruntime
 from onnx import helper
 
-from beamgen.search.functions import functions
+from beamgen.search import op_cache
+from beamgen.search.functions import LOOP_MODULES, functions
 
 
 @functools.cache
 def _function_protos() -> list[onnx.FunctionProto]:
-    return [ir.serde.serialize_function(function) for function in functions()]
+    every = functions(*LOOP_MODULES, op_cache)
+    return [ir.serde.serialize_function(function) for function in every]
 
 
 def run(function: Any, *inputs: Any) -> list[np.ndarray]:

@@ -222,7 +222,7 @@ def test_the_contract_lists_every_violation_at_once() -> None:
             logits = RandomNormal<shape = [1, 1, 5]>()
         }"""
     with pytest.raises(BeamgenError) as error:
-        contract.verify(_parse(text), KVGeometry(2, 2, 4), vocab_size=96)
+        contract.verify(_parse(text), contract.loop_contract(KVGeometry(2, 2, 4), 96))
     cause = error.value.cause
     assert "input input_ids is INT32, not INT64" in cause
     assert "input position_ids axis 1 is fixed at 7" in cause
@@ -235,7 +235,7 @@ def test_the_contract_lists_every_violation_at_once() -> None:
 def test_the_contract_holds_for_our_adapters(name: str, decoders) -> None:
     adapter = find_adapter(name)
     geometry = adapter.kv_geometry(adapter.tiny_config())
-    contract.verify(decoders(name), geometry, vocab_size=96)
+    contract.verify(decoders(name), contract.loop_contract(geometry, 96))
     names = [value.name for value in decoders(name).graph.inputs]
     assert names[:4] == ["input_ids", "position_ids", "attention_bias", "last_n"]
     assert names[4:6] == ["prompt.0.key", "prompt.0.value"]

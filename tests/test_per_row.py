@@ -11,9 +11,9 @@ import pytest
 from conftest import ARCHITECTURES
 
 from beamgen import BeamgenError, Generator, Package, SearchConfig
+from beamgen.beam_output import BeamOutput
 from beamgen.parameters import PER_ROW
 from beamgen.prompts import left_pad
-from beamgen.runtime import BeamOutput
 from beamgen.search_config import SAMPLING
 
 #: Three values of every setting that rows may have of their own.

@@ -1,23 +1,50 @@
-"""The decoder contract: names, dtypes and axes of one decoder step.
+"""The decoder contracts: names, dtypes and axes of one decoder step.
 
-One traced decoder serves the prompt pass (N = S), every later step (N = K) and
-any attention mask. Letters: B batch, K beams, S prompt length, N new positions,
-R generated entries in the cache, n positions whose logits are wanted.
+One architecture has two faces. The loop backend's serves the prompt pass (N = S),
+every later step (N = K) and any attention mask, with one cache per row. The contrib
+backend's has the cache in the layout of ``com.microsoft::BeamSearch``. Letters: B
+batch, K beams, S prompt length, N new positions, R generated entries in the cache, P
+entries in the op's cache, n positions whose logits are wanted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from beamgen.adapter import KVGeometry
 from beamgen.errors import AdapterError
 
-Axes = dict[int, str]
-
+_INT, _FLOAT = ir.DataType.INT64, ir.DataType.FLOAT
 _SUBGRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
-_CACHES = {"prompt": "prompt_len", "past": "past_len"}
+
+
+@dataclass(frozen=True)
+class Port:
+    """One input or output.
+
+    Attributes:
+        dtype: of its elements.
+        shape: a size for each axis: a number, or the name of a dynamic one.
+    """
+
+    dtype: ir.DataType
+    shape: tuple[int | str, ...]
+
+    @property
+    def dynamic_axes(self) -> dict[int, str]:
+        """As the tracer wants them."""
+        return {axis: size for axis, size in enumerate(self.shape) if isinstance(size, str)}
+
+
+@dataclass(frozen=True)
+class Contract:
+    """Inputs and outputs of a decoder step, in order."""
+
+    inputs: Mapping[str, Port]
+    outputs: Mapping[str, Port]
 
 
 def cache_names(prefix: str, geometry: KVGeometry) -> list[str]:
@@ -29,40 +56,71 @@ def cache_names(prefix: str, geometry: KVGeometry) -> list[str]:
     ]
 
 
-def input_axes(geometry: KVGeometry) -> dict[str, Axes]:
-    """Input names in order, each with its dynamic axes."""
-    axes: dict[str, Axes] = {
-        "input_ids": {0: "batch", 1: "new"},
-        "position_ids": {0: "batch", 1: "new"},
-        "attention_bias": {0: "batch", 2: "new", 3: "attended"},
-        "last_n": {},
-    }
-    for prefix, length in _CACHES.items():
-        axes |= {name: {0: "batch", 2: length} for name in cache_names(prefix, geometry)}
-    return axes
+def op_cache_names(prefix: str, geometry: KVGeometry) -> list[str]:
+    """``prefix_0, prefix_1 ...``, L names, keys and values in one."""
+    return [f"{prefix}_{layer}" for layer in range(geometry.num_layers)]
 
 
-def output_axes(geometry: KVGeometry) -> dict[str, Axes]:
-    """Output names in order, each with its dynamic axes."""
-    axes: dict[str, Axes] = {"logits": {0: "batch", 1: "last"}}
-    axes |= {name: {0: "batch", 2: "present_len"} for name in cache_names("present", geometry)}
-    return axes
+def loop_contract(geometry: KVGeometry, vocab_size: int) -> Contract:
+    """The decoder of the loop backend, with the prompt's cache apart from the generated one."""
+
+    def caches(prefix: str, length: str) -> dict[str, Port]:
+        port = Port(_FLOAT, ("batch", geometry.num_kv_heads, length, geometry.head_dim))
+        return dict.fromkeys(cache_names(prefix, geometry), port)
+
+    return Contract(
+        inputs={
+            "input_ids": Port(_INT, ("batch", "new")),
+            "position_ids": Port(_INT, ("batch", "new")),
+            "attention_bias": Port(_FLOAT, ("batch", 1, "new", "attended")),
+            "last_n": Port(_INT, ()),
+            **caches("prompt", "prompt_len"),
+            **caches("past", "past_len"),
+        },
+        outputs={
+            "logits": Port(_FLOAT, ("batch", "last", vocab_size)),
+            **caches("present", "present_len"),
+        },
+    )
 
 
-def verify(model: ir.Model, geometry: KVGeometry, vocab_size: int) -> None:
-    """Hold an exported decoder against the contract.
+def contrib_contract(geometry: KVGeometry, vocab_size: int) -> Contract:
+    """The decoder of the contrib backend, whose cache holds keys and values in one tensor.
+
+    The cache has ``copies`` rows for each row of new tokens: in the op's prompt pass
+    the K beams of a row are still one.
+    """
+
+    def caches(prefix: str, length: str) -> dict[str, Port]:
+        shape = (2, "cache_rows", geometry.num_kv_heads, length, geometry.head_dim)
+        return dict.fromkeys(op_cache_names(prefix, geometry), Port(_FLOAT, shape))
+
+    return Contract(
+        inputs={
+            "input_ids": Port(_INT, ("batch", "new")),
+            "position_ids": Port(_INT, ("batch", "new")),
+            "attention_bias": Port(_FLOAT, ("batch", 1, "new", "attended")),
+            "copies": Port(_INT, (1,)),
+            "row_of_copy": Port(_INT, ("cache_rows",)),
+            **caches("past", "past_len"),
+        },
+        outputs={
+            "logits": Port(_FLOAT, ("batch", 1, vocab_size)),
+            **caches("present", "present_len"),
+        },
+    )
+
+
+def verify(model: ir.Model, contract: Contract) -> None:
+    """Hold an exported decoder against a contract.
 
     Raises:
         AdapterError: one error that lists every violation.
     """
-    kv = (geometry.num_kv_heads, geometry.head_dim)
-    static: dict[str, dict[int, int]] = {"attention_bias": {1: 1}, "logits": {2: vocab_size}}
-    for prefix in ("prompt", "past", "present"):
-        static |= {name: {1: kv[0], 3: kv[1]} for name in cache_names(prefix, geometry)}
     graph = model.graph
     violations = [
-        *_violations("input", graph.inputs, input_axes(geometry), static),
-        *_violations("output", graph.outputs, output_axes(geometry), static),
+        *_violations("input", graph.inputs, contract.inputs),
+        *_violations("output", graph.outputs, contract.outputs),
     ]
     branching = {n.op_type for n in graph for a in n.attributes.values() if a.type in _SUBGRAPHS}
     if branching:
@@ -75,12 +133,7 @@ def verify(model: ir.Model, geometry: KVGeometry, vocab_size: int) -> None:
         )
 
 
-def _violations(
-    kind: str,
-    found: Sequence[ir.Value],
-    expected: dict[str, Axes],
-    static: dict[str, dict[int, int]],
-) -> list[str]:
+def _violations(kind: str, found: Sequence[ir.Value], expected: Mapping[str, Port]) -> list[str]:
     out = []
     names = [value.name for value in found]
     if names != list(expected):
@@ -92,21 +145,17 @@ def _violations(
             else f"{kind}s in another order: {names}"
         )
     for value in found:
-        name = value.name or ""
-        if name not in expected:
+        port = expected.get(value.name or "")
+        if port is None:
             continue
-        ids = kind == "input" and name in ("input_ids", "position_ids", "last_n")
-        dtype = ir.DataType.INT64 if ids else ir.DataType.FLOAT
-        if value.dtype != dtype:
-            out.append(f"{kind} {name} is {value.dtype}, not {dtype}")
-        rank = len(expected[name]) + len(static.get(name, {}))
-        if value.shape is None or len(value.shape) != rank:
-            out.append(f"{kind} {name} has shape {value.shape}, not rank {rank}")
+        if value.dtype != port.dtype:
+            out.append(f"{kind} {value.name} is {value.dtype}, not {port.dtype}")
+        if value.shape is None or len(value.shape) != len(port.shape):
+            out.append(f"{kind} {value.name} has shape {value.shape}, not rank {len(port.shape)}")
             continue
-        for axis, size in static.get(name, {}).items():
-            if value.shape[axis] != size:
-                out.append(f"{kind} {name} axis {axis} is {value.shape[axis]}, not {size}")
-        for axis in expected[name]:
-            if isinstance(value.shape[axis], int):
-                out.append(f"{kind} {name} axis {axis} is fixed at {value.shape[axis]}")
+        for axis, (size, wanted) in enumerate(zip(value.shape, port.shape, strict=True)):
+            if isinstance(wanted, int) and size != wanted:
+                out.append(f"{kind} {value.name} axis {axis} is {size}, not {wanted}")
+            if isinstance(wanted, str) and isinstance(size, int):
+                out.append(f"{kind} {value.name} axis {axis} is fixed at {size}")
     return out

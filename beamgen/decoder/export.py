@@ -5,22 +5,25 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 import torch
 from onnx_ir.passes import common as passes
+from onnxscript import OnnxFunction
 from optimum.exporters.onnx import export as optimum_export
 from transformers import PreTrainedModel
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.decoder import contract
-from beamgen.decoder.attention import SharedPromptAttention
 from beamgen.decoder.drop_noops import drop_noops
 from beamgen.decoder.fold_shapes import fold_shapes
-from beamgen.decoder.onnx_config import DecoderStep, StepOnnxConfig
+from beamgen.decoder.loop_step import LoopStep
+from beamgen.decoder.onnx_config import StepOnnxConfig
 from beamgen.decoder.place_weights import place_weights
+from beamgen.decoder.traced_step import TracedStep
 from beamgen.onnx_domain import DOMAIN
 
 OPSET = 23  # the standard Attention operator
@@ -30,8 +33,13 @@ _TRACE_OPSET = 18
 _IR_VERSION = 10
 
 
-def export_decoder(adapter: DecoderAdapter, model: PreTrainedModel, folder: Path) -> ir.Model:
-    """Trace ``model`` into the decoder contract.
+def export_decoder(
+    adapter: DecoderAdapter,
+    model: PreTrainedModel,
+    folder: Path,
+    make_step: Callable[[DecoderAdapter, PreTrainedModel], TracedStep] = LoopStep,
+) -> ir.Model:
+    """Trace ``model`` into a decoder contract.
 
     The model is changed (prepared for tracing) and should be dropped afterwards.
     Large weights stay in files below ``folder``, which therefore has to outlive
@@ -41,18 +49,17 @@ def export_decoder(adapter: DecoderAdapter, model: PreTrainedModel, folder: Path
         adapter: the architecture's.
         model: HF model with its language-modelling head, fp32, on the CPU.
         folder: an existing folder for the raw trace.
+        make_step: which contract: ``LoopStep`` or ``ContribStep``.
 
     Raises:
         AdapterError: the traced decoder breaks the contract.
     """
-    geometry = adapter.kv_geometry(model.config)
-    vocab_size = model.config.get_text_config().vocab_size
     raw = folder / "traced.onnx"
-    step = DecoderStep(adapter, model).eval()
+    step = make_step(adapter, model).eval()
     with _quiet(), torch.no_grad():
         optimum_export(
             step,
-            StepOnnxConfig(model.config, geometry),
+            StepOnnxConfig(step),
             raw,
             opset=_TRACE_OPSET,
             # Would load the file in ONNX Runtime, which does not know our node yet.
@@ -60,17 +67,17 @@ def export_decoder(adapter: DecoderAdapter, model: PreTrainedModel, folder: Path
             # Would store a transposed copy of every weight; place_weights does better.
             do_constant_folding=False,
         )
-    decoder = clean(ir.load(raw))
-    contract.verify(decoder, geometry, vocab_size)
+    decoder = clean(ir.load(raw), step.attention)
+    contract.verify(decoder, step.contract)
     return decoder
 
 
-def clean(model: ir.Model) -> ir.Model:
+def clean(model: ir.Model, attention: OnnxFunction[Any, Any]) -> ir.Model:
     """Raise the opset, give the attention node its body, drop what is not needed."""
     model.opset_imports.update({"": OPSET, DOMAIN: 1})
     model.ir_version = _IR_VERSION
-    attention = ir.serde.deserialize_function(SharedPromptAttention.to_function_proto())
-    model.functions[attention.identifier()] = attention
+    body = ir.serde.deserialize_function(attention.to_function_proto())
+    model.functions[body.identifier()] = body
     passes.IdentityEliminationPass()(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     fold_shapes(model)

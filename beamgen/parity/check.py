@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 
+from beamgen.beam_output import BeamOutput
 from beamgen.checkpoint import Checkpoint
 from beamgen.package import Package
 from beamgen.parity.grids import Grid, ordinary_ids, prompt_cases, quick_grid
@@ -15,7 +16,7 @@ from beamgen.parity.judge import Judge
 from beamgen.parity.reference import Reference
 from beamgen.parity.report import CaseResult, ParityCase, ParityReport, Prompts, Verdict, same_row
 from beamgen.prompts import left_pad
-from beamgen.runtime import BeamOutput, Generator
+from beamgen.runtime import Generator
 
 
 def check_parity(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from beamgen.beam_output import BeamOutput
 from beamgen.package import Package
 from beamgen.parity.draws import gumbel_noise
 from beamgen.parity.reference import Reference
@@ -21,7 +22,6 @@ from beamgen.parity.report import (
     near,
     same_row,
 )
-from beamgen.runtime import BeamOutput
 from beamgen.search.trace import DEAD, RowStep, SearchTrace, Tokens, read_trace, with_trace_outputs
 
 

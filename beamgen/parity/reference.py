@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from beamgen.beam_output import BeamOutput
 from beamgen.errors import MissingExtraError
 from beamgen.parity.draws import seeded_multinomial
 from beamgen.prompts import Ids
-from beamgen.runtime import BeamOutput
 from beamgen.search.trace import RowStep, SearchTrace, Tokens, alive
 from beamgen.search_config import SearchConfig
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from beamgen.beam_output import BeamOutput
 from beamgen.prompts import Ids, left_pad
-from beamgen.runtime import BeamOutput
 from beamgen.search_config import SearchConfig
 
 Prompts = tuple[tuple[int, ...], ...]

@@ -1,7 +1,8 @@
-"""Every function that a loop file holds, as ONNX has them."""
+"""The functions that a file holds, as ONNX has them."""
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import onnx_ir as ir
@@ -18,14 +19,15 @@ from beamgen.search import (
     warpers,
 )
 
-_MODULES = (beam_search, one_beam, random_numbers, processors, warpers, catalogue, tree_cache)
+#: Of the loop backend.
+LOOP_MODULES = (beam_search, one_beam, random_numbers, processors, warpers, catalogue, tree_cache)
 
 
-def functions() -> list[ir.Function]:
-    """All of them, in no order: ONNX looks them up by name."""
+def functions(*modules: ModuleType) -> list[ir.Function]:
+    """All of some modules, in no order: ONNX looks them up by name."""
     return [
         _without_casts(_read(value))
-        for module in _MODULES
+        for module in modules
         for value in vars(module).values()
         if isinstance(value, OnnxFunction)
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,12 @@ import numpy.typing as npt
 import onnx_ir as ir
 from onnxscript import OnnxFunction
 
-from beamgen.adapter import KVGeometry
-from beamgen.decoder.contract import cache_names
 from beamgen.onnx_domain import DOMAIN
-from beamgen.parameters import PARAMETERS
-from beamgen.search_config import SearchConfig
+from beamgen.parameters import Parameter
 
 Function = OnnxFunction[Any, Any]
+
+_NO_WINDOW = 2**62
 
 
 class Tape:
@@ -98,11 +97,16 @@ class Tape:
         )
 
 
-def prompt_input(name: str, meaning: str) -> ir.Value:
-    """An int64 input ``[batch, prompt_len]``."""
+def attended_window(tape: Tape, attention_window: int | None) -> ir.Value:
+    """How many tokens a position sees, itself included, int64 ``[1]``."""
+    return tape.constant("attention_window", [attention_window or _NO_WINDOW])
+
+
+def prompt_input(name: str, meaning: str, dtype: ir.DataType = ir.DataType.INT64) -> ir.Value:
+    """An input ``[batch, prompt_len]``."""
     return ir.Value(
         name=name,
-        type=ir.TensorType(ir.DataType.INT64),
+        type=ir.TensorType(dtype),
         shape=ir.Shape(["batch", "prompt_len"]),
         doc_string=meaning,
     )
@@ -116,17 +120,22 @@ def search_output(value: ir.Value, name: str, dtype: ir.DataType, *further: str)
     return value
 
 
-def parameter_inputs(config: SearchConfig, required: Collection[str] = ()) -> dict[str, ir.Value]:
+def parameter_inputs(
+    parameters: Iterable[Parameter],
+    defaults: Mapping[str, npt.NDArray[Any]],
+    required: Collection[str] = (),
+) -> dict[str, ir.Value]:
     """Inputs that are initializers too: their defaults, which a caller may override.
 
     Those that are required have no default. Each axis has a name of its own: one
     row's value and all rows' do not meet.
     """
-    defaults = config.inputs()
     values = {}
-    for parameter in PARAMETERS:
+    for parameter in parameters:
         tensor = ir.tensor(defaults[parameter.name], name=parameter.name)
-        axes = [1 if axis == "1" else f"{axis}_{parameter.name}" for axis in parameter.axes]
+        axes = [
+            int(axis) if axis.isdecimal() else f"{axis}_{parameter.name}" for axis in parameter.axes
+        ]
         values[parameter.name] = ir.Value(
             name=parameter.name,
             type=ir.TensorType(tensor.dtype),
@@ -137,28 +146,23 @@ def parameter_inputs(config: SearchConfig, required: Collection[str] = ()) -> di
     return values
 
 
-def shared_weight(weight: ir.Value) -> ir.Value:
-    """The same tensor as an initializer of the new main graph."""
-    return ir.Value(
-        name=weight.name, type=weight.type, shape=weight.shape, const_value=weight.const_value
-    )
-
-
 class DecoderCopier:
     """Puts the decoder's nodes into a graph, over shared weights."""
 
-    def __init__(
-        self, graph: ir.Graph, geometry: KVGeometry, weights: dict[ir.Value, ir.Value]
-    ) -> None:
-        """The weights map the decoder's initializers to those of the new main graph."""
-        self._graph, self._weights = graph, weights
-        self.prompt_names = cache_names("prompt", geometry)
-        self.past_names = cache_names("past", geometry)
+    def __init__(self, graph: ir.Graph) -> None:
+        """The weights become initializers of the new main graph, see ``weights``."""
+        self._graph = graph
+        self._weights = {value: _shared(value) for value in graph.initializers.values()}
+
+    @property
+    def weights(self) -> list[ir.Value]:
+        """The decoder's initializers for the new main graph."""
+        return list(self._weights.values())
 
     def __call__(
         self, tape: Tape, feeds: Mapping[str, ir.Value]
     ) -> tuple[ir.Value, list[ir.Value]]:
-        """One more copy, fed by input name -> logits and the 2L present tensors."""
+        """One more copy, fed by input name -> logits and the present tensors."""
         values = dict(self._weights)
         values |= {value: feeds[value.name or ""] for value in self._graph.inputs}
         for node in self._graph:
@@ -168,3 +172,10 @@ class DecoderCopier:
             values |= zip(node.outputs, copies, strict=True)
         logits, *present = (values[value] for value in self._graph.outputs)
         return logits, present
+
+
+def _shared(weight: ir.Value) -> ir.Value:
+    """The same tensor as an initializer of the new main graph."""
+    return ir.Value(
+        name=weight.name, type=weight.type, shape=weight.shape, const_value=weight.const_value
+    )

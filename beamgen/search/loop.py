@@ -16,21 +16,21 @@ import numpy as np
 import onnx_ir as ir
 
 from beamgen.adapter import KVGeometry
+from beamgen.decoder.contract import cache_names
+from beamgen.parameters import PARAMETERS
 from beamgen.search import beam_search, processors, tree_cache
-from beamgen.search.functions import functions
+from beamgen.search.functions import LOOP_MODULES, functions
 from beamgen.search.graph_parts import (
     DecoderCopier,
     Tape,
+    attended_window,
     parameter_inputs,
     prompt_input,
     search_output,
-    shared_weight,
 )
 from beamgen.search.state import STATE_TYPES, State
 from beamgen.search.step import search_step
 from beamgen.search_config import SearchConfig
-
-_NO_WINDOW = 2**62
 
 # The inputs of `processors.in_use`, in its order.
 _PROCESSORS = (
@@ -54,6 +54,12 @@ _PROCESSORS = (
 class _Prompt:
     input_ids: ir.Value  # int64 [B, S]
     attention_mask: ir.Value  # int64 [B, S]
+
+
+@dataclass(frozen=True)
+class _CacheNames:
+    prompt: list[str]  # 2L
+    past: list[str]  # 2L
 
 
 def build_loop(
@@ -88,19 +94,19 @@ def build_loop(
         input_ids=prompt_input("input_ids", "the prompts, left-padded"),
         attention_mask=prompt_input("attention_mask", "0 on padding, 1 on text"),
     )
-    parameters = parameter_inputs(config, required)
+    parameters = parameter_inputs(PARAMETERS, config.inputs(), required)
     settings = _settings(main, parameters, attention_window)
-    weights = {value: shared_weight(value) for value in decoder.graph.initializers.values()}
     empty = _empty_cache(main, prompt.input_ids, geometry)
-    copy = DecoderCopier(decoder.graph, geometry, weights)
+    copy = DecoderCopier(decoder.graph)
 
-    prompt_len, logits, prompt_cache = _prompt_pass(main, copy, prompt, settings, empty)
+    names = _CacheNames(cache_names("prompt", geometry), cache_names("past", geometry))
+    prompt_len, logits, prompt_cache = _prompt_pass(main, copy, names, prompt, settings, empty)
     start = _initial_state(main, prompt, settings)
     go_on, state, parents = search_step(
         main.section("first"), logits, prompt.input_ids, start, settings
     )
     visible, birth = _first_entries(main, parents)
-    body = _loop_body(copy, prompt, prompt_len, prompt_cache, settings)
+    body = _loop_body(copy, names, prompt, prompt_len, prompt_cache, settings)
     carried = [*state.values(), visible, birth, *[empty] * len(prompt_cache)]
     results = [ir.Value(name=f"steps/{value.name}") for value in body.outputs[1:]]
     final = main.node("Loop", [None, go_on, *carried], results, {"body": body})
@@ -110,7 +116,7 @@ def build_loop(
         [prompt.input_ids, prompt.attention_mask, *parameters.values()],
         outputs,
         nodes=main.nodes,
-        initializers=[*weights.values(), *defaults, *main.initializers],
+        initializers=[*copy.weights, *defaults, *main.initializers],
         opset_imports=dict(decoder.opset_imports),
         name="beam_search",
     )
@@ -118,7 +124,7 @@ def build_loop(
         graph,
         ir_version=decoder.ir_version,
         producer_name="beamgen",
-        functions=[*decoder.functions.values(), *functions()],
+        functions=[*decoder.functions.values(), *functions(*LOOP_MODULES)],
         metadata_props=dict(metadata or {}),
     )
 
@@ -149,7 +155,7 @@ def _settings(
         "min_tokens_to_keep": to_keep,
         "in_use": in_use,
         "sampling": sampling,
-        "attention_window": tape.constant("attention_window", [attention_window or _NO_WINDOW]),
+        "attention_window": attended_window(tape, attention_window),
         "always": tape.constant("always", [1]),
         "no_beam": tape.constant("no_beam", [-1]),
         "no_log_prob": tape.constant("no_log_prob", [0.0], np.float32),
@@ -167,6 +173,7 @@ def _empty_cache(tape: Tape, input_ids: ir.Value, geometry: KVGeometry) -> ir.Va
 def _prompt_pass(
     tape: Tape,
     copy: DecoderCopier,
+    names: _CacheNames,
     prompt: _Prompt,
     settings: Mapping[str, ir.Value],
     empty: ir.Value,
@@ -186,7 +193,7 @@ def _prompt_pass(
             "position_ids": position_ids,
             "attention_bias": bias,
             "last_n": tape.constant("last_of_prompt", 1),
-            **dict.fromkeys([*copy.prompt_names, *copy.past_names], empty),
+            **dict.fromkeys([*names.prompt, *names.past], empty),
         },
     )
     return prompt_len, logits, cache
@@ -256,6 +263,7 @@ def _first_entries(tape: Tape, parents: ir.Value) -> tuple[ir.Value, ir.Value]:
 
 def _loop_body(
     copy: DecoderCopier,
+    names: _CacheNames,
     prompt: _Prompt,
     prompt_len: ir.Value,
     prompt_cache: Sequence[ir.Value],
@@ -267,7 +275,7 @@ def _loop_body(
     before = State(*(_carried(name, *kind) for name, kind in STATE_TYPES.items()))
     visible = _carried("visible", ir.DataType.BOOL, 3)
     birth = _carried("birth", ir.DataType.INT64, 2)
-    past = [_carried(name, ir.DataType.FLOAT, 4) for name in copy.past_names]
+    past = [_carried(name, ir.DataType.FLOAT, 4) for name in names.past]
 
     tape = Tape("step")
     input_ids, position_ids, bias = tape.call(
@@ -288,8 +296,8 @@ def _loop_body(
             "position_ids": position_ids,
             "attention_bias": bias,
             "last_n": last_n,
-            **dict(zip(copy.prompt_names, prompt_cache, strict=True)),
-            **dict(zip(copy.past_names, past, strict=True)),
+            **dict(zip(names.prompt, prompt_cache, strict=True)),
+            **dict(zip(names.past, past, strict=True)),
         },
     )
     go_on, after, parents = search_step(tape, logits, prompt.input_ids, before, settings)
@@ -302,7 +310,7 @@ def _loop_body(
     )
     kept = [
         tape.call(tree_cache.gather_entries, cache, index, outputs=f"kept.{name}")[0]
-        for name, cache in zip(copy.past_names, present, strict=True)
+        for name, cache in zip(names.past, present, strict=True)
     ]
     caches = [visible, birth, *past]
     outputs = [go_on, *after.values(), next_visible, next_birth, *kept]

@@ -1,9 +1,4 @@
-"""The one attention function of every exported decoder.
-
-Tracing puts a single node ``beamgen::SharedPromptAttention`` in each layer. It
-is a model-local function, so its body is chosen here and can change without
-tracing anything again.
-"""
+"""The loop backend's decoder step: the prompt's cache apart from the generated entries'."""
 
 # onnxscript functions are read from source by its compiler: no annotations of
 # their tensors, and every operator by name.
@@ -16,12 +11,14 @@ from typing import Any
 import torch
 from onnxscript import opset23 as op
 from onnxscript import script
-from transformers import AttentionInterface
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
+from beamgen.decoder.contract import Contract, loop_contract
+from beamgen.decoder.traced_step import BATCH, NEW, PAST, TracedStep, plain_attention
 from beamgen.onnx_domain import DOMAIN, beamgen_ops
 
-ATTENTION_NAME = "beamgen_shared_prompt"
+KVPairs = list[tuple[torch.Tensor, torch.Tensor]]
+
+_PROMPT, _LAST = 5, 2
 
 
 @script(beamgen_ops, default_opset=op)
@@ -42,11 +39,7 @@ def SharedPromptAttention(  # noqa: N802 - an ONNX operator's name
 
 
 class _SharedPromptAttention(torch.autograd.Function):
-    """The same arithmetic in torch, and the node it leaves in a trace.
-
-    Plain products and softmax: optimum replaces
-    ``scaled_dot_product_attention`` while it exports.
-    """
+    """The same arithmetic in torch, and the node it leaves in a trace."""
 
     @staticmethod
     def symbolic(g: Any, query: Any, *rest: Any) -> Any:
@@ -66,11 +59,9 @@ class _SharedPromptAttention(torch.autograd.Function):
         attention_bias: torch.Tensor,
         scale: float,
     ) -> torch.Tensor:
-        groups = query.shape[1] // key.shape[1]
-        keys = torch.cat([prompt_key, key], dim=2).repeat_interleave(groups, dim=1)
-        values = torch.cat([prompt_value, value], dim=2).repeat_interleave(groups, dim=1)
-        scores = query @ keys.transpose(-1, -2) * scale + attention_bias
-        return torch.softmax(scores, dim=-1) @ values
+        keys = torch.cat([prompt_key, key], dim=2)
+        values = torch.cat([prompt_value, value], dim=2)
+        return plain_attention(query, keys, values, attention_bias, scale)
 
 
 class StepCache:
@@ -85,11 +76,7 @@ class StepCache:
 
     is_compileable = False
 
-    def __init__(
-        self,
-        prompt: list[tuple[torch.Tensor, torch.Tensor]],
-        past: list[tuple[torch.Tensor, torch.Tensor]],
-    ) -> None:
+    def __init__(self, prompt: KVPairs, past: KVPairs) -> None:
         """L pairs ``[B, Hkv, S, D]`` and L pairs ``[B, Hkv, R, D]``."""
         self.prompt = prompt
         self.present = list(past)
@@ -116,48 +103,63 @@ class StepCache:
         return self.get_seq_length(layer_idx) + cache_position.shape[0], 0
 
 
-class TracedAttention:
-    """Routes every layer of an HF model through ``SharedPromptAttention``.
+class LoopStep(TracedStep):
+    """See ``contract.loop_contract``."""
 
-    The prompt's cache cannot travel through HF's layers, which know one cache
-    only; the layers' attention function reads it from the step in progress.
-    """
+    attention = SharedPromptAttention
 
-    _step: StepCache | None = None
+    @property
+    def contract(self) -> Contract:
+        """What ``forward`` takes and gives."""
+        return loop_contract(self.geometry, self.config.get_text_config().vocab_size)
 
-    def __init__(self, model: torch.nn.Module) -> None:
-        """Switch the model over to this attention function."""
-        AttentionInterface.register(ATTENTION_NAME, self._attend)
-        ALL_MASK_ATTENTION_FUNCTIONS.register(ATTENTION_NAME, _no_mask)
-        for module in model.modules():
-            config: Any = getattr(module, "config", None)
-            if config is not None:
-                config._attn_implementation = ATTENTION_NAME
-
-    def begin(self, cache: StepCache) -> StepCache:
-        """Name the cache that the coming forward pass uses."""
-        self._step = cache
-        return cache
-
-    def _attend(
+    def forward(
         self,
-        module: torch.nn.Module,
+        input_ids: torch.Tensor,
+        position_ids: torch.Tensor,
+        attention_bias: torch.Tensor,
+        last_n: torch.Tensor,
+        prompt: KVPairs,
+        past: KVPairs,
+    ) -> tuple[torch.Tensor, ...]:
+        """-> logits ``[B, last_n, V]`` and 2L present tensors ``[B, Hkv, R+N, D]``.
+
+        The cache arguments are called anything but ``past_key_values``, which
+        optimum would rewrite.
+        """
+        cache = StepCache(prompt, past)
+        hidden = self.hidden(input_ids, position_ids, attention_bias, cache)
+        last = hidden[:, hidden.shape[1] - last_n :, :]  # [B, n, hidden]
+        logits = self.adapter.logits(self.model, last)
+        return (logits, *(tensor for pair in cache.present for tensor in pair))
+
+    def attend(
+        self,
+        cache: StepCache,
+        layer: int,
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
-        attention_mask: torch.Tensor,
-        scaling: float | None = None,
-        **_: Any,
-    ) -> tuple[torch.Tensor, None]:
-        """``transformers.AttentionInterface``; returns ``[B, N, H, D]``."""
-        assert self._step is not None, "begin() comes before the forward pass"
-        prompt_key, prompt_value = self._step.prompt[module.layer_idx]  # type: ignore[index] # HF sets an int
-        scale = float(query.shape[-1] ** -0.5 if scaling is None else scaling)
-        attended = _SharedPromptAttention.apply(
-            query, prompt_key, prompt_value, key, value, attention_mask, scale
+        attention_bias: torch.Tensor,
+        scale: float,
+    ) -> torch.Tensor:
+        """The prompt's cache cannot travel through HF's layers, which know one cache only."""
+        attended: torch.Tensor = _SharedPromptAttention.apply(
+            query, *cache.prompt[layer], key, value, attention_bias, scale
         )
-        return attended.transpose(1, 2).contiguous(), None
+        return attended
 
+    def dummy_inputs(self) -> dict[str, Any]:
+        """Zeros."""
+        return {
+            "input_ids": torch.ones(BATCH, NEW, dtype=torch.long),
+            "position_ids": torch.arange(NEW).expand(BATCH, NEW),
+            "attention_bias": torch.zeros(BATCH, 1, NEW, _PROMPT + PAST + NEW),
+            "last_n": torch.tensor(_LAST),
+            "prompt": self._dummy_cache(_PROMPT),
+            "past": self._dummy_cache(PAST),
+        }
 
-def _no_mask(*_: Any, **__: Any) -> None:
-    raise RuntimeError("the model builds its own mask instead of taking the 4-D one it is given")
+    def _dummy_cache(self, length: int) -> KVPairs:
+        shape = (BATCH, self.geometry.num_kv_heads, length, self.geometry.head_dim)
+        return [(torch.zeros(shape), torch.zeros(shape)) for _ in range(self.geometry.num_layers)]

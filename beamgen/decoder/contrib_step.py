@@ -1,0 +1,181 @@
+"""The contrib backend's decoder step: keys and values in one tensor, as the op carries them."""
+
+# onnxscript functions are read from source by its compiler: no annotations of
+# their tensors, and every operator by name.
+# mypy: disable-error-code="no-untyped-def, misc, no-untyped-call, arg-type"
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from onnxscript import opset23 as op
+from onnxscript import script
+
+from beamgen.decoder.contract import Contract, contrib_contract
+from beamgen.decoder.traced_step import BATCH, NEW, PAST, TracedStep, plain_attention
+from beamgen.onnx_domain import DOMAIN, beamgen_ops
+
+_COPIES = 3
+
+
+@script(beamgen_ops, default_opset=op)
+def ConcatenatedCacheAttention(  # noqa: N802 - an ONNX operator's name
+    query, key, value, past, attention_bias, copies, row_of_copy, scale: float
+):
+    """Attention over the op's cache, to which the new entries are appended.
+
+    query ``[B, H, N, D]``, key/value ``[B, Hkv, N, D]`` of the new tokens, past
+    ``[2, B*copies, Hkv, P, D]``, attention_bias ``[B, 1, N, P+N]``, copies ``[1]``,
+    row_of_copy ``[B*copies]`` -> attended ``[B, H, N, D]``, present
+    ``[2, B*copies, Hkv, P+N, D]``. The copies of a row stand side by side and are
+    alike: attention reads the first.
+
+    Source: ONNX operator ``Attention``, opset 23; the layout is that of
+    ``com.microsoft::Attention``.
+    """
+    zero = op.Constant(value_ints=[0])
+    entry = op.Concat(op.Unsqueeze(key, zero), op.Unsqueeze(value, zero), axis=0)
+    present = op.Concat(past, op.Gather(entry, row_of_copy, axis=1), axis=3)
+    every = op.Concat(op.Constant(value_ints=[1]), copies, axis=0)
+    key_start, key_end = op.Constant(value_ints=[0, 0]), op.Constant(value_ints=[1, 2147483647])
+    value_start, value_end = op.Constant(value_ints=[1, 0]), op.Constant(value_ints=[2, 2147483647])
+    axes = op.Constant(value_ints=[0, 1])
+    keys = op.Squeeze(op.Slice(present, key_start, key_end, axes, every), zero)
+    values = op.Squeeze(op.Slice(present, value_start, value_end, axes, every), zero)
+    attended = op.Attention(query, keys, values, attention_bias, scale=scale)
+    return attended, present
+
+
+class _ConcatenatedCacheAttention(torch.autograd.Function):
+    """The same arithmetic in torch, and the node it leaves in a trace."""
+
+    @staticmethod
+    def symbolic(g: Any, query: Any, key: Any, value: Any, past: Any, *rest: Any) -> Any:
+        *tensors, scale = rest
+        attended, present = g.op(
+            f"{DOMAIN}::ConcatenatedCacheAttention",
+            *(query, key, value, past, *tensors),
+            scale_f=scale,
+            outputs=2,
+        )
+        attended.setType(query.type())
+        kind = past.type()
+        _, _, heads, _, width = kind.varyingSizes()
+        present.setType(kind.with_sizes([2, None, heads, None, width]))
+        return attended, present
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        past: torch.Tensor,
+        attention_bias: torch.Tensor,
+        copies: torch.Tensor,
+        row_of_copy: torch.Tensor,
+        scale: float,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        entry = torch.stack([key, value])[:, row_of_copy]
+        present = torch.cat([past, entry], dim=3)
+        keys, values = present[:, :: int(copies)]
+        return plain_attention(query, keys, values, attention_bias, scale), present
+
+
+class OpCache:
+    """What HF models expect of a cache; ``attend`` does the appending.
+
+    Source: ``transformers.cache_utils.Cache`` (``update``, ``get_seq_length``,
+    ``get_mask_sizes`` are what model code calls).
+    """
+
+    is_compileable = False
+
+    def __init__(
+        self, past: list[torch.Tensor], copies: torch.Tensor, row_of_copy: torch.Tensor
+    ) -> None:
+        """L tensors ``[2, B*copies, Hkv, P, D]``."""
+        self.present = list(past)
+        self.copies = copies
+        self.row_of_copy = row_of_copy
+
+    def update(
+        self,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        layer_idx: int,
+        cache_kwargs: dict[str, Any] | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Hand a layer's new entries ``[B, Hkv, N, D]`` on to its attention."""
+        return key, value
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Entries held by a layer."""
+        return self.present[layer_idx].shape[3]
+
+    def get_mask_sizes(self, cache_position: torch.Tensor, layer_idx: int = 0) -> tuple[int, int]:
+        """(length, offset) of the keys; unused, since the 4-D mask is given."""
+        return self.get_seq_length(layer_idx) + cache_position.shape[0], 0
+
+
+class ContribStep(TracedStep):
+    """See ``contract.contrib_contract``."""
+
+    attention = ConcatenatedCacheAttention
+
+    @property
+    def contract(self) -> Contract:
+        """What ``forward`` takes and gives."""
+        return contrib_contract(self.geometry, self.config.get_text_config().vocab_size)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        position_ids: torch.Tensor,
+        attention_bias: torch.Tensor,
+        copies: torch.Tensor,
+        row_of_copy: torch.Tensor,
+        past: list[torch.Tensor],
+    ) -> tuple[torch.Tensor, ...]:
+        """-> logits of the last token ``[B, 1, V]`` and L present tensors.
+
+        The cache argument is called anything but ``past_key_values``, which optimum
+        would rewrite.
+        """
+        cache = OpCache(past, copies, row_of_copy)
+        hidden = self.hidden(input_ids, position_ids, attention_bias, cache)
+        last = hidden[:, -1].unsqueeze(1)  # [B, 1, hidden], which is static in the trace
+        logits = self.adapter.logits(self.model, last)
+        return (logits, *cache.present)
+
+    def attend(
+        self,
+        cache: OpCache,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_bias: torch.Tensor,
+        scale: float,
+    ) -> torch.Tensor:
+        """Append to the layer's cache and attend to it."""
+        attended: torch.Tensor
+        attended, cache.present[layer] = _ConcatenatedCacheAttention.apply(
+            *(query, key, value, cache.present[layer]),
+            *(attention_bias, cache.copies, cache.row_of_copy, scale),
+        )
+        return attended
+
+    def dummy_inputs(self) -> dict[str, Any]:
+        """Zeros."""
+        kv = (self.geometry.num_kv_heads, PAST, self.geometry.head_dim)
+        rows = torch.arange(BATCH * _COPIES) // _COPIES
+        return {
+            "input_ids": torch.ones(BATCH, NEW, dtype=torch.long),
+            "position_ids": torch.arange(NEW).expand(BATCH, NEW),
+            "attention_bias": torch.zeros(BATCH, 1, NEW, PAST + NEW),
+            "copies": torch.tensor([_COPIES]),
+            "row_of_copy": rows,
+            "past": [torch.zeros(2, len(rows), *kv) for _ in range(self.geometry.num_layers)],
+        }

@@ -1,0 +1,135 @@
+"""What a step that is traced has in common, whichever cache it keeps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from onnxscript import OnnxFunction
+from transformers import AttentionInterface, PretrainedConfig, PreTrainedModel
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+
+from beamgen.adapter import DecoderAdapter, KVGeometry
+from beamgen.decoder.contract import Contract
+
+ATTENTION_NAME = "beamgen_traced"
+
+# Sizes of the inputs that are traced. All different, so that no two axes are equal by
+# chance, and more than one new token: BioGPT takes another path for a single one.
+BATCH, PAST, NEW = 2, 3, 4
+
+
+class TracedStep(torch.nn.Module, ABC):
+    """One step of an adapter's model in the form of a decoder contract.
+
+    Every layer of the HF model attends through ``attend``, which leaves one node of
+    the domain ``beamgen`` in the trace. That node is a model-local function, so its
+    body can change without tracing anything again.
+    """
+
+    #: The body of the node that ``attend`` leaves.
+    attention: ClassVar[OnnxFunction[Any, Any]]
+
+    def __init__(self, adapter: DecoderAdapter, model: PreTrainedModel) -> None:
+        """Prepare the model for tracing; it is changed in place."""
+        super().__init__()
+        adapter.prepare(model)
+        self.adapter = adapter
+        self.model = model
+        self.geometry: KVGeometry = adapter.kv_geometry(model.config)
+        self._cache: Any = None
+        AttentionInterface.register(ATTENTION_NAME, self._attend)
+        ALL_MASK_ATTENTION_FUNCTIONS.register(ATTENTION_NAME, _no_mask)
+        for module in model.modules():
+            config: Any = getattr(module, "config", None)
+            if config is not None:
+                config._attn_implementation = ATTENTION_NAME
+
+    @property
+    def config(self) -> PretrainedConfig:
+        """The wrapped model's; optimum reads and writes it."""
+        return self.model.config
+
+    @property
+    @abstractmethod
+    def contract(self) -> Contract:
+        """What ``forward`` takes and gives."""
+
+    @abstractmethod
+    def dummy_inputs(self) -> dict[str, Any]:
+        """Inputs for the trace, by ``forward``'s names; nested caches are flattened in order."""
+
+    @abstractmethod
+    def attend(
+        self,
+        cache: Any,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_bias: torch.Tensor,
+        scale: float,
+    ) -> torch.Tensor:
+        """Attention of one layer: query ``[B, H, N, D]`` -> ``[B, H, N, D]``.
+
+        Args:
+            cache: what ``hidden`` was given.
+            layer: which one.
+            query: of the new tokens.
+            key: what the cache's ``update`` gave back, as the value.
+            value: see key.
+            attention_bias: float ``[B, 1, N, attended]``, additive.
+            scale: of the scores.
+        """
+
+    def hidden(
+        self,
+        input_ids: torch.Tensor,
+        position_ids: torch.Tensor,
+        attention_bias: torch.Tensor,
+        cache: Any,
+    ) -> torch.Tensor:
+        """Hidden states ``[B, N, hidden]``, with a cache that ``attend`` understands."""
+        self._cache = cache
+        return self.adapter.forward(self.model, input_ids, position_ids, attention_bias, cache)
+
+    def _attend(
+        self,
+        module: torch.nn.Module,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_mask: torch.Tensor,
+        scaling: float | None = None,
+        **_: Any,
+    ) -> tuple[torch.Tensor, None]:
+        """``transformers.AttentionInterface``; returns ``[B, N, H, D]``."""
+        assert self._cache is not None, "hidden() names the cache"
+        layer: Any = module.layer_idx
+        scale = float(query.shape[-1] ** -0.5 if scaling is None else scaling)
+        attended = self.attend(self._cache, layer, query, key, value, attention_mask, scale)
+        return attended.transpose(1, 2).contiguous(), None
+
+
+def plain_attention(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    attention_bias: torch.Tensor,
+    scale: float,
+) -> torch.Tensor:
+    """The arithmetic of the traced nodes in torch; H may be a multiple of Hkv (GQA).
+
+    Plain products and softmax: optimum replaces ``scaled_dot_product_attention``
+    while it exports.
+    """
+    groups = query.shape[1] // keys.shape[1]
+    keys = keys.repeat_interleave(groups, dim=1)
+    values = values.repeat_interleave(groups, dim=1)
+    scores = query @ keys.transpose(-1, -2) * scale + attention_bias
+    return torch.softmax(scores, dim=-1) @ values
+
+
+def _no_mask(*_: Any, **__: Any) -> None:
+    raise RuntimeError("the model builds its own mask instead of taking the 4-D one it is given")
