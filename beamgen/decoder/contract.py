@@ -87,8 +87,10 @@ def loop_contract(geometry: KVGeometry, vocab_size: int) -> Contract:
 def contrib_contract(geometry: KVGeometry, vocab_size: int) -> Contract:
     """The decoder of the contrib backend, whose cache holds keys and values in one tensor.
 
-    The cache has ``copies`` rows for each row of new tokens: in the op's prompt pass
-    the K beams of a row are still one.
+    The cache may have several rows for each row of new tokens: in the op's prompt pass
+    the K beams of a row are still one. ``row_of_copy`` says which row each is of,
+    ``key_rows`` and ``value_rows`` where attention finds a row's keys and values in
+    the cache reshaped to ``flat_shape``, ``[2 * cache_rows, Hkv, P+N, D]``.
     """
 
     def caches(prefix: str, length: str) -> dict[str, Port]:
@@ -100,8 +102,10 @@ def contrib_contract(geometry: KVGeometry, vocab_size: int) -> Contract:
             "input_ids": Port(_INT, ("batch", "new")),
             "position_ids": Port(_INT, ("batch", "new")),
             "attention_bias": Port(_FLOAT, ("batch", 1, "new", "attended")),
-            "copies": Port(_INT, (1,)),
             "row_of_copy": Port(_INT, ("cache_rows",)),
+            "key_rows": Port(_INT, ("batch",)),
+            "value_rows": Port(_INT, ("batch",)),
+            "flat_shape": Port(_INT, (4,)),
             **caches("past", "past_len"),
         },
         outputs={

@@ -21,15 +21,24 @@ _COPIES = 3
 
 @script(beamgen_ops, default_opset=op)
 def ConcatenatedCacheAttention(  # noqa: N802 - an ONNX operator's name
-    query, key, value, past, attention_bias, copies, row_of_copy, scale: float
+    query,
+    key,
+    value,
+    past,
+    attention_bias,
+    row_of_copy,
+    key_rows,
+    value_rows,
+    flat_shape,
+    scale: float,
 ):
     """Attention over the op's cache, to which the new entries are appended.
 
-    query ``[B, H, N, D]``, key/value ``[B, Hkv, N, D]`` of the new tokens, past
-    ``[2, B*copies, Hkv, P, D]``, attention_bias ``[B, 1, N, P+N]``, copies ``[1]``,
-    row_of_copy ``[B*copies]`` -> attended ``[B, H, N, D]``, present
-    ``[2, B*copies, Hkv, P+N, D]``. The copies of a row stand side by side and are
-    alike: attention reads the first.
+    query ``[B, H, N, D]``, key/value ``[B, Hkv, N, D]`` of the new tokens, past ``[2,
+    C, Hkv, P, D]``, attention_bias ``[B, 1, N, P+N]``, row_of_copy ``[C]``, key_rows
+    and value_rows ``[B]``, flat_shape ``[4]`` -> attended ``[B, H, N, D]``, present
+    ``[2, C, Hkv, P+N, D]``. The C rows of the cache are copies of the B rows;
+    attention reads one of each.
 
     Source: ONNX operator ``Attention``, opset 23; the layout is that of
     ``com.microsoft::Attention``.
@@ -37,12 +46,8 @@ def ConcatenatedCacheAttention(  # noqa: N802 - an ONNX operator's name
     zero = op.Constant(value_ints=[0])
     entry = op.Concat(op.Unsqueeze(key, zero), op.Unsqueeze(value, zero), axis=0)
     present = op.Concat(past, op.Gather(entry, row_of_copy, axis=1), axis=3)
-    every = op.Concat(op.Constant(value_ints=[1]), copies, axis=0)
-    key_start, key_end = op.Constant(value_ints=[0, 0]), op.Constant(value_ints=[1, 2147483647])
-    value_start, value_end = op.Constant(value_ints=[1, 0]), op.Constant(value_ints=[2, 2147483647])
-    axes = op.Constant(value_ints=[0, 1])
-    keys = op.Squeeze(op.Slice(present, key_start, key_end, axes, every), zero)
-    values = op.Squeeze(op.Slice(present, value_start, value_end, axes, every), zero)
+    flat = op.Reshape(present, flat_shape)  # [2 * C, Hkv, P+N, D]
+    keys, values = op.Gather(flat, key_rows, axis=0), op.Gather(flat, value_rows, axis=0)
     attended = op.Attention(query, keys, values, attention_bias, scale=scale)
     return attended, present
 
@@ -73,14 +78,17 @@ class _ConcatenatedCacheAttention(torch.autograd.Function):
         value: torch.Tensor,
         past: torch.Tensor,
         attention_bias: torch.Tensor,
-        copies: torch.Tensor,
         row_of_copy: torch.Tensor,
+        key_rows: torch.Tensor,
+        value_rows: torch.Tensor,
+        flat_shape: torch.Tensor,
         scale: float,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         entry = torch.stack([key, value])[:, row_of_copy]
         present = torch.cat([past, entry], dim=3)
-        keys, values = present[:, :: int(copies)]
-        return plain_attention(query, keys, values, attention_bias, scale), present
+        flat = present.flatten(0, 1)
+        attended = plain_attention(query, flat[key_rows], flat[value_rows], attention_bias, scale)
+        return attended, present
 
 
 class OpCache:
@@ -92,13 +100,10 @@ class OpCache:
 
     is_compileable = False
 
-    def __init__(
-        self, past: list[torch.Tensor], copies: torch.Tensor, row_of_copy: torch.Tensor
-    ) -> None:
-        """L tensors ``[2, B*copies, Hkv, P, D]``."""
+    def __init__(self, past: list[torch.Tensor], rows: tuple[torch.Tensor, ...]) -> None:
+        """L tensors ``[2, C, Hkv, P, D]``, and what says how their rows are used."""
         self.present = list(past)
-        self.copies = copies
-        self.row_of_copy = row_of_copy
+        self.rows = rows
 
     def update(
         self,
@@ -134,8 +139,10 @@ class ContribStep(TracedStep):
         input_ids: torch.Tensor,
         position_ids: torch.Tensor,
         attention_bias: torch.Tensor,
-        copies: torch.Tensor,
         row_of_copy: torch.Tensor,
+        key_rows: torch.Tensor,
+        value_rows: torch.Tensor,
+        flat_shape: torch.Tensor,
         past: list[torch.Tensor],
     ) -> tuple[torch.Tensor, ...]:
         """-> logits of the last token ``[B, 1, V]`` and L present tensors.
@@ -143,7 +150,7 @@ class ContribStep(TracedStep):
         The cache argument is called anything but ``past_key_values``, which optimum
         would rewrite.
         """
-        cache = OpCache(past, copies, row_of_copy)
+        cache = OpCache(past, (row_of_copy, key_rows, value_rows, flat_shape))
         hidden = self.hidden(input_ids, position_ids, attention_bias, cache)
         last = hidden[:, -1].unsqueeze(1)  # [B, 1, hidden], which is static in the trace
         logits = self.adapter.logits(self.model, last)
@@ -162,20 +169,22 @@ class ContribStep(TracedStep):
         """Append to the layer's cache and attend to it."""
         attended: torch.Tensor
         attended, cache.present[layer] = _ConcatenatedCacheAttention.apply(
-            *(query, key, value, cache.present[layer]),
-            *(attention_bias, cache.copies, cache.row_of_copy, scale),
+            *(query, key, value, cache.present[layer], attention_bias, *cache.rows, scale)
         )
         return attended
 
     def dummy_inputs(self) -> dict[str, Any]:
         """Zeros."""
-        kv = (self.geometry.num_kv_heads, PAST, self.geometry.head_dim)
-        rows = torch.arange(BATCH * _COPIES) // _COPIES
+        heads, width = self.geometry.num_kv_heads, self.geometry.head_dim
+        rows = torch.arange(BATCH * _COPIES)
+        past = torch.zeros(2, len(rows), heads, PAST, width)
         return {
             "input_ids": torch.ones(BATCH, NEW, dtype=torch.long),
             "position_ids": torch.arange(NEW).expand(BATCH, NEW),
             "attention_bias": torch.zeros(BATCH, 1, NEW, PAST + NEW),
-            "copies": torch.tensor([_COPIES]),
-            "row_of_copy": rows,
-            "past": [torch.zeros(2, len(rows), *kv) for _ in range(self.geometry.num_layers)],
+            "row_of_copy": rows // _COPIES,
+            "key_rows": rows[::_COPIES],
+            "value_rows": rows[::_COPIES] + len(rows),
+            "flat_shape": torch.tensor([-1, heads, PAST + NEW, width]),
+            "past": [past.clone() for _ in range(self.geometry.num_layers)],
         }

@@ -162,13 +162,21 @@ def _subgraph(
             "Cast", parameters["num_beams"], output="num_beams", to=ir.DataType.INT64
         )
     tape = Tape("step")
+    names = [
+        "input_ids",
+        "position_ids",
+        "attention_bias",
+        "row_of_copy",
+        "key_rows",
+        "value_rows",
+        "flat_shape",
+    ]
     own = tape.call(
         op_cache.op_inputs,
         *(ids, mask, past[0], beams),
         attended_window(main, attention_window),
-        outputs="input_ids position_ids attention_bias copies row_of_copy",
+        outputs=" ".join(names),
     )
-    names = ("input_ids", "position_ids", "attention_bias", "copies", "row_of_copy")
     caches = {value.name or "": value for value in past}
     logits, present = copy(
         tape.section("decoder"), {**dict(zip(names, own, strict=True)), **caches}

@@ -29,8 +29,8 @@ def op_inputs(input_ids, attention_mask, past, num_beams, attention_window):
 
     Returns:
         input_ids and position_ids int64 ``[B', N]``, attention_bias ``[B', 1, N, T]``,
-        copies ``[1]`` and row_of_copy ``[B*K]``: B' is B and copies K in the prompt
-        pass, and B*K and 1 later.
+        row_of_copy ``[B*K]``, key_rows and value_rows ``[B']`` and flat_shape ``[4]``:
+        B' is B in the prompt pass, and B*K later.
 
     Source: ``CreateGptInputs`` of generation_device_helper.cc, ``ExpandInputs``, which
     repeats a row K times side by side, and ``UpdateGptFeeds`` for later steps;
@@ -45,11 +45,21 @@ def op_inputs(input_ids, attention_mask, past, num_beams, attention_window):
     position = op.Cast(op.CumSum(mask, op.Constant(value_int=1)), to=INT64.dtype) - 1
     every = op.Where(is_padding, 1, position)
     positions = op.Slice(every, cached, last, op.Constant(value_ints=[1]))
-    row_of_copy = op.Range(0, op.Squeeze(op.Shape(input_ids, end=1)), 1) / copies
-    slot = op.Range(0, op.Squeeze(op.Shape(attention_mask, start=1)), 1)  # [T]
+    rows = op.Shape(input_ids, end=1)  # [1], B*K
+    row = op.Range(0, op.Squeeze(rows), 1)
+    key_rows = op.Slice(row, zero, last, zero, copies)
+    total = op.Shape(attention_mask, start=1)
+    flat_shape = op.Concat(
+        op.Constant(value_ints=[-1]),
+        op.Shape(past, start=2, end=3),
+        total,
+        op.Shape(past, start=4),
+        axis=0,
+    )
+    slot = op.Range(0, op.Squeeze(total), 1)  # [T]
     own = cached + op.Range(0, op.Squeeze(op.Shape(input_ids, start=1)), 1)  # [N]
     distance = op.Unsqueeze(own, [1]) - op.Unsqueeze(slot, [0])  # [N, T], query - key
     out_of_reach = op.Or(distance < 0, distance >= attention_window)
     hidden = op.Or(out_of_reach, op.Unsqueeze(is_padding, [1, 2]))  # [B', 1, N, T]
     attention_bias = op.Where(hidden, op.Constant(value_float=_MASKED), 0.0)
-    return ids, positions, attention_bias, copies, row_of_copy
+    return ids, positions, attention_bias, row / copies, key_rows, key_rows + rows, flat_shape
