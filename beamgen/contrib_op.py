@@ -42,6 +42,11 @@ FIXED = {
     SAMPLING: ("eos_token_id", "no_repeat_ngram_size", "temperature", "top_p"),
 }
 
+_MODES = {
+    BEAM_SEARCH: "num_beams above 1",
+    GREEDY_SEARCH: "num_beams 1 without do_sample",
+    SAMPLING: "num_beams 1 with do_sample",
+}
 _LOOP = "leave it out, or export with --search loop"
 _NEVER_HONOURED = (
     "sequence_bias",
@@ -148,26 +153,29 @@ def check_fits(config: SearchConfig, exported: SearchConfig) -> None:
     Raises:
         SettingError: it asks for another operator, or another attribute.
     """
-    check_honoured(config)
-    wanted, found = op_type(config), op_type(exported)
-    if wanted != found:
-        modes = {
-            BEAM_SEARCH: "num_beams above 1",
-            GREEDY_SEARCH: "num_beams 1 without do_sample",
-            SAMPLING: "num_beams 1 with do_sample",
-        }
-        raise SettingError(
-            f"this package holds {found}, which is for {modes[found]}; "
-            f"{modes[wanted]} takes {wanted}",
-            "export once more with these settings, or with --search loop, which does all of them",
-        )
-    for name in FIXED[found]:
+    check_operator(config, op_type(exported))
+    for name in FIXED[op_type(exported)]:
         if getattr(config, name) != getattr(exported, name):
             raise SettingError(
-                f"{name} is an attribute of {found}, fixed at {getattr(exported, name)!r} in "
-                f"this package; {getattr(config, name)!r} was asked for",
+                f"{name} is an attribute of {op_type(exported)}, fixed at "
+                f"{getattr(exported, name)!r} in this package; {getattr(config, name)!r} was asked",
                 "export once more with this setting, or with --search loop, where it is an input",
             )
+
+
+def check_operator(config: SearchConfig, op: str) -> None:
+    """Refuse settings that this operator is not for.
+
+    Raises:
+        SettingError: another operator is, or none.
+    """
+    check_honoured(config)
+    wanted = op_type(config)
+    if wanted != op:
+        raise SettingError(
+            f"this package holds {op}, which is for {_MODES[op]}; {_MODES[wanted]} takes {wanted}",
+            "export once more with these settings, or with --search loop, which does all of them",
+        )
 
 
 def attributes(config: SearchConfig, vocab_size: int) -> dict[str, int | float]:

@@ -1,13 +1,15 @@
 """Does the file agree with Hugging Face ``generate``, token for token and score for score?
 
-Each case ends in one of three verdicts. *Exact*: same tokens, same scores.
+Each case ends in one of these verdicts. *Exact*: same tokens, same scores. *Op rule*:
+what ONNX Runtime's operator has to answer by its own rule, which is not HF's.
 *Near-tie*: the two searches part at a step where HF's own scores of what one kept
 and the other dropped lie within the margin of float arithmetic; both answers are
 right. *Diverged*: they part anywhere else, or their scores do.
 """
 
 from beamgen.parity.check import check_parity
-from beamgen.parity.grids import Grid, full_grid, quick_grid
+from beamgen.parity.grids import Grid
+from beamgen.parity.named_grids import GRIDS
 from beamgen.parity.report import (
     NEAR_TIE_MARGIN,
     SCORE_TOLERANCE,
@@ -17,10 +19,6 @@ from beamgen.parity.report import (
     Parting,
     Verdict,
 )
-from beamgen.parity.settings_grid import settings_grid
-
-#: What ``beamgen parity --grid`` takes.
-GRIDS: dict[str, Grid] = {"quick": quick_grid, "full": full_grid, "settings": settings_grid}
 
 __all__ = [
     "GRIDS",
@@ -33,7 +31,4 @@ __all__ = [
     "Parting",
     "Verdict",
     "check_parity",
-    "full_grid",
-    "quick_grid",
-    "settings_grid",
 ]

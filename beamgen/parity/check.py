@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -11,10 +11,21 @@ import numpy as np
 from beamgen.beam_output import BeamOutput
 from beamgen.checkpoint import Checkpoint
 from beamgen.package import Package
-from beamgen.parity.grids import Grid, ordinary_ids, prompt_cases, quick_grid
-from beamgen.parity.judge import Judge
+from beamgen.parity.grids import Grid, ordinary_ids, prompt_cases
+from beamgen.parity.judge import LoopJudge, OpJudge
+from beamgen.parity.named_grids import GRIDS
+from beamgen.parity.op_file import OpFile
+from beamgen.parity.op_reference import OpReference, as_output
 from beamgen.parity.reference import Reference
-from beamgen.parity.report import CaseResult, ParityCase, ParityReport, Prompts, Verdict, same_row
+from beamgen.parity.report import (
+    CaseResult,
+    ParityCase,
+    ParityReport,
+    Prompts,
+    Verdict,
+    same_row,
+    same_tokens,
+)
 from beamgen.prompts import left_pad
 from beamgen.runtime import Generator
 
@@ -23,12 +34,15 @@ def check_parity(
     package: Package,
     checkpoint: Checkpoint,
     *,
-    grid: Grid = quick_grid,
+    grid: Grid = GRIDS["quick"],
     prompts: Sequence[Sequence[int]] = (),
     seed: int = 0,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> ParityReport:
     """Compare a package with HF ``generate`` on its checkpoint.
+
+    A contrib package is held against the rule of its operator, see
+    ``beamgen.parity.op_rule``; where that rule's answer is HF's too, it is exact.
 
     HF answers first and its model is freed before the file is loaded, so that
     both need not be in memory at once; it is loaded again only to explain a
@@ -45,35 +59,71 @@ def check_parity(
 
     Raises:
         CheckpointError, PackageError: either side cannot be loaded.
+        SettingError: a contrib package cannot honour a case.
     """
     notify = progress or (lambda phase, done, total: None)
+    contrib = package.manifest.backend == "contrib"
     reference = Reference(checkpoint.load_model())
     cases = grid(package, partial(_likely_ids, reference, package), seed)
     cases = [*cases, *prompt_cases(package, prompts)]
+    yardsticks = _op_yardsticks(reference, package) if contrib else _hf_yardsticks(reference)
     expected = []
     for done, case in enumerate(cases):
         notify("transformers", done, len(cases))
-        expected.append(reference.generate(*case.batch(), case.config))
-    del reference
+        expected.append(yardsticks(case))
+    del reference, yardsticks
 
-    generator = Generator(package, verify=False)
+    search = OpFile(package).search if contrib else _loop_search(package)
     found = []
     for done, case in enumerate(cases):
         notify("onnxruntime", done, len(cases))
-        found.append(generator.search_ids(*case.batch(), case.config))
-    del generator
+        found.append(search(case))
+    del search
 
-    pairs = list(zip(cases, expected, found, strict=True))
-    if all(_same(*pair[1:]) for pair in pairs):
-        return ParityReport([_exact(*pair) for pair in pairs])
+    told = list(zip(cases, expected, found, strict=True))
+    if all(_same(yardstick.answer, ours) for _, yardstick, ours in told):
+        return ParityReport([_agreed(*each) for each in told])
     notify("explaining", 0, 1)
-    judge = Judge(Reference(checkpoint.load_model()), package)
+    reference = Reference(checkpoint.load_model())
+    judge = OpJudge(reference, package) if contrib else LoopJudge(reference, package)
     return ParityReport(
         [
-            _exact(case, theirs, ours) if _same(theirs, ours) else judge(case, theirs, ours)
-            for case, theirs, ours in pairs
+            _agreed(case, yardstick, ours)
+            if _same(yardstick.answer, ours)
+            else judge(case, yardstick.answer, ours)
+            for case, yardstick, ours in told
         ]
     )
+
+
+@dataclass(frozen=True)
+class _Yardstick:
+    """What a file has to answer, and what HF does: the same but for ONNX Runtime's operators."""
+
+    answer: BeamOutput
+    hf: BeamOutput
+
+
+def _hf_yardsticks(reference: Reference) -> Callable[[ParityCase], _Yardstick]:
+    def answer(case: ParityCase) -> _Yardstick:
+        found = reference.generate(*case.batch(), case.config)
+        return _Yardstick(found, found)
+
+    return answer
+
+
+def _op_yardsticks(reference: Reference, package: Package) -> Callable[[ParityCase], _Yardstick]:
+    rule = OpReference(reference, package.manifest.vocab_size)
+
+    def answer(case: ParityCase) -> _Yardstick:
+        return _Yardstick(as_output(rule.answer(case), case), rule.generate(case))
+
+    return answer
+
+
+def _loop_search(package: Package) -> Callable[[ParityCase], BeamOutput]:
+    generator = Generator(package, verify=False)
+    return lambda case: generator.search_ids(*case.batch(), case.config)
 
 
 def _likely_ids(reference: Reference, package: Package, prompts: Prompts) -> list[int]:
@@ -99,7 +149,14 @@ def _same(expected: BeamOutput, found: BeamOutput) -> bool:
     return all(same_row(expected, found, row) for row in range(len(expected.sequences)))
 
 
-def _exact(case: ParityCase, expected: BeamOutput, found: BeamOutput) -> CaseResult:
+def _agreed(case: ParityCase, yardstick: _Yardstick, found: BeamOutput) -> CaseResult:
+    expected = yardstick.answer
     difference = np.abs(expected.sequences_scores - found.sequences_scores)
-    difference = difference[expected.finish_reasons > 0]
-    return CaseResult(case, Verdict.EXACT, float(difference.max(initial=0.0)), [])
+    difference = difference[(expected.finish_reasons > 0) & ~np.isnan(difference)]
+    return CaseResult(
+        case,
+        Verdict.EXACT if _same(yardstick.hf, found) else Verdict.OP_RULE,
+        float(difference.max(initial=0.0)),
+        [],
+        same_tokens(yardstick.hf, found),
+    )

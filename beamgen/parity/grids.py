@@ -21,7 +21,8 @@ Likely = Callable[[Prompts], list[int]]
 #: A grid makes its cases from a package, likely ids, and a seed.
 Grid = Callable[[Package, Likely, int], list[ParityCase]]
 
-_SHAPES = {
+#: Of the batches: rows, and whether they are padded.
+SHAPES = {
     "batch 1": (1, False),
     "batch 1 padded": (1, True),
     "batch 4": (4, False),
@@ -35,7 +36,7 @@ def quick_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCa
     own = package.manifest.search.eos_token_id
     cases = []
     for shape in ("batch 1", "batch 4 padded"):
-        prompts, prompt_len = _random_prompts(package, shape, seed)
+        prompts, prompt_len = random_prompts(package, shape, seed)
         one, two = likely(prompts)
         settings: list[dict[str, Any]] = [
             {"length_penalty": 1.0, "early_stopping": False, "eos_token_id": own},
@@ -52,7 +53,7 @@ def quick_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCa
                 "repetition_penalty": 1.2,
             },
         ]
-        cases += [_case(package, shape, prompts, prompt_len, setting) for setting in settings]
+        cases += [make_case(package, shape, prompts, prompt_len, setting) for setting in settings]
     return cases
 
 
@@ -60,8 +61,8 @@ def full_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCas
     """Batch, left padding, length penalty, stop mode and EOS ids, each with each: 96 cases."""
     own = package.manifest.search.eos_token_id
     cases = []
-    for shape in _SHAPES:
-        drawn = [_random_prompts(package, shape, seed + i) for i in range(_PROMPTS_PER_SHAPE)]
+    for shape in SHAPES:
+        drawn = [random_prompts(package, shape, seed + i) for i in range(_PROMPTS_PER_SHAPE)]
         ends = [likely(prompts) for prompts, _ in drawn]
         axes = itertools.product((0.0, 1.0, 2.0, -0.5), (False, True, "never"), (False, True))
         for i, (penalty, early, both) in enumerate(axes):
@@ -71,7 +72,7 @@ def full_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCas
                 "early_stopping": early,
                 "eos_token_id": (*own[:1], two) if both else (one,),
             }
-            cases.append(_case(package, shape, *drawn[i % _PROMPTS_PER_SHAPE], setting))
+            cases.append(make_case(package, shape, *drawn[i % _PROMPTS_PER_SHAPE], setting))
     return cases
 
 
@@ -85,12 +86,12 @@ def prompt_cases(package: Package, prompts: Sequence[Sequence[int]]) -> list[Par
     ]
 
 
-def _random_prompts(package: Package, shape: str, seed: int) -> tuple[Prompts, int]:
+def random_prompts(package: Package, shape: str, seed: int) -> tuple[Prompts, int]:
     """Prompts of random ids, and the length to pad them to.
 
     The searches must agree on any prompt, likely or not.
     """
-    batch, padded = _SHAPES[shape]
+    batch, padded = SHAPES[shape]
     rng = np.random.default_rng([seed, batch, padded])
     prompt_len = int(rng.integers(4, max(5, min(12, room(package) // 3))))
     lengths = [prompt_len] * batch
@@ -100,9 +101,10 @@ def _random_prompts(package: Package, shape: str, seed: int) -> tuple[Prompts, i
     return tuple(tuple(rng.choice(ordinary, size=n).tolist()) for n in lengths), prompt_len
 
 
-def _case(
+def make_case(
     package: Package, shape: str, prompts: Prompts, prompt_len: int, settings: dict[str, Any]
 ) -> ParityCase:
+    """A case of all hypotheses, up to 16 tokens, with these settings."""
     search = package.manifest.search
     config = replace(
         search,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import onnx_ir as ir
@@ -11,6 +13,9 @@ import onnx_ir as ir
 from beamgen.beam_output import BeamOutput
 from beamgen.package import Package
 from beamgen.parity.draws import gumbel_noise
+from beamgen.parity.op_file import OpFile
+from beamgen.parity.op_reference import OpReference
+from beamgen.parity.op_rule import beam_search, uniform_numbers
 from beamgen.parity.reference import Reference
 from beamgen.parity.report import (
     NEAR_TIE_MARGIN,
@@ -22,16 +27,35 @@ from beamgen.parity.report import (
     near,
     same_row,
 )
+from beamgen.parity.session import session_of
 from beamgen.search.trace import DEAD, RowStep, SearchTrace, Tokens, read_trace, with_trace_outputs
 
+#: A continuation, and the beam or independent sequence that it stands on.
+Choice = tuple[Tokens, int]
 
-class Judge:
+
+class Judge(ABC):
     """Finds out where two searches part, and whether either answer is right."""
 
-    def __init__(self, reference: Reference, package: Package) -> None:
-        """Load the package's graph once more, with its trace as further outputs."""
+    def __init__(self, reference: Reference) -> None:
+        """HF re-scores what one search kept and the other dropped."""
         self._reference = reference
-        self._session = _traced_session(package)
+
+    @abstractmethod
+    def traces(self, case: ParityCase) -> tuple[SearchTrace, SearchTrace]:
+        """What the yardstick decided at each step, and what the file did."""
+
+    @abstractmethod
+    def divisor(self, tokens: Tokens, case: ParityCase) -> float:
+        """What a hypothesis' summed log-probability is divided by."""
+
+    @abstractmethod
+    def best_and_worst(self, case: ParityCase, step: int, told: RowStep) -> tuple[float, float]:
+        """What the stop test compares: the best that may come, and the worst hypothesis."""
+
+    @abstractmethod
+    def drawn_alike(self, case: ParityCase, row: int, ours: Choice, theirs: Choice) -> bool:
+        """Whether one choice, greedy or drawn, could have gone either way."""
 
     def __call__(self, case: ParityCase, expected: BeamOutput, found: BeamOutput) -> CaseResult:
         """The verdict on a case whose outputs differ, row by row."""
@@ -40,8 +64,7 @@ class Judge:
         if case.config.num_beams == 1:
             judged = [self._judge_one_beam(case, row, expected, found) for row in rows]
         else:
-            theirs = _live(self._reference.trace(*case.batch(), case.config), case)
-            ours = _live(self._trace(case), case)
+            theirs, ours = (self._live(trace, case) for trace in self.traces(case))
             judged = [self._judge_row(case, row, ours[row], theirs[row]) for row in rows]
             judged += self._judge_outputs(case, ours, found)
         partings = [parting for parting in judged if parting is not None]
@@ -77,7 +100,7 @@ class Judge:
     def _judge_scores(self, case: ParityCase, row: int, last: RowStep, tie: Parting) -> Parting:
         """After a near-tie: are the hypotheses worth what the file says?"""
         for tokens, score in last.finished.items():
-            worth = _penalised(self._score(case, row, tokens), len(tokens), case)
+            worth = self._penalised(self._score(case, row, tokens), tokens, case)
             if not near(score, worth, SCORE_TOLERANCE):
                 return Parting(
                     Verdict.DIVERGED,
@@ -156,18 +179,15 @@ class Judge:
             return self._score(case, row, tokens)
 
         def finished(tokens: Tokens) -> float:
-            return _penalised(self._score(case, row, tokens), len(tokens), case)
+            return self._penalised(self._score(case, row, tokens), tokens, case)
 
         def drawn_alike(kept: Tokens, dropped: Tokens) -> bool:
             """Whether it was the draw that could have gone either way."""
             beams = list(before.running)
             if not case.config.do_sample or not {kept[:-1], dropped[:-1]} <= set(beams):
                 return False
-            ours, theirs = (
-                self._perturbed(case, row, tokens, beams.index(tokens[:-1]))
-                for tokens in (kept, dropped)
-            )
-            return near(ours, theirs, NEAR_TIE_MARGIN)
+            one, other = ((tokens, beams.index(tokens[:-1])) for tokens in (kept, dropped))
+            return self.drawn_alike(case, row, one, other)
 
         parting = _compare_kept(
             "running beams", row, step, ours.running, theirs.running, running, drawn_alike
@@ -180,10 +200,7 @@ class Judge:
 
     def _judge_stop(self, case: ParityCase, row: int, step: int, theirs: RowStep) -> Parting:
         """The same beams and hypotheses, but one side sees a reason to go on."""
-        longest = case.config.early_stopping == "never" and case.config.length_penalty > 0
-        length = (case.config.max_new_tokens or step) if longest else step
-        best = _penalised(max(theirs.running.values(), default=-1e9), length, case)
-        worst = min(theirs.finished.values(), default=-1e9)
+        best, worst = self.best_and_worst(case, step, theirs)
         tie = near(best, worst, NEAR_TIE_MARGIN)
         return Parting(
             Verdict.NEAR_TIE if tie else Verdict.DIVERGED,
@@ -209,8 +226,8 @@ class Judge:
             min(len(our), len(their)) - 1,
         )
         kept, dropped = tuple(our[: step + 1]), tuple(their[: step + 1])
-        values = {t: self._perturbed(case, row, t, place) for t in (kept, dropped)}
-        tie = near(values[kept], values[dropped], NEAR_TIE_MARGIN) and kept != dropped
+        values = {t: self._score(case, row, t) for t in (kept, dropped)}
+        tie = kept != dropped and self.drawn_alike(case, row, (kept, place), (dropped, place))
         return Parting(
             Verdict.NEAR_TIE if tie else Verdict.DIVERGED,
             row,
@@ -225,6 +242,60 @@ class Judge:
             values[dropped] - values[kept],
         )
 
+    def _score(self, case: ParityCase, row: int, tokens: Tokens) -> float:
+        """HF's summed log-probability under the case's settings."""
+        input_ids, attention_mask = case.batch()
+        return self._reference.score(input_ids[row], attention_mask[row], tokens, case.config)
+
+    def _live(self, trace: SearchTrace, case: ParityCase) -> SearchTrace:
+        """Without hypotheses that a dead beam left, which carry the -1e9 of its mark."""
+        return [
+            [
+                replace(
+                    step,
+                    finished={
+                        t: s for t, s in step.finished.items() if s * self.divisor(t, case) > DEAD
+                    },
+                )
+                for step in row
+            ]
+            for row in trace
+        ]
+
+    def _penalised(self, score: float, tokens: Tokens, case: ParityCase) -> float:
+        with np.errstate(over="ignore"):
+            return float(score / np.float64(self.divisor(tokens, case)))
+
+
+class LoopJudge(Judge):
+    """Of a loop file, against HF's own search."""
+
+    def __init__(self, reference: Reference, package: Package) -> None:
+        """Load the package's graph once more, with its trace as further outputs."""
+        super().__init__(reference)
+        self._session = session_of(with_trace_outputs(ir.load(package.model)), package.folder)
+
+    def traces(self, case: ParityCase) -> tuple[SearchTrace, SearchTrace]:
+        """HF's functions are watched; the file has its trace as outputs."""
+        return self._reference.trace(*case.batch(), case.config), self._trace(case)
+
+    def divisor(self, tokens: Tokens, case: ParityCase) -> float:
+        """HF counts what was generated, the EOS included."""
+        return _power(len(tokens), case.config.length_penalty)
+
+    def best_and_worst(self, case: ParityCase, step: int, told: RowStep) -> tuple[float, float]:
+        """``GenerationMixin._check_early_stop_heuristic``."""
+        penalty = case.config.length_penalty
+        longest = case.config.early_stopping == "never" and penalty > 0
+        length = (case.config.max_new_tokens or step) if longest else step
+        best = max(told.running.values(), default=-1e9) / _power(length, penalty)
+        return best, min(told.finished.values(), default=-1e9)
+
+    def drawn_alike(self, case: ParityCase, row: int, ours: Choice, theirs: Choice) -> bool:
+        """By their scores, in sampling with the noise."""
+        one, other = (self._perturbed(case, row, *choice) for choice in (ours, theirs))
+        return near(one, other, NEAR_TIE_MARGIN)
+
     def _perturbed(self, case: ParityCase, row: int, tokens: Tokens, beam: int) -> float:
         """What a token was chosen by: the summed log-probability, in sampling with noise."""
         score = self._score(case, row, tokens)
@@ -233,11 +304,6 @@ class Judge:
         config, step = case.config, len(tokens) - 1
         noise = gumbel_noise((config.seed or 0) + row, step, beam + 1, tokens[-1] + 1)
         return score + float(noise[beam, tokens[-1]])
-
-    def _score(self, case: ParityCase, row: int, tokens: Tokens) -> float:
-        """HF's summed log-probability under the case's settings."""
-        input_ids, attention_mask = case.batch()
-        return self._reference.score(input_ids[row], attention_mask[row], tokens, case.config)
 
     def _trace(self, case: ParityCase) -> SearchTrace:
         input_ids, attention_mask = case.batch()
@@ -250,25 +316,51 @@ class Judge:
         return read_trace(dict(zip(names, self._session.run(names, feeds), strict=True)))
 
 
-def _live(trace: SearchTrace, case: ParityCase) -> SearchTrace:
-    """Without hypotheses that a dead beam left, which carry the -1e9 of its mark."""
-    power = case.config.length_penalty
-    return [
-        [
-            RowStep(
-                step.running,
-                {t: s for t, s in step.finished.items() if s * len(t) ** power > DEAD},
-                step.unsatisfied,
-            )
-            for step in row
-        ]
-        for row in trace
-    ]
+class OpJudge(Judge):
+    """Of a contrib file, against the rule of its operator."""
+
+    def __init__(self, reference: Reference, package: Package) -> None:
+        """Load the package's graph once more, with the scores of each step as output."""
+        super().__init__(reference)
+        self._vocab_size = package.manifest.vocab_size
+        self._rule = OpReference(reference, self._vocab_size)
+        self._file = OpFile(package)
+
+    def traces(self, case: ParityCase) -> tuple[SearchTrace, SearchTrace]:
+        """The rule on HF's scores, and on the file's own."""
+        steps = iter(self._file.step_scores(case))
+        input_ids, _ = case.batch()
+        config = case.config.for_prompt(case.prompt_len)
+        ours = beam_search(lambda _: next(steps), input_ids, config, self._vocab_size)
+        return self._rule.answer(case).trace, ours.trace
+
+    def divisor(self, tokens: Tokens, case: ParityCase) -> float:
+        """The operators count the prompt with its padding, and no EOS."""
+        ended = tokens[-1:] == case.config.eos_token_id
+        return _power(case.prompt_len + len(tokens) - ended, case.config.length_penalty)
+
+    def best_and_worst(self, case: ParityCase, step: int, told: RowStep) -> tuple[float, float]:
+        """The rule noted its margin."""
+        worst = min(told.finished.values(), default=-1e9)
+        return worst + (np.inf if told.stop_margin is None else told.stop_margin), worst
+
+    def drawn_alike(self, case: ParityCase, row: int, ours: Choice, theirs: Choice) -> bool:
+        """By their scores; a draw, by where its number falls between the two."""
+        tokens, other = ours[0], theirs[0][-1]
+        input_ids, attention_mask = case.batch()
+        config = case.config.for_prompt(case.prompt_len)
+        told = self._reference.scores(input_ids[row], attention_mask[row], tokens, config)
+        one, scores = tokens[-1], told[-1].double()
+        if not case.config.do_sample:
+            return near(float(scores[one]), float(scores[other]), NEAR_TIE_MARGIN)
+        drawn = (len(tokens) - 1) * len(case.prompts) + row
+        uniform = next(islice(uniform_numbers(case.config.seed or 0), drawn, None))
+        below = scores.softmax(-1).cumsum(-1)[min(one, other)]
+        return near(float(below), uniform, NEAR_TIE_MARGIN)
 
 
-def _penalised(score: float, length: int, case: ParityCase) -> float:
-    with np.errstate(over="ignore"):
-        return float(score / np.float64(length) ** case.config.length_penalty)
+def _power(length: int, penalty: float) -> float:
+    return float(np.float64(length) ** penalty)
 
 
 def _compare_kept(
@@ -315,19 +407,4 @@ def _compare_kept(
         ours.get(kept),
         theirs.get(dropped),
         missing[dropped] - extra[kept] if extra and missing else None,
-    )
-
-
-def _traced_session(package: Package) -> Any:
-    """The package's own graph with the trace's outputs added, in memory."""
-    import onnxruntime
-
-    traced = with_trace_outputs(ir.load(package.model))
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.add_session_config_entry(
-        "session.model_external_initializers_file_folder_path", str(package.folder)
-    )
-    return onnxruntime.InferenceSession(
-        ir.to_proto(traced).SerializeToString(), options, providers=["CPUExecutionProvider"]
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,10 +42,23 @@ class Reference:
         self._model = model
         model.generation_config = GenerationConfig()
 
+    @property
+    def model(self) -> PreTrainedModel:
+        """The HF model."""
+        return self._model
+
     def generate(
-        self, input_ids: Ids, attention_mask: Ids, config: SearchConfig, *, scores: bool = True
+        self,
+        input_ids: Ids,
+        attention_mask: Ids,
+        config: SearchConfig,
+        *,
+        scores: bool = True,
+        draws: Callable[[SearchConfig], AbstractContextManager[None]] | None = None,
     ) -> BeamOutput:
         """HF's answer in the graph's shapes, sampled with the file's random numbers.
+
+        ``draws`` makes a context in which ``torch.multinomial`` draws with other numbers.
 
         Without ``scores``, which cost HF time and memory, all but the sequences is
         left empty. Greedy search and sampling have no ``sequences_scores`` in HF;
@@ -57,10 +71,11 @@ class Reference:
         settings.return_dict_in_generate = settings.output_scores = scores
         batch, returned = len(input_ids), config.num_return_sequences
         running = returned if config.num_beams == 1 else config.num_beams
-        draws = seeded_multinomial(
-            config.seed or 0, batch, running, self._model.config.get_text_config().vocab_size
-        )
-        with torch.no_grad(), draws:
+        vocab_size = self._model.config.get_text_config().vocab_size
+        drawn = draws(config) if draws else nullcontext()
+        if draws is None:
+            drawn = seeded_multinomial(config.seed or 0, batch, running, vocab_size)
+        with torch.no_grad(), drawn:
             output = self._model.generate(
                 torch.from_numpy(input_ids),
                 attention_mask=torch.from_numpy(attention_mask),
@@ -162,27 +177,36 @@ class Reference:
             tokens: generated ids, all of them scored.
             config: the settings under which they are scored.
         """
-        torch = self._torch
+        config = config.for_prompt(len(input_ids))
+        scores = self.scores(input_ids, attention_mask, tokens, config)
+        if config.num_beams == 1:
+            scores = scores.log_softmax(-1)
+        return float(scores[range(len(tokens)), tokens].sum())
+
+    def scores(
+        self, input_ids: Ids, attention_mask: Ids, tokens: Tokens, config: SearchConfig
+    ) -> torch.Tensor:
+        """What each token of a continuation was chosen by: processed scores ``[len(tokens), V]``.
+
+        Log-probabilities with several beams, logits with one, as HF processes them.
+        """
         prompt_len = len(input_ids)
-        config = config.for_prompt(prompt_len)
-        ids = torch.tensor([[*input_ids.tolist(), *tokens]])
-        mask = torch.tensor([[*attention_mask.tolist(), *[1] * len(tokens)]])
+        ids = self._torch.tensor([[*input_ids.tolist(), *tokens]])
+        mask = self._torch.tensor([[*attention_mask.tolist(), *[1] * len(tokens)]])
         positions = (mask.cumsum(dim=1) - 1).masked_fill(mask == 0, 1)
-        with torch.no_grad():
+        with self._torch.no_grad():
             logits = self._model(input_ids=ids, attention_mask=mask, position_ids=positions).logits
         process = self._processors(config, ids[:, :prompt_len])
-        total = 0.0
-        for place, token in enumerate(tokens, start=prompt_len):
+        told: list[torch.Tensor] = []
+        for place in range(prompt_len, prompt_len + len(tokens)):
             scores = logits[:, place - 1].float()
             if config.num_beams > 1:
                 scores = scores.log_softmax(-1)
             # as many rows as HF has beams, which the catalogue's processor counts
             rows = (config.num_beams, -1)
-            scores = process(ids[:, :place].expand(*rows), scores.expand(*rows).clone())[0]
-            if config.num_beams == 1:
-                scores = scores.log_softmax(-1)
-            total += float(scores[token])
-        return total
+            told.append(process(ids[:, :place].expand(*rows), scores.expand(*rows).clone())[0])
+        stacked: torch.Tensor = self._torch.stack(told)
+        return stacked
 
     def _processors(self, config: SearchConfig, input_ids: torch.Tensor) -> Any:
         """HF's own list, in HF's own order."""

@@ -42,11 +42,14 @@ class RowStep:
             -1e9 and which tie in any order.
         finished: the hypotheses held, with their length-penalised scores.
         unsatisfied: HF's ``is_early_stop_heuristic_unsatisfied``.
+        stop_margin: by how much the search could still be improved where that was
+            asked; of ONNX Runtime's operators only.
     """
 
     running: dict[Tokens, float]
     finished: dict[Tokens, float]
     unsatisfied: bool
+    stop_margin: float | None = None
 
 
 #: ``trace[row][step]``; step 0 decides the first generated token.

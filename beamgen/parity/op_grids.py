@@ -1,0 +1,112 @@
+"""Cases that ONNX Runtime's operators can honour, for contrib packages."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from beamgen.contrib_op import BEAM_SEARCH, SAMPLING, op_type
+from beamgen.package import Package
+from beamgen.parity.grids import SHAPES, Likely, make_case, ordinary_ids, random_prompts
+from beamgen.parity.report import ParityCase
+from beamgen.parity.settings_grid import covering_rows
+
+#: Enough for any two values of any two axes to meet in one of them.
+CASES = 60
+
+_OF_PROMPTS = ("shape", "draw", "second_eos")
+_DRAWS = 3  # sets of prompts for each shape
+_ON = (False, True)
+_OF_ALL: dict[str, Sequence[Any]] = {
+    "shape": tuple(SHAPES),
+    "draw": tuple(range(_DRAWS)),
+    "second_eos": _ON,
+    "repetition_penalty": (1.0, 1.3, 0.8),
+    "no_repeat_ngram_size": (0, 1, 2, 3),
+    "min_new_tokens": (0, 5),
+    "suppress_tokens": _ON,
+    "begin_suppress_tokens": _ON,
+    "bad_words_ids": _ON,
+}
+_OF_OP: dict[str, dict[str, Sequence[Any]]] = {
+    BEAM_SEARCH: {
+        "num_beams": (2, 4, 5),
+        "length_penalty": (1.0, 0.0, 2.0, -0.5),
+        "early_stopping": _ON,
+    },
+    SAMPLING: {"temperature": (1.0, 0.7, 1.5), "top_p": (1.0, 0.9, 0.3)},
+}
+_FULL: dict[str, dict[str, Sequence[Any]]] = {
+    BEAM_SEARCH: {"length_penalty": (0.0, 1.0, 2.0, -0.5), "early_stopping": _ON},
+    SAMPLING: {"temperature": (1.0, 1.5), "top_p": (1.0, 0.8), "repetition_penalty": (1.0, 1.3)},
+}
+
+
+def quick_op_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCase]:
+    """Twelve cases."""
+    rows = _rows(package, 6, seed)
+    shapes = ("batch 1", "batch 4 padded")
+    return _cases(package, likely, seed, [{**r, "shape": s} for s in shapes for r in rows])
+
+
+def full_op_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCase]:
+    """What the operator's own rule depends on, each with each: 96 cases."""
+    op = op_type(package.manifest.search)
+    other = {"repetition_penalty": (1.0, 1.3), "no_repeat_ngram_size": (0, 1, 2, 3)}
+    axes = {"shape": tuple(SHAPES), "draw": range(_DRAWS), **_FULL.get(op, other)}
+    rows = [dict(zip(axes, row, strict=True)) for row in itertools.product(*axes.values())]
+    return _cases(package, likely, seed, rows)
+
+
+def settings_op_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCase]:
+    """Every two values of all settings that the operator has meet in some case."""
+    return _cases(package, likely, seed, _rows(package, CASES, seed))
+
+
+def op_axes(op: str) -> dict[str, Sequence[Any]]:
+    """Every axis of the settings grid with its values."""
+    return {**_OF_ALL, **_OF_OP.get(op, {})}
+
+
+def _rows(package: Package, count: int, seed: int) -> list[dict[str, Any]]:
+    return covering_rows(op_axes(op_type(package.manifest.search)), count, seed)
+
+
+def _cases(
+    package: Package, likely: Likely, seed: int, rows: Sequence[dict[str, Any]]
+) -> list[ParityCase]:
+    places = sorted({(row["shape"], row["draw"]) for row in rows})
+    prompts = {place: random_prompts(package, place[0], seed + place[1]) for place in places}
+    ends = {place: likely(drawn) for place, (drawn, _) in prompts.items()}
+    cases = []
+    for number, row in enumerate(rows):
+        place = (row["shape"], row["draw"])
+        settings = _settings(package, row, ends[place], number)
+        cases.append(make_case(package, row["shape"], *prompts[place], settings))
+    # alike attributes side by side: each other set of them takes a session of its own
+    return sorted(cases, key=lambda case: repr((case.config.eos_token_id, case.config)))
+
+
+def _settings(
+    package: Package, row: dict[str, Any], ends: list[int], number: int
+) -> dict[str, Any]:
+    one, two = ends
+    eos = two if row.get("second_eos", number % 2) else one
+    rng = np.random.default_rng([number, 5])
+    ordinary = np.setdiff1d(ordinary_ids(package), [eos])
+    lists = {
+        "suppress_tokens": rng.choice(ordinary, size=20).tolist(),
+        "begin_suppress_tokens": rng.choice(ordinary, size=30).tolist(),
+        "bad_words_ids": [[int(token)] for token in rng.choice(ordinary, size=10)] + [[eos]],
+    }
+    settings = {name: value for name, value in row.items() if name not in {*_OF_PROMPTS, *lists}}
+    settings |= {name: value for name, value in lists.items() if row.get(name)}
+    settings["eos_token_id"] = eos
+    if "num_beams" in settings:
+        settings["num_return_sequences"] = settings["num_beams"]
+    if op_type(package.manifest.search) == SAMPLING:
+        settings["seed"] = number
+    return settings
