@@ -69,7 +69,7 @@ class OpAnswer:
 
 
 @dataclass
-class _Hypotheses:
+class Hypotheses:
     """``BeamHypotheses``: the best K of a row, best first."""
 
     capacity: int
@@ -95,7 +95,7 @@ class _Hypotheses:
 
 @dataclass
 class _Row:
-    hypotheses: _Hypotheses
+    hypotheses: Hypotheses
     done: bool = False
     steps: list[RowStep] = field(default_factory=list)
 
@@ -116,7 +116,7 @@ def beam_search(
     fixed = attributes(config, vocab_size)
     eos, fill, max_length = fixed["eos_token_id"], fixed["pad_token_id"], given["max_length"][0]
     penalty = given["length_penalty"][0]
-    rows = [_Row(_Hypotheses(beams, penalty)) for _ in range(batch)]
+    rows = [_Row(Hypotheses(beams, penalty)) for _ in range(batch)]
     running = _first_beams(input_ids, beams)
     while True:
         length = running.sequences.shape[1]
@@ -177,7 +177,7 @@ def _top(scores: Floats, count: int) -> Ids:
     return np.argsort(-scores, axis=1, kind="stable")[:, :count]
 
 
-def _stop_margin(candidates: Floats, b: int, hypotheses: _Hypotheses, length: int) -> float | None:
+def _stop_margin(candidates: Floats, b: int, hypotheses: Hypotheses, length: int) -> float | None:
     """By how much the best candidate beats the worst hypothesis; 0 or less stops a row.
 
     None while there are fewer than K hypotheses.
