@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from beamgen.adapter import PositionLimits
+from beamgen.contrib_op import op_type
 from beamgen.errors import PackageError, one_line
 from beamgen.search_config import SearchConfig
 
@@ -32,7 +33,7 @@ class Manifest:
     Attributes:
         schema_version: of this file; a reader refuses every other.
         adapter: name of the architecture's adapter.
-        backend: ``loop``.
+        backend: ``loop`` or ``contrib``.
         source: the checkpoint: ``kind``, ``model``, ``revision`` and stored ``dtype``.
         dtype: of the exported weights and arithmetic.
         vocab_size: V.
@@ -58,6 +59,11 @@ class Manifest:
     parity: dict[str, Any] | None = None
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def operator(self) -> str | None:
+        """Which of ONNX Runtime's operators a contrib package holds."""
+        return op_type(self.search) if self.backend == "contrib" else None
 
     def to_json(self) -> dict[str, Any]:
         """As written to disk."""

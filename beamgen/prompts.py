@@ -5,13 +5,15 @@ from __future__ import annotations
 import operator
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from beamgen.errors import PromptError
-from beamgen.package import Package
+
+if TYPE_CHECKING:
+    from beamgen.package import Package
 
 Ids = npt.NDArray[np.int64]
 Message = Mapping[str, str]

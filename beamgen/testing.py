@@ -179,12 +179,21 @@ def _check_positions(adapter: DecoderAdapter) -> None:
 
 def _check_search(adapter: DecoderAdapter) -> None:
     """The whole search equals HF generate on the quick parity grid."""
+    _check_parity(adapter, "loop")
+
+
+def _check_contrib(adapter: DecoderAdapter) -> None:
+    """In ONNX Runtime's BeamSearch it keeps that operator's rule on its quick grid."""
+    _check_parity(adapter, "contrib")
+
+
+def _check_parity(adapter: DecoderAdapter, backend: str) -> None:
     from beamgen.pipeline import export
 
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = Path(folder, "checkpoint")
+        checkpoint, package = Path(folder, "checkpoint"), Path(folder, "package")
         tiny_model(adapter.tiny_config()).save_pretrained(checkpoint)
-        report = export(checkpoint, Path(folder, "package"), model_class=adapter.name).parity
+        report = export(checkpoint, package, model_class=adapter.name, backend=backend).parity
     assert report is not None, "export was asked for parity"
     worst = next((p for result in report.results for p in result.partings), None)
     _expect(report.exit_code == 0, f"{report.verdict}: {worst}")
@@ -205,6 +214,7 @@ _CHECKS: tuple[Callable[[DecoderAdapter], None], ...] = (
     _check_decoder,
     _check_positions,
     _check_search,
+    _check_contrib,
     _check_demo,
 )
 

@@ -141,7 +141,7 @@ def print_json(value: Any) -> None:
 
 
 _SHOWN_PARTINGS = 5
-_COLOURS = {"exact": "green", "near-tie": "yellow", "diverged": "red"}
+_COLOURS = {"exact": "green", "op rule": "cyan", "near-tie": "yellow", "diverged": "red"}
 
 
 def print_parity(report: beamgen.ParityReport) -> None:
@@ -174,7 +174,10 @@ def print_parity(report: beamgen.ParityReport) -> None:
     if len(partings) > _SHOWN_PARTINGS:
         OUT.print(f"... and {len(partings) - _SHOWN_PARTINGS} more; --json lists them all")
     verdict = report.verdict.value
-    counts = ", ".join(f"{report.count(v)} {v.value}" for v in type(report.verdict))
+    kinds = [v for v in type(report.verdict) if v.value != "op rule" or report.count(v)]
+    counts = ", ".join(f"{report.count(v)} {v.value}" for v in kinds)
+    if any(v.value == "op rule" for v in kinds):
+        counts += f"; the tokens are HF's in {report.same_tokens}"
     OUT.print(
         f"parity with transformers generate: [{_COLOURS[verdict]}]{verdict}[/] "
         f"({len(report.results)} cases: {counts})"

@@ -19,6 +19,7 @@ Examples:
   beamgen export -m microsoft/biogpt -o biogpt --max-new-tokens 128
   beamgen export -m ./my-gpt2 --length-penalty 0 --force
   beamgen export -m ./my-gpt2 --do-sample --top-p 0.95 --require seed
+  beamgen export -m ./my-gpt2 --search contrib --num-beams 4 --length-penalty 0
 """,
 )
 @click.option("-m", "--model", help="Checkpoint folder or hub id.  [default: the class's demo]")
@@ -28,6 +29,14 @@ Examples:
 )
 @click.option("--revision", help="Branch, tag or commit of a hub id.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code of the checkpoint.")
+@click.option(
+    "--search",
+    "backend",
+    type=click.Choice(["loop", "contrib"]),
+    default="loop",
+    show_default=True,
+    help="HF's search, or ONNX Runtime's own operators (BeamSearch, GreedySearch, Sampling).",
+)
 @click.option("--force", is_flag=True, help="Replace an existing package.")
 @click.option("--no-parity", is_flag=True, help="Do not compare with transformers.")
 @click.option(
@@ -45,6 +54,7 @@ def command(
     model: str | None,
     model_class: str | None,
     output: Path | None,
+    backend: str,
     no_parity: bool,
     require: tuple[str, ...],
     as_json: bool,
@@ -55,6 +65,9 @@ def command(
     The search settings become the file's defaults; each of them stays an input.
     The command ends with a comparison with transformers' generate(): exit code
     0 says they agree, 3 that they do not.
+
+    With --search contrib the file is the operator of ONNX Runtime that the settings
+    choose. It fixes some of them and searches by a rule of its own, to which it is held.
     """
     own = {name: values.pop(name) for name in ("revision", "trust_remote_code", "force")}
     settings = options.chosen_settings(values)
@@ -65,6 +78,7 @@ def command(
             model_class=model_class,
             parity=not no_parity,
             settings=settings,
+            backend=backend,
             required=require,
             progress=progress,
             **own,
@@ -88,7 +102,8 @@ def _show(result: beamgen.ExportResult) -> None:
     size = sum(entry["bytes"] for entry in manifest.files.values()) / 1e6
     search = manifest.search.for_prompt(1)
     click.secho(f"{folder}/", bold=True, nl=False)
-    click.echo(f"  {result.checkpoint.source}, {size:.1f} MB, float32")
+    operator = f", {manifest.operator}" if manifest.operator else ""
+    click.echo(f"  {result.checkpoint.source}, {size:.1f} MB, float32{operator}")
     if manifest.source["dtype"] != "float32":
         click.echo(f"the checkpoint's {manifest.source['dtype']} weights became float32")
     if not result.checkpoint.has_tokenizer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -99,8 +100,8 @@ def command(
         _generate(generator, batch, batch_size, chat, settings)
     ):
         if as_json:
-            found = {"prompt": prompt, "hypotheses": [asdict(h) for h in hypotheses]}
-            click.echo(json.dumps(found, ensure_ascii=False))
+            found = {"prompt": prompt, "hypotheses": [_as_json(h) for h in hypotheses]}
+            click.echo(json.dumps(found, ensure_ascii=False, allow_nan=False))
         else:
             if i and len(hypotheses) > 1:
                 click.echo()
@@ -179,6 +180,12 @@ def _parse_ids(text: str) -> list[int]:
         raise beamgen.BeamgenError(
             f"--ids {text!r} are not whole numbers", 'for example --ids "1 2 3"'
         ) from None
+
+
+def _as_json(hypothesis: beamgen.Generation) -> dict[str, Any]:
+    """JSON has no not-a-number, which a score is that the file does not give."""
+    values = asdict(hypothesis)
+    return {**values, "score": None if math.isnan(hypothesis.score) else hypothesis.score}
 
 
 def _show(hypotheses: list[beamgen.Generation], chat: bool) -> None:

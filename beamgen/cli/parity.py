@@ -24,7 +24,7 @@ Examples:
     type=click.Choice(["quick", "full", "settings"]),
     default="quick",
     show_default=True,
-    help="12 cases; 96 of beam search; or 140 of all settings, sampling too.",
+    help="12 cases; 96 of the search; or all settings in pairs, sampling too.",
 )
 @click.option("-p", "--prompt", "prompts", multiple=True, help="A prompt as a further case.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code of the checkpoint.")
@@ -47,6 +47,8 @@ def command(
     Tokens and scores of all returned hypotheses are compared. The verdict is
     written into beamgen.json, unless --checkpoint names another checkpoint.
     Exit code 0: exact, or a near-tie that float arithmetic decides; 3: diverged.
+    A contrib package is held to the rule of its operator: "op rule" says that this
+    rule, which the file follows, gives another answer than transformers.
     """
     package = beamgen.open_package(model)
     source = beamgen.open_source(package, checkpoint, trust_remote_code=trust_remote_code)

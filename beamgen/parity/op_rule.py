@@ -89,6 +89,7 @@ class Hypotheses:
         self.found.insert(place, (tokens, score))
 
     def penalised(self, summed: np.float32, length: int) -> np.float32:
+        """A summed log-probability by the operators' length rule."""
         with np.errstate(over="ignore"):
             return np.float32(summed / np.float32(length) ** self.length_penalty)
 
@@ -275,7 +276,8 @@ def processed(
     if sequences.shape[1] < given["min_length"][0]:
         scores[:, int(fixed["eos_token_id"])] = LOWEST
     temperature = np.float32(fixed.get("temperature", 1.0))
-    return scores if temperature == 1 else scores / temperature
+    with np.errstate(over="ignore"):  # what is banned already
+        return scores if temperature == 1 else scores / temperature
 
 
 def _ending_an_ngram(text: list[int], size: int) -> list[int]:

@@ -144,10 +144,16 @@ class ParityReport:
         return sum(result.verdict is verdict for result in self.results)
 
     @property
+    def same_tokens(self) -> int:
+        """How many cases returned HF's tokens, whatever their scores."""
+        return sum(result.same_tokens for result in self.results)
+
+    @property
     def score_difference(self) -> float:
-        """The largest over all exact cases."""
-        exact = (r.score_difference for r in self.results if r.verdict is Verdict.EXACT)
-        return max(exact, default=0.0)
+        """The largest over all cases that are exact, or by the operator's rule."""
+        agreed = (Verdict.EXACT, Verdict.OP_RULE)
+        told = (r.score_difference for r in self.results if r.verdict in agreed)
+        return max(told, default=0.0)
 
     def to_json(self) -> dict[str, Any]:
         """Counts and every parting, for ``beamgen.json`` and ``--json``."""
@@ -158,7 +164,7 @@ class ParityReport:
             "transformers": transformers.__version__,
             "cases": len(self.results),
             **{verdict.value: self.count(verdict) for verdict in Verdict},
-            "same_tokens": sum(result.same_tokens for result in self.results),
+            "same_tokens": self.same_tokens,
             "max_score_difference": self.score_difference,
             "partings": [
                 {"case": result.case.title, **_finite(vars(parting))}
