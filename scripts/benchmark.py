@@ -1,4 +1,4 @@
-"""Time the loop file against HF ``generate``: same weights, same prompt, same tokens.
+"""Time both backends against HF ``generate``: same weights, same prompt, same tokens.
 
     python scripts/benchmark.py                      # GPT-2-small shape, 64 + 64, 5 beams
     python scripts/benchmark.py --new-tokens 512     # adds the cost per token at length
@@ -63,8 +63,8 @@ class Workload:
         )
 
 
-def run_loop(package: Path, work: Workload) -> Callable[[], Any]:
-    """The exported file in ONNX Runtime."""
+def run_file(package: Path, work: Workload) -> Callable[[], Any]:
+    """An exported file in ONNX Runtime."""
     generator = Generator(package, threads=work.threads, verify=False)
     batch = work.prompt(generator.package.manifest.vocab_size)
     config = work.config(generator.search)
@@ -86,7 +86,11 @@ def run_transformers(package: Path, work: Workload) -> Callable[[], Any]:
     return lambda: reference.generate(*batch, config, scores=False).sequences
 
 
-CONTESTANTS = {"transformers": run_transformers, "beamgen loop": run_loop}
+CONTESTANTS = {
+    "transformers": run_transformers,
+    "beamgen loop": run_file,
+    "beamgen contrib": run_file,
+}
 
 #: One row each of `settings`; all but the first are compared with "beam search".
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -126,12 +130,15 @@ def main(ctx: click.Context, /, model: str | None, turns: int, runs: int, **shap
         return
     with tempfile.TemporaryDirectory() as scratch:
         checkpoint = model or _random_gpt2_small(Path(scratch, "checkpoint"))
-        package = Path(scratch, "package")
-        export(checkpoint, package, parity=False)
+        packages = {name: Path(scratch, name) for name in ("loop", "contrib")}
+        for backend, package in packages.items():
+            # the contrib operator's EOS id is fixed when it is exported
+            settings = {"num_beams": shape["num_beams"], "eos_token_id": ()}
+            export(checkpoint, package, parity=False, backend=backend, settings=settings)
         lengths = sorted({64, shape["new_tokens"]})
         works = [Workload(**{**shape, "new_tokens": length}) for length in lengths]
         Console(width=120).print(
-            _table([(work, _compare(package, work, turns, runs)) for work in works])
+            _table([(work, _compare(packages, work, turns, runs)) for work in works])
         )
 
 
@@ -231,10 +238,13 @@ def _random_gpt2_small(folder: Path) -> Path:
     return folder
 
 
-def _compare(package: Path, work: Workload, turns: int, runs: int) -> dict[str, dict[str, Any]]:
+def _compare(
+    packages: dict[str, Path], work: Workload, turns: int, runs: int
+) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for _ in range(turns):
         for name in CONTESTANTS:
+            package = packages["contrib" if "contrib" in name else "loop"]
             result = _run(name, package, work, runs)
             kept = found.setdefault(name, {**result, "seconds": []})
             kept["seconds"] += result["seconds"]
