@@ -34,7 +34,7 @@ from beamgen.parity.op_reference import OpReference, as_output
 from beamgen.parity.reference import Reference
 from beamgen.testing import tiny_model
 
-_NEW_TOKENS = 12
+_NEW_TOKENS = 20
 
 
 @click.command(help=__doc__)
@@ -78,14 +78,15 @@ def _count(
     for seed in range(batches):
         case = _case(package, reference, batch_size, seed, stop)
         hf, op = rule.generate(case), file.search(case)
+        by_rule, by_positions = as_output(rule.answer(case), case), own_positions.search(case)
         with mock.patch.object(op_rule, "_stop_margin", _own_stop_margin):
             own = as_output(rule.answer(case), case)
         for row in range(batch_size):
             found["rows"] += 1
-            found["rule"] += _same(op, as_output(rule.answer(case), case), row)
+            found["rule"] += _same(op, by_rule, row)
             found["hf"] += _same(op, hf, row)
             found["own"] += _same(own, hf, row)
-            found["positions"] += _same(own_positions.search(case), hf, row)
+            found["positions"] += _same(by_positions, hf, row)
     return found
 
 

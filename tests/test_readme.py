@@ -24,12 +24,16 @@ def _environment(*paths: Path) -> dict[str, str]:
     }
 
 
-def test_the_usage_blocks_run_in_a_clean_folder(tmp_path: Path) -> None:
-    usage = [(language, code) for language, file, code in BLOCK.findall(README) if not file]
+@pytest.mark.parametrize(
+    ("page", "shells"), [("README.md", 5), ("docs/from-convert_generation.md", 1)]
+)
+def test_the_usage_blocks_run_in_a_clean_folder(page: str, shells: int, tmp_path: Path) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    usage = [(language, code) for language, file, code in BLOCK.findall(text) if not file]
     shell = [code for language, code in usage if language == "sh"]
     # one session: a later block uses what an earlier one made
     python = "\n".join(code for language, code in usage if language == "python")
-    assert (len(shell), python.count("import onnxruntime")) == (4, 1)
+    assert (len(shell), python.count("import onnxruntime")) == (shells, 1)
     for language, code in [*(("sh", code) for code in shell), ("python", python)]:
         program = ["bash", "-euo", "pipefail", "-c"] if language == "sh" else [sys.executable, "-c"]
         result = subprocess.run(
@@ -37,6 +41,19 @@ def test_the_usage_blocks_run_in_a_clean_folder(tmp_path: Path) -> None:
         )
         assert result.returncode == 0, f"{code}\n{result.stdout}\n{result.stderr}"
         assert result.stdout
+
+
+def test_every_option_of_convert_generation_is_mapped() -> None:
+    """Read from the installed script, so that a new one does not go unnoticed."""
+    import onnxruntime
+
+    script = Path(onnxruntime.__file__).parent / "transformers" / "convert_generation.py"
+    source = script.read_text(encoding="utf-8")
+    parser = source[source.index("def parse_arguments") : source.index("parser.parse_args")]
+    options = re.findall(r'"(--\w+)"', parser)
+    page = (ROOT / "docs" / "from-convert_generation.md").read_text(encoding="utf-8")
+    assert len(options) > 40
+    assert [option for option in options if option not in page] == []
 
 
 def test_what_generate_prints_is_what_transformers_prints(tmp_path: Path) -> None:
