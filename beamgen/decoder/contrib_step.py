@@ -13,7 +13,7 @@ from onnxscript import opset23 as op
 from onnxscript import script
 
 from beamgen.decoder.contract import Contract, contrib_contract
-from beamgen.decoder.traced_step import BATCH, NEW, PAST, TracedStep, plain_attention
+from beamgen.decoder.traced_step import BATCH, NEW, PAST, StepCache, TracedStep, plain_attention
 from beamgen.onnx_domain import DOMAIN, beamgen_ops
 
 _COPIES = 3
@@ -91,14 +91,8 @@ class _ConcatenatedCacheAttention(torch.autograd.Function):
         return attended, present
 
 
-class OpCache:
-    """What HF models expect of a cache; ``attend`` does the appending.
-
-    Source: ``transformers.cache_utils.Cache`` (``update``, ``get_seq_length``,
-    ``get_mask_sizes`` are what model code calls).
-    """
-
-    is_compileable = False
+class OpCache(StepCache):
+    """The op's cache, to which ``attend`` appends."""
 
     def __init__(self, past: list[torch.Tensor], rows: tuple[torch.Tensor, ...]) -> None:
         """L tensors ``[2, C, Hkv, P, D]``, and what says how their rows are used."""
@@ -112,16 +106,12 @@ class OpCache:
         layer_idx: int,
         cache_kwargs: dict[str, Any] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Hand a layer's new entries ``[B, Hkv, N, D]`` on to its attention."""
+        """Hand them on."""
         return key, value
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Entries held by a layer."""
         return self.present[layer_idx].shape[3]
-
-    def get_mask_sizes(self, cache_position: torch.Tensor, layer_idx: int = 0) -> tuple[int, int]:
-        """(length, offset) of the keys; unused, since the 4-D mask is given."""
-        return self.get_seq_length(layer_idx) + cache_position.shape[0], 0
 
 
 class ContribStep(TracedStep):

@@ -13,7 +13,7 @@ from onnxscript import opset23 as op
 from onnxscript import script
 
 from beamgen.decoder.contract import Contract, loop_contract
-from beamgen.decoder.traced_step import BATCH, NEW, PAST, TracedStep, plain_attention
+from beamgen.decoder.traced_step import BATCH, NEW, PAST, StepCache, TracedStep, plain_attention
 from beamgen.onnx_domain import DOMAIN, beamgen_ops
 
 KVPairs = list[tuple[torch.Tensor, torch.Tensor]]
@@ -64,17 +64,8 @@ class _SharedPromptAttention(torch.autograd.Function):
         return plain_attention(query, keys, values, attention_bias, scale)
 
 
-class StepCache:
-    """Takes each layer's new keys and values; what HF models expect of a cache.
-
-    Holds both caches of the decoder contract: the prompt's, which a step only
-    reads, and the generated entries', which it extends.
-
-    Source: ``transformers.cache_utils.Cache`` (``update``, ``get_seq_length``,
-    ``get_mask_sizes`` are what model code calls).
-    """
-
-    is_compileable = False
+class LoopCache(StepCache):
+    """Both caches: the prompt's, which a step only reads, and the one it extends."""
 
     def __init__(self, prompt: KVPairs, past: KVPairs) -> None:
         """L pairs ``[B, Hkv, S, D]`` and L pairs ``[B, Hkv, R, D]``."""
@@ -88,7 +79,7 @@ class StepCache:
         layer_idx: int,
         cache_kwargs: dict[str, Any] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append ``[B, Hkv, N, D]`` to a layer; returns ``[B, Hkv, R+N, D]``."""
+        """Append them; returns ``[B, Hkv, R+N, D]``."""
         past_key, past_value = self.present[layer_idx]
         entry = (torch.cat([past_key, key], dim=2), torch.cat([past_value, value], dim=2))
         self.present[layer_idx] = entry
@@ -97,10 +88,6 @@ class StepCache:
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Generated entries held by a layer."""
         return self.present[layer_idx][0].shape[2]
-
-    def get_mask_sizes(self, cache_position: torch.Tensor, layer_idx: int = 0) -> tuple[int, int]:
-        """(length, offset) of the keys; unused, since the 4-D mask is given."""
-        return self.get_seq_length(layer_idx) + cache_position.shape[0], 0
 
 
 class LoopStep(TracedStep):
@@ -127,7 +114,7 @@ class LoopStep(TracedStep):
         The cache arguments are called anything but ``past_key_values``, which
         optimum would rewrite.
         """
-        cache = StepCache(prompt, past)
+        cache = LoopCache(prompt, past)
         hidden = self.hidden(input_ids, position_ids, attention_bias, cache)
         last = hidden[:, hidden.shape[1] - last_n :, :]  # [B, n, hidden]
         logits = self.adapter.logits(self.model, last)
@@ -135,7 +122,7 @@ class LoopStep(TracedStep):
 
     def attend(
         self,
-        cache: StepCache,
+        cache: LoopCache,
         layer: int,
         query: torch.Tensor,
         key: torch.Tensor,

@@ -20,6 +20,34 @@ ATTENTION_NAME = "beamgen_traced"
 BATCH, PAST, NEW = 2, 3, 4
 
 
+class StepCache(ABC):
+    """What HF models expect of a cache, as far as a traced step goes.
+
+    Source: ``transformers.cache_utils.Cache`` (``update``, ``get_seq_length``,
+    ``get_mask_sizes`` are what model code calls).
+    """
+
+    is_compileable = False
+
+    @abstractmethod
+    def update(
+        self,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        layer_idx: int,
+        cache_kwargs: dict[str, Any] | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Take a layer's new entries ``[B, Hkv, N, D]``; returns what ``attend`` is given."""
+
+    @abstractmethod
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Entries held by a layer."""
+
+    def get_mask_sizes(self, cache_position: torch.Tensor, layer_idx: int = 0) -> tuple[int, int]:
+        """(length, offset) of the keys; unused, since the 4-D mask is given."""
+        return self.get_seq_length(layer_idx) + cache_position.shape[0], 0
+
+
 class TracedStep(torch.nn.Module, ABC):
     """One step of an adapter's model in the form of a decoder contract.
 
