@@ -47,7 +47,7 @@ _MODES = {
     GREEDY_SEARCH: "num_beams 1 without do_sample",
     SAMPLING: "num_beams 1 with do_sample",
 }
-_LOOP = "leave it out, or export with --search loop"
+_LOOP = "reset it (--set NAME=default) or set another value, or export with --search loop"
 _NEVER_HONOURED = (
     "sequence_bias",
     "forced_bos_token_id",
@@ -112,7 +112,7 @@ def unhonoured(config: SearchConfig) -> Iterator[str]:
         if (getattr(config, name) or None) != (_DEFAULTS[name] or None):
             yield f"{name}: there is no input for it"
     if len(config.eos_token_id) > 1:
-        yield f"{len(config.eos_token_id)} ids as eos_token_id: it knows one"
+        yield f"{len(config.eos_token_id)} ids as eos_token_id: it knows one (--eos-token-id ID)"
     if any(len(ids) > 1 for ids in config.bad_words_ids):
         yield "bad_words_ids of several tokens: it masks single ones"
     longest, shortest = config.max_new_tokens, config.min_new_tokens

@@ -55,10 +55,19 @@ def test_search_never_imports_torch_or_transformers(path: Path) -> None:
     assert not {_top(m) for m in _imports(path, lazy=True)} & {"torch", "transformers"}
 
 
-@pytest.mark.parametrize("module", ["runtime", "package", "search_config", "errors", "registry"])
+@pytest.mark.parametrize(
+    "module",
+    ["runtime", "package", "search_config", "errors", "registry", "contrib_op", "beam_output"],
+)
 def test_what_runs_a_package_never_imports_torch(module: str) -> None:
     imported = {_top(m) for m in _imports(ROOT / "beamgen" / f"{module}.py", lazy=True)}
     assert not imported & {"torch", "onnx_ir", "onnxscript", "optimum"}
+
+
+def test_the_model_of_the_operators_is_numpy_alone() -> None:
+    imported = set(_imports(ROOT / "beamgen" / "parity" / "op_rule.py", lazy=True))
+    others = {_top(module) for module in imported} - sys.stdlib_module_names
+    assert others == {"numpy", "beamgen"}
 
 
 @pytest.mark.parametrize("path", [p for p in ENGINE if p.parent.name == "cli"], ids=_relative)

@@ -44,14 +44,17 @@ def _measured(*arguments: str) -> tuple[str, int]:
     return result.stdout, int(result.stderr.split()[-1])
 
 
-def test_gpt2_large_exports_loads_and_generates(tmp_path: Path, capsys) -> None:
+@pytest.mark.parametrize("backend", ["loop", "contrib"])
+def test_gpt2_large_exports_loads_and_generates(backend: str, tmp_path: Path, capsys) -> None:
     checkpoint, package = tmp_path / "gpt2-large", tmp_path / "package"
     subprocess.run([sys.executable, "-c", _MAKE, str(checkpoint)], check=True)
     stored = sum(path.stat().st_size for path in checkpoint.glob("*.safetensors"))
     assert stored > 2_000_000_000
     assert len(list(checkpoint.glob("*.safetensors"))) > 1, "sharded"
 
-    output, peak = _measured("export", "-m", str(checkpoint), "-o", str(package), "--json")
+    output, peak = _measured(
+        "export", "-m", str(checkpoint), "-o", str(package), "--search", backend, "--json"
+    )
     manifest = json.loads(output)
     assert manifest["parity"]["diverged"] == 0
     names = {path.name for path in package.iterdir()}

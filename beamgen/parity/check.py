@@ -12,9 +12,10 @@ from beamgen.beam_output import BeamOutput
 from beamgen.checkpoint import Checkpoint
 from beamgen.package import Package
 from beamgen.parity.grids import Grid, ordinary_ids, prompt_cases
-from beamgen.parity.judge import LoopJudge, OpJudge
+from beamgen.parity.loop_judge import LoopJudge
 from beamgen.parity.named_grids import GRIDS
 from beamgen.parity.op_file import OpFile
+from beamgen.parity.op_judge import OpJudge
 from beamgen.parity.op_reference import OpReference, as_output
 from beamgen.parity.reference import Reference
 from beamgen.parity.report import (

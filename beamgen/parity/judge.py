@@ -5,17 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import islice
 
 import numpy as np
-import onnx_ir as ir
 
 from beamgen.beam_output import BeamOutput
-from beamgen.package import Package
-from beamgen.parity.draws import gumbel_noise
-from beamgen.parity.op_file import OpFile
-from beamgen.parity.op_reference import OpReference
-from beamgen.parity.op_rule import beam_search, uniform_numbers
 from beamgen.parity.reference import Reference
 from beamgen.parity.report import (
     NEAR_TIE_MARGIN,
@@ -27,8 +20,7 @@ from beamgen.parity.report import (
     near,
     same_row,
 )
-from beamgen.parity.session import session_of
-from beamgen.search.trace import DEAD, RowStep, SearchTrace, Tokens, read_trace, with_trace_outputs
+from beamgen.search.trace import DEAD, RowStep, SearchTrace, Tokens
 
 #: A continuation, and the beam or independent sequence that it stands on.
 Choice = tuple[Tokens, int]
@@ -267,99 +259,8 @@ class Judge(ABC):
             return float(score / np.float64(self.divisor(tokens, case)))
 
 
-class LoopJudge(Judge):
-    """Of a loop file, against HF's own search."""
-
-    def __init__(self, reference: Reference, package: Package) -> None:
-        """Load the package's graph once more, with its trace as further outputs."""
-        super().__init__(reference)
-        self._session = session_of(with_trace_outputs(ir.load(package.model)), package.folder)
-
-    def traces(self, case: ParityCase) -> tuple[SearchTrace, SearchTrace]:
-        """HF's functions are watched; the file has its trace as outputs."""
-        return self._reference.trace(*case.batch(), case.config), self._trace(case)
-
-    def divisor(self, tokens: Tokens, case: ParityCase) -> float:
-        """HF counts what was generated, the EOS included."""
-        return _power(len(tokens), case.config.length_penalty)
-
-    def best_and_worst(self, case: ParityCase, step: int, told: RowStep) -> tuple[float, float]:
-        """``GenerationMixin._check_early_stop_heuristic``."""
-        penalty = case.config.length_penalty
-        longest = case.config.early_stopping == "never" and penalty > 0
-        length = (case.config.max_new_tokens or step) if longest else step
-        best = max(told.running.values(), default=-1e9) / _power(length, penalty)
-        return best, min(told.finished.values(), default=-1e9)
-
-    def drawn_alike(self, case: ParityCase, row: int, ours: Choice, theirs: Choice) -> bool:
-        """By their scores, in sampling with the noise."""
-        one, other = (self._perturbed(case, row, *choice) for choice in (ours, theirs))
-        return near(one, other, NEAR_TIE_MARGIN)
-
-    def _perturbed(self, case: ParityCase, row: int, tokens: Tokens, beam: int) -> float:
-        """What a token was chosen by: the summed log-probability, in sampling with noise."""
-        score = self._score(case, row, tokens)
-        if not case.config.do_sample:
-            return score
-        config, step = case.config, len(tokens) - 1
-        noise = gumbel_noise((config.seed or 0) + row, step, beam + 1, tokens[-1] + 1)
-        return score + float(noise[beam, tokens[-1]])
-
-    def _trace(self, case: ParityCase) -> SearchTrace:
-        input_ids, attention_mask = case.batch()
-        names = [output.name for output in self._session.get_outputs()]
-        feeds = {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            **case.config.for_prompt(case.prompt_len).inputs(),
-        }
-        return read_trace(dict(zip(names, self._session.run(names, feeds), strict=True)))
-
-
-class OpJudge(Judge):
-    """Of a contrib file, against the rule of its operator."""
-
-    def __init__(self, reference: Reference, package: Package) -> None:
-        """Load the package's graph once more, with the scores of each step as output."""
-        super().__init__(reference)
-        self._vocab_size = package.manifest.vocab_size
-        self._rule = OpReference(reference, self._vocab_size)
-        self._file = OpFile(package)
-
-    def traces(self, case: ParityCase) -> tuple[SearchTrace, SearchTrace]:
-        """The rule on HF's scores, and on the file's own."""
-        steps = iter(self._file.step_scores(case))
-        input_ids, _ = case.batch()
-        config = case.config.for_prompt(case.prompt_len)
-        ours = beam_search(lambda _: next(steps), input_ids, config, self._vocab_size)
-        return self._rule.answer(case).trace, ours.trace
-
-    def divisor(self, tokens: Tokens, case: ParityCase) -> float:
-        """The operators count the prompt with its padding, and no EOS."""
-        ended = tokens[-1:] == case.config.eos_token_id
-        return _power(case.prompt_len + len(tokens) - ended, case.config.length_penalty)
-
-    def best_and_worst(self, case: ParityCase, step: int, told: RowStep) -> tuple[float, float]:
-        """The rule noted its margin."""
-        worst = min(told.finished.values(), default=-1e9)
-        return worst + (np.inf if told.stop_margin is None else told.stop_margin), worst
-
-    def drawn_alike(self, case: ParityCase, row: int, ours: Choice, theirs: Choice) -> bool:
-        """By their scores; a draw, by where its number falls between the two."""
-        tokens, other = ours[0], theirs[0][-1]
-        input_ids, attention_mask = case.batch()
-        config = case.config.for_prompt(case.prompt_len)
-        told = self._reference.scores(input_ids[row], attention_mask[row], tokens, config)
-        one, scores = tokens[-1], told[-1].double()
-        if not case.config.do_sample:
-            return near(float(scores[one]), float(scores[other]), NEAR_TIE_MARGIN)
-        drawn = (len(tokens) - 1) * len(case.prompts) + row
-        uniform = next(islice(uniform_numbers(case.config.seed or 0), drawn, None))
-        below = scores.softmax(-1).cumsum(-1)[min(one, other)]
-        return near(float(below), uniform, NEAR_TIE_MARGIN)
-
-
-def _power(length: int, penalty: float) -> float:
+def powered(length: int, penalty: float) -> float:
+    """A length by which scores are divided."""
     return float(np.float64(length) ** penalty)
 
 

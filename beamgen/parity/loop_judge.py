@@ -1,0 +1,62 @@
+"""The judge of a loop file, against HF's own search."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from beamgen.package import Package
+from beamgen.parity.draws import gumbel_noise
+from beamgen.parity.judge import Choice, Judge, powered
+from beamgen.parity.reference import Reference
+from beamgen.parity.report import NEAR_TIE_MARGIN, ParityCase, near
+from beamgen.parity.session import session_of
+from beamgen.search.trace import RowStep, SearchTrace, Tokens, read_trace, with_trace_outputs
+
+
+class LoopJudge(Judge):
+    """HF's functions are watched; the file tells its steps."""
+
+    def __init__(self, reference: Reference, package: Package) -> None:
+        """Load the package's graph once more, with its trace as further outputs."""
+        super().__init__(reference)
+        self._session = session_of(with_trace_outputs(ir.load(package.model)), package.folder)
+
+    def traces(self, case: ParityCase) -> tuple[SearchTrace, SearchTrace]:
+        """HF's functions are watched; the file has its trace as outputs."""
+        return self._reference.trace(*case.batch(), case.config), self._trace(case)
+
+    def divisor(self, tokens: Tokens, case: ParityCase) -> float:
+        """HF counts what was generated, the EOS included."""
+        return powered(len(tokens), case.config.length_penalty)
+
+    def best_and_worst(self, case: ParityCase, step: int, told: RowStep) -> tuple[float, float]:
+        """``GenerationMixin._check_early_stop_heuristic``."""
+        penalty = case.config.length_penalty
+        longest = case.config.early_stopping == "never" and penalty > 0
+        length = (case.config.max_new_tokens or step) if longest else step
+        best = max(told.running.values(), default=-1e9) / powered(length, penalty)
+        return best, min(told.finished.values(), default=-1e9)
+
+    def drawn_alike(self, case: ParityCase, row: int, ours: Choice, theirs: Choice) -> bool:
+        """By their scores, in sampling with the noise."""
+        one, other = (self._perturbed(case, row, *choice) for choice in (ours, theirs))
+        return near(one, other, NEAR_TIE_MARGIN)
+
+    def _perturbed(self, case: ParityCase, row: int, tokens: Tokens, beam: int) -> float:
+        """What a token was chosen by: the summed log-probability, in sampling with noise."""
+        score = self._score(case, row, tokens)
+        if not case.config.do_sample:
+            return score
+        config, step = case.config, len(tokens) - 1
+        noise = gumbel_noise((config.seed or 0) + row, step, beam + 1, tokens[-1] + 1)
+        return score + float(noise[beam, tokens[-1]])
+
+    def _trace(self, case: ParityCase) -> SearchTrace:
+        input_ids, attention_mask = case.batch()
+        names = [output.name for output in self._session.get_outputs()]
+        feeds = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            **case.config.for_prompt(case.prompt_len).inputs(),
+        }
+        return read_trace(dict(zip(names, self._session.run(names, feeds), strict=True)))
