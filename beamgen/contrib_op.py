@@ -11,7 +11,7 @@ Source: ``onnxruntime/contrib_ops/cpu/transformers`` and the schemas of
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from beamgen.errors import SettingError
 from beamgen.parameters import Parameter
 from beamgen.prompts import Ids
 from beamgen.search_config import SearchConfig
+from beamgen.setting_checks import check_penalty
 
 DOMAIN = "com.microsoft"
 BEAM_SEARCH, GREEDY_SEARCH, SAMPLING = "BeamSearch", "GreedySearch", "Sampling"
@@ -47,7 +48,6 @@ _MODES = {
     GREEDY_SEARCH: "num_beams 1 without do_sample",
     SAMPLING: "num_beams 1 with do_sample",
 }
-_LOOP = "reset it (--set NAME=default) or set another value, or export with --search loop"
 _NEVER_HONOURED = (
     "sequence_bias",
     "forced_bos_token_id",
@@ -58,6 +58,7 @@ _NEVER_HONOURED = (
     "output_scores",
     "catalogue",
 )
+_LEAST_TOP_P, _LEAST_TEMPERATURE = 1e-6, 1e-30
 _WARPERS = ("min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 _DEFAULTS = {field.name: field.default for field in fields(SearchConfig)}
 
@@ -99,52 +100,59 @@ def check_honoured(config: SearchConfig) -> None:
     Raises:
         SettingError: one error that lists everything, and names the loop backend.
     """
-    problems = list(unhonoured(config))
+    problems = list(_unhonoured(config))
     if problems:
+        causes, cures = zip(*problems, strict=True)
         raise SettingError(
-            f"ONNX Runtime's {op_type(config)} cannot honour {'; '.join(problems)}", _LOOP
+            f"ONNX Runtime's {op_type(config)} cannot honour {'; '.join(causes)}",
+            f"{'; '.join(dict.fromkeys(cures))}; or export with --search loop",
         )
 
 
-def unhonoured(config: SearchConfig) -> Iterator[str]:
-    """Each setting that the operator cannot do, and why."""
-    for name in _NEVER_HONOURED:
+def _unhonoured(config: SearchConfig) -> Iterator[tuple[str, str]]:
+    """Each setting that the operator cannot do, and what to do about it."""
+    absent = [*_NEVER_HONOURED, *(_WARPERS if op_type(config) == SAMPLING else ())]
+    for name in absent:
         if (getattr(config, name) or None) != (_DEFAULTS[name] or None):
-            yield f"{name}: there is no input for it"
-    if len(config.eos_token_id) > 1:
-        yield f"{len(config.eos_token_id)} ids as eos_token_id: it knows one (--eos-token-id ID)"
+            yield f"{name}: there is no input for it", f"--set {name}=default turns it off"
+    eos = config.eos_token_id
+    if len(eos) > 1:
+        cause = f"{len(eos)} ids as eos_token_id ({', '.join(map(str, eos))}): it knows one"
+        yield cause, f"pick one: --eos-token-id {eos[0]}"
     if any(len(ids) > 1 for ids in config.bad_words_ids):
-        yield "bad_words_ids of several tokens: it masks single ones"
-    longest, shortest = config.max_new_tokens, config.min_new_tokens
-    if config.eos_token_id and longest is not None and shortest == longest:
-        yield "min_new_tokens equal to max_new_tokens: it wants less"
-    if (config.max_length or 0) > MAX_LENGTH or (longest or 0) >= MAX_LENGTH:
-        yield f"sequences of more than {MAX_LENGTH} tokens"
+        cause = "bad_words_ids of several tokens: it masks single ones"
+        yield cause, "give bad_words_ids of one token each"
+    if max(config.max_length or 0, 1 + (config.max_new_tokens or 0)) > MAX_LENGTH:
+        yield f"sequences of more than {MAX_LENGTH} tokens", "lower max_new_tokens or max_length"
     if config.num_beams > 1:
         yield from _unhonoured_by_beams(config)
     elif config.do_sample:
         yield from _unhonoured_by_sampling(config)
 
 
-def _unhonoured_by_beams(config: SearchConfig) -> Iterator[str]:
+def _unhonoured_by_beams(config: SearchConfig) -> Iterator[tuple[str, str]]:
     if config.do_sample:
-        yield "do_sample with several beams"
+        yield "do_sample with several beams", "set --no-sample, or --num-beams 1"
     if config.early_stopping == "never":
-        yield 'early_stopping "never"'
+        yield 'early_stopping "never"', "set --early-stopping false or true"
     if config.num_beams > MAX_BEAMS:
-        yield f"{config.num_beams} beams: at most {MAX_BEAMS}"
+        yield f"{config.num_beams} beams", f"set --num-beams {MAX_BEAMS} or less"
 
 
-def _unhonoured_by_sampling(config: SearchConfig) -> Iterator[str]:
+def _unhonoured_by_sampling(config: SearchConfig) -> Iterator[tuple[str, str]]:
     if config.top_k:
-        yield f"top_k {config.top_k} (HF's default is 50; --top-k 0 draws among all tokens)"
-    for name in _WARPERS:
-        if getattr(config, name) != _DEFAULTS[name]:
-            yield f"{name}: there is no input for it"
+        cause = f"top_k {config.top_k} (50 is HF's default)"
+        yield cause, "--top-k 0 draws among all tokens"
     if config.num_return_sequences > 1:
-        yield "num_return_sequences: it draws one sequence per row"
+        cause = "num_return_sequences: it draws one sequence per row"
+        yield cause, "repeat the prompt instead"
     if config.seed is not None and config.seed >= 2**SEED_BITS:
-        yield f"seed {config.seed}: it takes {SEED_BITS} bits"
+        yield f"seed {config.seed}", f"give a seed below {2**SEED_BITS}"
+    if config.top_p < _LEAST_TOP_P:  # 1 - top_p is 1 in float32: it would keep all tokens
+        yield f"top_p {config.top_p:g}", f"set top_p to {_LEAST_TOP_P:g} or more, or --no-sample"
+    if config.temperature < _LEAST_TEMPERATURE:
+        cure = f"set temperature to {_LEAST_TEMPERATURE:g} or more, or --no-sample"
+        yield f"temperature {config.temperature:g}", cure
 
 
 def check_fits(config: SearchConfig, exported: SearchConfig) -> None:
@@ -256,30 +264,72 @@ def feeds(
         vocab_size: V.
 
     Raises:
-        SettingError: the operator cannot honour it, or not in this package.
+        SettingError: the operator cannot honour it, or not in this package; or every
+            token is banned.
     """
     config, prompt_len = configs[0], input_ids.shape[1]
-    for row, other in enumerate(configs):
-        # a seed that counts up by row is one seed to the operator, which draws row by row
-        seed = None if config.seed is None else config.seed + row
-        if replace(other, seed=config.seed) != config or other.seed not in (seed, config.seed):
-            raise SettingError(
-                "ONNX Runtime's operators take one setting for all rows of a batch",
-                "search those prompts in batches of their own, or export with --search loop",
-            )
+    if any(other != config for other in configs):
+        raise one_for_all_rows()
     check_fits(config, exported)
     total = prompt_len + (config.max_new_tokens or 0)
+    check_penalty(config, total)
     if total > MAX_LENGTH:
         raise SettingError(
             f"ONNX Runtime's {op_type(config)} stops at {MAX_LENGTH} tokens; {prompt_len} of the "
             f"prompt + {config.max_new_tokens} new ones are {total}",
             "lower max_new_tokens, or export with --search loop",
         )
+    values = inputs(config, prompt_len, vocab_size)
+    _check_something_is_left(config, values, prompt_len)
     return {
         "input_ids": input_ids.astype(np.int32),
         "attention_mask": attention_mask.astype(np.int32),
-        **inputs(config, prompt_len, vocab_size),
+        **values,
     }
+
+
+def one_for_all_rows() -> SettingError:
+    """What to say of values per row."""
+    return SettingError(
+        "ONNX Runtime's operators take one setting for all rows of a batch",
+        "search those prompts in batches of their own, or export with --search loop",
+    )
+
+
+def _check_something_is_left(
+    config: SearchConfig, values: dict[str, npt.NDArray[Any]], prompt_len: int
+) -> None:
+    """Hold ``Sampling`` to masks that leave something for the first token."""
+    always = values["vocab_mask"].copy()
+    if values["min_length"][0] > prompt_len:
+        always[list(config.eos_token_id)] = 0
+    if op_type(config) == SAMPLING and not (always * values["prefix_vocab_mask"]).any():
+        raise nothing_left("every token is banned")
+
+
+def check_drawn(
+    sequences: npt.NDArray[np.int32], given: dict[str, npt.NDArray[Any]], config: SearchConfig
+) -> None:
+    """Refuse what ``Sampling`` draws where every token is banned on the way.
+
+    Its bans are lowest numbers: among them alone it draws any, or an id beyond them.
+
+    Raises:
+        SettingError: a banned id was drawn, or one outside the vocabulary.
+    """
+    mask = given["vocab_mask"]
+    drawn = sequences[:, given["input_ids"].shape[1] :]
+    drawn = drawn[~np.isin(drawn, config.eos_token_id)]
+    if (drawn >= len(mask)).any() or not mask[drawn].all():
+        raise nothing_left("it drew a banned token")
+
+
+def nothing_left(why: str) -> SettingError:
+    """What to say where an operator has nothing to choose from."""
+    return SettingError(
+        f"ONNX Runtime's operator cannot go on: {why}",
+        "ban fewer tokens (no_repeat_ngram_size bans too), or export with --search loop",
+    )
 
 
 def output(

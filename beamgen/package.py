@@ -23,6 +23,9 @@ MANIFEST = "beamgen.json"
 MODEL = "model.onnx"
 WEIGHTS = "model.onnx.data"
 
+#: Ways to search: HF's own, or ONNX Runtime's operators.
+BACKENDS = ("loop", "contrib")
+
 _CHUNK = 1 << 22  # bytes hashed at a time
 
 
@@ -72,7 +75,13 @@ class Manifest:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Manifest:
-        """Read what ``to_json`` wrote."""
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            ValueError: it names no backend.
+        """
+        if values["backend"] not in BACKENDS:
+            raise ValueError(f"no backend is called {values['backend']!r}")
         return cls(
             **{
                 **values,

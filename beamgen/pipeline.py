@@ -23,6 +23,7 @@ from beamgen.errors import (
     close_matches,
 )
 from beamgen.package import (
+    BACKENDS,
     MODEL,
     WEIGHTS,
     Manifest,
@@ -36,7 +37,7 @@ from beamgen.package import (
 from beamgen.parameters import PARAMETERS, Parameter
 from beamgen.registry import find_adapter
 from beamgen.search_config import SearchConfig
-from beamgen.setting_checks import named_ids
+from beamgen.setting_checks import check_penalty, named_ids
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -46,9 +47,6 @@ if TYPE_CHECKING:
 #: Above this many bytes of weights they go into ``model.onnx.data``: one protobuf
 #: message holds at most 2 GiB.
 EXTERNAL_DATA_BYTES = 2_000_000_000
-
-#: Ways to search: HF's own, or ONNX Runtime's operators.
-BACKENDS = ("loop", "contrib")
 
 _VERSIONED = ("beamgen", "torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnx-ir",
               "onnxscript", "onnxruntime")  # fmt: skip
@@ -302,11 +300,12 @@ def _parameters(
     if backend not in BACKENDS:
         raise SettingError(
             f"there is no backend called '{backend}'",
-            close_matches(backend, BACKENDS) or f"there are {' and '.join(BACKENDS)}",
+            close_matches(str(backend), BACKENDS) or f"there are {' and '.join(BACKENDS)}",
         )
     if backend == "loop":
         return PARAMETERS
     contrib_op.check_honoured(search)
+    check_penalty(search, 1 + (search.for_prompt(1).max_new_tokens or 0))
     return contrib_op.parameters(contrib_op.op_type(search), _vocab_size(checkpoint))
 
 

@@ -106,6 +106,12 @@ class Generator:
         """The package's defaults."""
         return self.package.manifest.search
 
+    @property
+    def seeds(self) -> int:
+        """How many seeds there are: 0 up to it, without it."""
+        contrib = self.package.manifest.backend == "contrib"
+        return 2**contrib_op.SEED_BITS if contrib else 2**63
+
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase | None:
         """The package's tokenizer, or None."""
@@ -128,9 +134,9 @@ class Generator:
                 ``length_penalty``, ``do_sample`` ...), ``seed`` and ``catalogue``;
                 what is not given is the package's default. A setting that the
                 file takes per row may be a list, one value for each prompt. One
-                seed s stands for s, s + 1, ... by prompt; without one every call
-                draws anew. A catalogue is a ``Catalogue``, or entries for
-                ``catalogue()``.
+                seed s stands for s, s + 1, ... by prompt (a contrib package draws a
+                whole batch from it); without one every call draws anew. A catalogue
+                is a ``Catalogue``, or entries for ``catalogue()``.
 
         Returns:
             For each prompt ``num_return_sequences`` hypotheses, or as many as the
@@ -275,13 +281,17 @@ class Generator:
         ]
         if not shared.do_sample:
             return configs
-        bits = contrib_op.SEED_BITS - 1 if self.package.manifest.backend == "contrib" else 62
+        if self.package.manifest.backend == "contrib":
+            if lists:
+                raise contrib_op.one_for_all_rows()
+            seed = secrets.randbits(contrib_op.SEED_BITS) if shared.seed is None else shared.seed
+            return [replace(shared, seed=int(seed))] * rows
         if "seed" in lists:
             return [
-                config if config.seed is not None else replace(config, seed=secrets.randbits(bits))
+                config if config.seed is not None else replace(config, seed=secrets.randbits(62))
                 for config in configs
             ]
-        first = secrets.randbits(bits) if shared.seed is None else shared.seed
+        first = secrets.randbits(62) if shared.seed is None else int(shared.seed)
         # as the file counts one seed up by row
         return [replace(config, seed=(first + row) % 2**63) for row, config in enumerate(configs)]
 
@@ -344,7 +354,12 @@ def run_contrib(
     feeds = contrib_op.feeds(
         input_ids, attention_mask, configs, manifest.search, manifest.vocab_size
     )
-    sequences, *scores = session.run(None, feeds)
+    try:
+        sequences, *scores = session.run(None, feeds)
+    except Exception as error:  # ONNX Runtime raises types of its own
+        raise contrib_op.nothing_left(one_line(error)) from error
+    if manifest.operator == contrib_op.SAMPLING:
+        contrib_op.check_drawn(sequences, feeds, configs[0])
     return contrib_op.output(
         sequences, scores[0] if scores else None, input_ids.shape[1], configs[0]
     )
@@ -373,10 +388,19 @@ def load_session(
     if threads is not None:
         options.intra_op_num_threads = threads
     try:
-        return onnxruntime.InferenceSession(str(package.model), options, providers=list(providers))
+        session = onnxruntime.InferenceSession(
+            str(package.model), options, providers=list(providers)
+        )
     except Exception as error:  # ONNX Runtime raises types of its own
         raise PackageError(
             f"ONNX Runtime {onnxruntime.__version__} cannot load {package.model}: "
             f"{one_line(error)}",
             "the file needs opset 23: pip install --upgrade onnxruntime",
         ) from error
+    taken = {i.name for i in [*session.get_inputs(), *session.get_overridable_initializers()]}
+    if taken != {row["name"] for row in package.manifest.inputs}:
+        raise PackageError(
+            f"{package.model} and beamgen.json do not belong together: their inputs differ",
+            "export the checkpoint again",
+        )
+    return session

@@ -144,6 +144,8 @@ class SearchConfig:
         if values.get("do_sample") and "do_sample" not in chosen:
             values.setdefault("num_beams", 1)  # a checkpoint that samples means HF's one beam
         eos = values.pop("eos_token_id", None)
+        if eos is None and _is_default(chosen.get("eos_token_id")):
+            raise SettingError("eos_token_id has no default", "give ids, or leave it out")
         if eos is None:
             raise SettingError(
                 "the checkpoint names no eos_token_id, so a search would never end early",

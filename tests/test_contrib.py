@@ -114,14 +114,12 @@ def test_all_settings_in_pairs(
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
-def test_the_grid_makes_any_two_values_meet(
-    operator: str, contrib: Callable[..., Package], checkpoints: Callable[[str], Path]
-) -> None:
+def test_the_grid_makes_any_two_values_meet(operator: str, contrib: Callable[..., Package]) -> None:
     from itertools import combinations
 
     from beamgen.parity.settings_grid import covering_rows
 
-    axes = op_axes(operator)
+    axes = op_axes(contrib("gpt2", operator).manifest.search)
     met = {
         pair
         for row in covering_rows(axes, CASES, 0)
@@ -232,10 +230,9 @@ def test_the_bare_file_takes_what_the_operator_takes(
         ({"eos_token_id": (2, 5)}, "2 ids as eos_token_id"),
         ({"early_stopping": "never"}, 'early_stopping "never"'),
         ({"do_sample": True}, "do_sample with several beams"),
-        ({"num_beams": 129}, "129 beams: at most 128"),
+        ({"num_beams": 129}, "129 beams"),
         ({"max_new_tokens": 4096}, "more than 4096 tokens"),
         ({"max_length": 5000}, "more than 4096 tokens"),
-        ({"min_new_tokens": 10, "max_new_tokens": 10}, "min_new_tokens equal to max_new_tokens"),
         ({"bad_words_ids": [[5, 9]]}, "bad_words_ids of several tokens"),
         ({"sequence_bias": [[[5], 1.0]]}, "sequence_bias"),
         ({"forced_bos_token_id": 5}, "forced_bos_token_id"),
@@ -253,7 +250,9 @@ def test_the_bare_file_takes_what_the_operator_takes(
             {**OPERATORS["Sampling"], "num_return_sequences": 2},
             "one sequence",
         ),
-        ({**OPERATORS["Sampling"], "seed": 2**31}, "31 bits"),
+        ({**OPERATORS["Sampling"], "top_p": 1e-8}, "top_p 1e-08"),
+        ({**OPERATORS["Sampling"], "temperature": 1e-40}, "temperature 1e-40"),
+        ({**OPERATORS["Sampling"], "seed": 2**31}, "seed 2147483648"),
     ],
 )
 def test_what_the_operator_cannot_honour_is_refused(
@@ -296,6 +295,7 @@ def test_all_that_cannot_be_honoured_is_listed_at_once(
         ("Sampling", {"top_p": 0.5}, "top_p is an attribute"),
         ("BeamSearch", {"length_penalty": [0.0, 1.0, 2.0]}, "one setting for all rows"),
         ("Sampling", {"seed": [5, 9, 11]}, "one setting for all rows"),
+        ("Sampling", {"seed": [5, 6, 7]}, "one setting for all rows"),
         ("BeamSearch", {"catalogue": Catalogue.of([[5, 6]])}, "catalogue"),
     ],
 )
@@ -447,3 +447,95 @@ def test_min_length_has_no_default_where_it_counts(
     ).package
     session = onnxruntime.InferenceSession(package.model, providers=["CPUExecutionProvider"])
     assert "min_length" in {i.name for i in session.get_inputs()}
+
+
+def test_an_eos_may_be_banned_to_the_end(
+    contrib: Callable[..., Package], packages: Callable[[str], Package]
+) -> None:
+    """min_new_tokens as large as max_new_tokens."""
+    settings = {"min_new_tokens": 6, "max_new_tokens": 6, "length_penalty": 0.0}
+    ours = Generator(contrib("biogpt")).generate(PROMPTS, **settings)
+    theirs = Generator(packages("biogpt")).generate(PROMPTS, num_beams=4, **settings)
+    assert [row[0].token_ids for row in ours] == [row[0].token_ids for row in theirs]
+    assert {row[0].finish_reason for row in ours} == {"length"}
+
+
+@pytest.mark.parametrize(
+    "bans",
+    [
+        {"suppress_tokens": range(96)},
+        {"begin_suppress_tokens": range(96)},
+        {"suppress_tokens": [i for i in range(96) if i != 2], "min_new_tokens": 2},
+        {"suppress_tokens": [i for i in range(96) if i not in (2, 30, 31)], "min_new_tokens": 9},
+    ],
+)
+def test_nothing_to_draw_from_is_an_error(
+    bans: dict, checkpoints: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """The operator would draw an id beyond the vocabulary, or fail on it."""
+    settings = {**OPERATORS["Sampling"], "no_repeat_ngram_size": 1, "eos_token_id": 2}
+    package = export(
+        checkpoints("gpt2"), tmp_path / "p", parity=False, backend="contrib", settings=settings
+    ).package
+    with pytest.raises(BeamgenError) as error:
+        Generator(package).generate([[5, 9]], max_new_tokens=9, **bans)
+    assert "ban fewer" in error.value.cure
+
+
+@pytest.mark.parametrize(("penalty", "prompt_len"), [(-1000.0, 3), (20.0, 100)])
+def test_a_penalty_beyond_floats_is_refused(
+    penalty: float, prompt_len: int, contrib: Callable[..., Package]
+) -> None:
+    """The operator divides by the prompt's length too."""
+    with pytest.raises(BeamgenError, match="beyond what a search can tell apart"):
+        Generator(contrib("gpt2")).generate(
+            [[5] * prompt_len], length_penalty=penalty, max_new_tokens=1
+        )
+
+
+def test_a_mask_is_true_or_false(contrib: Callable[..., Package]) -> None:
+    session = onnxruntime.InferenceSession(contrib("gpt2").model)
+    ids = np.array([[0, 5, 9, 7]], np.int32)
+    answers = [
+        session.run(
+            ["sequences"],
+            {
+                "input_ids": ids,
+                "attention_mask": np.array([[0, one, one, one]], np.int32),
+                "max_length": np.array([10], np.int32),
+            },
+        )[0].tolist()
+        for one in (1, 7, -1)
+    ]
+    assert answers[0] == answers[1] == answers[2]
+
+
+def test_a_manifest_of_another_backend_is_refused(
+    contrib: Callable[..., Package], tmp_path: Path
+) -> None:
+    import json
+    import shutil
+
+    for backend in ("loop", "xyz"):
+        folder = tmp_path / backend
+        shutil.copytree(contrib("gpt2").folder, folder)
+        manifest = json.loads((folder / "beamgen.json").read_text())
+        inputs = [{"name": "input_ids"}] if backend == "loop" else manifest["inputs"]
+        (folder / "beamgen.json").write_text(
+            json.dumps({**manifest, "backend": backend, "inputs": inputs})
+        )
+        with pytest.raises(BeamgenError, match=r"do not belong together|is damaged"):
+            Generator(folder)
+
+
+def test_a_small_vocabulary_has_a_settings_grid_too(tmp_path: Path) -> None:
+    config = find_adapter("gpt2").tiny_config()
+    config.vocab_size = 40
+    tiny_model(config).save_pretrained(tmp_path / "checkpoint")
+    settings = {**OPERATORS["Sampling"], "temperature": 0.7, "top_p": 0.95}
+    package = export(
+        tmp_path / "checkpoint", tmp_path / "p", parity=False, backend="contrib", settings=settings
+    ).package
+    report = check_parity(package, open_checkpoint(tmp_path / "checkpoint"), grid=GRIDS["settings"])
+    _agrees(report, CASES)
+    assert any(r.case.config.top_p == 0.95 for r in report.results), "the package's own is tried"

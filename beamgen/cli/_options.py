@@ -100,6 +100,10 @@ def chosen_settings(values: dict[str, Any]) -> dict[str, Any]:
     if stopping is not None:
         chosen["early_stopping"] = {"false": False, "true": True}.get(stopping, "never")
     eos = chosen.pop("eos_token_id", ())
+    if None in eos and len(eos) > 1:
+        raise beamgen.BeamgenError(
+            "--eos-token-id none says that there is none, and others were given", "leave one out"
+        )
     if eos:
         chosen["eos_token_id"] = tuple(token for token in eos if token is not None)
     return {**further, **chosen}

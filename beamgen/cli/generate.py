@@ -80,7 +80,8 @@ def command(
     Prints the text, as transformers would decode it; with several hypotheses
     their scores too. With --chat it prints the reply alone. --json prints one
     object per prompt and line. With --do-sample and --seed S, prompt i is drawn
-    with seed S + i, whatever the batch size.
+    with seed S + i, whatever the batch size; a contrib package draws a whole batch
+    with one seed.
     """
     batch: list[Any] = [*prompts, *_lines(file, bool(prompts or ids)), *map(_parse_ids, ids)]
     if not batch:
@@ -139,7 +140,7 @@ def _generate(
     for group in track(groups, "generating", console=options.ERR, disable=hidden):
         own = dict(settings)
         if config.do_sample and config.seed is not None:
-            own["seed"] = config.seed + done
+            own["seed"] = (config.seed + done) % generator.seeds
         yield from zip(group, generator.generate(group, chat=chat, **own), strict=True)
         done += len(group)
 
@@ -185,7 +186,7 @@ def _parse_ids(text: str) -> list[int]:
 def _as_json(hypothesis: beamgen.Generation) -> dict[str, Any]:
     """JSON has no not-a-number, which a score is that the file does not give."""
     values = asdict(hypothesis)
-    return {**values, "score": None if math.isnan(hypothesis.score) else hypothesis.score}
+    return {**values, "score": hypothesis.score if math.isfinite(hypothesis.score) else None}
 
 
 def _show(hypotheses: list[beamgen.Generation], chat: bool) -> None:

@@ -152,7 +152,8 @@ def _same(expected: BeamOutput, found: BeamOutput) -> bool:
 
 def _agreed(case: ParityCase, yardstick: _Yardstick, found: BeamOutput) -> CaseResult:
     expected = yardstick.answer
-    difference = np.abs(expected.sequences_scores - found.sequences_scores)
+    with np.errstate(invalid="ignore"):  # equal infinities, and no scores at all, are no number
+        difference = np.abs(expected.sequences_scores - found.sequences_scores)
     difference = difference[(expected.finish_reasons > 0) & ~np.isnan(difference)]
     return CaseResult(
         case,

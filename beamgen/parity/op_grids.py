@@ -13,10 +13,12 @@ from beamgen.package import Package
 from beamgen.parity.grids import SHAPES, Likely, make_case, ordinary_ids, random_prompts
 from beamgen.parity.report import ParityCase
 from beamgen.parity.settings_grid import covering_rows
+from beamgen.search_config import SearchConfig
 
 #: Enough for any two values of any two axes to meet in one of them.
 CASES = 60
 
+_SMALL = 80  # ids of a vocabulary of which each may not come twice
 _OF_PROMPTS = ("shape", "draw", "second_eos")
 _DRAWS = 3  # sets of prompts for each shape
 _ON = (False, True)
@@ -39,6 +41,7 @@ _OF_OP: dict[str, dict[str, Sequence[Any]]] = {
     },
     SAMPLING: {"temperature": (1.0, 0.7, 1.5), "top_p": (1.0, 0.9, 0.3)},
 }
+_WITH_OWN = {"length_penalty", "repetition_penalty", "temperature", "top_p"}
 _FULL: dict[str, dict[str, Sequence[Any]]] = {
     BEAM_SEARCH: {"length_penalty": (0.0, 1.0, 2.0, -0.5), "early_stopping": _ON},
     SAMPLING: {"temperature": (1.0, 1.5), "top_p": (1.0, 0.8), "repetition_penalty": (1.0, 1.3)},
@@ -66,13 +69,16 @@ def settings_op_grid(package: Package, likely: Likely, seed: int = 0) -> list[Pa
     return _cases(package, likely, seed, _rows(package, CASES, seed))
 
 
-def op_axes(op: str) -> dict[str, Sequence[Any]]:
-    """Every axis of the settings grid with its values."""
-    return {**_OF_ALL, **_OF_OP.get(op, {})}
+def op_axes(search: SearchConfig) -> dict[str, Sequence[Any]]:
+    """Every axis of the settings grid with its values, the package's own among them."""
+    axes = {**_OF_ALL, **_OF_OP.get(op_type(search), {})}
+    for name in _WITH_OWN & set(axes):
+        axes[name] = tuple(dict.fromkeys([*axes[name], getattr(search, name)]))
+    return axes
 
 
 def _rows(package: Package, count: int, seed: int) -> list[dict[str, Any]]:
-    return covering_rows(op_axes(op_type(package.manifest.search)), count, seed)
+    return covering_rows(op_axes(package.manifest.search), count, seed)
 
 
 def _cases(
@@ -97,14 +103,18 @@ def _settings(
     eos = two if row.get("second_eos", number % 2) else one
     rng = np.random.default_rng([number, 5])
     ordinary = np.setdiff1d(ordinary_ids(package), [eos])
+    some = [min(most, len(ordinary) // part) for most, part in ((20, 6), (30, 3), (10, 8))]
+    drawn = [rng.choice(ordinary, size=count).tolist() for count in some]
     lists = {
-        "suppress_tokens": rng.choice(ordinary, size=20).tolist(),
-        "begin_suppress_tokens": rng.choice(ordinary, size=30).tolist(),
-        "bad_words_ids": [[int(token)] for token in rng.choice(ordinary, size=10)] + [[eos]],
+        "suppress_tokens": drawn[0],
+        "begin_suppress_tokens": drawn[1],
+        "bad_words_ids": [[token] for token in drawn[2]] + [[eos]],
     }
     settings = {name: value for name, value in row.items() if name not in {*_OF_PROMPTS, *lists}}
     settings |= {name: value for name, value in lists.items() if row.get(name)}
     settings["eos_token_id"] = eos
+    if len(ordinary) < _SMALL:  # or else no token might be left
+        settings["no_repeat_ngram_size"] = settings.get("no_repeat_ngram_size", 0) and 2
     if "num_beams" in settings:
         settings["num_return_sequences"] = settings["num_beams"]
     if op_type(package.manifest.search) == SAMPLING:

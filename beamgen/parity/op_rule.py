@@ -191,7 +191,9 @@ def _stop_margin(candidates: Floats, b: int, hypotheses: Hypotheses, length: int
     width = candidates.shape[1]
     window = candidates.reshape(-1)[b * width // 2 :][:width]
     best = hypotheses.penalised(window.max(), length)
-    return float(best - hypotheses.found[-1][1])
+    with np.errstate(invalid="ignore"):  # two infinities: nothing can improve
+        margin = float(best - hypotheses.found[-1][1])
+    return 0.0 if np.isnan(margin) else margin
 
 
 def _told(

@@ -40,9 +40,9 @@ def op_inputs(input_ids, attention_mask, past, num_beams, attention_window):
     copies = op.Where(cached == 0, num_beams, op.Constant(value_ints=[1]))
     zero, last = op.Constant(value_ints=[0]), op.Constant(value_ints=[2147483647])
     ids = op.Slice(op.Cast(input_ids, to=INT64.dtype), zero, last, zero, copies)
-    mask = op.Slice(attention_mask, zero, last, zero, copies)
-    is_padding = op.Not(op.Cast(mask, to=BOOL.dtype))  # [B', T]
-    position = op.Cast(op.CumSum(mask, op.Constant(value_int=1)), to=INT64.dtype) - 1
+    mask = op.Cast(op.Slice(attention_mask, zero, last, zero, copies), to=BOOL.dtype)
+    is_padding = op.Not(mask)  # [B', T]
+    position = op.CumSum(op.Cast(mask, to=INT64.dtype), op.Constant(value_int=1)) - 1
     every = op.Where(is_padding, 1, position)
     positions = op.Slice(every, cached, last, op.Constant(value_ints=[1]))
     rows = op.Shape(input_ids, end=1)  # [1], B*K
