@@ -362,7 +362,8 @@ def output(
         dead = scores * spoken.astype(np.float64) ** config.length_penalty < _DEAD
     return BeamOutput(
         sequences=np.concatenate([found[:, :, :prompt_len], filled], axis=2),
-        sequences_scores=scores,
+        # a copy: ONNX Runtime's array would keep its session's memory
+        sequences_scores=scores.copy(),
         finish_reasons=np.where(dead, 0, np.where(finished, 1, 2)),
         beam_indices=np.zeros((*shape, 0), np.int64),
         token_log_probs=np.zeros((*shape, 0), np.float32),

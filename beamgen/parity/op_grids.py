@@ -49,10 +49,21 @@ _FULL: dict[str, dict[str, Sequence[Any]]] = {
 
 
 def quick_op_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCase]:
-    """Twelve cases."""
-    rows = _rows(package, 6, seed)
-    shapes = ("batch 1", "batch 4 padded")
-    return _cases(package, likely, seed, [{**r, "shape": s} for s in shapes for r in rows])
+    """Twelve cases, in four sessions: each set of attributes takes one, and a large model long."""
+    plain = {"draw": 0, "second_eos": False, "no_repeat_ngram_size": 0}
+    rows = [
+        {**row, **plain, **attributes, "shape": shape}
+        for shape in ("batch 1", "batch 4 padded")
+        for attributes in ({}, {"second_eos": True, "no_repeat_ngram_size": 2})
+        for row in _rows(package, 3, seed)
+    ]
+    search = package.manifest.search
+    for row in rows:
+        if "early_stopping" in row:
+            row["early_stopping"] = row["second_eos"]
+        if "temperature" in row:
+            row |= {"temperature": search.temperature, "top_p": search.top_p}
+    return _cases(package, likely, seed, rows)
 
 
 def full_op_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCase]:
