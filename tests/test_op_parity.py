@@ -201,3 +201,11 @@ def test_a_case_that_the_operator_cannot_honour_is_no_case(
     """It is refused, neither left out nor counted."""
     with pytest.raises(BeamgenError, match='early_stopping "never"'):
         check(unchanged, early_stopping="never")
+
+
+def test_draws_are_compared_where_the_engine_is_known(
+    check: Callable[..., ParityReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
+    with pytest.raises(BeamgenError, match="known here for Linux"):
+        check(unchanged, num_beams=1, do_sample=True, top_k=0, seed=1)

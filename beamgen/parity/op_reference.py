@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from beamgen import contrib_op
 from beamgen.beam_output import BeamOutput
+from beamgen.errors import SettingError
 from beamgen.parity.op_rule import (
     Beams,
     Floats,
@@ -35,7 +37,16 @@ class OpReference:
         self._vocab_size = vocab_size
 
     def answer(self, case: ParityCase) -> OpAnswer:
-        """By the rule of the operator that the case's settings choose."""
+        """By the rule of the operator that the case's settings choose.
+
+        Raises:
+            SettingError: ``Sampling`` on a system whose random engine is not modelled.
+        """
+        if contrib_op.op_type(case.config) == contrib_op.SAMPLING and sys.platform != "linux":
+            raise SettingError(
+                "ONNX Runtime's Sampling draws with the C++ library's engine, known here for Linux",
+                "compare on Linux, or export with --no-parity",
+            )
         input_ids, attention_mask = case.batch()
         config = case.config.for_prompt(case.prompt_len)
         scores = _ModelScores(
