@@ -10,8 +10,8 @@ help:
 	@echo "make demo    set up, export the BioGPT demo checkpoint and generate from it"
 	@echo "make test    set up and run the tests (minutes)"
 	@echo "make check   lint, formatting, types"
-	@echo "make slow    more parity seeds, and a checkpoint over 2 GB (a quarter of an hour, 10 GB)"
-	@echo "make bench   time the loop file against transformers"
+	@echo "make slow    more parity seeds, and a checkpoint over 2 GB (about an hour, 10 GB)"
+	@echo "make bench   time both backends against transformers"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("beamgen needs Python 3.11 or newer: make PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
