@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections import Counter
 from pathlib import Path
 
@@ -14,9 +16,11 @@ from onnx import helper, parser
 
 from beamgen import BeamgenError, KVGeometry, find_adapter
 from beamgen.decoder import contract
+from beamgen.decoder.contrib_step import ContribStep
 from beamgen.decoder.drop_noops import drop_noops
 from beamgen.decoder.export import export_decoder
 from beamgen.decoder.fold_shapes import fold_shapes
+from beamgen.decoder.loop_step import LoopStep
 from beamgen.decoder.place_weights import place_weights
 from beamgen.testing import tiny_model
 
@@ -59,6 +63,18 @@ def test_no_shape_arithmetic_is_left_in_the_layers(name: str, decoders) -> None:
     constant = [target for target in _reshape_targets(model) if target is not None]
     assert len(constant) >= kinds["Reshape"] - 1
     assert [0, 0, 4, 16] in constant
+
+
+@pytest.mark.parametrize("make_step", [LoopStep, ContribStep])
+def test_an_export_lets_go_of_the_model(make_step, tmp_path: Path) -> None:
+    """Its weights would stay in memory, beside all that comes after."""
+    adapter = find_adapter("gpt2")
+    model = tiny_model(adapter.tiny_config())
+    exported = weakref.ref(model)
+    export_decoder(adapter, model, tmp_path, make_step)
+    del model
+    gc.collect()
+    assert exported() is None
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

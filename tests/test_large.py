@@ -44,10 +44,8 @@ def _measured(*arguments: str) -> tuple[str, int]:
     return result.stdout, int(result.stderr.split()[-1])
 
 
-@pytest.mark.parametrize(("backend", "bound"), [("loop", 3.0), ("contrib", 3.5)])
-def test_gpt2_large_exports_loads_and_generates(
-    backend: str, bound: float, tmp_path: Path, capsys
-) -> None:
+@pytest.mark.parametrize("backend", ["loop", "contrib"])
+def test_gpt2_large_exports_loads_and_generates(backend: str, tmp_path: Path, capsys) -> None:
     checkpoint, package = tmp_path / "gpt2-large", tmp_path / "package"
     subprocess.run([sys.executable, "-c", _MAKE, str(checkpoint)], check=True)
     stored = sum(path.stat().st_size for path in checkpoint.glob("*.safetensors"))
@@ -73,4 +71,4 @@ def test_gpt2_large_exports_loads_and_generates(
             f"({peak / stored:.2f}x), of generate {loaded / 1e9:.2f} GB ({loaded / stored:.2f}x); "
             f"parity {manifest['parity']}"
         )
-    assert peak <= bound * stored
+    assert peak <= 3 * stored

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -66,8 +67,6 @@ class TracedStep(torch.nn.Module, ABC):
         self.adapter = adapter
         self.model = model
         self.geometry: KVGeometry = adapter.kv_geometry(model.config)
-        self._cache: Any = None
-        AttentionInterface.register(ATTENTION_NAME, self._attend)
         ALL_MASK_ATTENTION_FUNCTIONS.register(ATTENTION_NAME, _no_mask)
         for module in model.modules():
             config: Any = getattr(module, "config", None)
@@ -119,11 +118,16 @@ class TracedStep(torch.nn.Module, ABC):
         cache: Any,
     ) -> torch.Tensor:
         """Hidden states ``[B, N, hidden]``, with a cache that ``attend`` understands."""
-        self._cache = cache
-        return self.adapter.forward(self.model, input_ids, position_ids, attention_bias, cache)
+        AttentionInterface.register(ATTENTION_NAME, partial(self._attend, cache))
+        try:
+            return self.adapter.forward(self.model, input_ids, position_ids, attention_bias, cache)
+        finally:
+            # the interface is global, and would keep the model in memory
+            AttentionInterface.register(ATTENTION_NAME, _no_step)
 
     def _attend(
         self,
+        cache: Any,
         module: torch.nn.Module,
         query: torch.Tensor,
         key: torch.Tensor,
@@ -133,10 +137,9 @@ class TracedStep(torch.nn.Module, ABC):
         **_: Any,
     ) -> tuple[torch.Tensor, None]:
         """``transformers.AttentionInterface``; returns ``[B, N, H, D]``."""
-        assert self._cache is not None, "hidden() names the cache"
         layer: Any = module.layer_idx
         scale = float(query.shape[-1] ** -0.5 if scaling is None else scaling)
-        attended = self.attend(self._cache, layer, query, key, value, attention_mask, scale)
+        attended = self.attend(cache, layer, query, key, value, attention_mask, scale)
         return attended.transpose(1, 2).contiguous(), None
 
 
@@ -157,6 +160,12 @@ def plain_attention(
     values = values.repeat_interleave(groups, dim=1)
     scores = query @ keys.transpose(-1, -2) * scale + attention_bias
     return torch.softmax(scores, dim=-1) @ values
+
+
+def _no_step(*_: Any, **__: Any) -> None:
+    raise RuntimeError(
+        "this model's attention was replaced to be traced; it runs in TracedStep only"
+    )
 
 
 def _no_mask(*_: Any, **__: Any) -> None:
