@@ -13,6 +13,9 @@ from beamgen.prompts import Ids
 #: hypotheses than were asked for.
 FINISH_REASONS = ("none", "eos", "length")
 
+#: Summed scores below carry the -1e9 with which a search marks what may not come.
+DEAD = -5e8
+
 
 @dataclass(frozen=True)
 class BeamOutput:

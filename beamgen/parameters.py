@@ -11,9 +11,9 @@ class Parameter:
 
     Attributes:
         name: the graph input's name, which is HF's where HF has one.
-        dtype: ``int64`` or ``float32``.
-        axes: what its axes count: ``1``; ``batch``, where a length-1 value holds for
-            all rows; anything else is a length of the caller's choice.
+        dtype: ``int64``, ``int32`` or ``float32``.
+        axes: what its axes count: a number; ``batch``, where a length-1 value holds
+            for all rows; anything else is a length of the caller's choice.
         meaning: one line for tables and viewers.
     """
 

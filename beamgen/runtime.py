@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from beamgen import contrib_op
+from beamgen import contrib_io
 from beamgen.beam_output import FINISH_REASONS, BeamOutput
 from beamgen.catalogue import Catalogue
 from beamgen.checkpoint import load_tokenizer
+from beamgen.contrib_op import SEED_BITS
 from beamgen.errors import PackageError, PromptError, SettingError, one_line
-from beamgen.package import Manifest, Package, open_package
+from beamgen.package import Package, open_package
 from beamgen.parameters import PER_ROW
 from beamgen.prompts import (
     Ids,
@@ -110,7 +111,7 @@ class Generator:
     def seeds(self) -> int:
         """How many seeds there are: 0 up to it, without it."""
         contrib = self.package.manifest.backend == "contrib"
-        return 2**contrib_op.SEED_BITS if contrib else 2**63
+        return 2**SEED_BITS if contrib else 2**63
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase | None:
@@ -196,7 +197,7 @@ class Generator:
                 f"{len(configs)} configs were given for {len(input_ids)} rows", "give one for each"
             )
         if manifest.backend == "contrib":
-            return run_contrib(self.session, manifest, input_ids, attention_mask, configs)
+            return contrib_io.run(self.session, manifest, input_ids, attention_mask, configs)
         one = isinstance(config, SearchConfig)
         feeds = {
             "input_ids": input_ids,
@@ -283,8 +284,8 @@ class Generator:
             return configs
         if self.package.manifest.backend == "contrib":
             if lists:
-                raise contrib_op.one_for_all_rows()
-            seed = secrets.randbits(contrib_op.SEED_BITS) if shared.seed is None else shared.seed
+                raise contrib_io.one_for_all_rows()
+            seed = secrets.randbits(SEED_BITS) if shared.seed is None else shared.seed
             return [replace(shared, seed=int(seed))] * rows
         if "seed" in lists:
             return [
@@ -330,39 +331,6 @@ def _hypotheses(output: BeamOutput, row: int) -> list[BeamOutput]:
     """Each hypothesis that a row's search found."""
     found = np.flatnonzero(output.finish_reasons[row])
     return [BeamOutput(*(values[row, i] for values in vars(output).values())) for i in found]
-
-
-def run_contrib(
-    session: onnxruntime.InferenceSession,
-    manifest: Manifest,
-    input_ids: Ids,
-    attention_mask: Ids,
-    configs: Sequence[SearchConfig],
-) -> BeamOutput:
-    """Run one of ONNX Runtime's operators, and give what the loop backend would.
-
-    Args:
-        session: of the package's graph.
-        manifest: the package's.
-        input_ids: int64 ``[B, S]``.
-        attention_mask: int64 ``[B, S]``.
-        configs: for this prompt length; one for all rows, or one for each.
-
-    Raises:
-        SettingError: the operator cannot honour it, or not in this package.
-    """
-    feeds = contrib_op.feeds(
-        input_ids, attention_mask, configs, manifest.search, manifest.vocab_size
-    )
-    try:
-        sequences, *scores = session.run(None, feeds)
-    except Exception as error:  # ONNX Runtime raises types of its own
-        raise contrib_op.nothing_left(one_line(error)) from error
-    if manifest.operator == contrib_op.SAMPLING:
-        contrib_op.check_drawn(sequences, feeds, configs[0])
-    return contrib_op.output(
-        sequences, scores[0] if scores else None, input_ids.shape[1], configs[0]
-    )
 
 
 def load_session(

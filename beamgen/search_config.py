@@ -162,6 +162,15 @@ class SearchConfig:
             pad = eos[0]
         return cls(eos_token_id=eos, pad_token_id=pad, **values)
 
+    @property
+    def fill_token_id(self) -> int:
+        """What follows a finished sequence: beam search takes pad id 0 for unset.
+
+        Source: ``GenerationMixin._beam_search`` (output_fill_value).
+        """
+        unset = self.num_beams > 1 and self.pad_token_id == 0 and self.eos_token_id
+        return self.eos_token_id[0] if unset else self.pad_token_id
+
     def with_overrides(self, overrides: Mapping[str, Any]) -> SearchConfig:
         """These settings with those that are not None replaced; ``"default"`` resets one.
 

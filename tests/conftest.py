@@ -20,6 +20,13 @@ from beamgen.testing import tiny_model
 
 ARCHITECTURES = ("gpt2", "biogpt", "phi3")
 
+#: Settings that choose each of ONNX Runtime's operators.
+OPERATORS = {
+    "BeamSearch": {"num_beams": 4},
+    "GreedySearch": {"num_beams": 1},
+    "Sampling": {"num_beams": 1, "do_sample": True, "top_k": 0},
+}
+
 transformers.logging.set_verbosity_error()
 
 
@@ -49,5 +56,27 @@ def packages(
             folder = tmp_path_factory.mktemp("package") / name
             made[name] = export(checkpoints(name), folder, parity=False).package
         return made[name]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def contrib(
+    checkpoints: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Package]:
+    """``contrib("gpt2", "BeamSearch")``; treat it as read-only."""
+    folder = tmp_path_factory.mktemp("contrib")
+    made: dict[tuple[str, str], Package] = {}
+
+    def make(name: str, operator: str = "BeamSearch") -> Package:
+        if (name, operator) not in made:
+            made[name, operator] = export(
+                checkpoints(name),
+                folder / f"{name}-{operator}",
+                parity=False,
+                backend="contrib",
+                settings={"max_new_tokens": 10, "eos_token_id": 2, **OPERATORS[operator]},
+            ).package
+        return made[name, operator]
 
     return make

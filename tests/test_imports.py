@@ -57,7 +57,16 @@ def test_search_never_imports_torch_or_transformers(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["runtime", "package", "search_config", "errors", "registry", "contrib_op", "beam_output"],
+    [
+        "runtime",
+        "package",
+        "search_config",
+        "errors",
+        "registry",
+        "contrib_op",
+        "contrib_io",
+        "beam_output",
+    ],
 )
 def test_what_runs_a_package_never_imports_torch(module: str) -> None:
     imported = {_top(m) for m in _imports(ROOT / "beamgen" / f"{module}.py", lazy=True)}

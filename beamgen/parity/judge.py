@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from beamgen.beam_output import BeamOutput
+from beamgen.beam_output import DEAD, BeamOutput
 from beamgen.parity.reference import Reference
 from beamgen.parity.report import (
     NEAR_TIE_MARGIN,
@@ -20,7 +20,7 @@ from beamgen.parity.report import (
     near,
     same_row,
 )
-from beamgen.search.trace import DEAD, RowStep, SearchTrace, Tokens
+from beamgen.search.trace import RowStep, SearchTrace, Tokens
 
 #: A continuation, and the beam or independent sequence that it stands on.
 Choice = tuple[Tokens, int]
@@ -117,13 +117,11 @@ class Judge(ABC):
             for steps in ours
         ]
         longest = max((len(tokens) for row in best for tokens, _ in row), default=0)
-        fill = case.config.pad_token_id
-        if fill == 0 and case.config.eos_token_id:
-            fill = case.config.eos_token_id[0]
         partings: list[Parting | None] = []
         for row, hypotheses in enumerate(best):
             if len(hypotheses) < returned:
                 continue  # an unfinished filler is returned, as in HF
+            fill = case.config.fill_token_id
             wanted = [[*tokens, *[fill] * (longest - len(tokens))] for tokens, _ in hypotheses]
             given = found.sequences[row, :, case.prompt_len :].tolist()
             scores = zip(found.sequences_scores[row].tolist(), hypotheses, strict=True)

@@ -6,8 +6,9 @@ from typing import Any
 
 import onnx_ir as ir
 
-from beamgen import contrib_op
+from beamgen import contrib_io
 from beamgen.beam_output import BeamOutput
+from beamgen.contrib_op import DOMAIN, check_operator
 from beamgen.package import Package
 from beamgen.parity.op_rule import Floats
 from beamgen.parity.report import ParityCase
@@ -25,7 +26,7 @@ class OpFile:
         """Read the graph."""
         self._package = package
         self._model = ir.load(package.model)
-        self._node = next(n for n in self._model.graph if n.domain == contrib_op.DOMAIN)
+        self._node = next(n for n in self._model.graph if n.domain == DOMAIN)
         self._attributes: dict[str, Any] = {}
         self._session: Any = None
 
@@ -37,7 +38,7 @@ class OpFile:
         """
         values = self._run(case)
         config = case.config.for_prompt(case.prompt_len)
-        return contrib_op.output(
+        return contrib_io.output(
             values["sequences"], values.get("sequences_scores"), case.prompt_len, config
         )
 
@@ -61,8 +62,8 @@ class OpFile:
     def _run(self, case: ParityCase) -> dict[str, Any]:
         manifest = self._package.manifest
         config = case.config.for_prompt(case.prompt_len)
-        contrib_op.check_operator(config, self._node.op_type)
-        attributes = contrib_op.attributes(config, manifest.vocab_size)
+        check_operator(config, self._node.op_type)
+        attributes = contrib_io.attributes(config, manifest.vocab_size)
         if attributes != self._attributes:
             self._session = None  # free it first
             for name, value in attributes.items():
@@ -70,6 +71,6 @@ class OpFile:
                 self._node.attributes[name] = ir.Attr(name, kind, value)
             self._session = session_of(self._model, self._package.folder)
             self._attributes = attributes
-        feeds = contrib_op.feeds(*case.batch(), [config], config, manifest.vocab_size)
+        feeds = contrib_io.feeds(*case.batch(), config, manifest.vocab_size)
         names = [output.name for output in self._session.get_outputs()]
         return dict(zip(names, self._session.run(names, feeds), strict=True))

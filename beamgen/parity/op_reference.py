@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from beamgen import contrib_op
+from beamgen import contrib_io
 from beamgen.beam_output import BeamOutput
+from beamgen.contrib_op import SAMPLING, op_type
 from beamgen.errors import SettingError
 from beamgen.parity.op_rule import (
     Beams,
@@ -42,7 +43,7 @@ class OpReference:
         Raises:
             SettingError: ``Sampling`` on a system whose random engine is not modelled.
         """
-        if contrib_op.op_type(case.config) == contrib_op.SAMPLING and sys.platform != "linux":
+        if op_type(case.config) == SAMPLING and sys.platform != "linux":
             raise SettingError(
                 "ONNX Runtime's Sampling draws with the C++ library's engine, known here for Linux",
                 "compare on Linux, or export with --no-parity",
@@ -70,7 +71,7 @@ class OpReference:
 def as_output(answer: OpAnswer, case: ParityCase) -> BeamOutput:
     """In the form of the loop backend."""
     config = case.config.for_prompt(case.prompt_len)
-    return contrib_op.output(answer.sequences, answer.scores, case.prompt_len, config)
+    return contrib_io.output(answer.sequences, answer.scores, case.prompt_len, config)
 
 
 @contextlib.contextmanager

@@ -18,12 +18,13 @@ Source: ``onnxruntime/contrib_ops/cpu/transformers``: ``beam_search_scorer.cc``
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from beamgen.contrib_op import GREEDY_SEARCH, attributes, inputs, op_type
+from beamgen.contrib_io import attributes, inputs
+from beamgen.contrib_op import GREEDY_SEARCH, op_type
 from beamgen.prompts import Ids
 from beamgen.search.trace import RowStep, SearchTrace, Tokens, alive
 from beamgen.search_config import SearchConfig
@@ -119,42 +120,31 @@ def beam_search(
     penalty = given["length_penalty"][0]
     rows = [_Row(Hypotheses(beams, penalty)) for _ in range(batch)]
     running = _first_beams(input_ids, beams)
-    while True:
-        length = running.sequences.shape[1]
+    while not all(row.done for row in rows) and running.sequences.shape[1] < max_length:
         scores = step_scores(running).reshape(batch, beams * vocab_size)
         top = _top(scores, 2 * beams)  # [B, 2K]
         candidates = np.take_along_axis(scores, top, axis=1)
-        after = Beams(
-            running.sequences, np.zeros_like(running.parents), np.zeros_like(running.scores)
-        )
-        tokens = np.full(batch * beams, fill, np.int64)
+        # a row that is done goes on as copies of the batch's first beam, with score 0
+        parents, tokens = np.zeros_like(running.parents), np.full(batch * beams, fill, np.int64)
+        kept_scores = np.zeros_like(running.scores)
         for b, row in enumerate(rows):
-            own = slice(b * beams, (b + 1) * beams)
             if row.done:
-                continue  # it goes on as a copy of the batch's first beam, with score 0
-            kept: list[tuple[int, int, np.float32]] = []
-            for rank, (place, score) in enumerate(zip(top[b], candidates[b], strict=True)):
-                beam, token = b * beams + place // vocab_size, place % vocab_size
-                if token == eos:
-                    if rank < beams:
-                        row.hypotheses.add(tuple(running.sequences[beam].tolist()), score)
-                else:
-                    kept.append((beam, token, score))
-                if len(kept) == beams:
-                    break
-            after.parents[own], tokens[own], after.scores[own] = zip(*kept, strict=True)
+                continue
+            kept = _process(row, b, running, top[b], candidates[b], vocab_size, eos)
+            own = slice(b * beams, (b + 1) * beams)
+            parents[own], tokens[own], kept_scores[own] = zip(*kept, strict=True)
+            length = running.sequences.shape[1]
             margin = _stop_margin(candidates, b, row.hypotheses, length)
             row.done = margin is not None and (config.early_stopping is True or margin <= 0)
             row.steps.append(_told(row, running, kept, prompt_len, config, margin))
-        after.sequences = np.column_stack([running.sequences[after.parents], tokens])
-        running = after
-        if all(row.done for row in rows) or running.sequences.shape[1] >= max_length:
-            break
+        sequences = np.column_stack([running.sequences[parents], tokens])
+        running = Beams(sequences, parents, kept_scores)
     for b, row in enumerate(rows):
         if not row.done:
             for beam in range(b * beams, (b + 1) * beams):
                 row.hypotheses.add(tuple(running.sequences[beam].tolist()), running.scores[beam])
-            row.steps[-1] = _with_open_beams(row, prompt_len, int(max_length), config)
+            finished = _finished(row, prompt_len, config)
+            row.steps[-1] = replace(row.steps[-1], finished=finished)
     returned = config.num_return_sequences
     sequences = np.full((batch, returned, max_length), fill, np.int32)
     answered = np.zeros((batch, returned), np.float32)
@@ -163,6 +153,31 @@ def beam_search(
             sequences[b, i, : len(text)] = text
             answered[b, i] = score
     return OpAnswer(sequences, answered, [row.steps for row in rows])
+
+
+def _process(
+    row: _Row,
+    b: int,
+    running: Beams,
+    top: Ids,
+    candidates: Floats,
+    vocab_size: int,
+    eos: int | float,
+) -> list[tuple[int, int, np.float32]]:
+    """``BeamSearchScorer::Process`` of one row: K candidates (beam, token, score) go on.
+
+    An EOS among the first K becomes a hypothesis, without the EOS.
+    """
+    beams, kept = len(top) // 2, []
+    for rank, (place, score) in enumerate(zip(top, candidates, strict=True)):
+        beam, token = b * beams + place // vocab_size, place % vocab_size
+        if token != eos:
+            kept.append((beam, token, score))
+        elif rank < beams:
+            row.hypotheses.add(tuple(running.sequences[beam].tolist()), score)
+        if len(kept) == beams:
+            break
+    return kept
 
 
 def _first_beams(input_ids: Ids, beams: int) -> Beams:
@@ -209,21 +224,16 @@ def _told(
         ((*before.sequences[beam, prompt_len:].tolist(), int(token)), float(score))
         for beam, token, score in kept
     )
-    finished = {
-        (*text[prompt_len:], *config.eos_token_id): float(score)
-        for text, score in row.hypotheses.found
-    }
-    return RowStep(alive(running), finished, not row.done, margin)
+    return RowStep(alive(running), _finished(row, prompt_len, config), not row.done, margin)
 
 
-def _with_open_beams(row: _Row, prompt_len: int, max_length: int, config: SearchConfig) -> RowStep:
-    """The last step, after ``Finalize`` has added the beams that were still running."""
-    last = row.steps[-1]
-    finished = {
+def _finished(row: _Row, prompt_len: int, config: SearchConfig) -> dict[Tokens, float]:
+    """A row's hypotheses; what is shorter than max_length has ended with an EOS."""
+    max_length = prompt_len + (config.max_new_tokens or 0)
+    return {
         (*text[prompt_len:], *(config.eos_token_id if len(text) < max_length else ())): float(score)
         for text, score in row.hypotheses.found
     }
-    return RowStep(last.running, finished, last.unsatisfied, last.stop_margin)
 
 
 def one_beam(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from beamgen.beam_output import BeamOutput
+from beamgen.beam_output import DEAD, BeamOutput
 from beamgen.errors import MissingExtraError
 from beamgen.parity.draws import seeded_multinomial
 from beamgen.prompts import Ids
@@ -72,9 +72,11 @@ class Reference:
         batch, returned = len(input_ids), config.num_return_sequences
         running = returned if config.num_beams == 1 else config.num_beams
         vocab_size = self._model.config.get_text_config().vocab_size
-        drawn = draws(config) if draws else nullcontext()
-        if draws is None:
-            drawn = seeded_multinomial(config.seed or 0, batch, running, vocab_size)
+        drawn = (
+            seeded_multinomial(config.seed or 0, batch, running, vocab_size)
+            if draws is None
+            else draws(config)
+        )
         with torch.no_grad(), drawn:
             output = self._model.generate(
                 torch.from_numpy(input_ids),
@@ -248,7 +250,7 @@ def _finish_reasons(
     summed = scores.double() * lengths.clamp(min=1).double() ** penalty
     last = generated.gather(2, (lengths - 1).clamp(min=0)[:, :, None])[:, :, 0]
     ended = (last[:, :, None] == last.new_tensor(config.eos_token_id)).any(dim=2)
-    return last.new_tensor(2).where(~ended, 1).where((summed > -5e8) & (lengths > 0), 0)
+    return last.new_tensor(2).where(~ended, 1).where((summed > DEAD) & (lengths > 0), 0)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import onnx_ir as ir
 
-from beamgen import contrib_op
+from beamgen import contrib_io, contrib_op
 from beamgen.adapter import KVGeometry
 from beamgen.decoder.contract import op_cache_names
 from beamgen.search import op_cache
@@ -69,8 +69,8 @@ def build_contrib(
     attention_mask = prompt_input("attention_mask", "0 on padding, 1 on text", _INT32)
     parameters = parameter_inputs(
         contrib_op.parameters(op, vocab_size),
-        contrib_op.inputs(config, 1, vocab_size),
-        {*required, *contrib_op.without_default(config)},
+        contrib_io.inputs(config, 1, vocab_size),
+        {*required, *contrib_io.without_default(config)},
     )
     copy = DecoderCopier(decoder.graph)
     masks = {**parameters, "prefix_vocab_mask": _for_each_row(main, parameters, input_ids)}
@@ -80,7 +80,7 @@ def build_contrib(
         _in_order(op, {**masks, "input_ids": input_ids, "attention_mask": attention_mask}),
         outputs,
         {
-            **contrib_op.attributes(config, vocab_size),
+            **contrib_io.attributes(config, vocab_size),
             "decoder": _subgraph(main, copy, geometry, parameters, attention_window, vocab_size),
         },
         domain=contrib_op.DOMAIN,

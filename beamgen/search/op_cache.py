@@ -13,9 +13,7 @@ from onnxscript import BOOL, INT64, script
 from onnxscript import opset23 as op
 
 from beamgen.onnx_domain import beamgen_ops
-
-# The most negative float32, which HF masks with too (`torch.finfo(dtype).min`).
-_MASKED = -3.4028234663852886e38
+from beamgen.search.tree_cache import MASKED
 
 
 @script(beamgen_ops, default_opset=op)
@@ -61,5 +59,5 @@ def op_inputs(input_ids, attention_mask, past, num_beams, attention_window):
     distance = op.Unsqueeze(own, [1]) - op.Unsqueeze(slot, [0])  # [N, T], query - key
     out_of_reach = op.Or(distance < 0, distance >= attention_window)
     hidden = op.Or(out_of_reach, op.Unsqueeze(is_padding, [1, 2]))  # [B', 1, N, T]
-    attention_bias = op.Where(hidden, op.Constant(value_float=_MASKED), 0.0)
+    attention_bias = op.Where(hidden, op.Constant(value_float=MASKED), 0.0)
     return ids, positions, attention_bias, row / copies, key_rows, key_rows + rows, flat_shape

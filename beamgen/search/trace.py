@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from beamgen.beam_output import DEAD
+
 #: Values of ``beamgen.search.step`` from which a search can be retold.
 TRACED = (
     "top_scores",
@@ -27,9 +29,6 @@ TRACED = (
 )
 
 Tokens = tuple[int, ...]
-
-#: Beams and hypotheses whose summed score is lower carry the -1e9 of the search.
-DEAD = -5e8
 
 
 @dataclass(frozen=True)

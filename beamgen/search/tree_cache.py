@@ -16,8 +16,8 @@ from onnxscript import opset23 as op
 
 from beamgen.onnx_domain import beamgen_ops
 
-# The most negative float32, which HF masks with too (`torch.finfo(dtype).min`).
-_MASKED = -3.4028234663852886e38
+#: The most negative float32, which HF masks with too (`torch.finfo(dtype).min`).
+MASKED = -3.4028234663852886e38
 
 
 @script(beamgen_ops, default_opset=op)
@@ -39,7 +39,7 @@ def prompt_inputs(input_ids, attention_mask, attention_window):
     distance = op.Unsqueeze(slot, [1]) - op.Unsqueeze(slot, [0])  # [S, S], query - key
     out_of_reach = op.Or(distance < 0, distance >= attention_window)
     hidden = op.Or(out_of_reach, op.Unsqueeze(is_padding, [1, 2]))  # [B, 1, S, S]
-    attention_bias = op.Where(hidden, op.Constant(value_float=_MASKED), 0.0)
+    attention_bias = op.Where(hidden, op.Constant(value_float=MASKED), 0.0)
     return position_ids, attention_bias, op.ReduceSum(attention_mask, [1])
 
 
@@ -83,7 +83,7 @@ def step_inputs(running_tokens, visible, birth, attention_mask, prompt_len, atte
     near = op.Unsqueeze(now - birth < attention_window, [1])  # [B, 1, C]
     seen = op.Concat(op.Expand(prompt_seen, shape), op.And(visible, near), axis=2)
     hidden = op.Not(op.Unsqueeze(seen, [1]))  # [B, 1, K, S + C]
-    attention_bias = op.Where(hidden, op.Constant(value_float=_MASKED), 0.0)
+    attention_bias = op.Where(hidden, op.Constant(value_float=MASKED), 0.0)
     return input_ids, position_ids, attention_bias
 
 
