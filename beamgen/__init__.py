@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from beamgen.checkpoint import Checkpoint as Checkpoint
     from beamgen.checkpoint import open_checkpoint as open_checkpoint
     from beamgen.errors import BeamgenError as BeamgenError
+    from beamgen.lora.convert import ConvertResult as ConvertResult
+    from beamgen.lora.convert import convert_lora as convert_lora
+    from beamgen.lora.convert import remove_lora as remove_lora
+    from beamgen.lora.fit import FitReport as FitReport
+    from beamgen.lora.fit import lora_fit as lora_fit
+    from beamgen.lora.slots import Lora as Lora
+    from beamgen.lora.slots import Slot as Slot
+    from beamgen.lora.source import read_lora as read_lora
     from beamgen.package import Package as Package
     from beamgen.package import open_package as open_package
     from beamgen.package import stamp_parity as stamp_parity
@@ -25,7 +33,6 @@ if TYPE_CHECKING:
     from beamgen.parity import check_parity as check_parity
     from beamgen.pipeline import ExportResult as ExportResult
     from beamgen.pipeline import export as export
-    from beamgen.pipeline import open_source as open_source
     from beamgen.registry import adapters as adapters
     from beamgen.registry import broken_plugins as broken_plugins
     from beamgen.registry import find_adapter as find_adapter
@@ -33,18 +40,28 @@ if TYPE_CHECKING:
     from beamgen.runtime import Generation as Generation
     from beamgen.runtime import Generator as Generator
     from beamgen.search_config import SearchConfig as SearchConfig
+    from beamgen.sources import lora_source as lora_source
+    from beamgen.sources import open_source as open_source
+    from beamgen.training import FinetuneResult as FinetuneResult
+    from beamgen.training import finetune as finetune
 
 _HOMES = {
     "adapter": ("DecoderAdapter", "KVGeometry", "PositionLimits"),
     "catalogue": ("Catalogue",),
     "checkpoint": ("Checkpoint", "open_checkpoint"),
     "errors": ("BeamgenError",),
+    "lora.convert": ("ConvertResult", "convert_lora", "remove_lora"),
+    "lora.fit": ("FitReport", "lora_fit"),
+    "lora.slots": ("Lora", "Slot"),
+    "lora.source": ("read_lora",),
     "package": ("Package", "open_package", "stamp_parity"),
     "parity": ("GRIDS", "ParityReport", "check_parity"),
-    "pipeline": ("ExportResult", "export", "open_source"),
+    "pipeline": ("ExportResult", "export"),
     "registry": ("adapters", "broken_plugins", "find_adapter", "register"),
     "runtime": ("Generation", "Generator"),
     "search_config": ("SearchConfig",),
+    "sources": ("lora_source", "open_source"),
+    "training": ("FinetuneResult", "finetune"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

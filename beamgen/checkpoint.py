@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.errors import CheckpointError, MissingExtraError, one_line
+from beamgen.hub import download, is_hub_id
 from beamgen.registry import find_adapter
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ _TOKENIZER_FILES = (
     "vocab.txt",
     "merges.txt",
 )
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ class Checkpoint:
         generation_config: the checkpoint's generation defaults.
         generation_fields: the fields its ``generation_config.json`` spells out,
             be it with HF's own default.
+        lora: folder of a LoRA that its model is loaded with, or None.
     """
 
     source: str
@@ -58,6 +58,11 @@ class Checkpoint:
     config: PretrainedConfig
     generation_config: GenerationConfig
     generation_fields: frozenset[str]
+    lora: Path | None = None
+
+    def with_lora(self, folder: Path | None) -> Checkpoint:
+        """The same checkpoint, whose model is loaded with a LoRA of peft's."""
+        return replace(self, lora=folder)
 
     @property
     def origin(self) -> dict[str, str]:
@@ -85,6 +90,12 @@ class Checkpoint:
         dtype = getattr(self.config, "dtype", None)
         return str(dtype).removeprefix("torch.") if dtype is not None else "float32"
 
+    @property
+    def vocab_size(self) -> int:
+        """V."""
+        size: int = self.config.get_text_config().vocab_size
+        return size
+
     def adapter(self, asked: str | None = None) -> DecoderAdapter:
         """The adapter for this checkpoint, checked against the class asked for.
 
@@ -106,10 +117,43 @@ class Checkpoint:
     def load_model(self) -> PreTrainedModel:
         """The model with its language-modelling head: fp32, on the CPU, in eval mode.
 
+        A LoRA is active in it, as peft runs it.
+
+        Raises:
+            MissingExtraError: torch is not installed; or peft, for a LoRA.
+            CheckpointError: weights are missing, damaged, or do not fit the config.
+            LoraError: the LoRA does not fit.
+        """
+        from beamgen.lora.peft_model import active
+
+        model = self._load_base()
+        return model if self.lora is None else active(model, self.lora)
+
+    def load_merged(self) -> PreTrainedModel:
+        """The model of ``load_model``, with its LoRA added to the weights.
+
+        Raises:
+            MissingExtraError, CheckpointError, LoraError: see ``load_model``.
+        """
+        from beamgen.lora.peft_model import merged
+
+        model = self._load_base()
+        return model if self.lora is None else merged(model, self.lora)
+
+    def empty_model(self) -> PreTrainedModel:
+        """The architecture without weights, in no time and no memory.
+
         Raises:
             MissingExtraError: torch is not installed.
-            CheckpointError: weights are missing, damaged, or do not fit the config.
         """
+        torch, auto_model = _torch_and_auto_model()
+        with torch.device("meta"):
+            model: PreTrainedModel = auto_model.from_config(
+                self.config, trust_remote_code=self.trust_remote_code
+            )
+        return model
+
+    def _load_base(self) -> PreTrainedModel:
         torch, auto_model = _torch_and_auto_model()
         try:
             model, report = auto_model.from_pretrained(
@@ -166,8 +210,11 @@ def open_checkpoint(
         raise CheckpointError(
             f"{name} is a file, not a checkpoint folder", "pass the folder that holds config.json"
         )
-    elif _HUB_ID.fullmatch(name) and not name.startswith("."):
-        folder = _download(name, revision, trust_remote_code)
+    elif is_hub_id(name):
+        wanted = [*_CONFIGS, "*.py"] if trust_remote_code else _CONFIGS
+        folder = download(
+            name, wanted, revision=revision, what="checkpoint", refuse=CheckpointError
+        )
     else:
         raise CheckpointError(f"there is no folder {name}", "check the path")
     return _read(name, folder, revision, trust_remote_code)
@@ -262,34 +309,6 @@ def _read(name: str, folder: Path, revision: str | None, trust_remote_code: bool
             "beamgen builds graphs for decoder-only models",
         )
     return Checkpoint(name, folder, revision, trust_remote_code, config, generation, spelled_out)
-
-
-def _download(hub_id: str, revision: str | None, trust_remote_code: bool) -> Path:
-    """Fetch what is needed of a hub repository, or find it in the local cache."""
-    import huggingface_hub
-    import requests
-
-    try:
-        files = huggingface_hub.list_repo_files(hub_id, revision=revision)
-        safe = any(file.endswith(".safetensors") for file in files)
-        wanted = [*_CONFIGS, "*.safetensors" if safe else "*.bin"]
-        if trust_remote_code:
-            wanted.append("*.py")
-        return Path(
-            huggingface_hub.snapshot_download(hub_id, revision=revision, allow_patterns=wanted)
-        )
-    except Exception as error:  # network, authentication, missing repository or revision
-        with contextlib.suppress(Exception):  # not cached: the first error says more
-            return Path(
-                huggingface_hub.snapshot_download(hub_id, revision=revision, local_files_only=True)
-            )
-        at = f" at revision {revision}" if revision else ""
-        unreachable = isinstance(error, ConnectionError | requests.ConnectionError)
-        why = "it cannot be reached" if unreachable else one_line(error, 120)
-        raise CheckpointError(
-            f"'{hub_id}' is no local folder, and the hub gave no such checkpoint{at}: {why}",
-            "check the name and the network, or pass a folder with the checkpoint's files",
-        ) from error
 
 
 def _torch_and_auto_model() -> tuple[Any, Any]:

@@ -5,7 +5,7 @@ Source: the schemas of ``com.microsoft`` (``onnxruntime/core/graph/contrib_ops``
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +30,7 @@ def run(
     input_ids: Ids,
     attention_mask: Ids,
     configs: Sequence[SearchConfig],
+    lora: Mapping[str, npt.NDArray[Any]],
 ) -> BeamOutput:
     """Run a package's operator, and give what the loop backend would.
 
@@ -39,6 +40,7 @@ def run(
         input_ids: int64 ``[B, S]``.
         attention_mask: int64 ``[B, S]``.
         configs: for this prompt length; one for all rows, or one for each.
+        lora: what the slots are fed.
 
     Raises:
         SettingError: the operator cannot honour it, or not in this package; or every
@@ -48,7 +50,7 @@ def run(
     if any(other != config for other in configs):
         raise one_for_all_rows()
     check_fits(config, manifest.search)
-    given = feeds(input_ids, attention_mask, config, manifest.vocab_size)
+    given = {**feeds(input_ids, attention_mask, config, manifest.vocab_size), **lora}
     if manifest.operator == SAMPLING:
         sequences, scores = _drawn(session, given, config), None
     else:

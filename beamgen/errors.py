@@ -37,6 +37,10 @@ class PromptError(BeamgenError):
     """A prompt the model cannot be given."""
 
 
+class LoraError(BeamgenError):
+    """A LoRA that cannot be read, or does not fit the model it is meant for."""
+
+
 class PackageError(BeamgenError):
     """A package folder that is missing, damaged, edited or of another schema."""
 

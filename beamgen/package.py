@@ -15,13 +15,16 @@ from typing import Any
 
 from beamgen.adapter import PositionLimits
 from beamgen.contrib_op import op_type
-from beamgen.errors import PackageError, one_line
+from beamgen.errors import LoraError, PackageError, close_matches, one_line
+from beamgen.lora.slots import Slot
 from beamgen.search_config import SearchConfig
 
 SCHEMA_VERSION = 1
 MANIFEST = "beamgen.json"
 MODEL = "model.onnx"
 WEIGHTS = "model.onnx.data"
+ADAPTERS = "adapters"
+ADAPTER_SUFFIX = ".onnx_adapter"
 
 #: Ways to search: HF's own, or ONNX Runtime's operators.
 BACKENDS = ("loop", "contrib")
@@ -42,9 +45,12 @@ class Manifest:
         vocab_size: V.
         limits: how long a sequence may be.
         search: the defaults of the search parameters.
-        inputs: one row per graph input: name, dtype, shape, default, meaning.
+        inputs: one row per graph input, but for the slots': name, dtype, shape, default,
+            meaning.
         outputs: one row per graph output.
         versions: of the packages that took part in the export.
+        lora_slots: the linear layers that take a LoRA; each has two inputs.
+        loras: where each LoRA of ``adapters/`` was converted from, and its ``parity``.
         parity: the verdict of the last parity check, or None.
         files: SHA-256 and size in bytes of every other file of the package.
     """
@@ -59,6 +65,8 @@ class Manifest:
     inputs: list[dict[str, Any]]
     outputs: list[dict[str, Any]]
     versions: dict[str, str]
+    lora_slots: tuple[Slot, ...] = ()
+    loras: dict[str, dict[str, Any]] = field(default_factory=dict)
     parity: dict[str, Any] | None = None
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
@@ -87,6 +95,7 @@ class Manifest:
                 **values,
                 "limits": PositionLimits(**values["limits"]),
                 "search": SearchConfig.from_json(values["search"]),
+                "lora_slots": tuple(Slot(**slot) for slot in values["lora_slots"]),
             }
         )
 
@@ -102,6 +111,27 @@ class Package:
     def model(self) -> Path:
         """The self-contained graph."""
         return self.folder / MODEL
+
+    @property
+    def loras(self) -> dict[str, Path]:
+        """The ``.onnx_adapter`` files in ``adapters/``, by name."""
+        files = sorted((self.folder / ADAPTERS).glob(f"*{ADAPTER_SUFFIX}"))
+        return {path.stem: path for path in files if not path.name.startswith(".")}
+
+    def lora_path(self, name: str) -> Path:
+        """The file of one of them.
+
+        Raises:
+            LoraError: there is none of that name.
+        """
+        paths = self.loras
+        if name not in paths:
+            there = f"there are {', '.join(paths)}" if paths else "the package has none"
+            raise LoraError(
+                f"there is no LoRA called '{name}'",
+                close_matches(name, paths) or f"{there}; beamgen lora convert adds one",
+            )
+        return paths[name]
 
 
 def open_package(folder: str | os.PathLike[str], *, verify: bool = True) -> Package:
@@ -210,9 +240,37 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     return complete
 
 
-def stamp_parity(package: Package, verdict: dict[str, Any]) -> Package:
-    """Write a parity verdict into ``beamgen.json``."""
-    manifest = replace(package.manifest, parity=verdict)
+def stamp_parity(package: Package, verdict: dict[str, Any], lora: str | None = None) -> Package:
+    """Write a parity verdict into ``beamgen.json``: the package's own, or that of a LoRA."""
+    manifest = package.manifest
+    if lora is None:
+        return _rewritten(package, replace(manifest, parity=verdict))
+    about = {**manifest.loras.get(lora, {}), "parity": verdict}
+    return _rewritten(package, replace(manifest, loras={**manifest.loras, lora: about}))
+
+
+def record_lora(package: Package, name: str, about: dict[str, Any]) -> Package:
+    """Enter a LoRA's file into the manifest, and what is known of it."""
+    manifest, path = package.manifest, package.lora_path(name)
+    entry = {path.relative_to(package.folder).as_posix(): _fingerprint(path)}
+    changed = replace(
+        manifest, files={**manifest.files, **entry}, loras={**manifest.loras, name: about}
+    )
+    return _rewritten(package, changed)
+
+
+def forget_lora(package: Package, name: str) -> Package:
+    """Strike a LoRA out of the manifest."""
+    manifest, file = package.manifest, f"{ADAPTERS}/{name}{ADAPTER_SUFFIX}"
+    changed = replace(
+        manifest,
+        files={path: entry for path, entry in manifest.files.items() if path != file},
+        loras={lora: about for lora, about in manifest.loras.items() if lora != name},
+    )
+    return _rewritten(package, changed)
+
+
+def _rewritten(package: Package, manifest: Manifest) -> Package:
     _write_json(package.folder / MANIFEST, manifest.to_json())
     return replace(package, manifest=manifest)
 

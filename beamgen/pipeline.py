@@ -6,38 +6,38 @@ import gc
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beamgen import contrib_op
 from beamgen.adapter import DecoderAdapter
-from beamgen.checkpoint import Checkpoint, demo_checkpoint, open_checkpoint
-from beamgen.errors import (
-    AdapterError,
-    CheckpointError,
-    MissingExtraError,
-    SettingError,
-    close_matches,
-)
+from beamgen.checkpoint import Checkpoint
+from beamgen.describe import manifest_of
+from beamgen.errors import LoraError, MissingExtraError, SettingError, close_matches
+from beamgen.lora.convert import add_adapter
+from beamgen.lora.fit import check_fits
+from beamgen.lora.peft_folder import read_peft
+from beamgen.lora.slots import Lora, Slot, leaf
+from beamgen.lora.source import find_peft, lora_name
+from beamgen.lora.targets import ALL_LINEAR, check_layers, find_slots
 from beamgen.package import (
     BACKENDS,
     MODEL,
     WEIGHTS,
-    Manifest,
     Package,
     check_target,
     new_package_folder,
     open_package,
-    stamp_parity,
     write_manifest,
 )
 from beamgen.parameters import PARAMETERS, Parameter
-from beamgen.registry import find_adapter
+from beamgen.proof import Progress, prove
 from beamgen.search_config import SearchConfig
 from beamgen.setting_checks import check_penalty, named_ids
+from beamgen.sources import resolve
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -47,11 +47,6 @@ if TYPE_CHECKING:
 #: Above this many bytes of weights they go into ``model.onnx.data``: one protobuf
 #: message holds at most 2 GiB.
 EXTERNAL_DATA_BYTES = 2_000_000_000
-
-_VERSIONED = ("beamgen", "torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnx-ir",
-              "onnxscript", "onnxruntime")  # fmt: skip
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -63,12 +58,20 @@ class ExportResult:
         checkpoint: what it was made from.
         adapter: the architecture's.
         parity: the report, or None where the check was left out.
+        lora_parity: a report with each LoRA in the package's slots.
     """
 
     package: Package
     checkpoint: Checkpoint
     adapter: DecoderAdapter
     parity: ParityReport | None
+    lora_parity: Mapping[str, ParityReport] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """0 where all agree, or nothing was compared."""
+        reports = [*([self.parity] if self.parity else []), *self.lora_parity.values()]
+        return max((report.exit_code for report in reports), default=0)
 
 
 def export(
@@ -83,6 +86,8 @@ def export(
     settings: Mapping[str, Any] | None = None,
     backend: str = "loop",
     required: Collection[str] = (),
+    lora: Sequence[str | os.PathLike[str]] = (),
+    lora_slots: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> ExportResult:
     """Turn a checkpoint into a package, and compare it with HF ``generate``.
@@ -102,14 +107,20 @@ def export(
             (see docs/contrib-op.md).
         required: parameters that get no default in the file and have to be fed, or
             ``["all"]``: onnxruntime-node, -web and Java see no input that has one.
+            ``lora`` stands for the slots, which ``all`` leaves alone.
+        lora: PEFT folders or hub ids. Without slots there may be one, which is merged
+            into the weights; with slots they are converted into ``adapters/``.
+        lora_slots: layers whose LoRA stays an input, as peft's ``target_modules`` names
+            them; ``["all-linear"]`` are all but the output head, ``[]`` those that
+            ``lora`` needs, or else all. None merges.
         progress: called with one line as each stage begins.
 
     Returns:
-        The package, and its parity report. A diverged verdict does not raise:
+        The package, and its parity reports. A diverged verdict does not raise:
         the package is there to be looked into.
 
     Raises:
-        AdapterError, CheckpointError, SettingError, PackageError,
+        AdapterError, CheckpointError, SettingError, LoraError, PackageError,
         MissingExtraError: with nothing written.
     """
     say = progress or (lambda line: None)
@@ -122,88 +133,76 @@ def export(
         checkpoint.generation_config, settings, checkpoint.generation_fields
     )
     parameters = _parameters(backend, search, checkpoint)
-    required = _required(required, parameters)
+    required = _required(required, parameters, lora_slots)
     _check_ids(search, checkpoint)
     _check_lengths(search, adapter.position_limits(checkpoint.config).max_positions)
+    merge, loras = _loras(lora, lora_slots)
+    checkpoint = checkpoint.with_lora(merge)
+    slots = () if lora_slots is None else _slots(checkpoint, lora_slots, loras)
     with new_package_folder(target, force=force) as folder:
         say(f"tracing {checkpoint.source} ({adapter.name}, {checkpoint.dtype}) in float32")
         with tempfile.TemporaryDirectory(prefix=".decoder-", dir=folder) as scratch:
             graph = build_graph(
-                checkpoint, adapter, search, Path(scratch), backend=backend, required=required
+                *(checkpoint, adapter, search, Path(scratch)),
+                backend=backend,
+                required=required,
+                slots=slots,
             )
             say("writing the search graph")
             save_graph(graph, folder)
         _copy_companions(checkpoint, folder)
-        write_manifest(folder, _manifest(checkpoint, adapter, search, backend, parameters, graph))
+        made = manifest_of(checkpoint, adapter, search, backend, parameters, graph, slots)
+        write_manifest(folder, made)
         package = open_package(folder, verify=False)
-        report = None
+        report, lora_reports = None, {}
         if parity:
-            report = _check(package, checkpoint, say)
-            package = stamp_parity(package, report.to_json())
-    return ExportResult(open_package(target, verify=False), checkpoint, adapter, report)
+            package, report = prove(package, checkpoint, say)
+        for name, (source, weights) in loras.items():
+            say(f"converting the LoRA {name}")
+            package = add_adapter(package, name, weights, str(source))
+            if parity:
+                with_lora = checkpoint.with_lora(source)
+                package, lora_reports[name] = prove(package, with_lora, say, lora=name)
+    done = open_package(target, verify=False)
+    return ExportResult(done, checkpoint, adapter, report, lora_reports)
 
 
-def resolve(
-    model: str | os.PathLike[str] | None,
-    model_class: str | None,
-    *,
-    revision: str | None = None,
-    trust_remote_code: bool = False,
-) -> tuple[Checkpoint, DecoderAdapter]:
-    """The checkpoint and its adapter, from what a user named.
-
-    Raises:
-        AdapterError, CheckpointError: see ``find_adapter``, ``open_checkpoint``.
-    """
-    if model is not None:
-        checkpoint = open_checkpoint(model, revision=revision, trust_remote_code=trust_remote_code)
-        return checkpoint, checkpoint.adapter(model_class)
-    if model_class is None:
-        raise AdapterError(
-            "neither a checkpoint nor a model class was named",
-            "pass --model FOLDER_OR_HUB_ID, or --model-class NAME for its demo checkpoint",
-        )
-    adapter = find_adapter(model_class)
-    return demo_checkpoint(adapter), adapter
-
-
-def open_source(
-    package: Package, checkpoint: str | None = None, *, trust_remote_code: bool = False
-) -> Checkpoint:
-    """The checkpoint a package was exported from, or another one named instead.
-
-    Raises:
-        CheckpointError: it is not where it was.
-    """
-    if checkpoint is not None:
-        other = open_checkpoint(checkpoint, trust_remote_code=trust_remote_code)
-        _check_comparable(package, other)
-        return other
-    source = package.manifest.source
-    if source["kind"] == "demo":
-        return demo_checkpoint(find_adapter(source["model"]))
-    if source["kind"] == "folder" and not Path(source["model"]).is_dir():
-        raise CheckpointError(
-            f"the checkpoint is no longer at {source['model']}", "name it with --checkpoint"
-        )
-    try:
-        return open_checkpoint(
-            source["model"], revision=source["revision"], trust_remote_code=trust_remote_code
-        )
-    except CheckpointError as error:
-        raise CheckpointError(error.cause, "name it with --checkpoint") from error
+def _loras(
+    sources: Sequence[str | os.PathLike[str]], lora_slots: Sequence[str] | None
+) -> tuple[Path | None, dict[str, tuple[Path, Lora]]]:
+    """What is merged, and what goes into slots."""
+    folders = [find_peft(source) for source in sources]
+    if lora_slots is None:
+        if len(folders) > 1:
+            raise LoraError(
+                f"{len(folders)} LoRAs were given to be merged into one model",
+                "pass --lora-slots to keep them apart and choose when generating, or name one",
+            )
+        return (folders[0] if folders else None), {}
+    named: dict[str, tuple[Path, Lora]] = {}
+    for folder in folders:
+        name = lora_name(folder)
+        if name in named:
+            raise LoraError(
+                f"two LoRAs would be called '{name}'",
+                "export with one; beamgen lora convert --name NAME adds the other",
+            )
+        named[name] = (folder, read_peft(folder))
+    return None, named
 
 
-def _check_comparable(package: Package, checkpoint: Checkpoint) -> None:
-    manifest = package.manifest
-    adapter = checkpoint.adapter().name
-    vocab_size = _vocab_size(checkpoint)
-    if (adapter, vocab_size) != (manifest.adapter, manifest.vocab_size):
-        raise CheckpointError(
-            f"{checkpoint.source} is a {adapter} of {vocab_size} tokens, but the package was "
-            f"made of a {manifest.adapter} of {manifest.vocab_size}",
-            "name the checkpoint that the package was exported from",
-        )
+def _slots(
+    checkpoint: Checkpoint, targets: Sequence[str], loras: Mapping[str, tuple[Path, Lora]]
+) -> tuple[Slot, ...]:
+    """The slots asked for, or those that the LoRAs need, which have to fit."""
+    model = checkpoint.empty_model()
+    for folder, lora in loras.values():
+        check_layers(model, lora, folder)
+    needed = sorted({leaf(module) for _, lora in loras.values() for module in lora.weights})
+    slots = find_slots(model, targets or needed or [ALL_LINEAR])
+    for _, lora in loras.values():
+        check_fits(lora, slots)
+    return slots
 
 
 def build_graph(
@@ -214,6 +213,7 @@ def build_graph(
     *,
     backend: str = "loop",
     required: Collection[str] = (),
+    slots: Sequence[Slot] = (),
 ) -> ir.Model:
     """Checkpoint -> decoder -> search graph; large weights stay in files in ``scratch``."""
     try:
@@ -224,9 +224,9 @@ def build_graph(
         from beamgen.search.loop import build_loop
     except ImportError as error:
         raise MissingExtraError("beamgen export", "export", error.name or "torch") from error
-    model = checkpoint.load_model()
+    model = checkpoint.load_merged()
     step = ContribStep if backend == "contrib" else LoopStep
-    decoder = export_decoder(adapter, model, scratch, step)
+    decoder = export_decoder(adapter, model, scratch, step, slots)
     del model
     gc.collect()
     geometry = adapter.kv_geometry(checkpoint.config)
@@ -238,9 +238,9 @@ def build_graph(
     }
     if backend == "contrib":
         return build_contrib(
-            decoder, geometry, search, _vocab_size(checkpoint), window, required, about
+            decoder, geometry, search, checkpoint.vocab_size, window, required, about, slots
         )
-    return build_loop(decoder, geometry, search, window, required, about)
+    return build_loop(decoder, geometry, search, window, required, about, slots)
 
 
 def save_graph(graph: ir.Model, folder: Path) -> None:
@@ -256,21 +256,12 @@ def save_graph(graph: ir.Model, folder: Path) -> None:
     ir.save(graph, folder / MODEL, external_data=external)
 
 
-def _check(package: Package, checkpoint: Checkpoint, say: Progress) -> ParityReport:
-    from beamgen.parity import check_parity
-
-    def progress(phase: str, done: int, total: int) -> None:
-        say(f"parity: {phase}, case {done + 1} of {total}")
-
-    return check_parity(package, checkpoint, progress=progress)
-
-
 def _check_ids(search: SearchConfig, checkpoint: Checkpoint) -> None:
     if search.catalogue is not None:
         raise SettingError(
             "a catalogue is not built into a file", "give it when generating: --catalogue FILE"
         )
-    vocab_size = _vocab_size(checkpoint)
+    vocab_size = checkpoint.vocab_size
     for name, ids in named_ids(search).items():
         outside = [token for token in ids if token >= vocab_size]
         if outside:
@@ -306,25 +297,26 @@ def _parameters(
         return PARAMETERS
     contrib_op.check_honoured(search)
     check_penalty(search, 1 + (search.for_prompt(1).max_new_tokens or 0))
-    return contrib_op.parameters(contrib_op.op_type(search), _vocab_size(checkpoint))
+    return contrib_op.parameters(contrib_op.op_type(search), checkpoint.vocab_size)
 
 
-def _vocab_size(checkpoint: Checkpoint) -> int:
-    size: int = checkpoint.config.get_text_config().vocab_size
-    return size
-
-
-def _required(names: Collection[str], parameters: Sequence[Parameter]) -> frozenset[str]:
+def _required(
+    names: Collection[str], parameters: Sequence[Parameter], lora_slots: Sequence[str] | None
+) -> frozenset[str]:
     known = [parameter.name for parameter in parameters]
+    if "lora" in names and lora_slots is None:
+        raise SettingError("there are no slots whose inputs could be required", "add --lora-slots")
+    slots = {"lora"} & set(names)
+    names = [name for name in names if name != "lora"]
     if "all" in names:
-        return frozenset(known)
+        return frozenset(known) | slots
     for name in names:
         if name not in known:
             raise SettingError(
                 f"the file has no parameter called '{name}'",
                 close_matches(name, known) or f"there are {', '.join(known)}, and all",
             )
-    return frozenset(names)
+    return frozenset(names) | slots
 
 
 def _copy_companions(checkpoint: Checkpoint, folder: Path) -> None:
@@ -350,54 +342,3 @@ def _is_companion(path: Path) -> bool:
         and not weights
         and (path.suffix in kinds or licence)
     )
-
-
-def _manifest(
-    checkpoint: Checkpoint,
-    adapter: DecoderAdapter,
-    search: SearchConfig,
-    backend: str,
-    parameters: Sequence[Parameter],
-    graph: ir.Model,
-) -> Manifest:
-    meanings = {parameter.name: parameter.meaning for parameter in parameters}
-    return Manifest(
-        adapter=adapter.name,
-        backend=backend,
-        source={
-            **checkpoint.origin,
-            "revision": checkpoint.revision,
-            "dtype": checkpoint.dtype,
-        },
-        dtype="float32",
-        vocab_size=_vocab_size(checkpoint),
-        limits=adapter.position_limits(checkpoint.config),
-        search=search,
-        inputs=[
-            {
-                **_row(value),
-                "meaning": meanings.get(value.name or "", value.doc_string),
-                "default": _default(value),
-            }
-            for value in graph.graph.inputs
-        ],
-        outputs=[_row(value) for value in graph.graph.outputs],
-        versions={name: metadata.version(name) for name in _VERSIONED},
-    )
-
-
-def _default(value: ir.Value) -> list[Any] | str | None:
-    """None where there is no default; a mask over the vocabulary in words."""
-    tensor = value.const_value
-    if tensor is None:
-        return None
-    listed: list[Any] = tensor.numpy().tolist()
-    return "1, and 0 at banned ids" if (value.name or "").endswith("vocab_mask") else listed
-
-
-def _row(value: ir.Value) -> dict[str, Any]:
-    return {
-        "name": value.name,
-        "dtype": str(value.dtype).lower(),
-        "shape": [dim if isinstance(dim, int) else dim.value for dim in (value.shape or ())],
-    }

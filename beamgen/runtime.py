@@ -16,7 +16,16 @@ from beamgen.beam_output import FINISH_REASONS, BeamOutput
 from beamgen.catalogue import Catalogue
 from beamgen.checkpoint import load_tokenizer
 from beamgen.contrib_op import SEED_BITS
-from beamgen.errors import PackageError, PromptError, SettingError, one_line
+from beamgen.errors import (
+    LoraError,
+    PackageError,
+    PromptError,
+    SettingError,
+    one_line,
+)
+from beamgen.lora.adapter_file import read_adapter
+from beamgen.lora.fit import check_fits
+from beamgen.lora.slots import Floats, Lora, stack
 from beamgen.package import Package, open_package
 from beamgen.parameters import PER_ROW
 from beamgen.prompts import (
@@ -37,6 +46,9 @@ from beamgen.setting_checks import named_ids
 if TYPE_CHECKING:
     import onnxruntime
     from transformers import PreTrainedTokenizerBase
+
+#: A LoRA's name for all prompts, or one for each; None is the base model.
+LoraChoice = str | Sequence[str | None] | None
 
 # HF's two limits that count the prompt become the two that do not.
 _PER_ROW = PER_ROW | {"max_length", "min_length"}
@@ -75,6 +87,14 @@ class Generation:
     beam_indices: list[int] | None = None
 
 
+@dataclass(frozen=True)
+class _Adapter:
+    """A LoRA that was read, and its tensors by the graph's input names."""
+
+    lora: Lora
+    tensors: dict[str, Floats]
+
+
 class Generator:
     """Generates from a package, as HF's ``generate`` would from its checkpoint."""
 
@@ -101,6 +121,7 @@ class Generator:
             package = open_package(package, verify=verify)
         self.package = package
         self.session = load_session(package, providers or ["CPUExecutionProvider"], threads)
+        self._adapters: dict[str, _Adapter] = {}
 
     @property
     def search(self) -> SearchConfig:
@@ -118,8 +139,18 @@ class Generator:
         """The package's tokenizer, or None."""
         return load_tokenizer(self.package.folder)
 
+    @property
+    def loras(self) -> list[str]:
+        """Names of the LoRAs in the package's ``adapters/``."""
+        return list(self.package.loras)
+
     def generate(
-        self, prompts: Prompt | Sequence[Prompt], *, chat: bool = False, **settings: Any
+        self,
+        prompts: Prompt | Sequence[Prompt],
+        *,
+        chat: bool = False,
+        lora: LoraChoice = None,
+        **settings: Any,
     ) -> list[list[Generation]]:
         """The best hypotheses of each prompt, best first.
 
@@ -131,6 +162,8 @@ class Generator:
                 ``repetition_penalty`` and ``no_repeat_ngram_size`` read it as text.
             chat: put text through the tokenizer's chat template, as one user
                 message. Messages go through it in any case.
+            lora: the name of one of ``loras`` for all prompts, or a list of one for each
+                prompt, None being the base model. A contrib package takes one for all.
             settings: HF's names (``num_beams``, ``max_new_tokens``,
                 ``length_penalty``, ``do_sample`` ...), ``seed`` and ``catalogue``;
                 what is not given is the package's default. A setting that the
@@ -146,6 +179,7 @@ class Generator:
         Raises:
             PromptError: a prompt is empty, too long, or holds unknown ids.
             SettingError: a setting is unknown or impossible.
+            LoraError: there is no such LoRA, or its file is damaged or does not fit.
         """
         batch = [self.encode(prompt, chat=chat) for prompt in as_batch(prompts)]
         if not batch:
@@ -155,7 +189,7 @@ class Generator:
         prompt_len = input_ids.shape[1]
         room = self.package.manifest.limits.room(prompt_len)
         configs = [config.for_prompt(prompt_len, room) for config in configs]
-        output = self.search_ids(input_ids, attention_mask, configs)
+        output = self.search_ids(input_ids, attention_mask, configs, lora=lora)
         return [
             [
                 self._generation(prompt, prompt_len, config, found)
@@ -169,6 +203,8 @@ class Generator:
         input_ids: Ids,
         attention_mask: Ids,
         config: SearchConfig | Sequence[SearchConfig],
+        *,
+        lora: LoraChoice = None,
     ) -> BeamOutput:
         """Run the graph on left-padded ids, both int64 ``[B, S]``.
 
@@ -176,10 +212,12 @@ class Generator:
             input_ids: the prompts.
             attention_mask: 0 on padding.
             config: one for all rows, or one for each.
+            lora: see ``generate``.
 
         Raises:
             PromptError: the batch cannot be searched.
             SettingError: rows differ in what they have to share.
+            LoraError: see ``generate``.
         """
         manifest = self.package.manifest
         input_ids, attention_mask = as_int64(input_ids), as_int64(attention_mask)
@@ -196,15 +234,54 @@ class Generator:
             raise PromptError(
                 f"{len(configs)} configs were given for {len(input_ids)} rows", "give one for each"
             )
+        adapted = self.lora_feeds(lora, len(input_ids))
         if manifest.backend == "contrib":
-            return contrib_io.run(self.session, manifest, input_ids, attention_mask, configs)
+            return contrib_io.run(
+                self.session, manifest, input_ids, attention_mask, configs, adapted
+            )
         one = isinstance(config, SearchConfig)
         feeds = {
             "input_ids": input_ids,
             "attention_mask": attention_mask,
             **(configs[0].inputs() if one else stacked_inputs(configs)),
+            **adapted,
         }
         return BeamOutput(*self.session.run([field.name for field in fields(BeamOutput)], feeds))
+
+    def lora_feeds(self, lora: LoraChoice, rows: int) -> dict[str, Floats]:
+        """What the graph's slots are fed, by input name; what is left out is the base model.
+
+        Args:
+            lora: see ``generate``.
+            rows: B.
+
+        Raises:
+            LoraError: see ``generate``.
+        """
+        if lora is None or isinstance(lora, str):
+            return {} if lora is None else self._adapter(lora).tensors
+        names = list(lora)
+        if len(names) != rows:
+            raise LoraError(
+                f"{len(names)} LoRAs were given for {rows} prompts", "give one for each"
+            )
+        if len(set(names)) == 1:
+            return self.lora_feeds(names[0], rows)
+        if self.package.manifest.backend == "contrib":
+            raise LoraError(
+                "a contrib package takes one LoRA for all prompts of a batch",
+                "generate for each LoRA in a call of its own, or export with --search loop",
+            )
+        chosen = [None if name is None else self._adapter(name).lora for name in names]
+        return stack(chosen, self.package.manifest.lora_slots)
+
+    def _adapter(self, name: str) -> _Adapter:
+        """One of the package's, read when it is first asked for."""
+        if name not in self._adapters:
+            lora = read_adapter(self.package.lora_path(name))
+            check_fits(lora, self.package.manifest.lora_slots)
+            self._adapters[name] = _Adapter(lora, lora.tensors())
+        return self._adapters[name]
 
     def encode(self, prompt: Prompt, *, chat: bool = False) -> list[int]:
         """Token ids of one prompt, special tokens added as the tokenizer does.
@@ -366,7 +443,9 @@ def load_session(
             "the file needs opset 23: pip install --upgrade onnxruntime",
         ) from error
     taken = {i.name for i in [*session.get_inputs(), *session.get_overridable_initializers()]}
-    if taken != {row["name"] for row in package.manifest.inputs}:
+    manifest = package.manifest
+    slots = {name for slot in manifest.lora_slots for name in slot.inputs}
+    if taken != {row["name"] for row in manifest.inputs} | slots:
         raise PackageError(
             f"{package.model} and beamgen.json do not belong together: their inputs differ",
             "export the checkpoint again",

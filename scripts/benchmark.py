@@ -4,6 +4,7 @@
     python scripts/benchmark.py --new-tokens 512     # adds the cost per token at length
     python scripts/benchmark.py --num-beams 10 --batch-size 4
     python scripts/benchmark.py settings             # what each setting costs per step
+    python scripts/benchmark.py lora                 # what slots cost, and a LoRA in them
 
 Every contestant runs in a process of its own, because two thread pools spin
 against each other; the processes take turns, and medians of all their runs are
@@ -44,6 +45,7 @@ class Workload:
     batch_size: int
     threads: int
     settings: dict[str, Any] = field(default_factory=dict)
+    lora: str | None = None
 
     def prompt(self, vocab_size: int) -> tuple[Any, Any]:
         """The same random ids for everybody, ``[B, S]``."""
@@ -68,7 +70,7 @@ def run_file(package: Path, work: Workload) -> Callable[[], Any]:
     generator = Generator(package, threads=work.threads, verify=False)
     batch = work.prompt(generator.package.manifest.vocab_size)
     config = work.config(generator.search)
-    return lambda: generator.search_ids(*batch, config).sequences
+    return lambda: generator.search_ids(*batch, config, lora=work.lora).sequences
 
 
 def run_transformers(package: Path, work: Workload) -> Callable[[], Any]:
@@ -211,6 +213,88 @@ def _settings_table(found: dict[str, list[dict[str, Any]]], new_tokens: int) -> 
     return table
 
 
+@main.command()
+@click.option("--model", help="Checkpoint folder.  [default: GPT-2-small's shape, random weights]")
+@click.option("--new-tokens", default=64, show_default=True)
+@click.option("--batch-size", default=1, show_default=True)
+@click.option("--threads", default=2, show_default=True)
+@click.option("--rank", default=8, show_default=True)
+@click.option("--turns", default=3, show_default=True, help="Processes per row, taking turns.")
+@click.option("--runs", default=3, show_default=True, help="Timed runs per process.")
+def lora(
+    model: str | None,
+    new_tokens: int,
+    batch_size: int,
+    threads: int,
+    rank: int,
+    turns: int,
+    runs: int,
+) -> None:
+    """What slots on all linear layers cost: empty, and with a LoRA in them. 5 beams."""
+    work = Workload(64, new_tokens, 5, batch_size, threads)
+    found: dict[str, list[dict[str, Any]]] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        checkpoint = model or _random_gpt2_small(Path(scratch, "checkpoint"))
+        peft = _random_lora(checkpoint, Path(scratch, "random"), rank)
+        rows = []
+        for backend in ("loop", "contrib"):
+            folders = {kind: Path(scratch, f"{backend}-{kind}") for kind in ("plain", "slots")}
+            shared = {
+                "parity": False,
+                "backend": backend,
+                "settings": {"num_beams": 5, "eos_token_id": ()},
+            }
+            export(checkpoint, folders["plain"], **shared)  # type: ignore[arg-type] # by name
+            export(checkpoint, folders["slots"], lora=[peft], lora_slots=[], **shared)  # type: ignore[arg-type]
+            rows += [
+                (f"{backend}, no slots", folders["plain"], None),
+                (f"{backend}, slots, no LoRA", folders["slots"], None),
+                (f"{backend}, slots, rank {rank}", folders["slots"], "random"),
+            ]
+        for _ in range(turns):
+            for name, package, active in rows:
+                result = _run("beamgen loop", package, replace(work, lora=active), runs)
+                found.setdefault(name, []).append(result)
+    Console(width=120).print(_lora_table(found, new_tokens))
+
+
+def _random_lora(checkpoint: str | Path, folder: Path, rank: int) -> Path:
+    """Layers of peft with random A and B, on all linear layers."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(0)
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+        init_lora_weights=False,
+    )
+    get_peft_model(open_checkpoint(checkpoint).load_model(), config).save_pretrained(str(folder))
+    return folder
+
+
+def _lora_table(found: dict[str, list[dict[str, Any]]], new_tokens: int) -> Table:
+    table = Table(title="medians", box=None)
+    table.add_column("file")
+    for title in ("ms/token", "min-max", "over no slots", "peak MB"):
+        table.add_column(title, justify="right")
+    base = 0.0
+    for name, results in found.items():
+        each = [1000 * s / new_tokens for result in results for s in result["seconds"]]
+        median = statistics.median(each)
+        base = median if name.endswith("no slots") else base
+        table.add_row(
+            name,
+            f"{median:.1f}",
+            f"{min(each):.1f}-{max(each):.1f}",
+            f"{100 * (median / base - 1):+.1f} %",
+            f"{max(result['rss'] for result in results) / 1e6:.0f}",
+        )
+    return table
+
+
 @main.command(hidden=True)
 @click.argument("name")
 @click.argument("package", type=click.Path(path_type=Path))
@@ -234,7 +318,7 @@ def _random_gpt2_small(folder: Path) -> Path:
 
     torch.manual_seed(0)
     config = GPT2Config(bos_token_id=1, eos_token_id=2, pad_token_id=0)
-    GPT2LMHeadModel(config).save_pretrained(folder)
+    GPT2LMHeadModel(config).save_pretrained(str(folder))
     return folder
 
 

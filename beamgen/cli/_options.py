@@ -148,7 +148,7 @@ _SHOWN_PARTINGS = 5
 _COLOURS = {"exact": "green", "op rule": "cyan", "near-tie": "yellow", "diverged": "red"}
 
 
-def print_parity(report: beamgen.ParityReport) -> None:
+def print_parity(report: beamgen.ParityReport, lora: str | None = None) -> None:
     """A small table, the partings, and the verdict below them."""
     table = Table(box=None, pad_edge=False)
     for title in ("parity case", "beams", "penalty", "stop", "EOS ids", "verdict", "diff"):
@@ -183,6 +183,7 @@ def print_parity(report: beamgen.ParityReport) -> None:
     if any(v.value == "op rule" for v in kinds):
         counts += f"; the tokens are HF's in {report.same_tokens}"
     OUT.print(
-        f"parity with transformers generate: [{_COLOURS[verdict]}]{verdict}[/] "
+        f"{f'{lora}: ' if lora else ''}parity with transformers "
+        f"{'+ peft' if lora else 'generate'}: [{_COLOURS[verdict]}]{verdict}[/] "
         f"({len(report.results)} cases: {counts})"
     )

@@ -20,6 +20,8 @@ Examples:
   beamgen export -m ./my-gpt2 --length-penalty 0 --force
   beamgen export -m ./my-gpt2 --do-sample --top-p 0.95 --require seed
   beamgen export -m ./my-gpt2 --search contrib --num-beams 4 --length-penalty 0
+  beamgen export -m ./my-gpt2 --lora ./my-lora
+  beamgen export -m ./my-gpt2 --lora-slots --lora ./drugs --lora ./animals
 """,
 )
 @click.option("-m", "--model", help="Checkpoint folder or hub id.  [default: the class's demo]")
@@ -45,6 +47,20 @@ Examples:
     metavar="NAME|all",
     help="A parameter that gets no default in the file: Node, browsers and Java see no other.",
 )
+@click.option(
+    "--lora",
+    multiple=True,
+    metavar="PEFT_DIR",
+    help="A LoRA to merge into the weights; with --lora-slots one to keep apart, repeatable.",
+)
+@click.option(
+    "--lora-slots",
+    is_flag=False,
+    flag_value="",
+    metavar="[NAMES]",
+    help="Take LoRAs at run time, on these layers (q_proj,v_proj or all-linear).  "
+    "[default: those --lora needs, or all-linear]",
+)
 @options.search_settings
 @options.common
 @click.pass_context
@@ -57,6 +73,8 @@ def command(
     backend: str,
     no_parity: bool,
     require: tuple[str, ...],
+    lora: tuple[str, ...],
+    lora_slots: str | None,
     as_json: bool,
     **values: Any,
 ) -> None:
@@ -68,6 +86,9 @@ def command(
 
     With --search contrib the file is the operator of ONNX Runtime that the settings
     choose. It fixes some of them and searches by a rule of its own, to which it is held.
+
+    With --lora-slots the file takes LoRAs as optional inputs and is the base model without
+    them; `beamgen lora convert` adds more. Each is compared with transformers + peft.
     """
     own = {name: values.pop(name) for name in ("revision", "trust_remote_code", "force")}
     settings = options.chosen_settings(values)
@@ -80,6 +101,8 @@ def command(
             settings=settings,
             backend=backend,
             required=require,
+            lora=lora,
+            lora_slots=None if lora_slots is None else lora_slots.replace(",", " ").split(),
             progress=progress,
             **own,
         )
@@ -89,8 +112,7 @@ def command(
         if model is None:
             click.echo(f"no --model was given: this is the demo checkpoint of {model_class}")
         _show(result)
-    if result.parity is not None:
-        ctx.exit(result.parity.exit_code)
+    ctx.exit(result.exit_code)
 
 
 def _as_json(result: beamgen.ExportResult) -> dict[str, Any]:
@@ -104,6 +126,11 @@ def _show(result: beamgen.ExportResult) -> None:
     click.secho(f"{folder}/", bold=True, nl=False)
     operator = f", {manifest.operator}" if manifest.operator else ""
     click.echo(f"  {result.checkpoint.source}, {size:.1f} MB, float32{operator}")
+    if manifest.source["lora"]:
+        click.echo(f"merged: the LoRA {manifest.source['lora']}")
+    if manifest.lora_slots:
+        loras = f", LoRAs: {', '.join(result.package.loras)}" if result.package.loras else ""
+        click.echo(f"{len(manifest.lora_slots)} LoRA slots{loras}")
     if manifest.source["dtype"] != "float32":
         click.echo(f"the checkpoint's {manifest.source['dtype']} weights became float32")
     if not result.checkpoint.has_tokenizer:
@@ -115,5 +142,8 @@ def _show(result: beamgen.ExportResult) -> None:
     )
     if result.parity is not None:
         options.print_parity(result.parity)
+    for name, report in result.lora_parity.items():
+        options.print_parity(report, name)
     what = '-p "TEXT"' if result.checkpoint.has_tokenizer else '--ids "1 2 3"'
-    click.echo(f"next: beamgen generate -m {folder} {what}")
+    lora = f" --lora {next(iter(result.package.loras))}" if result.package.loras else ""
+    click.echo(f"next: beamgen generate -m {folder} {what}{lora}")

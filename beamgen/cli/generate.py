@@ -28,6 +28,7 @@ Examples:
   echo "a bird is" | beamgen generate -m gpt2-onnx
   beamgen generate -m gpt2-onnx -p "a bird is" --do-sample --top-p 0.95 --seed 1
   beamgen generate -m biogpt-onnx -p "aspirin is" --catalogue labels.txt --json
+  beamgen generate -m biogpt-onnx -p "aspirin is" --lora drugs
 """,
 )
 @click.option("-m", "--model", required=True, help="Package folder that `export` wrote.")
@@ -38,6 +39,7 @@ Examples:
     help="One prompt per line; - is stdin. Piped stdin is read without it, too.",
 )
 @click.option("--ids", multiple=True, metavar='"1 2 3"', help="A prompt of ids; repeatable.")
+@click.option("--lora", help="A LoRA of the package, by name; see `beamgen lora list`.")
 @click.option("--chat", is_flag=True, help="Put prompts through the chat template.")
 @click.option(
     "--batch-size",
@@ -66,6 +68,7 @@ def command(
     prompts: tuple[str, ...],
     file: str | None,
     ids: tuple[str, ...],
+    lora: str | None,
     chat: bool,
     batch_size: int,
     provider: tuple[str, ...],
@@ -94,11 +97,12 @@ def command(
             model, providers=provider or None, threads=threads, verify=not no_verify
         )
         generator.search.with_overrides(settings)  # refuses what is wrong before the tokenizer
+        generator.lora_feeds(lora, len(batch))
         if catalogue is not None:
             settings["catalogue"] = _catalogue(generator, catalogue)
         _ = generator.tokenizer
     for i, (prompt, hypotheses) in enumerate(
-        _generate(generator, batch, batch_size, chat, settings)
+        _generate(generator, batch, batch_size, {"chat": chat, "lora": lora}, settings)
     ):
         if as_json:
             found = {"prompt": prompt, "hypotheses": [_as_json(h) for h in hypotheses]}
@@ -129,7 +133,7 @@ def _generate(
     generator: beamgen.Generator,
     batch: Sequence[Any],
     batch_size: int,
-    chat: bool,
+    ways: dict[str, Any],
     settings: dict[str, Any],
 ) -> Iterator[tuple[Any, list[beamgen.Generation]]]:
     """In batches, with a progress bar on a terminal where there are several."""
@@ -141,7 +145,7 @@ def _generate(
         own = dict(settings)
         if config.do_sample and config.seed is not None:
             own["seed"] = (config.seed + done) % generator.seeds
-        yield from zip(group, generator.generate(group, chat=chat, **own), strict=True)
+        yield from zip(group, generator.generate(group, **ways, **own), strict=True)
         done += len(group)
 
 

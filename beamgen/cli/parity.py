@@ -15,10 +15,13 @@ Examples:
   beamgen parity -m biogpt-onnx
   beamgen parity -m biogpt-onnx --grid full --json
   beamgen parity -m my-package --checkpoint ./my-gpt2 -p "a prompt"
+  beamgen parity -m biogpt-onnx --lora drugs
 """,
 )
 @click.option("-m", "--model", required=True, help="Package folder that `export` wrote.")
 @click.option("--checkpoint", help="Its checkpoint.  [default: the one named in the package]")
+@click.option("--lora", help="Compare with this LoRA of the package, as peft runs it.")
+@click.option("--peft", help="Its PEFT folder.  [default: the one it was converted from]")
 @click.option(
     "--grid",
     type=click.Choice(["quick", "full", "settings"]),
@@ -36,6 +39,8 @@ def command(
     /,
     model: str,
     checkpoint: str | None,
+    lora: str | None,
+    peft: str | None,
     grid: str,
     prompts: tuple[str, ...],
     trust_remote_code: bool,
@@ -45,13 +50,17 @@ def command(
     """Compare a package with transformers' generate() on its checkpoint.
 
     Tokens and scores of all returned hypotheses are compared. The verdict is
-    written into beamgen.json, unless --checkpoint names another checkpoint.
+    written into beamgen.json, unless --checkpoint or --peft names another.
     Exit code 0: exact, or a near-tie that float arithmetic decides; 3: diverged.
     A contrib package is held to the rule of its operator: "op rule" says that this
     rule, which the file follows, gives another answer than transformers.
     """
     package = beamgen.open_package(model)
     source = beamgen.open_source(package, checkpoint, trust_remote_code=trust_remote_code)
+    if lora is not None:
+        source = source.with_lora(beamgen.lora_source(package, lora, peft))
+    elif peft is not None:
+        raise beamgen.BeamgenError("--peft was given without --lora", "name the LoRA: --lora NAME")
     ids = []
     if prompts:
         encode = beamgen.Generator(package, verify=False).encode
@@ -60,6 +69,7 @@ def command(
         report = beamgen.check_parity(
             package,
             source,
+            lora=lora,
             grid=beamgen.GRIDS[grid],
             prompts=ids,
             seed=seed,
@@ -67,8 +77,8 @@ def command(
         )
     verdict = {**report.to_json(), "grid": grid, "seed": seed}
     try:
-        if checkpoint is None:  # a comparison with another checkpoint says nothing of this one
-            beamgen.stamp_parity(package, verdict)
+        if checkpoint is None and peft is None:  # another one's comparison says nothing of this
+            beamgen.stamp_parity(package, verdict, lora=lora)
     except OSError as error:
         raise beamgen.BeamgenError(
             f"the verdict is {report.verdict}, but it cannot be written: {error.strerror}",
@@ -77,5 +87,5 @@ def command(
     if as_json:
         options.print_json(verdict)
     else:
-        options.print_parity(report)
+        options.print_parity(report, lora)
     ctx.exit(report.exit_code)

@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from beamgen.adapter import KVGeometry
 from beamgen.errors import AdapterError
+from beamgen.lora.slots import Slot
 
 _INT, _FLOAT = ir.DataType.INT64, ir.DataType.FLOAT
 _SUBGRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
@@ -61,8 +62,21 @@ def op_cache_names(prefix: str, geometry: KVGeometry) -> list[str]:
     return [f"{prefix}_{layer}" for layer in range(geometry.num_layers)]
 
 
-def loop_contract(geometry: KVGeometry, vocab_size: int) -> Contract:
-    """The decoder of the loop backend, with the prompt's cache apart from the generated one."""
+def slot_ports(slot: Slot, rows: int | str) -> dict[str, Port]:
+    """A ``[rows, K, r]`` and B ``[rows, r, N]`` of a slot, whose axes are its own."""
+    own_rows = rows if isinstance(rows, int) else f"{rows}_{slot.module}"
+    rank, (a, b) = f"rank_{slot.module}", slot.inputs
+    return {
+        a: Port(_FLOAT, (own_rows, slot.in_features, rank)),
+        b: Port(_FLOAT, (own_rows, rank, slot.out_features)),
+    }
+
+
+def loop_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot] = ()) -> Contract:
+    """The decoder of the loop backend, with the prompt's cache apart from the generated one.
+
+    A slot takes one LoRA for all rows, or one for each.
+    """
 
     def caches(prefix: str, length: str) -> dict[str, Port]:
         port = Port(_FLOAT, ("batch", geometry.num_kv_heads, length, geometry.head_dim))
@@ -76,6 +90,7 @@ def loop_contract(geometry: KVGeometry, vocab_size: int) -> Contract:
             "last_n": Port(_INT, ()),
             **caches("prompt", "prompt_len"),
             **caches("past", "past_len"),
+            **_slots(slots, "rows"),
         },
         outputs={
             "logits": Port(_FLOAT, ("batch", "last", vocab_size)),
@@ -84,13 +99,14 @@ def loop_contract(geometry: KVGeometry, vocab_size: int) -> Contract:
     )
 
 
-def contrib_contract(geometry: KVGeometry, vocab_size: int) -> Contract:
+def contrib_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot] = ()) -> Contract:
     """The decoder of the contrib backend, whose cache holds keys and values in one tensor.
 
     The cache may have several rows for each row of new tokens: in the op's prompt pass
     the K beams of a row are still one. ``row_of_copy`` says which row each is of,
     ``key_rows`` and ``value_rows`` where attention finds a row's keys and values in
-    the cache reshaped to ``flat_shape``, ``[2 * cache_rows, Hkv, P+N, D]``.
+    the cache reshaped to ``flat_shape``, ``[2 * cache_rows, Hkv, P+N, D]``. A slot takes
+    one LoRA for all rows.
     """
 
     def caches(prefix: str, length: str) -> dict[str, Port]:
@@ -107,12 +123,17 @@ def contrib_contract(geometry: KVGeometry, vocab_size: int) -> Contract:
             "value_rows": Port(_INT, ("batch",)),
             "flat_shape": Port(_INT, (4,)),
             **caches("past", "past_len"),
+            **_slots(slots, 1),
         },
         outputs={
             "logits": Port(_FLOAT, ("batch", 1, vocab_size)),
             **caches("present", "present_len"),
         },
     )
+
+
+def _slots(slots: Sequence[Slot], rows: int | str) -> dict[str, Port]:
+    return {name: port for slot in slots for name, port in slot_ports(slot, rows).items()}
 
 
 def verify(model: ir.Model, contract: Contract) -> None:

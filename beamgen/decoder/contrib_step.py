@@ -13,7 +13,15 @@ from onnxscript import opset23 as op
 from onnxscript import script
 
 from beamgen.decoder.contract import Contract, contrib_contract
-from beamgen.decoder.traced_step import BATCH, NEW, PAST, StepCache, TracedStep, plain_attention
+from beamgen.decoder.traced_step import (
+    BATCH,
+    NEW,
+    PAST,
+    SlotPairs,
+    StepCache,
+    TracedStep,
+    plain_attention,
+)
 from beamgen.onnx_domain import DOMAIN, beamgen_ops
 
 _COPIES = 3
@@ -122,7 +130,7 @@ class ContribStep(TracedStep):
     @property
     def contract(self) -> Contract:
         """What ``forward`` takes and gives."""
-        return contrib_contract(self.geometry, self.config.get_text_config().vocab_size)
+        return contrib_contract(self.geometry, self.config.get_text_config().vocab_size, self.slots)
 
     def forward(
         self,
@@ -134,6 +142,7 @@ class ContribStep(TracedStep):
         value_rows: torch.Tensor,
         flat_shape: torch.Tensor,
         past: list[torch.Tensor],
+        slots: SlotPairs = (),
     ) -> tuple[torch.Tensor, ...]:
         """-> logits of the last token ``[B, 1, V]`` and L present tensors.
 
@@ -141,9 +150,10 @@ class ContribStep(TracedStep):
         would rewrite.
         """
         cache = OpCache(past, (row_of_copy, key_rows, value_rows, flat_shape))
-        hidden = self.hidden(input_ids, position_ids, attention_bias, cache)
-        last = hidden[:, -1].unsqueeze(1)  # [B, 1, hidden], which is static in the trace
-        logits = self.adapter.logits(self.model, last)
+        with self.filled(slots):
+            hidden = self.hidden(input_ids, position_ids, attention_bias, cache)
+            last = hidden[:, -1].unsqueeze(1)  # [B, 1, hidden], which is static in the trace
+            logits = self.adapter.logits(self.model, last)
         return (logits, *cache.present)
 
     def attend(
@@ -177,4 +187,5 @@ class ContribStep(TracedStep):
             "value_rows": rows[::_COPIES] + len(rows),
             "flat_shape": torch.tensor([-1, heads, PAST + NEW, width]),
             "past": [past.clone() for _ in range(self.geometry.num_layers)],
+            "slots": self.dummy_slots(1),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from beamgen.decoder.loop_step import LoopStep
 from beamgen.decoder.onnx_config import StepOnnxConfig
 from beamgen.decoder.place_weights import place_weights
 from beamgen.decoder.traced_step import TracedStep
+from beamgen.lora.slots import Slot
 from beamgen.onnx_domain import DOMAIN
 
 OPSET = 23  # the standard Attention operator
@@ -37,7 +38,8 @@ def export_decoder(
     adapter: DecoderAdapter,
     model: PreTrainedModel,
     folder: Path,
-    make_step: Callable[[DecoderAdapter, PreTrainedModel], TracedStep] = LoopStep,
+    make_step: Callable[[DecoderAdapter, PreTrainedModel, Sequence[Slot]], TracedStep] = LoopStep,
+    slots: Sequence[Slot] = (),
 ) -> ir.Model:
     """Trace ``model`` into a decoder contract.
 
@@ -50,12 +52,13 @@ def export_decoder(
         model: HF model with its language-modelling head, fp32, on the CPU.
         folder: an existing folder for the raw trace.
         make_step: which contract: ``LoopStep`` or ``ContribStep``.
+        slots: the linear layers that take a LoRA.
 
     Raises:
         AdapterError: the traced decoder breaks the contract.
     """
     raw = folder / "traced.onnx"
-    step = make_step(adapter, model).eval()
+    step = make_step(adapter, model, slots).eval()
     with _quiet(), torch.no_grad():
         optimum_export(
             step,
@@ -67,17 +70,18 @@ def export_decoder(
             # Would store a transposed copy of every weight; place_weights does better.
             do_constant_folding=False,
         )
-    decoder = clean(ir.load(raw), step.attention)
+    decoder = clean(ir.load(raw), step.functions)
     contract.verify(decoder, step.contract)
     return decoder
 
 
-def clean(model: ir.Model, attention: OnnxFunction[Any, Any]) -> ir.Model:
-    """Raise the opset, give the attention node its body, drop what is not needed."""
+def clean(model: ir.Model, functions: Sequence[OnnxFunction[Any, Any]]) -> ir.Model:
+    """Raise the opset, give our nodes their bodies, drop what is not needed."""
     model.opset_imports.update({"": OPSET, DOMAIN: 1})
     model.ir_version = _IR_VERSION
-    body = ir.serde.deserialize_function(attention.to_function_proto())
-    model.functions[body.identifier()] = body
+    for function in functions:
+        body = ir.serde.deserialize_function(function.to_function_proto())
+        model.functions[body.identifier()] = body
     passes.IdentityEliminationPass()(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     fold_shapes(model)

@@ -193,7 +193,7 @@ def _quotient(source: Sequence[Dim], divisor: Sequence[Dim]) -> Dim | None:
 
 
 def _infer_shapes(node: ir.Node, model: ir.Model) -> None:
-    if node.domain == DOMAIN:  # attention: its output looks like its query
+    if node.domain == DOMAIN:  # attention's output looks like its query, AddLora's like the layer's
         node.outputs[0].shape = node.inputs[0].shape  # type: ignore[union-attr] # has a query
         return
     if node.domain != "":

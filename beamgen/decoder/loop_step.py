@@ -13,7 +13,15 @@ from onnxscript import opset23 as op
 from onnxscript import script
 
 from beamgen.decoder.contract import Contract, loop_contract
-from beamgen.decoder.traced_step import BATCH, NEW, PAST, StepCache, TracedStep, plain_attention
+from beamgen.decoder.traced_step import (
+    BATCH,
+    NEW,
+    PAST,
+    SlotPairs,
+    StepCache,
+    TracedStep,
+    plain_attention,
+)
 from beamgen.onnx_domain import DOMAIN, beamgen_ops
 
 KVPairs = list[tuple[torch.Tensor, torch.Tensor]]
@@ -98,7 +106,7 @@ class LoopStep(TracedStep):
     @property
     def contract(self) -> Contract:
         """What ``forward`` takes and gives."""
-        return loop_contract(self.geometry, self.config.get_text_config().vocab_size)
+        return loop_contract(self.geometry, self.config.get_text_config().vocab_size, self.slots)
 
     def forward(
         self,
@@ -108,6 +116,7 @@ class LoopStep(TracedStep):
         last_n: torch.Tensor,
         prompt: KVPairs,
         past: KVPairs,
+        slots: SlotPairs = (),
     ) -> tuple[torch.Tensor, ...]:
         """-> logits ``[B, last_n, V]`` and 2L present tensors ``[B, Hkv, R+N, D]``.
 
@@ -115,9 +124,10 @@ class LoopStep(TracedStep):
         optimum would rewrite.
         """
         cache = LoopCache(prompt, past)
-        hidden = self.hidden(input_ids, position_ids, attention_bias, cache)
-        last = hidden[:, hidden.shape[1] - last_n :, :]  # [B, n, hidden]
-        logits = self.adapter.logits(self.model, last)
+        with self.filled(slots):
+            hidden = self.hidden(input_ids, position_ids, attention_bias, cache)
+            last = hidden[:, hidden.shape[1] - last_n :, :]  # [B, n, hidden]
+            logits = self.adapter.logits(self.model, last)
         return (logits, *(tensor for pair in cache.present for tensor in pair))
 
     def attend(
@@ -145,6 +155,7 @@ class LoopStep(TracedStep):
             "last_n": torch.tensor(_LAST),
             "prompt": self._dummy_cache(_PROMPT),
             "past": self._dummy_cache(PAST),
+            "slots": self.dummy_slots(BATCH),
         }
 
     def _dummy_cache(self, length: int) -> KVPairs:

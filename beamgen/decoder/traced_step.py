@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, ClassVar
 
@@ -12,13 +14,20 @@ from transformers import AttentionInterface, PretrainedConfig, PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from beamgen.adapter import DecoderAdapter, KVGeometry
+from beamgen.decoder.add_lora import AddLora, add_lora
 from beamgen.decoder.contract import Contract
+from beamgen.errors import AdapterError
+from beamgen.lora.slots import Slot
 
 ATTENTION_NAME = "beamgen_traced"
 
 # Sizes of the inputs that are traced. All different, so that no two axes are equal by
 # chance, and more than one new token: BioGPT takes another path for a single one.
 BATCH, PAST, NEW = 2, 3, 4
+_RANK = 6
+
+#: A and B of each slot, in order.
+SlotPairs = Sequence[tuple[torch.Tensor, torch.Tensor]]
 
 
 class StepCache(ABC):
@@ -60,12 +69,15 @@ class TracedStep(torch.nn.Module, ABC):
     #: The body of the node that ``attend`` leaves.
     attention: ClassVar[OnnxFunction[Any, Any]]
 
-    def __init__(self, adapter: DecoderAdapter, model: PreTrainedModel) -> None:
+    def __init__(
+        self, adapter: DecoderAdapter, model: PreTrainedModel, slots: Sequence[Slot] = ()
+    ) -> None:
         """Prepare the model for tracing; it is changed in place."""
         super().__init__()
         adapter.prepare(model)
         self.adapter = adapter
         self.model = model
+        self.slots = tuple(slots)
         self.geometry: KVGeometry = adapter.kv_geometry(model.config)
         ALL_MASK_ATTENTION_FUNCTIONS.register(ATTENTION_NAME, _no_mask)
         for module in model.modules():
@@ -125,6 +137,48 @@ class TracedStep(torch.nn.Module, ABC):
             # the interface is global, and would keep the model in memory
             AttentionInterface.register(ATTENTION_NAME, _no_step)
 
+    @property
+    def functions(self) -> list[OnnxFunction[Any, Any]]:
+        """The bodies of our nodes in the trace."""
+        return [self.attention, AddLora] if self.slots else [self.attention]
+
+    @contextmanager
+    def filled(self, slots: SlotPairs) -> Iterator[None]:
+        """Each slot's layer gives ``(x A) B`` besides its own output.
+
+        Raises:
+            AdapterError: a slot's layer is not there, or not fed ``[B, N, K]``.
+        """
+        handles = []
+        try:
+            for slot, pair in zip(self.slots, slots, strict=True):
+                layer = self._layer(slot)
+                handles.append(layer.register_forward_hook(partial(_add_lora, slot, pair)))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _layer(self, slot: Slot) -> torch.nn.Module:
+        try:
+            layer: torch.nn.Module = self.model.get_submodule(slot.module)
+        except AttributeError as error:
+            raise AdapterError(
+                f"the adapter '{self.adapter.name}' replaces {slot.module}, so it takes no LoRA",
+                "leave it out of --lora-slots, or merge with --lora",
+            ) from error
+        return layer
+
+    def dummy_slots(self, rows: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Zeros, for as many rows."""
+        return [
+            (
+                torch.zeros(rows, slot.in_features, _RANK),
+                torch.zeros(rows, _RANK, slot.out_features),
+            )
+            for slot in self.slots
+        ]
+
     def _attend(
         self,
         cache: Any,
@@ -141,6 +195,23 @@ class TracedStep(torch.nn.Module, ABC):
         scale = float(query.shape[-1] ** -0.5 if scaling is None else scaling)
         attended = self.attend(cache, layer, query, key, value, attention_mask, scale)
         return attended.transpose(1, 2).contiguous(), None
+
+
+def _add_lora(
+    slot: Slot,
+    pair: tuple[torch.Tensor, torch.Tensor],
+    module: torch.nn.Module,
+    given: tuple[torch.Tensor, ...],
+    output: torch.Tensor,
+) -> torch.Tensor:
+    """A forward hook: ``x W + (x A) B``."""
+    if given[0].dim() != 3:
+        raise AdapterError(
+            f"{slot.module} is fed {given[0].dim()} axes, a slot needs [batch, tokens, features]",
+            "leave it out of --lora-slots, or merge with --lora",
+        )
+    a, b = pair
+    return add_lora(output, given[0], a, b)
 
 
 def plain_attention(

@@ -35,6 +35,7 @@ def check_parity(
     package: Package,
     checkpoint: Checkpoint,
     *,
+    lora: str | None = None,
     grid: Grid = GRIDS["quick"],
     prompts: Sequence[Sequence[int]] = (),
     seed: int = 0,
@@ -51,7 +52,9 @@ def check_parity(
 
     Args:
         package: what to judge.
-        checkpoint: what it was exported from.
+        checkpoint: what it was exported from; for ``lora`` with the same LoRA in it, see
+            ``Checkpoint.with_lora``.
+        lora: the name of a LoRA in the package, or None for its base model.
         grid: makes the cases.
         prompts: token ids of further prompts, searched with the package's own
             settings.
@@ -59,7 +62,7 @@ def check_parity(
         progress: called with a phase, cases done and cases in all.
 
     Raises:
-        CheckpointError, PackageError: either side cannot be loaded.
+        CheckpointError, PackageError, LoraError: either side cannot be loaded.
         SettingError: a contrib package cannot honour a case.
     """
     notify = progress or (lambda phase, done, total: None)
@@ -74,7 +77,7 @@ def check_parity(
         expected.append(yardsticks(case))
     del reference, yardsticks
 
-    search = OpFile(package).search if contrib else _loop_search(package)
+    search = OpFile(package, lora).search if contrib else _loop_search(package, lora)
     found = []
     for done, case in enumerate(cases):
         notify("onnxruntime", done, len(cases))
@@ -86,7 +89,7 @@ def check_parity(
         return ParityReport([_agreed(*each) for each in told])
     notify("explaining", 0, 1)
     reference = Reference(checkpoint.load_model())
-    judge = OpJudge(reference, package) if contrib else LoopJudge(reference, package)
+    judge = (OpJudge if contrib else LoopJudge)(reference, package, lora)
     return ParityReport(
         [
             _agreed(case, yardstick, ours)
@@ -122,9 +125,9 @@ def _op_yardsticks(reference: Reference, package: Package) -> Callable[[ParityCa
     return answer
 
 
-def _loop_search(package: Package) -> Callable[[ParityCase], BeamOutput]:
+def _loop_search(package: Package, lora: str | None) -> Callable[[ParityCase], BeamOutput]:
     generator = Generator(package, verify=False)
-    return lambda case: generator.search_ids(*case.batch(), case.config)
+    return lambda case: generator.search_ids(*case.batch(), case.config, lora=lora)
 
 
 def _likely_ids(reference: Reference, package: Package, prompts: Prompts) -> list[int]:

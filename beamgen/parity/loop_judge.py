@@ -9,16 +9,17 @@ from beamgen.parity.draws import gumbel_noise
 from beamgen.parity.judge import Choice, Judge, powered
 from beamgen.parity.reference import Reference
 from beamgen.parity.report import NEAR_TIE_MARGIN, ParityCase, near
-from beamgen.parity.session import session_of
+from beamgen.parity.session import lora_tensors, session_of
 from beamgen.search.trace import RowStep, SearchTrace, Tokens, read_trace, with_trace_outputs
 
 
 class LoopJudge(Judge):
     """HF's functions are watched; the file tells its steps."""
 
-    def __init__(self, reference: Reference, package: Package) -> None:
+    def __init__(self, reference: Reference, package: Package, lora: str | None = None) -> None:
         """Load the package's graph once more, with its trace as further outputs."""
         super().__init__(reference)
+        self._lora = lora_tensors(package, lora)
         self._session = session_of(with_trace_outputs(ir.load(package.model)), package.folder)
 
     def traces(self, case: ParityCase) -> tuple[SearchTrace, SearchTrace]:
@@ -58,5 +59,6 @@ class LoopJudge(Judge):
             "input_ids": input_ids,
             "attention_mask": attention_mask,
             **case.config.for_prompt(case.prompt_len).inputs(),
+            **self._lora,
         }
         return read_trace(dict(zip(names, self._session.run(names, feeds), strict=True)))

@@ -12,7 +12,7 @@ from beamgen.contrib_op import DOMAIN, check_operator
 from beamgen.package import Package
 from beamgen.parity.op_rule import Floats
 from beamgen.parity.report import ParityCase
-from beamgen.parity.session import session_of
+from beamgen.parity.session import lora_tensors, session_of
 
 
 class OpFile:
@@ -22,9 +22,10 @@ class OpFile:
     needs the same file with others. One session is kept at a time.
     """
 
-    def __init__(self, package: Package) -> None:
-        """Read the graph."""
+    def __init__(self, package: Package, lora: str | None = None) -> None:
+        """Read the graph, and a LoRA of the package if one is named."""
         self._package = package
+        self._lora = lora_tensors(package, lora)
         self._model = ir.load(package.model)
         self._node = next(n for n in self._model.graph if n.domain == DOMAIN)
         self._attributes: dict[str, Any] = {}
@@ -71,6 +72,6 @@ class OpFile:
                 self._node.attributes[name] = ir.Attr(name, kind, value)
             self._session = session_of(self._model, self._package.folder)
             self._attributes = attributes
-        feeds = contrib_io.feeds(*case.batch(), config, manifest.vocab_size)
+        feeds = contrib_io.feeds(*case.batch(), config, manifest.vocab_size) | self._lora
         names = [output.name for output in self._session.get_outputs()]
         return dict(zip(names, self._session.run(names, feeds), strict=True))

@@ -19,12 +19,12 @@ from beamgen.search.trace import RowStep, SearchTrace, Tokens
 class OpJudge(Judge):
     """The rule runs on HF's scores, and once more on the file's own."""
 
-    def __init__(self, reference: Reference, package: Package) -> None:
+    def __init__(self, reference: Reference, package: Package, lora: str | None = None) -> None:
         """Load the package's graph once more, with the scores of each step as output."""
         super().__init__(reference)
         self._vocab_size = package.manifest.vocab_size
         self._rule = OpReference(reference, self._vocab_size)
-        self._file = OpFile(package)
+        self._file = OpFile(package, lora)
 
     def traces(self, case: ParityCase) -> tuple[SearchTrace, SearchTrace]:
         """The rule on HF's scores, and on the file's own."""

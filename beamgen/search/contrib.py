@@ -15,6 +15,7 @@ import onnx_ir as ir
 from beamgen import contrib_io, contrib_op
 from beamgen.adapter import KVGeometry
 from beamgen.decoder.contract import op_cache_names
+from beamgen.lora.slots import Slot
 from beamgen.search import op_cache
 from beamgen.search.functions import functions
 from beamgen.search.graph_parts import (
@@ -23,6 +24,8 @@ from beamgen.search.graph_parts import (
     attended_window,
     parameter_inputs,
     prompt_input,
+    slot_inputs,
+    with_default,
 )
 from beamgen.search_config import SearchConfig
 
@@ -37,6 +40,7 @@ def build_contrib(
     attention_window: int | None = None,
     required: Collection[str] = (),
     metadata: Mapping[str, str] | None = None,
+    slots: Sequence[Slot] = (),
 ) -> ir.Model:
     """Wrap a decoder in ``BeamSearch``, ``GreedySearch`` or ``Sampling``.
 
@@ -47,8 +51,9 @@ def build_contrib(
         config: chooses the operator, gives its attributes and its inputs' defaults.
         vocab_size: V.
         attention_window: tokens a position sees, itself included, or None.
-        required: parameters that get no default.
+        required: parameters that get no default; ``lora`` stands for the slots.
         metadata: goes into the model's metadata.
+        slots: the linear layers that take a LoRA; their A and B become inputs too.
 
     Returns:
         A model with the operator's own inputs and outputs: int32 ``input_ids`` and
@@ -72,7 +77,8 @@ def build_contrib(
         contrib_io.inputs(config, 1, vocab_size),
         {*required, *contrib_io.without_default(config)},
     )
-    copy = DecoderCopier(decoder.graph)
+    lora = slot_inputs(slots, 1, required)
+    copy = DecoderCopier(decoder.graph, lora)
     masks = {**parameters, "prefix_vocab_mask": _for_each_row(main, parameters, input_ids)}
     outputs = _outputs(op)
     main.node(
@@ -85,12 +91,15 @@ def build_contrib(
         },
         domain=contrib_op.DOMAIN,
     )
-    defaults = [value for value in parameters.values() if value.const_value is not None]
     graph = ir.Graph(
-        [input_ids, attention_mask, *parameters.values()],
+        [input_ids, attention_mask, *parameters.values(), *lora.values()],
         outputs,
         nodes=main.nodes,
-        initializers=[*copy.weights, *defaults, *main.initializers],
+        initializers=[
+            *copy.weights,
+            *with_default([*parameters.values(), *lora.values()]),
+            *main.initializers,
+        ],
         opset_imports={**decoder.opset_imports, contrib_op.DOMAIN: 1},
         name="beam_search",
     )

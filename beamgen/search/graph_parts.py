@@ -10,6 +10,8 @@ import numpy.typing as npt
 import onnx_ir as ir
 from onnxscript import OnnxFunction
 
+from beamgen.decoder.contract import slot_ports
+from beamgen.lora.slots import Slot
 from beamgen.onnx_domain import DOMAIN
 from beamgen.parameters import Parameter
 
@@ -146,12 +148,38 @@ def parameter_inputs(
     return values
 
 
+def slot_inputs(
+    slots: Iterable[Slot], rows: int | str, required: Collection[str] = ()
+) -> dict[str, ir.Value]:
+    """Inputs for a LoRA's A and B, whose default is of rank 0 unless ``lora`` is required."""
+    values = {}
+    for slot in slots:
+        ports = slot_ports(slot, rows).items()
+        for (name, port), empty in zip(ports, slot.empty(), strict=True):
+            values[name] = ir.Value(
+                name=name,
+                type=ir.TensorType(port.dtype),
+                shape=ir.Shape(port.shape),
+                const_value=None if "lora" in required else ir.tensor(empty, name=name),
+            )
+    return values
+
+
+def with_default(inputs: Iterable[ir.Value]) -> list[ir.Value]:
+    """Those that are initializers too."""
+    return [value for value in inputs if value.const_value is not None]
+
+
 class DecoderCopier:
     """Puts the decoder's nodes into a graph, over shared weights."""
 
-    def __init__(self, graph: ir.Graph) -> None:
-        """The weights become initializers of the new main graph, see ``weights``."""
+    def __init__(self, graph: ir.Graph, slots: Mapping[str, ir.Value]) -> None:
+        """The weights become initializers of the new main graph, see ``weights``.
+
+        ``slots`` are inputs of the main graph, which every copy reads.
+        """
         self._graph = graph
+        self._slots = slots
         self._weights = {value: _shared(value) for value in graph.initializers.values()}
 
     @property
@@ -164,7 +192,8 @@ class DecoderCopier:
     ) -> tuple[ir.Value, list[ir.Value]]:
         """One more copy, fed by input name -> logits and the present tensors."""
         values = dict(self._weights)
-        values |= {value: feeds[value.name or ""] for value in self._graph.inputs}
+        given = {**feeds, **self._slots}
+        values |= {value: given[value.name or ""] for value in self._graph.inputs}
         for node in self._graph:
             copies = [ir.Value(name=f"{tape.prefix}/{old.name}") for old in node.outputs]
             inputs = [values[value] if value is not None else None for value in node.inputs]

@@ -17,6 +17,7 @@ import onnx_ir as ir
 
 from beamgen.adapter import KVGeometry
 from beamgen.decoder.contract import cache_names
+from beamgen.lora.slots import Slot
 from beamgen.parameters import PARAMETERS
 from beamgen.search import beam_search, processors, tree_cache
 from beamgen.search.functions import LOOP_MODULES, functions
@@ -27,6 +28,8 @@ from beamgen.search.graph_parts import (
     parameter_inputs,
     prompt_input,
     search_output,
+    slot_inputs,
+    with_default,
 )
 from beamgen.search.state import STATE_TYPES, State
 from beamgen.search.step import search_step
@@ -69,6 +72,7 @@ def build_loop(
     attention_window: int | None = None,
     required: Collection[str] = (),
     metadata: Mapping[str, str] | None = None,
+    slots: Sequence[Slot] = (),
 ) -> ir.Model:
     """Wrap a decoder in the beam search of ``transformers`` 4.57.
 
@@ -78,8 +82,9 @@ def build_loop(
         geometry: the decoder's caches.
         config: the defaults of the search parameters, which stay inputs.
         attention_window: tokens a position sees, itself included, or None.
-        required: parameters that get no default.
+        required: parameters that get no default; ``lora`` stands for the slots.
         metadata: goes into the model's metadata.
+        slots: the linear layers that take a LoRA; their A and B become inputs too.
 
     Returns:
         A model with the inputs and outputs of the README's table: ``input_ids``,
@@ -97,7 +102,8 @@ def build_loop(
     parameters = parameter_inputs(PARAMETERS, config.inputs(), required)
     settings = _settings(main, parameters, attention_window)
     empty = _empty_cache(main, prompt.input_ids, geometry)
-    copy = DecoderCopier(decoder.graph)
+    lora = slot_inputs(slots, "rows", required)
+    copy = DecoderCopier(decoder.graph, lora)
 
     names = _CacheNames(cache_names("prompt", geometry), cache_names("past", geometry))
     prompt_len, logits, prompt_cache = _prompt_pass(main, copy, names, prompt, settings, empty)
@@ -111,12 +117,15 @@ def build_loop(
     results = [ir.Value(name=f"steps/{value.name}") for value in body.outputs[1:]]
     final = main.node("Loop", [None, go_on, *carried], results, {"body": body})
     outputs = _outputs(main, prompt, State(*final[: len(STATE_TYPES)]), settings)
-    defaults = [value for value in parameters.values() if value.const_value is not None]
     graph = ir.Graph(
-        [prompt.input_ids, prompt.attention_mask, *parameters.values()],
+        [prompt.input_ids, prompt.attention_mask, *parameters.values(), *lora.values()],
         outputs,
         nodes=main.nodes,
-        initializers=[*copy.weights, *defaults, *main.initializers],
+        initializers=[
+            *copy.weights,
+            *with_default([*parameters.values(), *lora.values()]),
+            *main.initializers,
+        ],
         opset_imports=dict(decoder.opset_imports),
         name="beam_search",
     )

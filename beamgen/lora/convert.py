@@ -1,0 +1,108 @@
+"""A LoRA becomes an ``.onnx_adapter`` file of a package, and is proved."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from beamgen.errors import LoraError
+from beamgen.lora.adapter_file import write_adapter
+from beamgen.lora.fit import check_fits
+from beamgen.lora.slots import Lora
+from beamgen.lora.source import lora_name, read_lora
+from beamgen.package import ADAPTER_SUFFIX, ADAPTERS, Package, forget_lora, record_lora
+from beamgen.proof import Progress, prove
+from beamgen.sources import open_source
+
+if TYPE_CHECKING:
+    from beamgen.parity import ParityReport
+
+
+@dataclass(frozen=True)
+class ConvertResult:
+    """What ``convert_lora`` made.
+
+    Attributes:
+        package: with the LoRA.
+        name: what it is called there.
+        path: of its file.
+        lora: its weights.
+        parity: the report, or None where nothing was compared.
+    """
+
+    package: Package
+    name: str
+    path: Path
+    lora: Lora
+    parity: ParityReport | None
+
+
+def convert_lora(
+    package: Package,
+    source: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    checkpoint: str | None = None,
+    force: bool = False,
+    parity: bool = True,
+    trust_remote_code: bool = False,
+    progress: Progress | None = None,
+) -> ConvertResult:
+    """Write ``adapters/NAME.onnx_adapter``, and compare it with HF + peft.
+
+    Args:
+        package: one exported with slots.
+        source: a PEFT folder, a hub id; or an ``.onnx_adapter`` file, which cannot be
+            compared with anything.
+        name: by default the folder's or file's.
+        checkpoint: the base model; by default the one named in the package.
+        force: replace a LoRA of that name.
+        parity: end with the quick parity grid.
+        trust_remote_code: run Python code that comes with the checkpoint.
+        progress: called with one line as each stage begins.
+
+    Raises:
+        LoraError: it cannot be read or does not fit, or the name is taken; nothing is
+            written then.
+        CheckpointError, MissingExtraError: the base model cannot be loaded for the
+            comparison; nothing is written then either.
+    """
+    say = progress or (lambda line: None)
+    lora, called = read_lora(source), lora_name(source, name)
+    check_fits(lora, package.manifest.lora_slots)
+    if called in package.loras and not force:
+        raise LoraError(
+            f"the package has a LoRA called '{called}'", "pass --force to replace it, or --name"
+        )
+    folder = Path(lora.source)
+    base = None
+    if parity and folder.is_dir():
+        base = open_source(package, checkpoint, trust_remote_code=trust_remote_code)
+    say(f"converting {called}")
+    package = add_adapter(package, called, lora, lora.source)
+    report = None
+    if base is not None:
+        package, report = prove(package, base.with_lora(folder), say, lora=called)
+    return ConvertResult(package, called, package.loras[called], lora, report)
+
+
+def add_adapter(package: Package, name: str, lora: Lora, source: str) -> Package:
+    """Write a LoRA into a package's ``adapters/``, and both into its manifest."""
+    folder = package.folder / ADAPTERS
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}{ADAPTER_SUFFIX}"
+    write_adapter(lora, path)
+    about = {"source": str(Path(source).resolve()), "base": lora.base, "parity": None}
+    return record_lora(package, name, about)
+
+
+def remove_lora(package: Package, name: str) -> Package:
+    """Delete a LoRA of a package, and what its manifest says of it.
+
+    Raises:
+        LoraError: there is none of that name.
+    """
+    package.lora_path(name).unlink()
+    return forget_lora(package, name)

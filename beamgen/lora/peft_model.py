@@ -1,0 +1,101 @@
+"""HF + peft: a model with a LoRA active in it, or merged into its weights."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from beamgen.errors import LoraError, MissingExtraError, one_line
+from beamgen.lora.peft_folder import read_config, read_linear_parts
+from beamgen.lora.targets import check_layers
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+
+def active(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """The model, changed in place, whose layers add what peft's do.
+
+    Args:
+        model: the base model.
+        folder: what peft's ``save_pretrained`` wrote.
+
+    Raises:
+        LoraError: damaged, or it does not fit the model; names the tensor.
+        MissingExtraError: peft is not installed.
+    """
+    base: PreTrainedModel = _peft_model(model, folder).get_base_model()
+    return base
+
+
+def merged(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """The model, changed in place, with the LoRA added to its weights.
+
+    A weight that two modules share is copied first: a LoRA on the output head is not
+    one on the embedding that it is tied to.
+
+    Raises:
+        LoraError, MissingExtraError: see ``active``; and what peft cannot merge.
+
+    Source: ``peft.tuners.tuners_utils.BaseTuner.merge_and_unload``.
+    """
+    wrapped = _peft_model(model, folder)
+    if not hasattr(wrapped, "merge_and_unload"):
+        kind = read_config(folder)["peft_type"]
+        raise LoraError(f"{folder} holds {kind}, which cannot be merged", "merge a LoRA")
+    _untie_targets(wrapped)
+    try:
+        whole: PreTrainedModel = wrapped.merge_and_unload(safe_merge=True)
+    except Exception as error:  # each of peft's methods fails in its own way
+        raise LoraError(
+            f"peft cannot merge {folder}: {one_line(error)}", "train or convert it as plain LoRA"
+        ) from error
+    return whole
+
+
+def _peft_model(model: PreTrainedModel, folder: Path) -> Any:
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise MissingExtraError("loading a LoRA into a checkpoint", "export", "peft") from error
+    if read_config(folder)["peft_type"] == "LORA":
+        check_layers(model, read_linear_parts(folder), folder)
+    try:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            wrapped = PeftModel.from_pretrained(model, str(folder)).eval()
+    except Exception as error:  # each mismatch fails in its own way
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        why = " ".join(lines[:2])[:300] or type(error).__name__
+        raise LoraError(
+            f"peft cannot load {folder}: {why}",
+            "take the LoRA that was trained on this base model",
+        ) from error
+    for warning in told:
+        if "missing adapter keys" in str(warning.message):
+            raise LoraError(
+                f"{folder} lacks tensors: {one_line(warning.message)}",  # type: ignore[arg-type]
+                "save or download the LoRA again",
+            )
+    return wrapped
+
+
+def _untie_targets(wrapped: Any) -> None:
+    """Give layers that the LoRA changes weights of their own, where they shared them."""
+    import torch
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    users: dict[int, list[torch.nn.Module]] = {}
+    for module in wrapped.modules():
+        weight = module._parameters.get("weight")
+        if weight is not None:
+            users.setdefault(id(weight), []).append(module)
+    for layer in wrapped.modules():
+        if not isinstance(layer, BaseTunerLayer):
+            continue
+        base: Any = layer.get_base_layer()
+        if len(users.get(id(base.weight), [])) > 1:
+            own: torch.Tensor = base.weight.detach().clone()
+            base.weight = torch.nn.Parameter(own, requires_grad=False)

@@ -1,0 +1,99 @@
+"""The places of a graph that take a LoRA, and what goes into them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+
+A, B = "lora_A.weight", "lora_B.weight"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A linear layer to which a graph adds ``(x A) B``.
+
+    Attributes:
+        module: the layer's path in the HF model, e.g. ``transformer.h.0.attn.c_attn``.
+        in_features: K of ``A [rows, K, r]``; rows is 1, or one LoRA for each row of a
+            batch. r is free, and 0 by default.
+        out_features: N of ``B [rows, r, N]``.
+    """
+
+    module: str
+    in_features: int
+    out_features: int
+
+    @property
+    def inputs(self) -> tuple[str, str]:
+        """The graph's names for A and B, which are peft's without its prefix."""
+        return f"{self.module}.{A}", f"{self.module}.{B}"
+
+    def empty(self) -> tuple[Floats, Floats]:
+        """A and B of rank 0, with which the layer is the base model's."""
+        shapes = (1, self.in_features, 0), (1, 0, self.out_features)
+        return np.zeros(shapes[0], np.float32), np.zeros(shapes[1], np.float32)
+
+
+@dataclass(frozen=True)
+class Lora:
+    """The weights of one LoRA, transposed and scaled as slots take them.
+
+    Attributes:
+        source: the folder or file it was read from.
+        weights: by module, A ``[K, r]`` and B ``[r, N]``, into which the scaling went.
+        base: the checkpoint that it says it was trained on, or None.
+    """
+
+    source: str
+    weights: Mapping[str, tuple[Floats, Floats]]
+    base: str | None = None
+
+    @property
+    def ranks(self) -> list[int]:
+        """The ranks that occur, in order."""
+        return sorted({a.shape[1] for a, _ in self.weights.values()})
+
+    @property
+    def targets(self) -> dict[str, int]:
+        """How many layers it changes, by the last part of their names."""
+        return dict(sorted(Counter(map(leaf, self.weights)).items()))
+
+    def tensors(self) -> dict[str, Floats]:
+        """By the graph's input names, ``[1, K, r]`` and ``[1, r, N]``."""
+        return {
+            f"{module}.{part}": np.ascontiguousarray(tensor[None], np.float32)
+            for module, pair in self.weights.items()
+            for part, tensor in zip((A, B), pair, strict=True)
+        }
+
+
+def leaf(module: str) -> str:
+    """The last part of a module's path, by which targets are named."""
+    return module.rpartition(".")[2]
+
+
+def stack(loras: Iterable[Lora | None], slots: Sequence[Slot]) -> dict[str, Floats]:
+    """One LoRA, or none, for each row of a batch, by the graph's input names.
+
+    Ranks are filled up with zeros to the largest: ``[rows, K, r]`` and ``[rows, r, N]``.
+    """
+    rows = list(loras)
+    feeds: dict[str, Floats] = {}
+    for slot in slots:
+        none = tuple(tensor[0] for tensor in slot.empty())
+        pairs = [none if lora is None else lora.weights.get(slot.module, none) for lora in rows]
+        rank = max(a.shape[1] for a, _ in pairs)
+        if not rank:
+            continue
+        a = np.zeros((len(rows), slot.in_features, rank), np.float32)
+        b = np.zeros((len(rows), rank, slot.out_features), np.float32)
+        for row, (one, other) in enumerate(pairs):
+            a[row, :, : one.shape[1]], b[row, : other.shape[0]] = one, other
+        feeds |= dict(zip(slot.inputs, (a, b), strict=True))
+    return feeds
