@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -153,6 +154,16 @@ class Checkpoint:
             )
         return model
 
+    def copy_companions(self, folder: Path) -> None:
+        """Write the configs and the tokenizer, all that a model needs besides its weights."""
+        self.config.save_pretrained(folder)
+        # save_pretrained would refuse a temperature without do_sample, which many have
+        self.generation_config.to_json_file(folder / "generation_config.json")
+        if self.has_tokenizer:
+            for path in sorted(self.folder.iterdir()):
+                if _is_companion(path):
+                    shutil.copyfile(path, folder / path.name)
+
     def _load_base(self) -> PreTrainedModel:
         torch, auto_model = _torch_and_auto_model()
         try:
@@ -257,6 +268,20 @@ def load_tokenizer(
             "install what it names, or remove the tokenizer files and pass token ids",
         ) from error
     return tokenizer
+
+
+def _is_companion(path: Path) -> bool:
+    """Tokenizer files of any kind, chat templates, licences; no weights, no configs."""
+    ours = {"config.json", "generation_config.json"}
+    weights = path.name.endswith(".index.json")
+    kinds = {".json", ".txt", ".model", ".jinja"}
+    licence = path.name.upper().startswith("LICEN")
+    return (
+        path.is_file()
+        and path.name not in ours
+        and not weights
+        and (path.suffix in kinds or licence)
+    )
 
 
 @contextlib.contextmanager

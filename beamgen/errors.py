@@ -45,6 +45,10 @@ class PackageError(BeamgenError):
     """A package folder that is missing, damaged, edited or of another schema."""
 
 
+class TrainingDataError(BeamgenError):
+    """Rows that cannot be learned; the message names the file and the lines."""
+
+
 class MissingExtraError(BeamgenError):
     """A command that needs an optional dependency which is not installed."""
 

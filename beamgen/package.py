@@ -16,6 +16,7 @@ from typing import Any
 from beamgen.adapter import PositionLimits
 from beamgen.contrib_op import op_type
 from beamgen.errors import LoraError, PackageError, close_matches, one_line
+from beamgen.folders import check_replaceable, move_into_place
 from beamgen.lora.slots import Slot
 from beamgen.search_config import SearchConfig
 
@@ -197,7 +198,7 @@ def new_package_folder(target: Path, *, force: bool) -> Iterator[Path]:
         yield build
         build.chmod(0o755)
         check_target(target, force=force)  # another export may have been faster
-        _move_into_place(build, target)
+        move_into_place(build, target)
     finally:
         shutil.rmtree(build, ignore_errors=True)
         for parent in made:
@@ -211,21 +212,7 @@ def check_target(target: Path, *, force: bool) -> None:
     Raises:
         PackageError: see ``new_package_folder``.
     """
-    if target.resolve() == Path.cwd():
-        raise PackageError(
-            "the current folder would have to be replaced", "name a folder in it: --output ./NAME"
-        )
-    if target.is_symlink():
-        raise PackageError(f"{target} is a symbolic link", "name the folder itself as --output")
-    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
-        return
-    if not (target / MANIFEST).is_file():
-        raise PackageError(
-            f"{target} exists and is not a beamgen package, so it will not be replaced",
-            "choose another --output",
-        )
-    if not force:
-        raise PackageError(f"{target} exists", "pass --force to replace it, or another --output")
+    check_replaceable(target, mark=MANIFEST, kind="beamgen package", force=force)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
@@ -304,19 +291,3 @@ def _write_json(path: Path, values: dict[str, Any]) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(path)
-
-
-def _move_into_place(build: Path, target: Path) -> None:
-    if not target.exists():
-        build.rename(target)
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-    try:
-        target.rename(aside / "previous")
-        try:
-            build.rename(target)
-        except OSError:
-            (aside / "previous").rename(target)
-            raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

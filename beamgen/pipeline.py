@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import shutil
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -150,7 +149,7 @@ def export(
             )
             say("writing the search graph")
             save_graph(graph, folder)
-        _copy_companions(checkpoint, folder)
+        checkpoint.copy_companions(folder)
         made = manifest_of(checkpoint, adapter, search, backend, parameters, graph, slots)
         write_manifest(folder, made)
         package = open_package(folder, verify=False)
@@ -317,28 +316,3 @@ def _required(
                 close_matches(name, known) or f"there are {', '.join(known)}, and all",
             )
     return frozenset(names) | slots
-
-
-def _copy_companions(checkpoint: Checkpoint, folder: Path) -> None:
-    """The configs and the tokenizer, so that the package needs nothing else."""
-    checkpoint.config.save_pretrained(folder)
-    # save_pretrained would refuse a temperature without do_sample, which many have
-    checkpoint.generation_config.to_json_file(folder / "generation_config.json")
-    if checkpoint.has_tokenizer:
-        for path in sorted(checkpoint.folder.iterdir()):
-            if _is_companion(path):
-                shutil.copyfile(path, folder / path.name)
-
-
-def _is_companion(path: Path) -> bool:
-    """Tokenizer files of any kind, chat templates, licences; no weights, no configs."""
-    ours = {"config.json", "generation_config.json"}
-    weights = path.name.endswith(".index.json")
-    kinds = {".json", ".txt", ".model", ".jinja"}
-    licence = path.name.upper().startswith("LICEN")
-    return (
-        path.is_file()
-        and path.name not in ours
-        and not weights
-        and (path.suffix in kinds or licence)
-    )

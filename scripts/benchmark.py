@@ -232,7 +232,6 @@ def lora(
 ) -> None:
     """What slots on all linear layers cost: empty, and with a LoRA in them. 5 beams."""
     work = Workload(64, new_tokens, 5, batch_size, threads)
-    found: dict[str, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         checkpoint = model or _random_gpt2_small(Path(scratch, "checkpoint"))
         peft = _random_lora(checkpoint, Path(scratch, "random"), rank)
@@ -251,10 +250,11 @@ def lora(
                 (f"{backend}, slots, no LoRA", folders["slots"], None),
                 (f"{backend}, slots, rank {rank}", folders["slots"], "random"),
             ]
-        for _ in range(turns):
-            for name, package, active in rows:
+        found: dict[str, list[dict[str, Any]]] = {name: [] for name, _, _ in rows}
+        for turn in range(turns):
+            for name, package, active in rows if turn % 2 else rows[::-1]:
                 result = _run("beamgen loop", package, replace(work, lora=active), runs)
-                found.setdefault(name, []).append(result)
+                found[name].append(result)
     Console(width=120).print(_lora_table(found, new_tokens))
 
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from beamgen import Generator, Package, open_package
 from beamgen.cli import main
 
-COMMANDS = ("export", "generate", "list", "parity")
+COMMANDS = ("export", "finetune", "generate", "list", "lora", "parity")
 
 
 @pytest.fixture

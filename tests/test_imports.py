@@ -50,6 +50,12 @@ def test_only_the_decoder_imports_optimum(path: Path) -> None:
         assert "optimum" not in {_top(m) for m in _imports(path, lazy=True)}
 
 
+@pytest.mark.parametrize("path", ENGINE, ids=_relative)
+def test_two_files_import_peft(path: Path) -> None:
+    if _relative(path) not in {"beamgen/lora/peft_model.py", "beamgen/training/trainer.py"}:
+        assert "peft" not in {_top(m) for m in _imports(path, lazy=True)}
+
+
 @pytest.mark.parametrize("path", [p for p in ENGINE if p.parent.name == "search"], ids=_relative)
 def test_search_never_imports_torch_or_transformers(path: Path) -> None:
     assert not {_top(m) for m in _imports(path, lazy=True)} & {"torch", "transformers"}
@@ -66,6 +72,11 @@ def test_search_never_imports_torch_or_transformers(path: Path) -> None:
         "contrib_op",
         "contrib_io",
         "beam_output",
+        "folders",
+        "lora/adapter_file",
+        "lora/fit",
+        "lora/pairs",
+        "lora/slots",
     ],
 )
 def test_what_runs_a_package_never_imports_torch(module: str) -> None:
@@ -118,6 +129,8 @@ def test_the_engine_knows_no_architecture_by_name(path: Path) -> None:
         "from beamgen.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass",
         "from beamgen.cli import main\ntry: main(['list'])\nexcept SystemExit: pass",
         "from beamgen.cli import main\ntry: main(['export', '--help'])\nexcept SystemExit: pass",
+        "from beamgen.cli import main\ntry: main(['finetune', '--help'])\nexcept SystemExit: pass",
+        "from beamgen.cli import main\ntry: main(['lora', '--help'])\nexcept SystemExit: pass",
     ],
 )
 def test_looking_around_imports_nothing_heavy(code: str) -> None:

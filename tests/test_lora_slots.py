@@ -85,9 +85,9 @@ def test_targets_are_named_as_in_peft() -> None:
         "1.mlp.c_fc",
     ]
     assert found("lm_head") == ["lm_head"]
-    with pytest.raises(BeamgenError, match="'c_atn' is no linear layer.*\ndid you mean c_attn"):
+    with pytest.raises(BeamgenError, match=r"'c_atn' is no linear layer.*\ndid you mean c_attn"):
         find_slots(model, ["c_atn"])
-    with pytest.raises(BeamgenError, match="'wte' is no linear layer"):
+    with pytest.raises(BeamgenError, match=r"'wte' is no linear layer"):
         find_slots(model, ["wte"])
 
 
@@ -102,15 +102,15 @@ def test_what_does_not_fit_is_named() -> None:
         "h.0.fc.lora_A.weight takes 7 features, the layer 6",
         "h.0.fc.lora_B.weight gives 4 features, the layer 5",
     ]
-    with pytest.raises(BeamgenError, match="trained on the package's base model"):
+    with pytest.raises(BeamgenError, match=r"trained on the package's base model"):
         check_fits(wide, SLOTS)
     other = Lora("o", {"h.0.gate": (np.ones((6, 2), np.float32), np.ones((2, 5), np.float32))})
-    with pytest.raises(BeamgenError, match="gate.lora_A.weight has no slot.*\n.*fc,gate,proj"):
+    with pytest.raises(BeamgenError, match=r"gate.lora_A.weight has no slot.*\n.*fc,gate,proj"):
         check_fits(other, SLOTS)
     stranger = Lora("s", {"layers.0.q": other.weights["h.0.gate"]})
-    with pytest.raises(BeamgenError, match="q.lora_A.weight has no slot.*\ntake a LoRA"):
+    with pytest.raises(BeamgenError, match=r"q.lora_A.weight has no slot.*\ntake a LoRA"):
         check_fits(stranger, SLOTS)
-    with pytest.raises(BeamgenError, match="\nexport the checkpoint with --lora-slots"):
+    with pytest.raises(BeamgenError, match=r"\nexport the checkpoint with --lora-slots"):
         check_fits(other, ())
 
 
@@ -179,14 +179,14 @@ def test_a_damaged_file(cut: int, tmp_path: Path) -> None:
     path = tmp_path / "x.onnx_adapter"
     write_adapter(_lora({"h.0.fc": 4}), path)
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(BeamgenError, match="is no .onnx_adapter file, or damaged"):
+    with pytest.raises(BeamgenError, match=r"is no .onnx_adapter file, or damaged"):
         read_adapter(path)
 
 
 def test_an_onnx_model_is_no_adapter(tmp_path: Path) -> None:
     path = tmp_path / "x.onnx_adapter"
     onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [])), path)
-    with pytest.raises(BeamgenError, match="is no .onnx_adapter file, or damaged"):
+    with pytest.raises(BeamgenError, match=r"is no .onnx_adapter file, or damaged"):
         read_adapter(path)
-    with pytest.raises(BeamgenError, match="there is no file"):
+    with pytest.raises(BeamgenError, match=r"there is no file"):
         read_adapter(tmp_path / "y.onnx_adapter")

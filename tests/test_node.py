@@ -16,6 +16,7 @@ from filelock import FileLock
 
 from beamgen import Generator, export
 from beamgen.prompts import left_pad
+from tests.peft_folders import save_lora
 
 SOURCES = Path(__file__).parent / "node"
 
@@ -188,3 +189,30 @@ def test_the_users_call_with_its_settings_in_the_file(
     start = feeds["input_ids"].shape[1]
     drawn = found["sequences"][:, 0, start:].tolist()
     assert [ids[: len(d)] for ids, d in zip(drawn, expected, strict=True)] == expected
+
+
+def test_slots_are_plain_inputs_for_node(
+    node_folder: Path, tmp_path: Path, checkpoints: Callable[[str], Path]
+) -> None:
+    """Its API has no adapters: a LoRA's tensors are fed, of rank 0 for the base model."""
+    lora = save_lora(checkpoints("gpt2"), tmp_path / "lora", target_modules=["c_attn"])
+    package = export(
+        checkpoints("gpt2"),
+        tmp_path / "slots",
+        parity=False,
+        settings={"max_new_tokens": 8},
+        lora=[lora],
+        lora_slots=[],
+        required=["lora"],
+    ).package
+    slots = package.manifest.lora_slots
+    none = {name: t for slot in slots for name, t in zip(slot.inputs, slot.empty(), strict=True)}
+    generator = Generator(package)
+    feeds = {"input_ids": np.array([[5, 6, 7]]), "attention_mask": np.ones((1, 3), np.int64)}
+    found = {}
+    for name, tensors in ((None, none), ("lora", generator.lora_feeds("lora", 1))):
+        sequences = _run(node_folder, package.model, {**feeds, **tensors}, tmp_path)["sequences"]
+        found[name] = sequences[0, 0].tolist()
+        expected = generator.session.run(["sequences"], {**feeds, **tensors})[0]
+        assert found[name] == expected[0, 0].tolist()
+    assert found[None] != found["lora"]

@@ -115,9 +115,7 @@ def test_a_pickled_file_is_read(plain: Path, copy: Path) -> None:
         ({"something_new_of_peft": 3}, "something_new_of_peft=3"),
     ],
 )
-def test_what_is_more_than_a_and_b_is_refused_by_name(
-    config: dict, named: str, copy: Path
-) -> None:
+def test_what_is_more_than_a_and_b_is_refused_by_name(config: dict, named: str, copy: Path) -> None:
     _edit_config(copy, **config)
     with pytest.raises(BeamgenError) as caught:
         read_peft(copy)
@@ -127,7 +125,7 @@ def test_what_is_more_than_a_and_b_is_refused_by_name(
 
 def test_another_method_is_refused(copy: Path) -> None:
     _edit_config(copy, peft_type="IA3")
-    with pytest.raises(BeamgenError, match="holds IA3, not LoRA"):
+    with pytest.raises(BeamgenError, match=r"holds IA3, not LoRA"):
         read_peft(copy)
 
 
@@ -139,7 +137,7 @@ def test_embeddings_are_refused(checkpoints: Callable[[str], Path], tmp_path: Pa
 
 def test_a_copy_of_the_base_model_is_refused(copy: Path) -> None:
     _edit_weights(copy, lambda t: t.update({f"{_O_PROJ}.base_layer.weight": torch.ones(64, 64)}))
-    with pytest.raises(BeamgenError, match="is a weight of the base model"):
+    with pytest.raises(BeamgenError, match=r"is a weight of the base model"):
         read_peft(copy)
 
 
@@ -188,7 +186,7 @@ def test_wrong_tensors_are_named(change: Callable, named: str, copy: Path) -> No
 def test_damaged_weights(damage: bytes | None, copy: Path) -> None:
     path = copy / "adapter_model.safetensors"
     path.write_bytes(path.read_bytes()[:-100] if damage is None else damage)
-    with pytest.raises(BeamgenError, match="holds damaged weights"):
+    with pytest.raises(BeamgenError, match=r"holds damaged weights"):
         read_peft(copy)
 
 
@@ -208,7 +206,7 @@ def test_damaged_config(text: str, cause: str, copy: Path) -> None:
 
 def test_missing_files(copy: Path, tmp_path: Path) -> None:
     (copy / "adapter_model.safetensors").unlink()
-    with pytest.raises(BeamgenError, match="holds no adapter_model.safetensors"):
+    with pytest.raises(BeamgenError, match=r"holds no adapter_model.safetensors"):
         read_peft(copy)
-    with pytest.raises(BeamgenError, match="holds no adapter_config.json"):
+    with pytest.raises(BeamgenError, match=r"holds no adapter_config.json"):
         read_peft(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,10 +26,12 @@ def _environment(*paths: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("page", "shells"), [("README.md", 5), ("docs/from-convert_generation.md", 1)]
+    ("page", "shells"),
+    [("README.md", 6), ("docs/from-convert_generation.md", 1), ("docs/lora.md", 3)],
 )
 def test_the_usage_blocks_run_in_a_clean_folder(page: str, shells: int, tmp_path: Path) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
     usage = [(language, code) for language, file, code in BLOCK.findall(text) if not file]
     shell = [code for language, code in usage if language == "sh"]
     # one session: a later block uses what an earlier one made

@@ -1,0 +1,120 @@
+"""``beamgen finetune``: a JSONL file of examples becomes a LoRA."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+import beamgen
+from beamgen.cli import _options as options
+
+
+@click.command(
+    short_help="Train a LoRA on a JSONL file of examples.",
+    epilog="""\b
+Examples:
+  beamgen finetune --model-class BioGptModel --data examples/lora/drugs.jsonl -o drugs \\
+    --eval-data examples/lora/drugs-eval.jsonl --learning-rate 5e-3 --num-train-epochs 20
+  beamgen finetune -m ./my-phi3 --data chats.jsonl -o my-lora --rank 16
+  beamgen finetune -m ./my-phi3 --data chats.jsonl -o my-lora --rank 16 --resume
+  beamgen finetune -m ./my-phi3 --data chats.jsonl -o my-lora --method qlora
+""",
+)
+@click.option("-m", "--model", help="Checkpoint folder or hub id.  [default: the class's demo]")
+@click.option("--model-class", help="HF class, adapter name or model_type; see `beamgen list`.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help='JSONL: {"prompt", "completion"} or {"messages"} in every row.',
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="PEFT folder.  [default: NAME-lora]"
+)
+@click.option(
+    "--eval-data",
+    type=click.Path(path_type=Path),
+    help="JSONL to measure the loss on; no part of --data is held out for it.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(["lora", "qlora", "loftq"]),
+    default="lora",
+    show_default=True,
+    help="On the model as it is, on an nf4 copy of it, or with LoftQ's base and start.",
+)
+@click.option("--rank", type=int, default=8, show_default=True, help="Of the LoRA matrices.")
+@click.option(
+    "--lora-alpha", type=int, default=16, show_default=True, help="Scales by alpha / rank."
+)
+@click.option("--lora-dropout", type=float, default=0.0, show_default=True)
+@click.option(
+    "--target-modules",
+    multiple=True,
+    metavar="NAME",
+    help="Ending of module names, e.g. q_proj; repeatable.  [default: every linear layer]",
+)
+@click.option("--use-rslora", is_flag=True, help="Scale by alpha / sqrt(rank).")
+@click.option("--num-train-epochs", type=float, help="How often each row is seen.  [default: 3]")
+@click.option("--max-steps", type=int, help="Optimizer steps, instead of epochs.")
+@click.option("--learning-rate", type=float, default=2e-4, show_default=True)
+@click.option("--batch-size", type=int, default=8, show_default=True, help="Rows per step.")
+@click.option("--max-length", type=int, help="Tokens a row may have; longer ones are refused.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The same gives the same.")
+@click.option(
+    "--save-steps", type=int, default=50, show_default=True, help="Save to resume from, so often."
+)
+@click.option("--resume", is_flag=True, help="Go on with what was interrupted.")
+@click.option("--force", is_flag=True, help="Replace a PEFT folder, or what was interrupted.")
+@click.option("--revision", help="Branch, tag or commit of a hub id.")
+@click.option("--trust-remote-code", is_flag=True, help="Run Python code of the checkpoint.")
+@options.common
+def command(
+    model: str | None,
+    data: Path | None,
+    output: Path | None,
+    model_class: str | None,
+    target_modules: tuple[str, ...],
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Train a LoRA on prompts and completions, or on chats.
+
+    The loss counts the completion, or the chat's last message, and the EOS behind it.
+    What comes out is a PEFT folder, for `beamgen export --lora` and `beamgen lora convert`.
+
+    With --method qlora the LoRA is trained against weights in nf4, which are not those it
+    is used on. With --method loftq it belongs to the checkpoint written beside it, OUTPUT/base;
+    peft needs a GPU for that.
+    """
+    with options.status("reading the rows") as progress:
+        result = beamgen.finetune(
+            model,
+            data,
+            output,
+            model_class=model_class,
+            target_modules=target_modules or "all-linear",
+            progress=progress,
+            **settings,
+        )
+    if as_json:
+        record = json.loads((result.folder / "finetune.json").read_text(encoding="utf-8"))
+        options.print_json({"folder": str(result.folder), **record})
+        return
+    if model is None:
+        click.echo(f"no --model was given: this is the demo checkpoint of {model_class}")
+    _show(result, model_class if model is None else None)
+
+
+def _show(result: beamgen.FinetuneResult, demo: str | None) -> None:
+    click.secho(f"{result.folder}/", bold=True, nl=False)
+    click.echo(f"  {result.method} on {result.base}, {result.trainable_parameters:,} parameters")
+    click.echo(f"{result.steps} steps, training loss {result.train_loss:.3f}")
+    if result.eval_loss is not None:
+        click.echo(f"evaluation loss {result.eval_loss_before:.3f} -> {result.eval_loss:.3f}")
+    of_demo = demo is not None and result.method != "loftq"
+    base = f"--model-class {demo}" if of_demo else f"-m {result.base}"
+    click.echo(f"next: beamgen export {base} --lora {result.folder}  (merged)")
+    click.echo(f"  or: beamgen lora convert {result.folder} -m PACKAGE  (switched at run time)")
