@@ -93,6 +93,7 @@ def test_each_is_hf_and_peft_in_one_session(
     assert len({str(answer) for answer in answers.values()}) == 3, "each says something else"
 
 
+@pytest.mark.parametrize("base", ["biogpt"], indirect=True)
 @pytest.mark.parametrize("backend", ["loop", "contrib"])
 def test_each_passes_parity(
     backend: str,
