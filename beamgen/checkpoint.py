@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from beamgen.adapter import DecoderAdapter
 from beamgen.errors import CheckpointError, MissingExtraError, one_line
 from beamgen.hub import download, is_hub_id
+from beamgen.lora.source import find_peft, origin
 from beamgen.registry import find_adapter
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Checkpoint:
         generation_config: the checkpoint's generation defaults.
         generation_fields: the fields its ``generation_config.json`` spells out,
             be it with HF's own default.
-        lora: folder of a LoRA that its model is loaded with, or None.
+        lora: path or hub id of a LoRA that its model is loaded with, or None.
     """
 
     source: str
@@ -59,11 +60,11 @@ class Checkpoint:
     config: PretrainedConfig
     generation_config: GenerationConfig
     generation_fields: frozenset[str]
-    lora: Path | None = None
+    lora: str | None = None
 
-    def with_lora(self, folder: Path | None) -> Checkpoint:
-        """The same checkpoint, whose model is loaded with a LoRA of peft's."""
-        return replace(self, lora=folder)
+    def with_lora(self, source: str | os.PathLike[str] | None) -> Checkpoint:
+        """The same checkpoint, whose model is loaded with a LoRA of peft's, if any."""
+        return replace(self, lora=None if source is None else origin(source))
 
     @property
     def origin(self) -> dict[str, str]:
@@ -128,7 +129,7 @@ class Checkpoint:
         from beamgen.lora.peft_model import active
 
         model = self._load_base()
-        return model if self.lora is None else active(model, self.lora)
+        return model if self.lora is None else active(model, find_peft(self.lora))
 
     def load_merged(self) -> PreTrainedModel:
         """The model of ``load_model``, with its LoRA added to the weights.
@@ -139,7 +140,7 @@ class Checkpoint:
         from beamgen.lora.peft_model import merged
 
         model = self._load_base()
-        return model if self.lora is None else merged(model, self.lora)
+        return model if self.lora is None else merged(model, find_peft(self.lora))
 
     def empty_model(self) -> PreTrainedModel:
         """The architecture without weights, in no time and no memory.

@@ -39,7 +39,7 @@ def manifest_of(
             **checkpoint.origin,
             "revision": checkpoint.revision,
             "dtype": checkpoint.dtype,
-            "lora": str(checkpoint.lora) if checkpoint.lora else None,
+            "lora": checkpoint.lora,
         },
         dtype="float32",
         vocab_size=checkpoint.vocab_size,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ def download(
     hub_id: str,
     wanted: Sequence[str],
     *,
+    weights: str = "*",
     revision: str | None = None,
     what: str,
     refuse: type[BeamgenError],
@@ -29,8 +31,9 @@ def download(
 
     Args:
         hub_id: ``user/name`` or ``name``.
-        wanted: patterns of files; of ``*.bin`` weights only where there are no
-            ``.safetensors``.
+        wanted: patterns of files.
+        weights: pattern of the weight files' names, without ``.safetensors``, or
+            ``.bin`` where there are none of those.
         revision: branch, tag or commit.
         what: the kind of thing looked for, for the message.
         refuse: which error to raise.
@@ -40,8 +43,8 @@ def download(
 
     try:
         files = huggingface_hub.list_repo_files(hub_id, revision=revision)
-        safe = any(file.endswith(".safetensors") for file in files)
-        patterns = [*wanted, "*.safetensors" if safe else "*.bin"]
+        safe = fnmatch.filter(files, f"{weights}.safetensors")
+        patterns = [*wanted, f"{weights}.{'safetensors' if safe else 'bin'}"]
         return Path(
             huggingface_hub.snapshot_download(hub_id, revision=revision, allow_patterns=patterns)
         )

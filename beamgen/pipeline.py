@@ -19,8 +19,9 @@ from beamgen.errors import LoraError, MissingExtraError, SettingError, close_mat
 from beamgen.lora.convert import add_adapter
 from beamgen.lora.fit import check_fits
 from beamgen.lora.peft_folder import read_peft
+from beamgen.lora.peft_model import check_peft_fits
 from beamgen.lora.slots import Lora, Slot, leaf
-from beamgen.lora.source import find_peft, lora_name
+from beamgen.lora.source import find_peft, lora_name, origin
 from beamgen.lora.targets import ALL_LINEAR, check_layers, find_slots
 from beamgen.package import (
     BACKENDS,
@@ -124,7 +125,7 @@ def export(
     """
     say = progress or (lambda line: None)
     checkpoint, adapter = resolve(
-        model, model_class, revision=revision, trust_remote_code=trust_remote_code
+        model, model_class, revision=revision, trust_remote_code=trust_remote_code, lora=lora
     )
     target = Path(output if output is not None else f"{checkpoint.name}-onnx")
     check_target(target, force=force)
@@ -135,9 +136,13 @@ def export(
     required = _required(required, parameters, lora_slots)
     _check_ids(search, checkpoint)
     _check_lengths(search, adapter.position_limits(checkpoint.config).max_positions)
-    merge, loras = _loras(lora, lora_slots)
-    checkpoint = checkpoint.with_lora(merge)
-    slots = () if lora_slots is None else _slots(checkpoint, lora_slots, loras)
+    loras: dict[str, tuple[str, Lora]] = {}
+    slots: tuple[Slot, ...] = ()
+    if lora_slots is not None:
+        loras = _named_loras(lora)
+        slots = _slots(checkpoint, lora_slots, loras)
+    elif lora:
+        checkpoint = checkpoint.with_lora(_to_merge(lora, checkpoint))
     with new_package_folder(target, force=force) as folder:
         say(f"tracing {checkpoint.source} ({adapter.name}, {checkpoint.dtype}) in float32")
         with tempfile.TemporaryDirectory(prefix=".decoder-", dir=folder) as scratch:
@@ -158,7 +163,7 @@ def export(
             package, report = prove(package, checkpoint, say)
         for name, (source, weights) in loras.items():
             say(f"converting the LoRA {name}")
-            package = add_adapter(package, name, weights, str(source))
+            package = add_adapter(package, name, weights, source)
             if parity:
                 with_lora = checkpoint.with_lora(source)
                 package, lora_reports[name] = prove(package, with_lora, say, lora=name)
@@ -166,37 +171,38 @@ def export(
     return ExportResult(done, checkpoint, adapter, report, lora_reports)
 
 
-def _loras(
-    sources: Sequence[str | os.PathLike[str]], lora_slots: Sequence[str] | None
-) -> tuple[Path | None, dict[str, tuple[Path, Lora]]]:
-    """What is merged, and what goes into slots."""
-    folders = [find_peft(source) for source in sources]
-    if lora_slots is None:
-        if len(folders) > 1:
-            raise LoraError(
-                f"{len(folders)} LoRAs were given to be merged into one model",
-                "pass --lora-slots to keep them apart and choose when generating, or name one",
-            )
-        return (folders[0] if folders else None), {}
-    named: dict[str, tuple[Path, Lora]] = {}
-    for folder in folders:
-        name = lora_name(folder)
+def _to_merge(sources: Sequence[str | os.PathLike[str]], checkpoint: Checkpoint) -> str:
+    """The one LoRA, held against the model before its weights are loaded."""
+    if len(sources) > 1:
+        raise LoraError(
+            f"{len(sources)} LoRAs were given to be merged into one model",
+            "pass --lora-slots to keep them apart and choose when generating, or name one",
+        )
+    check_peft_fits(checkpoint.empty_model(), find_peft(sources[0]))
+    return origin(sources[0])
+
+
+def _named_loras(sources: Sequence[str | os.PathLike[str]]) -> dict[str, tuple[str, Lora]]:
+    """LoRAs for slots, by the names they get."""
+    named: dict[str, tuple[str, Lora]] = {}
+    for source in sources:
+        name = lora_name(source)
         if name in named:
             raise LoraError(
                 f"two LoRAs would be called '{name}'",
                 "export with one; beamgen lora convert --name NAME adds the other",
             )
-        named[name] = (folder, read_peft(folder))
-    return None, named
+        named[name] = (origin(source), read_peft(find_peft(source)))
+    return named
 
 
 def _slots(
-    checkpoint: Checkpoint, targets: Sequence[str], loras: Mapping[str, tuple[Path, Lora]]
+    checkpoint: Checkpoint, targets: Sequence[str], loras: Mapping[str, tuple[str, Lora]]
 ) -> tuple[Slot, ...]:
     """The slots asked for, or those that the LoRAs need, which have to fit."""
     model = checkpoint.empty_model()
-    for folder, lora in loras.values():
-        check_layers(model, lora, folder)
+    for _, lora in loras.values():
+        check_layers(model, lora)
     needed = sorted({leaf(module) for _, lora in loras.values() for module in lora.weights})
     slots = find_slots(model, targets or needed or [ALL_LINEAR])
     for _, lora in loras.values():

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint import Checkpoint, demo_checkpoint, open_checkpoint
 from beamgen.errors import AdapterError, CheckpointError, LoraError
-from beamgen.lora.source import find_peft
+from beamgen.lora.peft_folder import read_config
+from beamgen.lora.source import find_peft, origin
 from beamgen.package import Package
 from beamgen.registry import find_adapter
+
+_NAME_IT = "name its PEFT folder with --peft"
 
 
 def resolve(
@@ -19,15 +23,20 @@ def resolve(
     *,
     revision: str | None = None,
     trust_remote_code: bool = False,
+    lora: Sequence[str | os.PathLike[str]] = (),
 ) -> tuple[Checkpoint, DecoderAdapter]:
-    """The checkpoint and its adapter, from what a user named.
+    """The checkpoint and its adapter, from what a user named: or else the base of a LoRA.
 
     Raises:
-        AdapterError, CheckpointError: see ``find_adapter``, ``open_checkpoint``.
+        AdapterError, CheckpointError, LoraError: see ``find_adapter``,
+            ``open_checkpoint``, ``base_of``.
     """
     if model is not None:
         checkpoint = open_checkpoint(model, revision=revision, trust_remote_code=trust_remote_code)
         return checkpoint, checkpoint.adapter(model_class)
+    if model_class is None and lora:
+        checkpoint = base_of(lora[0])
+        return checkpoint, checkpoint.adapter()
     if model_class is None:
         raise AdapterError(
             "neither a checkpoint nor a model class was named",
@@ -50,7 +59,7 @@ def open_source(
     """
     merged = package.manifest.source.get("lora")
     base = _open_base(package, checkpoint, trust_remote_code)
-    return base if merged is None else base.with_lora(find_peft(merged))
+    return base.with_lora(merged)
 
 
 def _open_base(package: Package, checkpoint: str | None, trust_remote_code: bool) -> Checkpoint:
@@ -85,8 +94,8 @@ def _check_comparable(package: Package, checkpoint: Checkpoint) -> None:
         )
 
 
-def lora_source(package: Package, name: str, given: str | os.PathLike[str] | None = None) -> Path:
-    """The PEFT folder that a package's LoRA was converted from, or another one named instead.
+def lora_source(package: Package, name: str, given: str | os.PathLike[str] | None = None) -> str:
+    """Path or hub id of the LoRA that a package's was converted from, or of another named instead.
 
     Raises:
         LoraError: there is no such LoRA, or it was not made from a PEFT folder that is
@@ -94,11 +103,33 @@ def lora_source(package: Package, name: str, given: str | os.PathLike[str] | Non
     """
     package.lora_path(name)
     if given is not None:
-        return find_peft(given)
+        return origin(find_peft(given))
     source = package.manifest.loras.get(name, {}).get("source")
-    if source is None or not Path(source).is_dir():
-        was = f"it was made from {source}" if source else "the package does not say what it is of"
-        raise LoraError(
-            f"the PEFT folder of the LoRA '{name}' is not there: {was}", "name it with --peft"
-        )
-    return Path(source)
+    if source is None:
+        raise LoraError(f"the package does not say what '{name}' was made from", _NAME_IT)
+    try:
+        find_peft(source)
+    except LoraError as error:
+        raise LoraError(f"'{name}' was made from {source}: {error.cause}", _NAME_IT) from error
+    return str(source)
+
+
+def base_of(lora: str | os.PathLike[str]) -> Checkpoint:
+    """The checkpoint that a PEFT folder says it was trained on.
+
+    Raises:
+        LoraError: it names none.
+        CheckpointError: the one named cannot be found.
+    """
+    folder = find_peft(lora)
+    base = read_config(folder).get("base_model_name_or_path")
+    if not base:
+        raise LoraError(f"{folder} does not say what it was trained on", "name it: --model")
+    if base.startswith("demo:"):
+        return demo_checkpoint(find_adapter(base.removeprefix("demo:")))
+    try:
+        return open_checkpoint(base)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{folder} was trained on {base}: {error.cause}", "name it: --model"
+        ) from error

@@ -27,7 +27,15 @@ OPERATORS = {
     "Sampling": {"num_beams": 1, "do_sample": True, "top_k": 0},
 }
 
+#: Minutes each: they begin first, so that no worker waits for another in the end.
+LONGEST = ("test_readme.py", "test_contrib.py", "test_loop.py", "test_lora_end_to_end.py")
+
 transformers.logging.set_verbosity_error()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+    items.sort(key=lambda item: item.path.name != LONGEST[0])
 
 
 @pytest.fixture(scope="session")

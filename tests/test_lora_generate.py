@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import onnxruntime
 import peft
@@ -21,6 +22,7 @@ from beamgen import (
     export,
     open_checkpoint,
     open_package,
+    open_source,
     remove_lora,
 )
 from beamgen.parity import check_parity
@@ -384,3 +386,30 @@ def test_without_slots_a_package_is_what_it_was(
     assert manifest.source["lora"] is None
     session = Generator(packages("gpt2")).session
     assert not [v.name for v in session.get_overridable_initializers() if "lora" in v.name]
+
+
+def test_a_lora_of_the_hub(
+    checkpoints: Callable[[str], Path],
+    loras: Callable[[str], dict[str, Path]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is called as its repository is, and found again by its id."""
+    folder, asked = loras("gpt2")["some"], []
+
+    def snapshot_download(hub_id: str, **options) -> str:
+        asked.append((hub_id, options["allow_patterns"]))
+        return str(folder)
+
+    files = ["adapter_config.json", "adapter_model.safetensors", "model.safetensors"]
+    monkeypatch.setattr(huggingface_hub, "list_repo_files", lambda *_, **__: files)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    options = {"parity": False, "settings": SETTINGS, "lora": ["someone/own-lora"]}
+    kept = export(checkpoints("gpt2"), tmp_path / "kept", lora_slots=[], **options).package
+    assert kept.manifest.loras["own-lora"]["source"] == "someone/own-lora"
+    merged = export(checkpoints("gpt2"), tmp_path / "merged", **options).package
+    assert merged.manifest.source["lora"] == "someone/own-lora"
+    assert open_source(merged).lora == "someone/own-lora"
+    assert {hub_id for hub_id, _ in asked} == {"someone/own-lora"}
+    assert asked[0][1] == ["adapter_config.json", "adapter_model.safetensors"]
+    assert Generator(kept).generate(PROMPTS, lora="own-lora")

@@ -85,6 +85,7 @@ def test_targets_are_named_as_in_peft() -> None:
         "1.mlp.c_fc",
     ]
     assert found("lm_head") == ["lm_head"]
+    assert len(found("all-linear", "lm_head")) == 1 + len(found("all-linear"))
     with pytest.raises(BeamgenError, match=r"'c_atn' is no linear layer.*\ndid you mean c_attn"):
         find_slots(model, ["c_atn"])
     with pytest.raises(BeamgenError, match=r"'wte' is no linear layer"):

@@ -20,11 +20,15 @@ Examples:
   beamgen export -m ./my-gpt2 --length-penalty 0 --force
   beamgen export -m ./my-gpt2 --do-sample --top-p 0.95 --require seed
   beamgen export -m ./my-gpt2 --search contrib --num-beams 4 --length-penalty 0
-  beamgen export -m ./my-gpt2 --lora ./my-lora
+  beamgen export --lora ./my-lora
   beamgen export -m ./my-gpt2 --lora-slots --lora ./drugs --lora ./animals
 """,
 )
-@click.option("-m", "--model", help="Checkpoint folder or hub id.  [default: the class's demo]")
+@click.option(
+    "-m",
+    "--model",
+    help="Checkpoint folder or hub id.  [default: the class's demo, or the LoRA's base]",
+)
 @click.option("--model-class", help="HF class, adapter name or model_type; see `beamgen list`.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Package folder.  [default: NAME-onnx]"
@@ -109,7 +113,7 @@ def command(
     if as_json:
         options.print_json(_as_json(result))
     else:
-        if model is None:
+        if model is None and model_class is not None:
             click.echo(f"no --model was given: this is the demo checkpoint of {model_class}")
         _show(result)
     ctx.exit(result.exit_code)

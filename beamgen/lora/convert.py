@@ -11,7 +11,7 @@ from beamgen.errors import LoraError
 from beamgen.lora.adapter_file import write_adapter
 from beamgen.lora.fit import check_fits
 from beamgen.lora.slots import Lora
-from beamgen.lora.source import lora_name, read_lora
+from beamgen.lora.source import lora_name, origin, read_lora
 from beamgen.package import ADAPTER_SUFFIX, ADAPTERS, Package, forget_lora, record_lora
 from beamgen.proof import Progress, prove
 from beamgen.sources import open_source
@@ -81,7 +81,7 @@ def convert_lora(
     if parity and folder.is_dir():
         base = open_source(package, checkpoint, trust_remote_code=trust_remote_code)
     say(f"converting {called}")
-    package = add_adapter(package, called, lora, lora.source)
+    package = add_adapter(package, called, lora, origin(source))
     report = None
     if base is not None:
         package, report = prove(package, base.with_lora(folder), say, lora=called)
@@ -94,7 +94,7 @@ def add_adapter(package: Package, name: str, lora: Lora, source: str) -> Package
     folder.mkdir(exist_ok=True)
     path = folder / f"{name}{ADAPTER_SUFFIX}"
     write_adapter(lora, path)
-    about = {"source": str(Path(source).resolve()), "base": lora.base, "parity": None}
+    about = {"source": source, "base": lora.base, "parity": None}
     return record_lora(package, name, about)
 
 

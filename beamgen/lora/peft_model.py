@@ -55,13 +55,26 @@ def merged(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     return whole
 
 
+def check_peft_fits(model: PreTrainedModel, folder: Path) -> None:
+    """Name the tensor that does not fit, before peft says something longer.
+
+    Args:
+        model: the base model, with or without weights.
+        folder: what peft's ``save_pretrained`` wrote.
+
+    Raises:
+        LoraError: damaged, or made for other layers.
+    """
+    if read_config(folder)["peft_type"] == "LORA":
+        check_layers(model, read_linear_parts(folder))
+
+
 def _peft_model(model: PreTrainedModel, folder: Path) -> Any:
     try:
         from peft import PeftModel
     except ImportError as error:
         raise MissingExtraError("loading a LoRA into a checkpoint", "export", "peft") from error
-    if read_config(folder)["peft_type"] == "LORA":
-        check_layers(model, read_linear_parts(folder), folder)
+    check_peft_fits(model, folder)
     try:
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")

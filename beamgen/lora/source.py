@@ -32,7 +32,13 @@ def find_peft(source: str | os.PathLike[str]) -> Path:
         )
     if not is_hub_id(name):
         raise LoraError(f"there is no folder {name}", "check the path")
-    return download(name, ["adapter_config.json"], what="LoRA", refuse=LoraError)
+    return download(name, [CONFIG], weights="adapter_model", what="LoRA", refuse=LoraError)
+
+
+def origin(source: str | os.PathLike[str]) -> str:
+    """By which to find it again: the whole path of a folder or file, or a hub id."""
+    path = Path(source).expanduser()
+    return str(path.resolve()) if path.exists() else os.fspath(source)
 
 
 def read_lora(source: str | os.PathLike[str]) -> Lora:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from beamgen.errors import LoraError, close_matches
@@ -22,7 +21,7 @@ def find_slots(model: PreTrainedModel, targets: Sequence[str]) -> tuple[Slot, ..
 
     Args:
         model: HF model, before an adapter prepares it.
-        targets: ``all-linear``; or names as peft's ``target_modules`` has them: a
+        targets: ``all-linear``, and names as peft's ``target_modules`` has them: a
             layer's whole path, or the end of it (``c_attn``, ``self_attn.q_proj``).
 
     Raises:
@@ -33,11 +32,12 @@ def find_slots(model: PreTrainedModel, targets: Sequence[str]) -> tuple[Slot, ..
     """
     linear = {slot.module: slot for slot in linear_layers(model)}
     head = model.get_output_embeddings()
-    names = [name for name, module in model.named_modules() if module is not head]
-    if tuple(targets) == (ALL_LINEAR,):
-        return tuple(slot for module, slot in linear.items() if module in names)
+    names = {name for name, module in model.named_modules() if module is not head}
     chosen: set[str] = set()
     for target in targets:
+        if target == ALL_LINEAR:
+            chosen |= linear.keys() & names
+            continue
         found = {module for module in linear if module == target or module.endswith(f".{target}")}
         if not found:
             leaves = sorted(set(map(leaf, linear)))
@@ -51,7 +51,7 @@ def find_slots(model: PreTrainedModel, targets: Sequence[str]) -> tuple[Slot, ..
     return tuple(slot for module, slot in linear.items() if module in chosen)
 
 
-def check_layers(model: PreTrainedModel, lora: Lora, source: Path) -> None:
+def check_layers(model: PreTrainedModel, lora: Lora) -> None:
     """Hold a LoRA against a model's linear layers.
 
     Raises:
@@ -60,7 +60,7 @@ def check_layers(model: PreTrainedModel, lora: Lora, source: Path) -> None:
     problems = misfits(lora, linear_layers(model), "has no linear layer in the model")
     if problems:
         raise refusal(
-            f"{source} does not fit {type(model).__name__}",
+            f"{lora.source} does not fit {type(model).__name__}",
             problems,
             "take the LoRA that was trained on this base model",
         )
