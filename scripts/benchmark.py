@@ -45,7 +45,7 @@ class Workload:
     batch_size: int
     threads: int
     settings: dict[str, Any] = field(default_factory=dict)
-    lora: str | None = None
+    lora: str | list[str] | None = None
 
     def prompt(self, vocab_size: int) -> tuple[Any, Any]:
         """The same random ids for everybody, ``[B, S]``."""
@@ -230,40 +230,53 @@ def lora(
     turns: int,
     runs: int,
 ) -> None:
-    """What slots on all linear layers cost: empty, and with a LoRA in them. 5 beams."""
+    """What slots on all linear layers cost: empty, and with LoRAs in them. 5 beams.
+
+    With a batch of several rows, also two LoRAs in turn by row, in the loop backend.
+    """
     work = Workload(64, new_tokens, 5, batch_size, threads)
     with tempfile.TemporaryDirectory() as scratch:
-        checkpoint = model or _random_gpt2_small(Path(scratch, "checkpoint"))
-        peft = _random_lora(checkpoint, Path(scratch, "random"), rank)
-        rows = []
+        folder = Path(scratch)
+        checkpoint = model or _random_gpt2_small(folder / "checkpoint")
+        loras = [
+            _random_lora(checkpoint, folder / name, rank, seed)
+            for seed, name in enumerate(("one", "other"))
+        ]
+        rows: dict[str, tuple[Path, Any]] = {}
         for backend in ("loop", "contrib"):
-            folders = {kind: Path(scratch, f"{backend}-{kind}") for kind in ("plain", "slots")}
-            shared = {
-                "parity": False,
-                "backend": backend,
-                "settings": {"num_beams": 5, "eos_token_id": ()},
-            }
-            export(checkpoint, folders["plain"], **shared)  # type: ignore[arg-type] # by name
-            export(checkpoint, folders["slots"], lora=[peft], lora_slots=[], **shared)  # type: ignore[arg-type]
-            rows += [
-                (f"{backend}, no slots", folders["plain"], None),
-                (f"{backend}, slots, no LoRA", folders["slots"], None),
-                (f"{backend}, slots, rank {rank}", folders["slots"], "random"),
-            ]
-        found: dict[str, list[dict[str, Any]]] = {name: [] for name, _, _ in rows}
+            plain, slots = folder / f"{backend}-plain", folder / f"{backend}-slots"
+            settings = {"num_beams": 5, "eos_token_id": ()}
+            for package, own, targets in ((plain, [], None), (slots, loras, [])):
+                export(
+                    checkpoint,
+                    package,
+                    parity=False,
+                    backend=backend,
+                    settings=settings,
+                    lora=own,
+                    lora_slots=targets,
+                )
+            rows[f"{backend}, no slots"] = plain, None
+            rows[f"{backend}, slots, no LoRA"] = slots, None
+            rows[f"{backend}, slots, rank {rank}"] = slots, "one"
+            if batch_size > 1 and backend == "loop":
+                in_turn = [("one", "other")[row % 2] for row in range(batch_size)]
+                rows["loop, slots, two LoRAs by row"] = slots, in_turn
+        found: dict[str, list[dict[str, Any]]] = {name: [] for name in rows}
         for turn in range(turns):
-            for name, package, active in rows if turn % 2 else rows[::-1]:
+            for name in list(rows)[:: 1 if turn % 2 else -1]:
+                package, active = rows[name]
                 result = _run("beamgen loop", package, replace(work, lora=active), runs)
                 found[name].append(result)
     Console(width=120).print(_lora_table(found, new_tokens))
 
 
-def _random_lora(checkpoint: str | Path, folder: Path, rank: int) -> Path:
+def _random_lora(checkpoint: str | Path, folder: Path, rank: int, seed: int) -> Path:
     """Layers of peft with random A and B, on all linear layers."""
     import torch
     from peft import LoraConfig, get_peft_model
 
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     config = LoraConfig(
         r=rank,
         lora_alpha=2 * rank,
