@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -87,10 +87,13 @@ class Manifest:
         """Read what ``to_json`` wrote.
 
         Raises:
-            ValueError: it names no backend.
+            ValueError: it names no backend, or its LoRAs and slots are no such things.
         """
         if values["backend"] not in BACKENDS:
             raise ValueError(f"no backend is called {values['backend']!r}")
+        loras = values["loras"]
+        if not isinstance(loras, dict) or not all(isinstance(a, dict) for a in loras.values()):
+            raise ValueError("loras are no table by name")
         return cls(
             **{
                 **values,
@@ -229,35 +232,49 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
 
 def stamp_parity(package: Package, verdict: dict[str, Any], lora: str | None = None) -> Package:
     """Write a parity verdict into ``beamgen.json``: the package's own, or that of a LoRA."""
-    manifest = package.manifest
-    if lora is None:
-        return _rewritten(package, replace(manifest, parity=verdict))
-    about = {**manifest.loras.get(lora, {}), "parity": verdict}
-    return _rewritten(package, replace(manifest, loras={**manifest.loras, lora: about}))
+
+    def stamped(manifest: Manifest) -> Manifest:
+        if lora is None:
+            return replace(manifest, parity=verdict)
+        about = {**manifest.loras.get(lora, {}), "parity": verdict}
+        return replace(manifest, loras={**manifest.loras, lora: about})
+
+    return _rewritten(package, stamped)
 
 
 def record_lora(package: Package, name: str, about: dict[str, Any]) -> Package:
     """Enter a LoRA's file into the manifest, and what is known of it."""
-    manifest, path = package.manifest, package.lora_path(name)
-    entry = {path.relative_to(package.folder).as_posix(): _fingerprint(path)}
-    changed = replace(
-        manifest, files={**manifest.files, **entry}, loras={**manifest.loras, name: about}
+    entry = {_lora_file(name): _fingerprint(package.lora_path(name))}
+    return _rewritten(
+        package,
+        lambda manifest: replace(
+            manifest,
+            files={**manifest.files, **entry},
+            loras={**manifest.loras, name: about},
+        ),
     )
-    return _rewritten(package, changed)
 
 
 def forget_lora(package: Package, name: str) -> Package:
     """Strike a LoRA out of the manifest."""
-    manifest, file = package.manifest, f"{ADAPTERS}/{name}{ADAPTER_SUFFIX}"
-    changed = replace(
-        manifest,
-        files={path: entry for path, entry in manifest.files.items() if path != file},
-        loras={lora: about for lora, about in manifest.loras.items() if lora != name},
+    file = _lora_file(name)
+    return _rewritten(
+        package,
+        lambda manifest: replace(
+            manifest,
+            files={path: entry for path, entry in manifest.files.items() if path != file},
+            loras={lora: about for lora, about in manifest.loras.items() if lora != name},
+        ),
     )
-    return _rewritten(package, changed)
 
 
-def _rewritten(package: Package, manifest: Manifest) -> Package:
+def _lora_file(name: str) -> str:
+    return f"{ADAPTERS}/{name}{ADAPTER_SUFFIX}"
+
+
+def _rewritten(package: Package, change: Callable[[Manifest], Manifest]) -> Package:
+    """Change the manifest as it is on disk now: another command may have changed it, too."""
+    manifest = change(open_package(package.folder, verify=False).manifest)
     _write_json(package.folder / MANIFEST, manifest.to_json())
     return replace(package, manifest=manifest)
 

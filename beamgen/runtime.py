@@ -25,7 +25,7 @@ from beamgen.errors import (
 )
 from beamgen.lora.adapter_file import read_adapter
 from beamgen.lora.fit import check_fits
-from beamgen.lora.slots import Floats, Lora, stack
+from beamgen.lora.slots import Floats, Lora, slot_feeds
 from beamgen.package import Package, open_package
 from beamgen.parameters import PER_ROW
 from beamgen.prompts import (
@@ -87,14 +87,6 @@ class Generation:
     beam_indices: list[int] | None = None
 
 
-@dataclass(frozen=True)
-class _Adapter:
-    """A LoRA that was read, and its tensors by the graph's input names."""
-
-    lora: Lora
-    tensors: dict[str, Floats]
-
-
 class Generator:
     """Generates from a package, as HF's ``generate`` would from its checkpoint."""
 
@@ -121,7 +113,7 @@ class Generator:
             package = open_package(package, verify=verify)
         self.package = package
         self.session = load_session(package, providers or ["CPUExecutionProvider"], threads)
-        self._adapters: dict[str, _Adapter] = {}
+        self._loras: dict[str, tuple[int, Lora]] = {}  # with the time they were written
 
     @property
     def search(self) -> SearchConfig:
@@ -249,7 +241,7 @@ class Generator:
         return BeamOutput(*self.session.run([field.name for field in fields(BeamOutput)], feeds))
 
     def lora_feeds(self, lora: LoraChoice, rows: int) -> dict[str, Floats]:
-        """What the graph's slots are fed, by input name; what is left out is the base model.
+        """What the graph's slots are fed, by input name.
 
         Args:
             lora: see ``generate``.
@@ -258,30 +250,27 @@ class Generator:
         Raises:
             LoraError: see ``generate``.
         """
-        if lora is None or isinstance(lora, str):
-            return {} if lora is None else self._adapter(lora).tensors
-        names = list(lora)
-        if len(names) != rows:
-            raise LoraError(
-                f"{len(names)} LoRAs were given for {rows} prompts", "give one for each"
-            )
-        if len(set(names)) == 1:
-            return self.lora_feeds(names[0], rows)
-        if self.package.manifest.backend == "contrib":
+        slots = self.package.manifest.lora_slots
+        names = _lora_names(lora, rows)
+        loras = [None if name is None else self._lora(name) for name in names]
+        if not slots:
+            return {}
+        if len(names) > 1 and self.package.manifest.backend == "contrib":
             raise LoraError(
                 "a contrib package takes one LoRA for all prompts of a batch",
                 "generate for each LoRA in a call of its own, or export with --search loop",
             )
-        chosen = [None if name is None else self._adapter(name).lora for name in names]
-        return stack(chosen, self.package.manifest.lora_slots)
+        return slot_feeds(loras, slots)
 
-    def _adapter(self, name: str) -> _Adapter:
-        """One of the package's, read when it is first asked for."""
-        if name not in self._adapters:
-            lora = read_adapter(self.package.lora_path(name))
+    def _lora(self, name: str) -> Lora:
+        """One of the package's, read when it is first asked for or has changed."""
+        path = self.package.lora_path(name)
+        written = path.stat().st_mtime_ns
+        if name not in self._loras or self._loras[name][0] != written:
+            lora = read_adapter(path)
             check_fits(lora, self.package.manifest.lora_slots)
-            self._adapters[name] = _Adapter(lora, lora.tensors())
-        return self._adapters[name]
+            self._loras[name] = written, lora
+        return self._loras[name][1]
 
     def encode(self, prompt: Prompt, *, chat: bool = False) -> list[int]:
         """Token ids of one prompt, special tokens added as the tokenizer does.
@@ -402,6 +391,20 @@ class Generator:
             found.token_log_probs.tolist()[: len(ids)] if asked else None,
             found.beam_indices.tolist()[: len(ids)] if asked else None,
         )
+
+
+def _lora_names(lora: LoraChoice, rows: int) -> list[str | None]:
+    """One name for all rows, or one for each where they differ."""
+    if lora is None or isinstance(lora, str):
+        return [lora]
+    names = list(lora) if isinstance(lora, list | tuple | np.ndarray) and np.ndim(lora) else None
+    if names is None or not all(name is None or isinstance(name, str) for name in names):
+        raise LoraError(
+            f"lora {lora!r} is neither a name nor a list of names", "see Generator.loras"
+        )
+    if len(names) != rows:
+        raise LoraError(f"{len(names)} LoRAs were given for {rows} prompts", "give one for each")
+    return names if len(set(names)) > 1 else names[:1]
 
 
 def _hypotheses(output: BeamOutput, row: int) -> list[BeamOutput]:

@@ -34,6 +34,10 @@ def resolve(
     if model is not None:
         checkpoint = open_checkpoint(model, revision=revision, trust_remote_code=trust_remote_code)
         return checkpoint, checkpoint.adapter(model_class)
+    if revision is not None:
+        raise CheckpointError(
+            f"--revision {revision} was given without a hub id", "name it: --model"
+        )
     if model_class is None and lora:
         checkpoint = base_of(lora[0])
         return checkpoint, checkpoint.adapter()

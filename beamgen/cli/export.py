@@ -96,6 +96,11 @@ def command(
     """
     own = {name: values.pop(name) for name in ("revision", "trust_remote_code", "force")}
     settings = options.chosen_settings(values)
+    targets = None if lora_slots is None else lora_slots.replace(",", " ").split()
+    if lora_slots and not targets:
+        raise beamgen.BeamgenError(
+            f"--lora-slots {lora_slots} names no layers", "name some, or leave the names out"
+        )
     with options.status("opening the checkpoint") as progress:
         result = beamgen.export(
             model,
@@ -106,7 +111,7 @@ def command(
             backend=backend,
             required=require,
             lora=lora,
-            lora_slots=None if lora_slots is None else lora_slots.replace(",", " ").split(),
+            lora_slots=targets,
             progress=progress,
             **own,
         )

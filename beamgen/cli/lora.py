@@ -139,7 +139,7 @@ Example:
 def list_(model: str, as_json: bool) -> None:
     """List the LoRAs of a package, and its slots."""
     package = beamgen.open_package(model, verify=False)
-    rows = [_row(package, name) for name in package.loras]
+    rows = [_row(package, name) for name in sorted({*package.loras, *package.manifest.loras})]
     slots = package.manifest.lora_slots
     if as_json:
         options.print_json({"loras": rows, "slots": [vars(slot) for slot in slots]})
@@ -186,14 +186,12 @@ def remove(name: str, model: str, as_json: bool) -> None:
 
 def _row(package: beamgen.Package, name: str) -> dict[str, Any]:
     """What is known of one of a package's LoRAs."""
-    path, about = package.loras[name], package.manifest.loras.get(name, {})
-    row = {
-        "name": name,
-        "file": str(path),
-        "bytes": path.stat().st_size,
-        "source": about.get("source"),
-        "parity": about.get("parity"),
-    }
+    path, about = package.loras.get(name), package.manifest.loras.get(name, {})
+    row = {"name": name, "source": about.get("source"), "parity": about.get("parity")}
+    if path is None:
+        lost = f"its file is missing: beamgen lora remove {name}"
+        return {**row, "file": None, "bytes": 0, "problem": lost, "layers": {}}
+    row |= {"file": str(path), "bytes": path.stat().st_size}
     try:
         return {**row, **_weights(beamgen.read_lora(path)), "base": about.get("base")}
     except beamgen.BeamgenError as error:

@@ -31,6 +31,7 @@ def write_adapter(lora: Lora, path: Path) -> None:
     file.set_parameters(values)
     partial = path.with_name(f".{path.name}.partial")
     try:
+        partial.touch()  # an error of the system, where ONNX Runtime's would say little
         file.export_adapter(str(partial))
         partial.replace(path)
     finally:

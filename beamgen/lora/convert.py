@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,10 +83,11 @@ def convert_lora(
     if parity and folder.is_dir():
         base = open_source(package, checkpoint, trust_remote_code=trust_remote_code)
     say(f"converting {called}")
-    package = add_adapter(package, called, lora, origin(source))
     report = None
-    if base is not None:
-        package, report = prove(package, base.with_lora(folder), say, lora=called)
+    with _undone_on_failure(package, called):
+        package = add_adapter(package, called, lora, origin(source))
+        if base is not None:
+            package, report = prove(package, base.with_lora(folder), say, lora=called)
     return ConvertResult(package, called, package.loras[called], lora, report)
 
 
@@ -104,5 +107,25 @@ def remove_lora(package: Package, name: str) -> Package:
     Raises:
         LoraError: there is none of that name.
     """
-    package.lora_path(name).unlink()
-    return forget_lora(package, name)
+    recorded = name in package.manifest.loras
+    path = package.loras.get(name) if recorded else package.lora_path(name)
+    left = forget_lora(package, name)
+    if path is not None:
+        path.unlink()
+    return left
+
+
+@contextlib.contextmanager
+def _undone_on_failure(package: Package, name: str) -> Iterator[None]:
+    """Put back the LoRA of that name, or none, where the block does not end well."""
+    path, about = package.loras.get(name), package.manifest.loras.get(name, {})
+    before = path.read_bytes() if path is not None else None
+    try:
+        yield
+    except BaseException:
+        if path is not None and before is not None:
+            path.write_bytes(before)
+            record_lora(package, name, about)
+        elif name in package.loras:
+            remove_lora(package, name)
+        raise

@@ -94,7 +94,10 @@ def _cure(lora: Lora, slots: Sequence[Slot]) -> str:
         return "export the checkpoint with --lora-slots"
     layers = {slot.module for slot in slots}
     absent = set(lora.weights) - layers
-    if not absent or not _roots(absent) & _roots(layers):
+    if any(layer.endswith(f".{module}") for module in absent for layer in layers):
+        return "it is of the model without its head: save it from AutoModelForCausalLM"
+    inner = {module for module in absent if "." in module}  # the head is outside of all
+    if not absent or (inner and not _roots(inner) & _roots(layers)):
         return "take a LoRA that was trained on the package's base model"
     wanted = ",".join(sorted({leaf(module) for module in absent | layers}))
     return f"if it was trained on this base model, export that with --lora-slots {wanted}"

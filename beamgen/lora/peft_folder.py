@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from beamgen.errors import LoraError, MissingExtraError, one_line
+from beamgen.lora.fit import refusal
 from beamgen.lora.pairs import PairedTensors
 from beamgen.lora.slots import A, B, Lora
 
@@ -51,7 +52,9 @@ _UNDERSTOOD = frozenset(
     }
 )
 # Initialisations that leave the base model's weights alone.
-_INITS = (True, False, "gaussian", "eva", "orthogonal")
+_INITS = (True, False, None, "gaussian", "eva", "orthogonal")
+# Of r and lora_alpha, in peft.
+_DEFAULT = 8
 _OFF: tuple[Any, ...] = (None, False, {}, [], "none")
 _MERGE = "merge it instead: beamgen export --lora"
 
@@ -64,18 +67,46 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG
     if not path.is_file():
+        named = sorted(inner.parent.name for inner in folder.glob(f"*/{CONFIG}"))
         raise LoraError(
-            f"{folder} holds no {CONFIG}", "pass the folder that peft's save_pretrained wrote"
+            f"{folder} holds no {CONFIG}",
+            f"pass one of the LoRAs in it: {', '.join(named)}"
+            if named
+            else "pass the folder that peft's save_pretrained wrote",
         )
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(config, dict) or not isinstance(config.get("peft_type"), str):
-            raise ValueError("it names no peft_type")
-    except ValueError as error:
+        _check_values(config)
+    except (ValueError, RecursionError) as error:
         raise LoraError(
             f"{path} is damaged: {one_line(error)}", "save or download the LoRA again"
         ) from error
     return config
+
+
+def _check_values(config: Any) -> None:
+    """Refuse values that peft never writes.
+
+    Raises:
+        ValueError: says which.
+    """
+    if not isinstance(config, dict) or not isinstance(config.get("peft_type"), str):
+        raise ValueError("it names no peft_type")
+    if not isinstance(config.get("base_model_name_or_path"), str | None):
+        raise ValueError("base_model_name_or_path is no text")
+    for name, patterns in (("r", "rank_pattern"), ("lora_alpha", "alpha_pattern")):
+        by_pattern = config.get(patterns) or {}
+        if not isinstance(by_pattern, dict):
+            raise ValueError(f"{patterns} is no table")
+        for pattern in by_pattern:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{patterns} has no such pattern as {pattern!r}") from error
+        for value in (config.get(name, _DEFAULT), *by_pattern.values()):
+            number = isinstance(value, int | float) and math.isfinite(value)
+            if not number or (name == "r" and not (isinstance(value, int) and value > 0)):
+                raise ValueError(f"{name} is {value!r}")
 
 
 def read_peft(folder: Path) -> Lora:
@@ -107,8 +138,16 @@ def read_peft(folder: Path) -> Lora:
         if a.shape[1] != rank:
             pairs.problems.append(f"{module}.{A} has rank {a.shape[1]}, {CONFIG} says {rank}")
     pairs.check(str(folder), f"save or download the LoRA again, or {_MERGE} {folder}")
-    scaled = {m: (a, b * np.float32(_scaling(config, m))) for m, (a, b) in weights.items()}
+    with np.errstate(over="ignore"):
+        scaled = {m: (a, b * np.float32(_scaling(config, m))) for m, (a, b) in weights.items()}
+    endless = [f"{m}.{B} is infinite when scaled" for m, (_, b) in scaled.items() if _endless(b)]
+    if endless:
+        raise refusal(str(folder), endless, f"correct lora_alpha in {CONFIG}")
     return Lora(str(folder), scaled, config.get("base_model_name_or_path") or None)
+
+
+def _endless(tensor: npt.NDArray[np.float32]) -> bool:
+    return not np.isfinite(tensor).all()
 
 
 def read_linear_parts(folder: Path) -> Lora:
@@ -128,6 +167,8 @@ def _why_not(name: str) -> str:
     """Why a tensor cannot be taken."""
     if ".base_layer." in name:
         return f"{name} is a weight of the base model (peft: save_embedding_layers=False)"
+    if not name.startswith(_PREFIX):
+        return f"{name} does not begin with {_PREFIX}, so that peft leaves it out"
     return f"{name} is no A or B of a linear layer"
 
 
@@ -178,7 +219,7 @@ def _tensors(folder: Path) -> dict[str, npt.NDArray[Any]]:
             return dict(load_file(path))
         if (folder / _OLD_WEIGHTS).is_file():
             return _load_bin(folder / _OLD_WEIGHTS)
-    except MissingExtraError:
+    except (MissingExtraError, OSError):
         raise
     except Exception as error:  # each way of damage shows up as another error
         raise LoraError(
@@ -196,13 +237,13 @@ def _load_bin(path: Path) -> dict[str, npt.NDArray[Any]]:
     except ImportError as error:
         raise MissingExtraError(f"reading {path.name}", "export", "torch") from error
     loaded = torch.load(path, map_location="cpu", weights_only=True)
-    return {name: tensor.float().numpy() for name, tensor in loaded.items()}
+    return {str(name): tensor.float().numpy() for name, tensor in loaded.items()}
 
 
 def _split(name: str) -> tuple[str, str | None]:
     """``base_model.model.MODULE.lora_A.weight`` -> MODULE and ``lora_A.weight``, or None."""
     for part in (A, B):
-        if name.endswith(f".{part}"):
+        if name.startswith(_PREFIX) and name.endswith(f".{part}"):
             return name.removesuffix(f".{part}").removeprefix(_PREFIX), part
     return name, None
 
@@ -212,7 +253,7 @@ def _patterned(config: Mapping[str, Any], patterns: str, otherwise: str, module:
     for pattern, value in (config.get(patterns) or {}).items():
         if re.match(rf"(.*\.)?({pattern})$", module):
             return value
-    return config[otherwise]
+    return config.get(otherwise, _DEFAULT)
 
 
 def _scaling(config: Mapping[str, Any], module: str) -> float:

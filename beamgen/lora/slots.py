@@ -29,6 +29,16 @@ class Slot:
     in_features: int
     out_features: int
 
+    def __post_init__(self) -> None:
+        """Refuse what no layer can have.
+
+        Raises:
+            ValueError: a size that is no positive whole number.
+        """
+        for size in (self.in_features, self.out_features):
+            if not isinstance(size, int) or size < 1:
+                raise ValueError(f"{self.module} has a slot of size {size!r}")
+
     @property
     def inputs(self) -> tuple[str, str]:
         """The graph's names for A and B, which are peft's without its prefix."""
@@ -78,10 +88,13 @@ def leaf(module: str) -> str:
     return module.rpartition(".")[2]
 
 
-def stack(loras: Iterable[Lora | None], slots: Sequence[Slot]) -> dict[str, Floats]:
-    """One LoRA, or none, for each row of a batch, by the graph's input names.
+def slot_feeds(loras: Iterable[Lora | None], slots: Sequence[Slot]) -> dict[str, Floats]:
+    """What all slots are fed, by the graph's input names; rank 0 where nothing changes.
 
-    Ranks are filled up with zeros to the largest: ``[rows, K, r]`` and ``[rows, r, N]``.
+    Args:
+        loras: one for all rows, or one for each row of a batch. Then ranks are filled
+            up with zeros to the largest: ``[rows, K, r]`` and ``[rows, r, N]``.
+        slots: the graph's.
     """
     rows = list(loras)
     feeds: dict[str, Floats] = {}
@@ -90,6 +103,7 @@ def stack(loras: Iterable[Lora | None], slots: Sequence[Slot]) -> dict[str, Floa
         pairs = [none if lora is None else lora.weights.get(slot.module, none) for lora in rows]
         rank = max(a.shape[1] for a, _ in pairs)
         if not rank:
+            feeds |= dict(zip(slot.inputs, slot.empty(), strict=True))
             continue
         a = np.zeros((len(rows), slot.in_features, rank), np.float32)
         b = np.zeros((len(rows), rank, slot.out_features), np.float32)

@@ -48,7 +48,7 @@ def read_lora(source: str | os.PathLike[str]) -> Lora:
         LoraError: it cannot be found or read, or is more than slots can take.
     """
     path = Path(source).expanduser()
-    if path.suffix == ADAPTER_SUFFIX or path.is_file():
+    if path.is_file() or (path.suffix == ADAPTER_SUFFIX and not path.exists()):
         return read_adapter(path)
     return read_peft(find_peft(source))
 
@@ -60,7 +60,9 @@ def lora_name(source: str | os.PathLike[str], name: str | None = None) -> str:
         LoraError: it would be no file name.
     """
     path = Path(source).expanduser()
-    chosen = name or (path.stem if path.suffix == ADAPTER_SUFFIX else path.resolve().name)
+    chosen = name
+    if chosen is None:
+        chosen = path.stem if path.suffix == ADAPTER_SUFFIX else path.resolve().name
     if not _NAME.fullmatch(chosen):
         raise LoraError(
             f"'{chosen}' cannot name a LoRA", "give --name letters, digits, '-', '_' and '.'"

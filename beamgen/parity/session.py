@@ -8,7 +8,7 @@ from typing import Any
 import onnx_ir as ir
 
 from beamgen.lora.adapter_file import read_adapter
-from beamgen.lora.slots import Floats
+from beamgen.lora.slots import Floats, slot_feeds
 from beamgen.package import Package
 
 
@@ -28,4 +28,5 @@ def session_of(model: ir.Model, folder: Path) -> Any:
 
 def lora_tensors(package: Package, lora: str | None) -> dict[str, Floats]:
     """What a graph's slots are fed for a LoRA of the package, or for none."""
-    return {} if lora is None else read_adapter(package.lora_path(lora)).tensors()
+    chosen = None if lora is None else read_adapter(package.lora_path(lora))
+    return slot_feeds([chosen], package.manifest.lora_slots)

@@ -71,7 +71,7 @@ def read_rows(path: str | os.PathLike[str]) -> TrainingData:
     file = Path(path)
     try:
         content = file.read_bytes()
-        lines = content.decode("utf-8").split("\n")
+        lines = content.decode("utf-8-sig").split("\n")
     except OSError as error:
         raise TrainingDataError(
             f"cannot read {file}: {error.strerror}", "name a JSONL file of training rows"
@@ -224,8 +224,8 @@ def _read(line: str) -> tuple[dict[str, Any], str]:
     """One line, and what is wrong with it, or ''."""
     try:
         row = json.loads(line)
-    except json.JSONDecodeError as error:
-        return {}, f"is no JSON ({error.msg})"
+    except (ValueError, RecursionError) as error:
+        return {}, f"is no JSON ({one_line(error, 80)})"
     if not isinstance(row, dict):
         return {}, f"is {type(row).__name__}, not an object"
     if set(row) == {"prompt", "completion"}:

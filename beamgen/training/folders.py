@@ -80,7 +80,12 @@ def _check_resumable(work: Path, asked: Mapping[str, Any]) -> None:
             f"there is nothing to resume: {work} {found}",
             "leave out --resume" + (", and pass --force to begin anew" if work.exists() else ""),
         )
-    before = json.loads((work / RECORD).read_text(encoding="utf-8"))
+    try:
+        before = dict(json.loads((work / RECORD).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise SettingError(
+            f"{work / RECORD} is missing or damaged", "pass --force without --resume to begin anew"
+        ) from error
     changed = [
         f"{name} was {_shown(before.get(name))}, now {_shown(value)}"
         for name, value in asked.items()

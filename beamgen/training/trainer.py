@@ -63,7 +63,7 @@ def train(job: TrainingJob, folder: Path) -> FinetuneResult:
 
     Raises:
         CheckpointError: the base's weights do not load.
-        SettingError: ``target_modules`` fit no layer of it.
+        SettingError: ``target_modules`` fit no layer of it, or the training diverged.
     """
     with _quiet(), _own_random_state():
         job.progress(f"loading {job.checkpoint.source}")
@@ -83,9 +83,20 @@ def train(job: TrainingJob, folder: Path) -> FinetuneResult:
             eval_loss=after,
             trainable_parameters=model.num_parameters(only_trainable=True),
         )
+        _check_finite(model)
         job.progress(f"writing {folder}")
         _save(job, model.cpu(), folder)
     return result
+
+
+def _check_finite(model: PeftModel) -> None:
+    """Refuse to write what no longer holds numbers."""
+    trained = (parameter for parameter in model.parameters() if parameter.requires_grad)
+    if not all(bool(parameter.isfinite().all()) for parameter in trained):
+        raise SettingError(
+            "the training diverged: the LoRA holds infinities or not-a-numbers",
+            "lower --learning-rate, and pass --force to begin anew",
+        )
 
 
 def _with_lora(job: TrainingJob) -> PeftModel:
