@@ -129,6 +129,13 @@ class Package:
             LoraError: there is none of that name.
         """
         paths = self.loras
+        if not self.manifest.lora_slots:
+            merged = self.manifest.source.get("lora")
+            raise LoraError(
+                f"{self.folder} has no slots for LoRAs"
+                + (f"; {merged} is merged into it" if merged else ""),
+                "generate without a LoRA, or export the checkpoint with --lora-slots",
+            )
         if name not in paths:
             there = f"there are {', '.join(paths)}" if paths else "the package has none"
             raise LoraError(

@@ -204,6 +204,15 @@ def test_the_same_seed_gives_the_same_bytes(trained: FinetuneResult, tmp_path: P
     for name in ("adapter_config.json", "finetune.json"):
         assert (again.folder / name).read_text() == (trained.folder / name).read_text()
     assert _weights(_train(tmp_path / "other", seed=1).folder) != _weights(trained.folder)
+    unmeasured = _train(tmp_path / "unmeasured", eval_data=None)
+    assert _weights(unmeasured.folder) == _weights(trained.folder), "measuring changes nothing"
+
+
+def test_a_training_that_diverges_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(BeamgenError, match="the training diverged") as caught:
+        _train(tmp_path / "lost", learning_rate=1e30, max_steps=5)
+    assert "--learning-rate" in caught.value.cure
+    assert not (tmp_path / "lost").exists()
 
 
 def test_settings_reach_peft(tmp_path: Path) -> None:
@@ -568,7 +577,7 @@ def test_the_command(run: Callable[..., Result], tmp_path: Path) -> None:
     assert lines[1] == "biogpt-lora/  lora on demo:biogpt, 55,296 parameters"
     assert lines[2].startswith("2 steps, training loss ")
     assert lines[3].startswith("evaluation loss 2.678 -> ")
-    assert "beamgen export --model-class BioGptModel --lora biogpt-lora" in lines[4]
+    assert lines[4] == "merge it:  beamgen export --lora biogpt-lora"
     assert "beamgen lora convert biogpt-lora -m PACKAGE" in lines[5]
 
     again = run("finetune", "--model-class", "biogpt", *drugs)

@@ -72,7 +72,8 @@ def test_check_convert_list_generate_remove(lora: Path, package: Path) -> None:
     )
     assert len(listed["slots"]) == 8
     assert (
-        "1 LoRAs; 8 slots: 2 c_attn, 2 c_fc, 4 c_proj" in _run("lora", "list", "-m", package).output
+        "LoRAs: 1; slots: 8, on 2 c_attn, 2 c_fc, 4 c_proj"
+        in _run("lora", "list", "-m", package).output
     )
 
     adapted = _run("generate", "-m", package, "--ids", "5 6 7", "--lora", "own").output
@@ -84,7 +85,7 @@ def test_check_convert_list_generate_remove(lora: Path, package: Path) -> None:
     assert _fails("lora", "convert", lora, "-m", package)[1].startswith("pass --force")
     removed = _run("lora", "remove", "own", "-m", package)
     assert removed.exit_code == 0
-    assert "0 LoRAs" in _run("lora", "list", "-m", package).output
+    assert "LoRAs: 0" in _run("lora", "list", "-m", package).output
     assert _fails("lora", "remove", "own", "-m", package)[0] == "there is no LoRA called 'own'"
 
 

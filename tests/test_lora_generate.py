@@ -184,9 +184,12 @@ def test_names_are_checked(slotted: Callable[..., Package], packages: Callable) 
     generator = Generator(slotted("gpt2"))
     with pytest.raises(BeamgenError, match=r"no LoRA called 'som'\ndid you mean some"):
         generator.generate(PROMPTS, lora="som")
+    for nonsense in (3, True, Path("a"), {"a", "b"}, [["a"], ["b"]], ["a", 3, None], b"ab"):
+        with pytest.raises(BeamgenError, match=r"is neither a name nor a list of names"):
+            generator.generate(PROMPTS, lora=nonsense)
     with pytest.raises(BeamgenError, match=r"2 LoRAs were given for 3 prompts"):
         generator.generate(PROMPTS, lora=["a", "b"])
-    with pytest.raises(BeamgenError, match=r"no LoRA called 'a'\nthe package has none"):
+    with pytest.raises(BeamgenError, match=r"has no slots for LoRAs\n.*--lora-slots"):
         Generator(packages("gpt2")).generate(PROMPTS, lora="a")
 
 
@@ -255,10 +258,11 @@ def test_head_and_required_slots(checkpoints: Callable[[str], Path], tmp_path: P
         lora_slots=["lm_head"],
         required=["lora"],
     ).package
-    session = Generator(required).session
+    generator = Generator(required)
     assert {"lm_head.lora_A.weight", "lm_head.lora_B.weight"} <= {
-        value.name for value in session.get_inputs()
+        value.name for value in generator.session.get_inputs()
     }
+    assert generator.generate([[5, 6]]), "fed for the base model, too"
 
 
 @pytest.mark.parametrize(
@@ -359,6 +363,42 @@ def test_conversion_replaces_only_when_told_and_removal_leaves_no_trace(
         remove_lora(left, "a")
     with pytest.raises(BeamgenError, match=r"'a/b' cannot name a LoRA"):
         convert_lora(left, loras("gpt2")["a"], name="a/b")
+
+
+def test_a_failed_conversion_is_undone(
+    slotted: Callable[..., Package],
+    loras: Callable[[str], dict[str, Path]],
+    tmp_path: Path,
+) -> None:
+    """Ctrl-C while it is compared: what was there is there again, and else nothing is."""
+    package = open_package(shutil.copytree(slotted("gpt2").folder, tmp_path / "p"))
+    before = {path: path.read_bytes() for path in package.folder.rglob("*") if path.is_file()}
+
+    def interrupt(line: str) -> None:
+        if line.startswith("parity"):
+            raise KeyboardInterrupt
+
+    for name, force in (("a", True), ("new", False)):
+        with pytest.raises(KeyboardInterrupt):
+            convert_lora(package, loras("gpt2")["b"], name=name, force=force, progress=interrupt)
+        after = {path: path.read_bytes() for path in package.folder.rglob("*") if path.is_file()}
+        assert after == before
+
+
+def test_two_changes_from_one_opened_package_both_count(
+    slotted: Callable[..., Package], loras: Callable[[str], dict[str, Path]], tmp_path: Path
+) -> None:
+    stale = open_package(shutil.copytree(slotted("gpt2").folder, tmp_path / "p"))
+    generator = Generator(stale)
+    first = generator.generate(PROMPTS, lora="a")
+    remove_lora(stale, "a")
+    convert_lora(stale, loras("gpt2")["b"], name="a", parity=False)
+    convert_lora(stale, loras("gpt2")["a"], name="c", parity=False)
+    again = open_package(stale.folder)
+    assert set(again.manifest.loras) == {"a", "b", "c", "some"}
+    assert generator.generate(PROMPTS, lora="a") == generator.generate(PROMPTS, lora="b") != first
+    again.loras["c"].unlink()  # by hand
+    assert list(open_package(remove_lora(again, "c").folder).loras) == ["a", "b", "some"]
 
 
 def test_a_damaged_or_foreign_file_in_a_package(

@@ -210,3 +210,54 @@ def test_missing_files(copy: Path, tmp_path: Path) -> None:
         read_peft(copy)
     with pytest.raises(BeamgenError, match=r"holds no adapter_config.json"):
         read_peft(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"r": 0}, "r is 0"),
+        ({"lora_alpha": "8"}, "lora_alpha is '8'"),
+        ({"lora_alpha": None}, "lora_alpha is None"),
+        ({"alpha_pattern": {"o_proj": "x"}}, "lora_alpha is 'x'"),
+        ({"rank_pattern": {"(": 3}}, r"rank_pattern has no such pattern as '\('"),
+        ({"rank_pattern": [1]}, "rank_pattern is no table"),
+        ({"base_model_name_or_path": 3}, "base_model_name_or_path is no text"),
+    ],
+)
+def test_values_that_peft_never_writes(change: dict, named: str, copy: Path) -> None:
+    _edit_config(copy, **change)
+    with pytest.raises(BeamgenError, match=named):
+        read_peft(copy)
+
+
+def test_what_peft_takes_for_granted(plain: Path, copy: Path) -> None:
+    config = json.loads((copy / "adapter_config.json").read_text())
+    _edit_config(copy, lora_alpha=8)
+    expected = read_peft(copy)
+    del config["lora_alpha"]
+    (copy / "adapter_config.json").write_text(json.dumps({**config, "init_lora_weights": None}))
+    for module, (_, b) in read_peft(copy).weights.items():
+        np.testing.assert_array_equal(b, expected.weights[module][1])
+
+
+def test_scaling_beyond_floats_is_named(copy: Path) -> None:
+    _edit_config(copy, lora_alpha=1e300)
+    with pytest.raises(BeamgenError, match=r"lora_B.weight is infinite when scaled"):
+        read_peft(copy)
+
+
+def test_tensors_that_peft_would_leave_out_are_named(copy: Path) -> None:
+    def strip(tensors: dict) -> None:
+        bare = {name.removeprefix("base_model.model."): t for name, t in tensors.items()}
+        tensors.clear()
+        tensors.update(bare)
+
+    _edit_weights(copy, strip)
+    with pytest.raises(BeamgenError, match=r"does not begin with base_model.model., so that peft"):
+        read_peft(copy)
+
+
+def test_loras_one_folder_down_are_named(plain: Path, tmp_path: Path) -> None:
+    shutil.copytree(plain, tmp_path / "all" / "drugs")
+    with pytest.raises(BeamgenError, match=r"pass one of the LoRAs in it: drugs"):
+        read_peft(tmp_path / "all")

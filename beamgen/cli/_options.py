@@ -152,7 +152,10 @@ def print_parity(report: beamgen.ParityReport, lora: str | None = None) -> None:
     """A small table, the partings, and the verdict below them."""
     table = Table(box=None, pad_edge=False)
     for title in ("parity case", "beams", "penalty", "stop", "EOS ids", "verdict", "diff"):
-        table.add_column(title, no_wrap=True)
+        # the ids give way on a narrow terminal, the figure does not
+        table.add_column(
+            title, no_wrap=title != "EOS ids", min_width=5 if title == "diff" else None
+        )
     for result in report.results:
         config, verdict = result.case.config, result.verdict.value
         table.add_row(

@@ -45,7 +45,7 @@ Examples:
     show_default=True,
     help="On the model as it is, on an nf4 copy of it, or with LoftQ's base and start.",
 )
-@click.option("--rank", type=int, default=8, show_default=True, help="Of the LoRA matrices.")
+@click.option("--rank", type=int, default=8, show_default=True, help="Rank of A and B.")
 @click.option(
     "--lora-alpha", type=int, default=16, show_default=True, help="Scales by alpha / rank."
 )
@@ -62,9 +62,19 @@ Examples:
 @click.option("--learning-rate", type=float, default=2e-4, show_default=True)
 @click.option("--batch-size", type=int, default=8, show_default=True, help="Rows per step.")
 @click.option("--max-length", type=int, help="Tokens a row may have; longer ones are refused.")
-@click.option("--seed", type=int, default=0, show_default=True, help="The same gives the same.")
 @click.option(
-    "--save-steps", type=int, default=50, show_default=True, help="Save to resume from, so often."
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Of the start, the order of the rows and dropout.",
+)
+@click.option(
+    "--save-steps",
+    type=int,
+    default=50,
+    show_default=True,
+    help="Optimizer steps from one save to the next.",
 )
 @click.option("--resume", is_flag=True, help="Go on with what was interrupted.")
 @click.option("--force", is_flag=True, help="Replace a PEFT folder, or what was interrupted.")
@@ -105,16 +115,14 @@ def command(
         return
     if model is None:
         click.echo(f"no --model was given: this is the demo checkpoint of {model_class}")
-    _show(result, model_class if model is None else None)
+    _show(result)
 
 
-def _show(result: beamgen.FinetuneResult, demo: str | None) -> None:
+def _show(result: beamgen.FinetuneResult) -> None:
     click.secho(f"{result.folder}/", bold=True, nl=False)
     click.echo(f"  {result.method} on {result.base}, {result.trainable_parameters:,} parameters")
     click.echo(f"{result.steps} steps, training loss {result.train_loss:.3f}")
     if result.eval_loss is not None:
         click.echo(f"evaluation loss {result.eval_loss_before:.3f} -> {result.eval_loss:.3f}")
-    of_demo = demo is not None and result.method != "loftq"
-    base = f"--model-class {demo}" if of_demo else f"-m {result.base}"
-    click.echo(f"next: beamgen export {base} --lora {result.folder}  (merged)")
-    click.echo(f"  or: beamgen lora convert {result.folder} -m PACKAGE  (switched at run time)")
+    click.echo(f"merge it:  beamgen export --lora {result.folder}")
+    click.echo(f"or switch: beamgen export --lora {result.folder} --lora-slots")

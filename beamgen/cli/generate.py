@@ -39,7 +39,9 @@ Examples:
     help="One prompt per line; - is stdin. Piped stdin is read without it, too.",
 )
 @click.option("--ids", multiple=True, metavar='"1 2 3"', help="A prompt of ids; repeatable.")
-@click.option("--lora", help="A LoRA of the package, by name; see `beamgen lora list`.")
+@click.option(
+    "--lora", "loras", multiple=True, help="A LoRA of the package; see `beamgen lora list`."
+)
 @click.option("--chat", is_flag=True, help="Put prompts through the chat template.")
 @click.option(
     "--batch-size",
@@ -68,7 +70,7 @@ def command(
     prompts: tuple[str, ...],
     file: str | None,
     ids: tuple[str, ...],
-    lora: str | None,
+    loras: tuple[str, ...],
     chat: bool,
     batch_size: int,
     provider: tuple[str, ...],
@@ -92,6 +94,11 @@ def command(
             "no prompt was given", 'pass -p "TEXT", -f FILE, --ids, or pipe text in'
         )
     settings = options.chosen_settings(values)
+    if len(loras) > 1:
+        raise beamgen.BeamgenError(
+            f"{len(loras)} LoRAs were named", "name one; in Python each prompt may have its own"
+        )
+    lora = next(iter(loras), None)
     with options.status(f"loading {model}"), _without_torch():
         generator = beamgen.Generator(
             model, providers=provider or None, threads=threads, verify=not no_verify

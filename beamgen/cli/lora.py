@@ -36,6 +36,7 @@ _package = click.option("-m", "--model", required=True, help="Package folder tha
 
 
 @command.command(
+    short_help="Add a LoRA to a package, and prove it.",
     epilog="""\b
 Examples:
   beamgen lora convert ./my-lora -m gpt2-onnx
@@ -43,7 +44,7 @@ Examples:
   beamgen lora convert olive.onnx_adapter -m gpt2-onnx
 """,
 )
-@click.argument("source", metavar="PEFT_DIR")
+@click.argument("source", metavar="PEFT_DIR|FILE")
 @_package
 @click.option("--name", help="What it is called in the package.  [default: the folder's name]")
 @click.option("--checkpoint", help="The base model.  [default: the one named in the package]")
@@ -83,11 +84,12 @@ def convert(
             options.print_parity(done.parity, done.name)
         else:
             click.echo("not compared with transformers")
-        click.echo(f"next: beamgen generate -m {model} --lora {done.name}")
+        click.echo(f'next: beamgen generate -m {model} --lora {done.name} -p "TEXT"')
     ctx.exit(done.parity.exit_code if done.parity else 0)
 
 
 @command.command(
+    short_help="Tell whether a LoRA fits a package.",
     epilog="""\b
 Example:
   beamgen lora check ./my-lora -m gpt2-onnx
@@ -163,7 +165,7 @@ def list_(model: str, as_json: bool) -> None:
             )
         options.OUT.print(table)
     counted = Counter(sorted(slot.module.rpartition(".")[2] for slot in slots))
-    click.echo(f"{len(rows)} LoRAs; {len(slots)} slots: {_layers(counted)}")
+    click.echo(f"LoRAs: {len(rows)}; slots: {len(slots)}, on {_layers(counted)}")
 
 
 @command.command(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from beamgen.errors import LoraError, one_line
+from beamgen.errors import LoraError
 from beamgen.lora.pairs import PairedTensors
 from beamgen.lora.slots import A, B, Lora
 from beamgen.package import ADAPTER_SUFFIX
@@ -54,7 +54,7 @@ def read_adapter(path: Path) -> Lora:
         tensors = {name: np.array(v.numpy()) for name, v in file.get_parameters().items()}
     except Exception as error:  # ONNX Runtime raises types of its own
         raise LoraError(
-            f"{path} is no {ADAPTER_SUFFIX} file, or damaged: {one_line(error)}",
+            f"{path} is no {ADAPTER_SUFFIX} file, or damaged",
             "write it again: beamgen lora convert",
         ) from error
     pairs = PairedTensors()

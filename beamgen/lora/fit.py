@@ -65,6 +65,8 @@ def misfits(
         slots: the layers there are.
         absent: what to say of a layer that is not among them.
     """
+    if not slots:
+        return ["the package has no slots"]
     found, by_module = [], {slot.module: slot for slot in slots}
     for module, (a, b) in lora.weights.items():
         slot = by_module.get(module)

@@ -24,8 +24,7 @@ class PairedTensors:
             self.problems.append(f"{module}.{part} has shape {list(tensor.shape)}, not two axes")
         elif not np.isfinite(tensor).all():
             self.problems.append(f"{module}.{part} holds infinities or not-a-numbers")
-        else:
-            self.found.setdefault(module, {})[part] = tensor
+        self.found.setdefault(module, {})[part] = tensor
 
     def pairs(self) -> dict[str, tuple[Floats, Floats]]:
         """By module, in the model's order; ``problems`` tells what is missing."""
@@ -36,6 +35,8 @@ class PairedTensors:
                 (there,) = parts
                 missing = B if there == A else A
                 self.problems.append(f"{module}.{missing} is missing, {there} is there")
+            elif any(tensor.ndim != 2 for tensor in parts.values()):
+                continue  # it was said
             elif parts[A].shape[1] != parts[B].shape[0]:
                 ranks = parts[A].shape[1], parts[B].shape[0]
                 self.problems.append(f"{module}.{A} has rank {ranks[0]}, {B} has {ranks[1]}")

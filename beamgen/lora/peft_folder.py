@@ -75,7 +75,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             else "pass the folder that peft's save_pretrained wrote",
         )
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         _check_values(config)
     except (ValueError, RecursionError) as error:
         raise LoraError(
@@ -137,7 +137,7 @@ def read_peft(folder: Path) -> Lora:
         rank = _patterned(config, "rank_pattern", "r", module)
         if a.shape[1] != rank:
             pairs.problems.append(f"{module}.{A} has rank {a.shape[1]}, {CONFIG} says {rank}")
-    pairs.check(str(folder), f"save or download the LoRA again, or {_MERGE} {folder}")
+    pairs.check(str(folder), f"{_MERGE} {folder}" if others else "save or download the LoRA again")
     with np.errstate(over="ignore"):
         scaled = {m: (a, b * np.float32(_scaling(config, m))) for m, (a, b) in weights.items()}
     endless = [f"{m}.{B} is infinite when scaled" for m, (_, b) in scaled.items() if _endless(b)]
