@@ -578,7 +578,7 @@ def test_the_command(run: Callable[..., Result], tmp_path: Path) -> None:
     assert lines[2].startswith("2 steps, training loss ")
     assert lines[3].startswith("evaluation loss 2.678 -> ")
     assert lines[4] == "merge it:  beamgen export --lora biogpt-lora"
-    assert "beamgen lora convert biogpt-lora -m PACKAGE" in lines[5]
+    assert lines[5] == "or switch: beamgen export --lora biogpt-lora --lora-slots"
 
     again = run("finetune", "--model-class", "biogpt", *drugs)
     assert again.exit_code == 1
