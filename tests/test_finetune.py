@@ -208,6 +208,12 @@ def test_the_same_seed_gives_the_same_bytes(trained: FinetuneResult, tmp_path: P
     assert _weights(unmeasured.folder) == _weights(trained.folder), "measuring changes nothing"
 
 
+def test_all_linear_stands_alone(tmp_path: Path) -> None:
+    with pytest.raises(BeamgenError, match="all-linear and others"):
+        _train(tmp_path / "mixed", target_modules=["all-linear", "q_proj"])
+    assert not (tmp_path / "mixed").exists()
+
+
 def test_a_training_that_diverges_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(BeamgenError, match="the training diverged") as caught:
         _train(tmp_path / "lost", learning_rate=1e30, max_steps=5)

@@ -175,9 +175,14 @@ def _run(
 
 def _module_names(asked: str | Sequence[str]) -> str | tuple[str, ...]:
     """A single name is one of a list: peft would take it for a pattern."""
-    if asked == ALL_LINEAR:
-        return ALL_LINEAR
-    return (asked,) if isinstance(asked, str) else tuple(asked)
+    names = (asked,) if isinstance(asked, str) else tuple(asked)
+    if ALL_LINEAR not in names:
+        return names
+    if len(names) > 1:
+        raise SettingError(
+            f"target_modules names {ALL_LINEAR} and others", "name the one or the others"
+        )
+    return ALL_LINEAR
 
 
 def _is_installed(name: str) -> bool:
