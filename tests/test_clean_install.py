@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from peft_folders import save_lora
 
 from beamgen import Generator, export, find_adapter
 from beamgen.checkpoint import demo_checkpoint
-from tests.peft_folders import save_lora
 
 ROOT = Path(__file__).parents[1]
 

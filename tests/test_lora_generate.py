@@ -13,6 +13,8 @@ import onnxruntime
 import peft
 import pytest
 import torch
+from conftest import ARCHITECTURES
+from peft_folders import save_lora
 
 from beamgen import (
     BeamgenError,
@@ -28,8 +30,6 @@ from beamgen import (
 from beamgen.parity import check_parity
 from beamgen.parity.reference import Reference
 from beamgen.prompts import left_pad
-from tests.conftest import ARCHITECTURES
-from tests.peft_folders import save_lora
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

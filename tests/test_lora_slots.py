@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from conftest import ARCHITECTURES
+from onnx_functions import run
 
 from beamgen import BeamgenError, Lora, Slot, find_adapter
 from beamgen.decoder.add_lora import AddLora
@@ -16,8 +18,6 @@ from beamgen.lora.fit import check_fits, misfits
 from beamgen.lora.slots import slot_feeds
 from beamgen.lora.targets import find_slots
 from beamgen.testing import tiny_model
-from tests.conftest import ARCHITECTURES
-from tests.onnx_functions import run
 
 SLOTS = (Slot("h.0.fc", 6, 5), Slot("h.1.fc", 6, 5), Slot("h.0.proj", 5, 6))
 

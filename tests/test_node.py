@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 from filelock import FileLock
+from peft_folders import save_lora
 
 from beamgen import Generator, export
 from beamgen.prompts import left_pad
-from tests.peft_folders import save_lora
 
 SOURCES = Path(__file__).parent / "node"
 

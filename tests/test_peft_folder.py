@@ -11,11 +11,11 @@ import numpy as np
 import peft
 import pytest
 import torch
+from peft_folders import save_lora
 from safetensors.torch import load_file, save_file
 
 from beamgen import BeamgenError, open_checkpoint
 from beamgen.lora.peft_folder import read_peft
-from tests.peft_folders import save_lora
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
