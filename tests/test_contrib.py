@@ -345,6 +345,7 @@ def test_a_mask_is_true_or_false(contrib: Callable[..., Package]) -> None:
     assert answers[0] == answers[1] == answers[2]
 
 
+@pytest.mark.slow
 def test_a_small_vocabulary_has_a_settings_grid_too(tmp_path: Path) -> None:
     config = find_adapter("gpt2").tiny_config()
     config.vocab_size = 40
