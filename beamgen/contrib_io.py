@@ -21,7 +21,7 @@ from beamgen.setting_checks import check_penalty
 if TYPE_CHECKING:
     import onnxruntime
 
-    from beamgen.package import Manifest
+    from beamgen.manifest import Manifest
 
 
 def run(

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from beamgen import contrib_op
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint import Checkpoint
-from beamgen.describe import manifest_of
 from beamgen.errors import LoraError, MissingExtraError, SettingError, close_matches
 from beamgen.lora.convert import add_adapter
 from beamgen.lora.fit import check_fits
@@ -23,8 +22,8 @@ from beamgen.lora.peft_model import check_peft_fits
 from beamgen.lora.slots import Lora, Slot, leaf
 from beamgen.lora.source import find_peft, lora_name, origin
 from beamgen.lora.targets import ALL_LINEAR, check_layers, find_slots
+from beamgen.manifest import BACKENDS, manifest_of
 from beamgen.package import (
-    BACKENDS,
     MODEL,
     WEIGHTS,
     Package,

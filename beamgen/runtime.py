@@ -16,16 +16,8 @@ from beamgen.beam_output import FINISH_REASONS, BeamOutput
 from beamgen.catalogue import Catalogue
 from beamgen.checkpoint import load_tokenizer
 from beamgen.contrib_op import SEED_BITS
-from beamgen.errors import (
-    LoraError,
-    PackageError,
-    PromptError,
-    SettingError,
-    one_line,
-)
-from beamgen.lora.adapter_file import read_adapter
-from beamgen.lora.fit import check_fits
-from beamgen.lora.slots import Floats, Lora, slot_feeds
+from beamgen.errors import PackageError, PromptError, SettingError, one_line
+from beamgen.lora.loaded import LoadedLoras, LoraChoice
 from beamgen.package import Package, open_package
 from beamgen.parameters import PER_ROW
 from beamgen.prompts import (
@@ -46,9 +38,6 @@ from beamgen.setting_checks import named_ids
 if TYPE_CHECKING:
     import onnxruntime
     from transformers import PreTrainedTokenizerBase
-
-#: A LoRA's name for all prompts, or one for each; None is the base model.
-LoraChoice = str | Sequence[str | None] | None
 
 # HF's two limits that count the prompt become the two that do not.
 _PER_ROW = PER_ROW | {"max_length", "min_length"}
@@ -113,7 +102,7 @@ class Generator:
             package = open_package(package, verify=verify)
         self.package = package
         self.session = load_session(package, providers or ["CPUExecutionProvider"], threads)
-        self._loras: dict[str, tuple[int, Lora]] = {}  # with the time they were written
+        self._loras = LoadedLoras(package)
 
     @property
     def search(self) -> SearchConfig:
@@ -135,6 +124,14 @@ class Generator:
     def loras(self) -> list[str]:
         """Names of the LoRAs in the package's ``adapters/``."""
         return list(self.package.loras)
+
+    def check_lora(self, lora: LoraChoice, prompts: int) -> None:
+        """Refuse, before anything else is done, what ``generate`` would refuse.
+
+        Raises:
+            LoraError: see ``generate``.
+        """
+        self._loras.feeds(lora, prompts)
 
     def generate(
         self,
@@ -226,7 +223,7 @@ class Generator:
             raise PromptError(
                 f"{len(configs)} configs were given for {len(input_ids)} rows", "give one for each"
             )
-        adapted = self.lora_feeds(lora, len(input_ids))
+        adapted = self._loras.feeds(lora, len(input_ids))
         if manifest.backend == "contrib":
             return contrib_io.run(
                 self.session, manifest, input_ids, attention_mask, configs, adapted
@@ -239,38 +236,6 @@ class Generator:
             **adapted,
         }
         return BeamOutput(*self.session.run([field.name for field in fields(BeamOutput)], feeds))
-
-    def lora_feeds(self, lora: LoraChoice, rows: int) -> dict[str, Floats]:
-        """What the graph's slots are fed, by input name.
-
-        Args:
-            lora: see ``generate``.
-            rows: B.
-
-        Raises:
-            LoraError: see ``generate``.
-        """
-        slots = self.package.manifest.lora_slots
-        names = _lora_names(lora, rows)
-        loras = [None if name is None else self._lora(name) for name in names]
-        if not slots:
-            return {}
-        if len(names) > 1 and self.package.manifest.backend == "contrib":
-            raise LoraError(
-                "a contrib package takes one LoRA for all prompts of a batch",
-                "generate for each LoRA in a call of its own, or export with --search loop",
-            )
-        return slot_feeds(loras, slots)
-
-    def _lora(self, name: str) -> Lora:
-        """One of the package's, read when it is first asked for or has changed."""
-        path = self.package.lora_path(name)
-        written = path.stat().st_mtime_ns
-        if name not in self._loras or self._loras[name][0] != written:
-            lora = read_adapter(path)
-            check_fits(lora, self.package.manifest.lora_slots)
-            self._loras[name] = written, lora
-        return self._loras[name][1]
 
     def encode(self, prompt: Prompt, *, chat: bool = False) -> list[int]:
         """Token ids of one prompt, special tokens added as the tokenizer does.
@@ -391,20 +356,6 @@ class Generator:
             found.token_log_probs.tolist()[: len(ids)] if asked else None,
             found.beam_indices.tolist()[: len(ids)] if asked else None,
         )
-
-
-def _lora_names(lora: LoraChoice, rows: int) -> list[str | None]:
-    """One name for all rows, or one for each where they differ."""
-    if lora is None or isinstance(lora, str):
-        return [lora]
-    names = list(lora) if isinstance(lora, list | tuple | np.ndarray) and np.ndim(lora) else None
-    if names is None or not all(name is None or isinstance(name, str) for name in names):
-        raise LoraError(
-            f"lora {lora!r} is neither a name nor a list of names", "see Generator.loras"
-        )
-    if len(names) != rows:
-        raise LoraError(f"{len(names)} LoRAs were given for {rows} prompts", "give one for each")
-    return names if len(set(names)) > 1 else names[:1]
 
 
 def _hypotheses(output: BeamOutput, row: int) -> list[BeamOutput]:

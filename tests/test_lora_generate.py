@@ -184,7 +184,16 @@ def test_names_are_checked(slotted: Callable[..., Package], packages: Callable) 
     generator = Generator(slotted("gpt2"))
     with pytest.raises(BeamgenError, match=r"no LoRA called 'som'\ndid you mean some"):
         generator.generate(PROMPTS, lora="som")
-    for nonsense in (3, True, Path("a"), {"a", "b"}, [["a"], ["b"]], ["a", 3, None], b"ab"):
+    for nonsense in (
+        3,
+        True,
+        Path("a"),
+        {"a", "b"},
+        [["a"], ["b"]],
+        ["a", 3, None],
+        ["a", ["b"], None],
+        b"ab",
+    ):
         with pytest.raises(BeamgenError, match=r"is neither a name nor a list of names"):
             generator.generate(PROMPTS, lora=nonsense)
     with pytest.raises(BeamgenError, match=r"2 LoRAs were given for 3 prompts"):

@@ -16,6 +16,7 @@ from filelock import FileLock
 from peft_folders import save_lora
 
 from beamgen import Generator, export
+from beamgen.lora.loaded import LoadedLoras
 from beamgen.prompts import left_pad
 
 SOURCES = Path(__file__).parent / "node"
@@ -210,7 +211,7 @@ def test_slots_are_plain_inputs_for_node(
     generator = Generator(package)
     feeds = {"input_ids": np.array([[5, 6, 7]]), "attention_mask": np.ones((1, 3), np.int64)}
     found = {}
-    for name, tensors in ((None, none), ("lora", generator.lora_feeds("lora", 1))):
+    for name, tensors in ((None, none), ("lora", LoadedLoras(package).feeds("lora", 1))):
         sequences = _run(node_folder, package.model, {**feeds, **tensors}, tmp_path)["sequences"]
         found[name] = sequences[0, 0].tolist()
         expected = generator.session.run(["sequences"], {**feeds, **tensors})[0]

@@ -104,7 +104,7 @@ def command(
             model, providers=provider or None, threads=threads, verify=not no_verify
         )
         generator.search.with_overrides(settings)  # refuses what is wrong before the tokenizer
-        generator.lora_feeds(lora, len(batch))
+        generator.check_lora(lora, len(batch))
         if catalogue is not None:
             settings["catalogue"] = _catalogue(generator, catalogue)
         _ = generator.tokenizer

@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from beamgen.errors import LoraError
-from beamgen.lora.pairs import PairedTensors
+from beamgen.lora.pairs import PairedTensors, split_name
 from beamgen.lora.slots import A, B, Lora
 from beamgen.package import ADAPTER_SUFFIX
 
 _VERSION = 1
-_PREFIX = "base_model.model."
 
 
 def write_adapter(lora: Lora, path: Path) -> None:
@@ -59,11 +58,10 @@ def read_adapter(path: Path) -> Lora:
         ) from error
     pairs = PairedTensors()
     for name, tensor in sorted(tensors.items()):
-        part = next((part for part in (A, B) if name.endswith(f".{part}")), None)
+        module, part = split_name(name)
         if part is None:
             pairs.problems.append(_unknown(name))
             continue
-        module = name.removesuffix(f".{part}").removeprefix(_PREFIX)
         one = tensor[0] if tensor.ndim == 3 and len(tensor) == 1 else tensor
         pairs.add(module, part, one.astype(np.float32))
     weights = pairs.pairs()

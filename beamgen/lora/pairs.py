@@ -10,6 +10,17 @@ import numpy as np
 from beamgen.lora.fit import refusal
 from beamgen.lora.slots import A, B, Floats
 
+#: What peft puts before a module's path.
+PREFIX = "base_model.model."
+
+
+def split_name(name: str) -> tuple[str, str | None]:
+    """``base_model.model.MODULE.lora_A.weight`` -> MODULE and ``lora_A.weight``, or None."""
+    for part in (A, B):
+        if name.endswith(f".{part}"):
+            return name.removesuffix(f".{part}").removeprefix(PREFIX), part
+    return name, None
+
 
 @dataclass
 class PairedTensors:

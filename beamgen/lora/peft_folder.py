@@ -14,13 +14,12 @@ import numpy.typing as npt
 
 from beamgen.errors import LoraError, MissingExtraError, one_line
 from beamgen.lora.fit import refusal
-from beamgen.lora.pairs import PairedTensors
+from beamgen.lora.pairs import PREFIX, PairedTensors, split_name
 from beamgen.lora.slots import A, B, Lora
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 _OLD_WEIGHTS = "adapter_model.bin"
-_PREFIX = "base_model.model."
 
 # Fields of LoraConfig that change nothing beyond what is read here: A, B and their scaling.
 _UNDERSTOOD = frozenset(
@@ -167,8 +166,8 @@ def _why_not(name: str) -> str:
     """Why a tensor cannot be taken."""
     if ".base_layer." in name:
         return f"{name} is a weight of the base model (peft: save_embedding_layers=False)"
-    if not name.startswith(_PREFIX):
-        return f"{name} does not begin with {_PREFIX}, so that peft leaves it out"
+    if not name.startswith(PREFIX):
+        return f"{name} does not begin with {PREFIX}, so that peft leaves it out"
     return f"{name} is no A or B of a linear layer"
 
 
@@ -176,8 +175,8 @@ def _paired(folder: Path) -> tuple[PairedTensors, list[str]]:
     """The A's and B's, and the names of all other tensors."""
     pairs, others = PairedTensors(), []
     for name, tensor in _tensors(folder).items():
-        module, part = _split(name)
-        if part is None:
+        module, part = split_name(name)
+        if part is None or not name.startswith(PREFIX):
             others.append(name)
         else:
             pairs.add(module, part, tensor.astype(np.float32).T)
@@ -238,14 +237,6 @@ def _load_bin(path: Path) -> dict[str, npt.NDArray[Any]]:
         raise MissingExtraError(f"reading {path.name}", "export", "torch") from error
     loaded = torch.load(path, map_location="cpu", weights_only=True)
     return {str(name): tensor.float().numpy() for name, tensor in loaded.items()}
-
-
-def _split(name: str) -> tuple[str, str | None]:
-    """``base_model.model.MODULE.lora_A.weight`` -> MODULE and ``lora_A.weight``, or None."""
-    for part in (A, B):
-        if name.startswith(_PREFIX) and name.endswith(f".{part}"):
-            return name.removesuffix(f".{part}").removeprefix(_PREFIX), part
-    return name, None
 
 
 def _patterned(config: Mapping[str, Any], patterns: str, otherwise: str, module: str) -> Any:

@@ -86,10 +86,10 @@ def _peft_model(model: PreTrainedModel, folder: Path) -> Any:
             f"peft cannot load {folder}: {why}",
             "take the LoRA that was trained on this base model",
         ) from error
-    for warning in told:
-        if "missing adapter keys" in str(warning.message):
+    for message in (str(warning.message) for warning in told):
+        if "missing adapter keys" in message:
             raise LoraError(
-                f"{folder} lacks tensors: {one_line(warning.message)}",  # type: ignore[arg-type]
+                f"{folder} lacks tensors: {message.splitlines()[0][:300]}",
                 "save or download the LoRA again",
             )
     return wrapped

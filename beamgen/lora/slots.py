@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,28 +86,3 @@ class Lora:
 def leaf(module: str) -> str:
     """The last part of a module's path, by which targets are named."""
     return module.rpartition(".")[2]
-
-
-def slot_feeds(loras: Iterable[Lora | None], slots: Sequence[Slot]) -> dict[str, Floats]:
-    """What all slots are fed, by the graph's input names; rank 0 where nothing changes.
-
-    Args:
-        loras: one for all rows, or one for each row of a batch. Then ranks are filled
-            up with zeros to the largest: ``[rows, K, r]`` and ``[rows, r, N]``.
-        slots: the graph's.
-    """
-    rows = list(loras)
-    feeds: dict[str, Floats] = {}
-    for slot in slots:
-        none = tuple(tensor[0] for tensor in slot.empty())
-        pairs = [none if lora is None else lora.weights.get(slot.module, none) for lora in rows]
-        rank = max(a.shape[1] for a, _ in pairs)
-        if not rank:
-            feeds |= dict(zip(slot.inputs, slot.empty(), strict=True))
-            continue
-        a = np.zeros((len(rows), slot.in_features, rank), np.float32)
-        b = np.zeros((len(rows), rank, slot.out_features), np.float32)
-        for row, (one, other) in enumerate(pairs):
-            a[row, :, : one.shape[1]], b[row, : other.shape[0]] = one, other
-        feeds |= dict(zip(slot.inputs, (a, b), strict=True))
-    return feeds

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from beamgen.lora.loaded import LoadedLoras
 from beamgen.package import Package
 from beamgen.parity.draws import gumbel_noise
 from beamgen.parity.judge import Choice, Judge, powered
 from beamgen.parity.reference import Reference
 from beamgen.parity.report import NEAR_TIE_MARGIN, ParityCase, near
-from beamgen.parity.session import lora_tensors, session_of
+from beamgen.parity.session import session_of
 from beamgen.search.trace import RowStep, SearchTrace, Tokens, read_trace, with_trace_outputs
 
 
@@ -19,7 +20,7 @@ class LoopJudge(Judge):
     def __init__(self, reference: Reference, package: Package, lora: str | None = None) -> None:
         """Load the package's graph once more, with its trace as further outputs."""
         super().__init__(reference)
-        self._lora = lora_tensors(package, lora)
+        self._lora = LoadedLoras(package).feeds(lora, 1)
         self._session = session_of(with_trace_outputs(ir.load(package.model)), package.folder)
 
     def traces(self, case: ParityCase) -> tuple[SearchTrace, SearchTrace]:

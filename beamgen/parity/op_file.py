@@ -9,10 +9,11 @@ import onnx_ir as ir
 from beamgen import contrib_io
 from beamgen.beam_output import BeamOutput
 from beamgen.contrib_op import DOMAIN, check_operator
+from beamgen.lora.loaded import LoadedLoras
 from beamgen.package import Package
 from beamgen.parity.op_rule import Floats
 from beamgen.parity.report import ParityCase
-from beamgen.parity.session import lora_tensors, session_of
+from beamgen.parity.session import session_of
 
 
 class OpFile:
@@ -25,7 +26,7 @@ class OpFile:
     def __init__(self, package: Package, lora: str | None = None) -> None:
         """Read the graph, and a LoRA of the package if one is named."""
         self._package = package
-        self._lora = lora_tensors(package, lora)
+        self._lora = LoadedLoras(package).feeds(lora, 1)
         self._model = ir.load(package.model)
         self._node = next(n for n in self._model.graph if n.domain == DOMAIN)
         self._attributes: dict[str, Any] = {}

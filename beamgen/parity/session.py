@@ -7,10 +7,6 @@ from typing import Any
 
 import onnx_ir as ir
 
-from beamgen.lora.adapter_file import read_adapter
-from beamgen.lora.slots import Floats, slot_feeds
-from beamgen.package import Package
-
 
 def session_of(model: ir.Model, folder: Path) -> Any:
     """A session over a graph whose external data, if any, lies in ``folder``."""
@@ -24,9 +20,3 @@ def session_of(model: ir.Model, folder: Path) -> Any:
     return onnxruntime.InferenceSession(
         ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-
-
-def lora_tensors(package: Package, lora: str | None) -> dict[str, Floats]:
-    """What a graph's slots are fed for a LoRA of the package, or for none."""
-    chosen = None if lora is None else read_adapter(package.lora_path(lora))
-    return slot_feeds([chosen], package.manifest.lora_slots)

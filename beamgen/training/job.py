@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from beamgen.checkpoint import Checkpoint
+from beamgen.proof import Progress
 from beamgen.training.data import TrainingRow
 from beamgen.training.settings import TrainingSettings
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from beamgen.checkpoint import Checkpoint, load_tokenizer
 from beamgen.errors import BeamgenError, CheckpointError, MissingExtraError, SettingError
 from beamgen.folders import move_into_place
 from beamgen.lora.targets import ALL_LINEAR
+from beamgen.proof import Progress
 from beamgen.sources import resolve
 from beamgen.training.data import (
     TrainingData,
@@ -33,7 +34,7 @@ from beamgen.training.folders import (
     work_folder,
     write_json,
 )
-from beamgen.training.job import FinetuneResult, Progress, TrainingJob
+from beamgen.training.job import FinetuneResult, TrainingJob
 from beamgen.training.settings import TrainingSettings
 
 _EPOCHS = 3.0  # HF's own default

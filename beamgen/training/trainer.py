@@ -35,8 +35,9 @@ from transformers.utils import logging as hf_logging
 
 from beamgen.checkpoint import Checkpoint
 from beamgen.errors import CheckpointError, SettingError, one_line
+from beamgen.proof import Progress
 from beamgen.training.data import IGNORE_INDEX, TrainingRow
-from beamgen.training.job import FinetuneResult, Progress, TrainingJob
+from beamgen.training.job import FinetuneResult, TrainingJob
 from beamgen.training.settings import TrainingSettings
 
 _BITS = 4
