@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from beamgen.checkpoint import Checkpoint as Checkpoint
     from beamgen.checkpoint import open_checkpoint as open_checkpoint
     from beamgen.errors import BeamgenError as BeamgenError
+    from beamgen.formats import FORMATS as FORMATS
+    from beamgen.formats import Check as Check
+    from beamgen.formats import Packaged as Packaged
+    from beamgen.formats import package_as as package_as
     from beamgen.lora.convert import ConvertResult as ConvertResult
     from beamgen.lora.convert import convert_lora as convert_lora
     from beamgen.lora.convert import remove_lora as remove_lora
@@ -50,6 +54,7 @@ _HOMES = {
     "catalogue": ("Catalogue",),
     "checkpoint": ("Checkpoint", "open_checkpoint"),
     "errors": ("BeamgenError",),
+    "formats": ("FORMATS", "Check", "Packaged", "package_as"),
     "lora.convert": ("ConvertResult", "convert_lora", "remove_lora"),
     "lora.fit": ("FitReport", "lora_fit"),
     "lora.slots": ("Lora", "Slot"),

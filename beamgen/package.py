@@ -6,15 +6,13 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from beamgen.errors import LoraError, PackageError, close_matches, one_line
-from beamgen.folders import check_replaceable, move_into_place
+from beamgen.folders import check_replaceable, new_folder
 from beamgen.manifest import SCHEMA_VERSION, Manifest
 
 MANIFEST = "beamgen.json"
@@ -107,35 +105,13 @@ def open_package(folder: str | os.PathLike[str], *, verify: bool = True) -> Pack
 
 @contextlib.contextmanager
 def new_package_folder(target: Path, *, force: bool) -> Iterator[Path]:
-    """A folder to fill, which becomes ``target`` when the block ends well.
-
-    Nothing half-written is ever at ``target``: the folder is built beside it and
-    moved there in one rename. With ``force`` an existing package is moved aside
-    first and comes back if the rename fails.
+    """A folder to fill, which becomes the package when the block ends well.
 
     Raises:
-        PackageError: target exists and ``force`` was not given, or it exists and
-            is not a beamgen package, which force does not replace either.
+        PackageError: see ``folders.new_folder``.
     """
-    check_target(target, force=force)
-    made = [parent for parent in target.absolute().parents if not parent.exists()]
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        build = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise PackageError(
-            f"cannot write beside {target}: {error.strerror}", "choose another --output"
-        ) from error
-    try:
-        yield build
-        build.chmod(0o755)
-        check_target(target, force=force)  # another export may have been faster
-        move_into_place(build, target)
-    finally:
-        shutil.rmtree(build, ignore_errors=True)
-        for parent in made:
-            with contextlib.suppress(OSError):  # it holds the new package
-                parent.rmdir()
+    with new_folder(target, mark=MANIFEST, kind="beamgen package", force=force) as folder:
+        yield folder
 
 
 def check_target(target: Path, *, force: bool) -> None:

@@ -144,6 +144,17 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def print_check(check: beamgen.Check) -> None:
+    """One line: whether something written holds, or that nobody looked."""
+    word, colour = {
+        True: ("verified", "green"),
+        False: ("DIFFERS", "red"),
+        None: ("not verified", "yellow"),
+    }[check.passed]
+    OUT.print(f"[{colour}]{word}[/]: ", end="")
+    OUT.print(check.what, markup=False)
+
+
 _SHOWN_PARTINGS = 5
 _COLOURS = {"exact": "green", "op rule": "cyan", "near-tie": "yellow", "diverged": "red"}
 

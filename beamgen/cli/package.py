@@ -1,0 +1,70 @@
+"""``beamgen package``: a package in the format of what will run it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+import beamgen
+from beamgen.cli import _options as options
+
+
+@click.command(
+    short_help="Write a package in the format of what will run it.",
+    epilog="""\b
+Examples:
+""",
+)
+@click.option("-m", "--model", required=True, help="Package folder that `export` wrote.")
+@click.option(
+    "--format",
+    "format_",
+    required=True,
+    type=click.Choice(beamgen.FORMATS),
+    help="What will run it.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder to write.  [default: named after the package]",
+)
+@click.option("--force", is_flag=True, help="Replace an existing folder of that format.")
+@options.common
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    model: str,
+    format_: str,
+    output: Path | None,
+    force: bool,
+    as_json: bool,
+    **values: Any,
+) -> None:
+    """Write a package in the format of what will run it, and check it there.
+
+    The package itself is not changed. Each format is checked with its real consumer
+    where that is installed. Exit code 0: nothing disagreed; 3: something did.
+    """
+    package = beamgen.open_package(model)
+    given = {name: value for name, value in values.items() if value is not None}
+    with options.status("reading the package") as progress:
+        done = beamgen.package_as(package, format_, output, force=force, progress=progress, **given)
+    if as_json:
+        options.print_json(
+            {
+                "folder": str(done.folder),
+                "format": done.format,
+                "checks": [vars(check) for check in done.checks],
+            }
+        )
+    else:
+        click.secho(f"{done.folder}/", bold=True)
+        for check in done.checks:
+            options.print_check(check)
+        for line in done.after:
+            click.echo(f"next: {line}")
+    ctx.exit(done.exit_code)

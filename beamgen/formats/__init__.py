@@ -1,0 +1,106 @@
+"""Formats that a package is turned into, for whatever runs it; one module each."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from beamgen.errors import SettingError, close_matches
+from beamgen.folders import check_replaceable, new_folder
+from beamgen.package import Package
+from beamgen.proof import Progress
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison of what was written with what it has to equal.
+
+    Attributes:
+        what: was compared with what, by which consumer of which version.
+        passed: None where it could not be made, and ``what`` says why.
+    """
+
+    what: str
+    passed: bool | None
+
+
+@dataclass(frozen=True)
+class Format:
+    """What each module of this package defines as ``FORMAT``.
+
+    Attributes:
+        title: of the thing written, with its article left out: "Triton model".
+        mark: a file that every folder of this kind holds.
+        output: the folder that is written unless another is named, by the package.
+        write: ``write(package, folder, say, **options)`` fills an empty folder and returns
+            its checks. ``folder.name`` is not yet the final name: ``target`` is passed, too.
+        after: commands and hints that come next, for the folder written.
+    """
+
+    title: str
+    mark: str
+    output: Callable[[Package], Path]
+    write: Callable[..., Sequence[Check]]
+    after: Callable[[Path], Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """A folder that was written in some format."""
+
+    folder: Path
+    format: str
+    checks: Sequence[Check]
+    after: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def exit_code(self) -> int:
+        """3 where a check failed, else 0."""
+        return 3 if any(check.passed is False for check in self.checks) else 0
+
+
+#: Names of all formats.
+FORMATS = tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+
+
+def package_as(
+    package: Package,
+    format: str,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Packaged:
+    """Write a package in another format, and check it with what will run it.
+
+    Args:
+        package: what ``export`` wrote; it is read, not changed.
+        format: one of ``FORMATS``.
+        output: the folder to write; None names it after the package.
+        force: replace an existing folder of that format, in one rename.
+        progress: called with one line as each stage begins.
+        options: of the format, see its module's ``write``.
+
+    Raises:
+        SettingError: there is no such format, or it cannot hold this package.
+        PackageError: the folder may not be replaced, or cannot be written.
+        MissingExtraError: what writes the format is not installed.
+    """
+    if format not in FORMATS:
+        raise SettingError(
+            f"there is no format called '{format}'",
+            close_matches(format, FORMATS) or f"there are {', '.join(FORMATS)}",
+        )
+    form: Format = importlib.import_module(f"beamgen.formats.{format}").FORMAT
+    target = Path(output) if output is not None else form.output(package)
+    check_replaceable(target, mark=form.mark, kind=form.title, force=force)
+    say = progress or (lambda line: None)
+    with new_folder(target, mark=form.mark, kind=form.title, force=force) as folder:
+        checks = form.write(package, folder, say, target=target, **options)
+    return Packaged(target, format, checks, form.after(target))
