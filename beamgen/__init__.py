@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from beamgen.catalogue import Catalogue as Catalogue
     from beamgen.checkpoint import Checkpoint as Checkpoint
     from beamgen.checkpoint import open_checkpoint as open_checkpoint
+    from beamgen.description import Description as Description
+    from beamgen.description import describe as describe
     from beamgen.errors import BeamgenError as BeamgenError
     from beamgen.formats import FORMATS as FORMATS
     from beamgen.formats import Check as Check
@@ -53,6 +55,7 @@ _HOMES = {
     "adapter": ("DecoderAdapter", "KVGeometry", "PositionLimits"),
     "catalogue": ("Catalogue",),
     "checkpoint": ("Checkpoint", "open_checkpoint"),
+    "description": ("Description", "describe"),
     "errors": ("BeamgenError",),
     "formats": ("FORMATS", "Check", "Packaged", "package_as"),
     "lora.convert": ("ConvertResult", "convert_lora", "remove_lora"),
