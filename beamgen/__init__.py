@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from beamgen.description import Description as Description
     from beamgen.description import describe as describe
     from beamgen.errors import BeamgenError as BeamgenError
+    from beamgen.explanation import Explanation as Explanation
+    from beamgen.explanation import explain as explain
+    from beamgen.explanation import page as page
+    from beamgen.explanation import svg as svg
     from beamgen.formats import FORMATS as FORMATS
     from beamgen.formats import Check as Check
     from beamgen.formats import Packaged as Packaged
@@ -57,6 +61,7 @@ _HOMES = {
     "checkpoint": ("Checkpoint", "open_checkpoint"),
     "description": ("Description", "describe"),
     "errors": ("BeamgenError",),
+    "explanation": ("Explanation", "explain", "page", "svg"),
     "formats": ("FORMATS", "Check", "Packaged", "package_as"),
     "lora.convert": ("ConvertResult", "convert_lora", "remove_lora"),
     "lora.fit": ("FitReport", "lora_fit"),
