@@ -27,7 +27,7 @@ svg.beams .number { font-variant-numeric: tabular-nums; text-anchor: end; }
 svg.beams rect { fill: var(--box); stroke: var(--line); }
 svg.beams .kept rect { fill: var(--kept); }
 svg.beams .finished rect { fill: var(--done); stroke: var(--done-line); }
-svg.beams .dropped { opacity: .55; }
+svg.beams .dropped { opacity: .7; }
 svg.beams .dropped rect { stroke-dasharray: 3 3; }
 svg.beams .winning rect { stroke: var(--win); stroke-width: 2; }
 svg.beams path { fill: none; stroke: var(--line); stroke-width: 1.25; }
