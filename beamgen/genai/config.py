@@ -18,8 +18,9 @@ CONFIG = "genai_config.json"
 _MAX_BEAMS = 32
 _MAX_SEED = 2**31 - 1
 
-#: genai's beam search sets aside ``max_length * (max_length + 1) / 2`` ids for each beam
-#: (``BeamSearchScorer``), which a long context would turn into many gigabytes.
+#: genai's beam search sets aside ``max_length * (max_length + 1) / 2`` ids of 4 bytes for
+#: each beam (``BeamSearchScorer``), which a long context would turn into many gigabytes.
+#: The default of ``max_length`` keeps one prompt within this.
 _BEAM_BYTES = 2**28
 
 #: Settings that change the answer, of which genai has none; with the value that is off.
@@ -129,12 +130,23 @@ def check_runs(search: SearchConfig) -> None:
         )
 
 
+def beams(search: SearchConfig) -> int:
+    """One beam where there are several EOS ids, with which genai's beam search goes wrong.
+
+    It looks at ``2 * num_beams`` candidates; where fewer than ``num_beams`` of them go on,
+    a beam gets the token that stood in its memory before. HF looks at more.
+
+    Source: ``BeamSearchScorer::Process``; ``GenerationMixin._beam_search`` (beams_to_keep).
+    """
+    return search.num_beams if len(search.eos_token_id) < 2 else 1
+
+
 def _search(search: SearchConfig, context: int, vocab_size: int) -> dict[str, Any]:
     """The names are HF's; what has no effect there either is written all the same."""
     return {
         "do_sample": search.do_sample,
-        "num_beams": search.num_beams,
-        "num_return_sequences": search.num_return_sequences,
+        "num_beams": beams(search),
+        "num_return_sequences": min(search.num_return_sequences, beams(search)),
         "max_length": max_length(search, context),
         "min_length": min(search.min_length, context),
         "length_penalty": search.length_penalty,
@@ -152,16 +164,11 @@ def _search(search: SearchConfig, context: int, vocab_size: int) -> dict[str, An
 def max_length(search: SearchConfig, context: int) -> int:
     """Prompt + generated tokens at most, unless a caller says otherwise."""
     longest = context
-    if search.num_beams > 1:
-        longest = min(context, _longest_of_beams(search.num_beams))
+    if beams(search) > 1:
+        longest = min(context, math.isqrt(_BEAM_BYTES // 2 // beams(search)))
     if search.max_new_tokens is None and search.max_length is not None:
         longest = min(longest, search.max_length)
     return longest
-
-
-def _longest_of_beams(num_beams: int) -> int:
-    """The longest ``max_length`` whose hypotheses, of 4-byte ids, stay within _BEAM_BYTES."""
-    return math.isqrt(_BEAM_BYTES // 2 // num_beams)
 
 
 def not_carried(manifest: Manifest) -> list[str]:
@@ -186,7 +193,12 @@ def not_carried(manifest: Manifest) -> list[str]:
         lines.append("no EOS: genai ends a sequence at pad_token_id where there is none")
     if search.do_sample:
         lines.append("do_sample: genai draws with random numbers of its own, another for each row")
-    if search.num_beams > 1:
+    if beams(search) < search.num_beams:
+        lines.append(
+            f"{search.num_beams} beams: it is 1, because genai's beam search goes wrong with "
+            f"several EOS ids, {list(search.eos_token_id)}"
+        )
+    elif search.num_beams > 1:
         lines.append(
             f"{search.num_beams} beams: genai searches by a rule of its own, which counts the "
             "prompt in length_penalty; see docs/genai.md for where it gives HF's answer"

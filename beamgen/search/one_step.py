@@ -59,11 +59,12 @@ def build_step(
     lora = slot_inputs(slots, 1)
     tape = Tape("step")
     copy = DecoderCopier(decoder.graph, lora)
-    bias, last = tape.call(
-        padding.masked_step,
-        *(ids, mask, attended_window(tape, attention_window)),
-        outputs="attention_bias last",
-    )
+    outputs = "attention_bias last"
+    if attention_window is None:
+        bias, last = tape.call(padding.masked_step, ids, mask, outputs=outputs)
+    else:
+        window = attended_window(tape, attention_window)
+        bias, last = tape.call(padding.windowed_step, ids, mask, window, outputs=outputs)
     feeds = {value.name or "": value for value in (ids, positions, *past)}
     logits, present = copy(tape.section("decoder"), {**feeds, "attention_bias": bias, "last": last})
     _declare(logits, "logits", ("batch", 1, vocab_size))
