@@ -15,6 +15,7 @@ from beamgen.cli import _options as options
     short_help="Write a package in the format of what will run it.",
     epilog="""\b
 Examples:
+  beamgen package -m biogpt-onnx --format genai
 """,
 )
 @click.option("-m", "--model", required=True, help="Package folder that `export` wrote.")
@@ -30,6 +31,15 @@ Examples:
     "--output",
     type=click.Path(path_type=Path),
     help="Folder to write.  [default: named after the package]",
+)
+@click.option(
+    "--checkpoint", help="Its checkpoint.  [genai; default: the one named in the package]"
+)
+@click.option(
+    "--trust-remote-code",
+    is_flag=True,
+    default=None,
+    help="[genai] Run Python code of the checkpoint.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing folder of that format.")
 @options.common

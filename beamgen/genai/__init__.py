@@ -1,0 +1,1 @@
+"""What onnxruntime-genai is told of a model, and what it answers; the format is beamgen.formats."""
