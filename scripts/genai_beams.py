@@ -20,8 +20,8 @@ import numpy as np
 
 from beamgen import SearchConfig, export, find_adapter, package_as
 from beamgen.checkpoint import open_checkpoint
-from beamgen.genai.check import ended
-from beamgen.genai.config import CONFIG
+from beamgen.formats.genai.check import ended
+from beamgen.formats.genai.config import CONFIG
 from beamgen.package import MODEL
 from beamgen.parity.grids import ordinary_ids
 from beamgen.parity.reference import Reference

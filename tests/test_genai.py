@@ -30,8 +30,8 @@ from beamgen import (
 )
 from beamgen.checkpoint import demo_checkpoint
 from beamgen.cli import main
-from beamgen.genai.check import check_folder, ended
-from beamgen.genai.config import check_runs, genai_config, max_length, not_carried
+from beamgen.formats.genai.check import check_folder, ended
+from beamgen.formats.genai.config import check_runs, genai_config, max_length, not_carried
 from beamgen.parity.grids import ordinary_ids
 from beamgen.parity.reference import Reference
 from beamgen.prompts import left_pad

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import onnx_ir as ir
 
@@ -27,7 +27,6 @@ def build_step(
     geometry: KVGeometry,
     vocab_size: int,
     attention_window: int | None = None,
-    metadata: Mapping[str, str] | None = None,
     slots: Sequence[Slot] = (),
 ) -> ir.Model:
     """Put a 2-D mask before a decoder.
@@ -38,7 +37,6 @@ def build_step(
         geometry: the decoder's caches.
         vocab_size: V.
         attention_window: tokens a position sees, itself included, or None.
-        metadata: goes into the model's metadata.
         slots: the linear layers that take a LoRA; their A and B become inputs too.
 
     Returns:
@@ -83,7 +81,6 @@ def build_step(
         ir_version=decoder.ir_version,
         producer_name="beamgen",
         functions=[*decoder.functions.values(), *functions(padding)],
-        metadata_props=dict(metadata or {}),
     )
 
 

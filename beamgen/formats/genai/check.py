@@ -12,8 +12,8 @@ import numpy as np
 from beamgen.checkpoint import Checkpoint, load_tokenizer
 from beamgen.errors import BeamgenError, MissingExtraError, one_line
 from beamgen.formats import Check
-from beamgen.genai.config import context_length
-from beamgen.genai.run import GenaiModel, import_genai
+from beamgen.formats.genai.config import context_length
+from beamgen.formats.genai.run import GenaiModel, import_genai
 from beamgen.package import ADAPTER_SUFFIX, ADAPTERS, Package
 from beamgen.parity.grids import ordinary_ids
 from beamgen.parity.reference import Reference

@@ -7,15 +7,16 @@ import json
 import shutil
 import tempfile
 from collections.abc import Sequence
-from importlib import metadata
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from beamgen import embedded
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint import Checkpoint
 from beamgen.errors import MissingExtraError
 from beamgen.formats import Check, Format
-from beamgen.genai.config import CONFIG, check_runs, genai_config, not_carried
+from beamgen.formats.genai.config import CONFIG, check_runs, genai_config, not_carried
 from beamgen.package import ADAPTERS, MODEL, WEIGHTS, Package
 from beamgen.pipeline import save_graph
 from beamgen.proof import Progress
@@ -60,13 +61,14 @@ def write(
     say(f"tracing {source.source} ({adapter.name}, {source.dtype}) in float32")
     with tempfile.TemporaryDirectory(prefix=".decoder-", dir=folder) as scratch:
         graph = _step(source, adapter, package.manifest.lora_slots, Path(scratch))
+        graph.metadata_props.update(embedded.records(replace(package.manifest, backend="step")))
         save_graph(graph, folder)
         del graph
         gc.collect()
     config = genai_config(adapter, source, package.manifest)
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     with_tokenizer = _copy_companions(package, folder)
-    from beamgen.genai.check import check_folder
+    from beamgen.formats.genai.check import check_folder
 
     checks = check_folder(
         *(folder, package, source, say),
@@ -97,7 +99,6 @@ def _step(
         adapter.kv_geometry(checkpoint.config),
         checkpoint.vocab_size,
         adapter.position_limits(checkpoint.config).attention_window,
-        {"beamgen.version": metadata.version("beamgen"), "beamgen.adapter": adapter.name},
         slots,
     )
 
