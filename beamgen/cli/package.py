@@ -15,6 +15,7 @@ from beamgen.cli import _options as options
     short_help="Write a package in the format of what will run it.",
     epilog="""\b
 Examples:
+  beamgen package -m gpt2-onnx --format web --example "aspirin is"
 """,
 )
 @click.option("-m", "--model", required=True, help="Package folder that `export` wrote.")
@@ -32,6 +33,13 @@ Examples:
     help="Folder to write.  [default: named after the package]",
 )
 @click.option("--force", is_flag=True, help="Replace an existing folder of that format.")
+@click.option("--title", help="web: what the page is called.  [default: the checkpoint's name]")
+@click.option("--example", "examples", multiple=True, help="web: a prompt to offer; repeatable.")
+@click.option(
+    "--node-modules",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="web: where npm installed onnxruntime-web.  [default: fetch it with npm]",
+)
 @options.common
 @click.pass_context
 def command(
@@ -50,7 +58,7 @@ def command(
     where that is installed. Exit code 0: nothing disagreed; 3: something did.
     """
     package = beamgen.open_package(model)
-    given = {name: value for name, value in values.items() if value is not None}
+    given = {name: value for name, value in values.items() if value not in (None, ())}
     with options.status("reading the package") as progress:
         done = beamgen.package_as(package, format_, output, force=force, progress=progress, **given)
     if as_json:
