@@ -8,8 +8,9 @@ import shutil
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from beamgen.checkpoint import load_tokenizer
 from beamgen.errors import PromptError, SettingError
 from beamgen.formats import Check, Format
 from beamgen.package import MODEL, WEIGHTS, Package
@@ -18,6 +19,9 @@ from beamgen.web.graph import FED, web_graph
 from beamgen.web.modules import ORT_WEB, add_modules
 from beamgen.web.proof import prove
 from beamgen.web.texts import add_text
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 PAGE = "page.json"
 VENDOR, MODULES = "vendor", "page"
@@ -67,8 +71,8 @@ def write(
         MissingExtraError: onnx-ir is not installed.
     """
     check_fits(package)
-    generator = Generator(package, verify=False)
-    encoded = [(text, generator.encode(text)) for text in examples]
+    tokenizer = load_tokenizer(package.folder)
+    encoded = [(text, _encode(tokenizer, text)) for text in examples]
     check_examples(package, encoded)
     say("copying the page")
     shutil.copyfile(_SOURCES / "index.html", folder / "index.html")
@@ -79,15 +83,17 @@ def write(
     _write_json(folder / "package.json", {"private": True, "type": "module"})
     say(f"adding {ORT_WEB.spec}")
     add_modules(ORT_WEB, folder / VENDOR, node_modules)
-    text, tokenizer = add_text(package, folder, VENDOR, node_modules)
+    text = add_text(tokenizer, package.manifest.vocab_size, folder, VENDOR, node_modules)
     say("writing the graph with its trace")
     (folder / MODEL).write_bytes(web_graph(package))
     page = describe(package, folder, title, text, encoded)
     _write_json(folder / PAGE, page)
     say("comparing the page's answers in Node.js")
-    prompts = [ids for _, ids in encoded] or [_first_prompt(generator)]
     chat = bool(text.get("chat"))
-    checks, chat_holds = prove(package, folder, tokenizer, prompts, chat=chat)
+    prompts = [ids for _, ids in encoded] or [_first_prompt(package, tokenizer)]
+    with_text = tokenizer if text["kind"] == "tokenizer" else None
+    generator = Generator(package, verify=False)
+    checks, chat_holds = prove(generator, folder, with_text, prompts, chat=chat)
     if chat and not chat_holds:
         text["chat"] = None
         (folder / VENDOR / "jinja.js").unlink()
@@ -115,8 +121,8 @@ def check_fits(package: Package) -> None:
     size = sum(manifest.files[name]["bytes"] for name in (MODEL, WEIGHTS) if name in manifest.files)
     if size > LARGEST:
         raise SettingError(
-            f"the model has {size / 1e6:,.0f} MB; a browser's 4 GB of memory for a page hold one of "
-            f"{LARGEST / 1e6:,.0f} MB with room to search",
+            f"the model has {size / 1e6:,.0f} MB, and a browser's 4 GB of memory hold one of "
+            f"{LARGEST / 1e6:,.0f} MB, with room to search",
             "export a smaller checkpoint, or run it on a server: beamgen package --format triton",
         )
 
@@ -184,11 +190,19 @@ def _safe(value: Any) -> Any:
     return str(value) if isinstance(value, int) and abs(value) >= _SAFE else value
 
 
-def _first_prompt(generator: Generator) -> list[int]:
+def _encode(tokenizer: PreTrainedTokenizerBase | None, text: str) -> list[int]:
+    if tokenizer is None:
+        raise PromptError(
+            f"the example {text!r:.60} is text, and the package has no tokenizer",
+            "leave it out: the page takes token ids",
+        )
+    return list(tokenizer(text)["input_ids"])
+
+
+def _first_prompt(package: Package, tokenizer: PreTrainedTokenizerBase | None) -> list[int]:
     """Any prompt will do: the graph is the same for all."""
-    manifest = generator.package.manifest
-    ids = generator.encode(_PLAIN_PROMPT) if generator.tokenizer is not None else []
-    return ids or [min(5, manifest.vocab_size - 1)]
+    ids = _encode(tokenizer, _PLAIN_PROMPT) if tokenizer is not None else []
+    return ids or [min(5, package.manifest.vocab_size - 1)]
 
 
 def _fingerprint(folder: Path, name: str) -> dict[str, Any]:

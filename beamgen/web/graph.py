@@ -57,7 +57,7 @@ def web_graph(package: Package) -> bytes:
             value.const_value = None
         elif value.const_value is not None:
             graph.inputs.remove(value)
-    unfed = [value.name for value in graph.inputs if value.name not in FED]
+    unfed = [value.name or "" for value in graph.inputs if value.name not in FED]
     if unfed:
         raise PackageError(
             f"{package.model} has inputs without a default that no page feeds: {', '.join(unfed)}",
@@ -66,4 +66,5 @@ def web_graph(package: Package) -> bytes:
     for value in list(graph.outputs):
         if value.name not in READ and not (value.name or "").startswith("trace/"):
             graph.outputs.remove(value)
-    return ir.to_proto(model).SerializeToString()
+    content: bytes = ir.to_proto(model).SerializeToString()
+    return content

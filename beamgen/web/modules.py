@@ -101,7 +101,8 @@ def add_modules(package: NpmPackage, folder: Path, node_modules: Path | None = N
     for path, (name, sha256) in package.files.items():
         if hashlib.sha256(contents[path]).hexdigest() != sha256:
             raise PackageError(
-                f"{path} is not that of {package.spec}", f"npm install {package.spec}, and try again"
+                f"{path} is not that of {package.spec}",
+                f"npm install {package.spec}, and try again",
             )
         (folder / name).write_bytes(contents[path])
 

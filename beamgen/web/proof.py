@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beamgen.formats import Check
-from beamgen.package import Package
 from beamgen.runtime import Generator
 from beamgen.web.hard_texts import HARD_TEXTS
 from beamgen.web.modules import JINJA, ORT_WEB, TOKENIZERS
@@ -24,7 +23,7 @@ _SECONDS = 1800
 
 
 def prove(
-    package: Package,
+    generator: Generator,
     folder: Path,
     tokenizer: PreTrainedTokenizerBase | None,
     prompts: Sequence[Sequence[int]],
@@ -34,7 +33,7 @@ def prove(
     """Compare a finished page with what it was made of.
 
     Args:
-        package: the page's.
+        generator: of the page's package.
         folder: the page.
         tokenizer: what the page's has to equal; None where it has none.
         prompts: token ids to search from.
@@ -46,8 +45,8 @@ def prove(
     node = shutil.which("node")
     if node is None:
         return [Check("there is no Node.js to run the page's modules in", None)], False
-    config = package.manifest.search
-    room = min(package.manifest.limits.room(len(ids)) for ids in prompts)
+    config = generator.search
+    room = min(generator.package.manifest.limits.room(len(ids)) for ids in prompts)
     settings = {
         "num_return_sequences": config.num_beams,
         "max_new_tokens": min(_NEW_TOKENS, room),
@@ -63,7 +62,7 @@ def prove(
     found = _in_node(node, folder, request)
     if isinstance(found, str):
         return [Check(f"the page's modules failed in Node.js: {found}", False)], False
-    checks = [_search_check(package, prompts, settings, found)]
+    checks = [_search_check(generator, prompts, settings, found)]
     if tokenizer is None:
         return checks, False
     checks.append(_text_check(tokenizer, found))
@@ -98,12 +97,11 @@ def _in_node(node: str, folder: Path, request: dict[str, Any]) -> dict[str, Any]
 
 
 def _search_check(
-    package: Package,
+    generator: Generator,
     prompts: Sequence[Sequence[int]],
     settings: dict[str, Any],
     found: dict[str, Any],
 ) -> Check:
-    generator = Generator(package, verify=False)
     chosen = {name: value for name, value in settings.items() if value is not None}
     same, answers = True, 0
     for ids, told in zip(prompts, found["searches"], strict=True):

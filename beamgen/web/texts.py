@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from beamgen.checkpoint import load_tokenizer
-from beamgen.package import Package
 from beamgen.web.modules import JINJA, TOKENIZERS, add_modules
 
 if TYPE_CHECKING:
@@ -20,27 +18,29 @@ _WORD_END, _WORD_BEGIN = "</w>", "▁"
 
 
 def add_text(
-    package: Package, folder: Path, vendor: str, node_modules: Path | None
-) -> tuple[dict[str, Any], PreTrainedTokenizerBase | None]:
+    tokenizer: PreTrainedTokenizerBase | None,
+    vocab_size: int,
+    folder: Path,
+    vendor: str,
+    node_modules: Path | None = None,
+) -> dict[str, Any]:
     """Write what the page needs for text.
 
     Returns:
-        The page description's ``text``, and the tokenizer that it has to equal; None
-        where the page takes token ids.
+        The page description's ``text``; its ``kind`` is ``tokenizer``, or ``pieces`` or
+        ``ids`` where the page takes token ids.
 
     Raises:
-        CheckpointError: the package's tokenizer does not load.
         PackageError: see ``add_modules``.
     """
-    tokenizer = load_tokenizer(package.folder)
     if tokenizer is None:
-        return {"kind": "ids", "reason": "This model came without a tokenizer."}, None
+        return {"kind": "ids", "reason": "This model came without a tokenizer."}
     if not tokenizer.is_fast:
-        pieces = _pieces(tokenizer, package.manifest.vocab_size)
+        pieces = _pieces(tokenizer, vocab_size)
         _write(folder / PIECES, pieces)
         name = type(tokenizer).__name__
-        reason = f"This model’s tokenizer ({name}) has no form that runs in a browser."
-        return {"kind": "pieces", "file": PIECES, "reason": reason}, None
+        reason = f"This model's tokenizer ({name}) has no form that runs in a browser."
+        return {"kind": "pieces", "file": PIECES, "reason": reason}
     # as it was loaded: classes of HF's change what the file says
     (folder / TOKENIZER).write_text(tokenizer.backend_tokenizer.to_str(), encoding="utf-8")
     add_modules(TOKENIZERS, folder / vendor, node_modules)
@@ -58,7 +58,7 @@ def add_text(
             "template": tokenizer.get_chat_template(),
             "special_tokens": tokenizer.special_tokens_map,
         }
-    return text, tokenizer
+    return text
 
 
 def _pieces(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> dict[str, Any]:
