@@ -8,7 +8,7 @@ const $ = (id) => document.getElementById(id);
 
 const ENDINGS = {
   eos: 'ended by itself',
-  length: 'cut off at the most tokens',
+  length: 'cut off at the limit of tokens',
 };
 
 export class Results {

@@ -97,7 +97,8 @@ class WithoutTokenizer extends Text {
   }
 
   decode(ids) {
-    if (this.pieces === null) return ids.map((id) => `${id} `).join('');
+    // a thin space keeps numbers apart, and is no token's own
+    if (this.pieces === null) return ids.map((id) => `${id}\u2009`).join('');
     return ids.map((id) => (this.special(id) === null ? this.pieces.text[id] : '')).join('');
   }
 

@@ -60,7 +60,7 @@ const firstLine = (error) => String(error?.message ?? error).split('\n')[0].slic
 function cure(error) {
   const memory = /memory|alloc|out of bounds|abort/i.test(String(error));
   return memory
-    ? 'Close other pages, or use a computer with more memory.'
+    ? 'It needs more memory than this browser gives a page. Close other pages, or use another device.'
     : 'Use a current Chrome, Edge, Firefox or Safari, then load this page again.';
 }
 
