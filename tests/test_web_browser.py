@@ -316,6 +316,10 @@ def test_what_cannot_be_loaded_is_said(
         assert len(reader.text("#failure-cure")) > 20
         assert reader.tab.get_attribute("#failure", "role") == "alert"
         assert not reader.tab.is_visible("#load")
+        if name == "no description":
+            site.instead.clear()
+            reader.tab.click("#retry")
+            reader.tab.wait_for_selector("#form:not([hidden])")
         if name == "no model":
             shot(reader, "failed-1280-light")
             reader.tab.set_viewport_size({"width": 375, "height": 700})
@@ -324,6 +328,22 @@ def test_what_cannot_be_loaded_is_said(
             reader.tab.click("#retry")
             reader.tab.wait_for_selector(_READY)
             _same(reader.search("A doctor is"), _five(page))
+        reader.context.close()
+
+
+def test_a_large_model_is_fetched_when_asked_for(browser: Any, page: Page) -> None:
+    with serve(page.folder) as site:
+        large = page.description
+        large["model"]["bytes"] = 498_000_000
+        site.instead["/page.json"] = json.dumps(large).encode()
+        reader = Reader(browser, site)
+        reader.tab.goto(site.url)
+        reader.tab.wait_for_selector("#load-start:not([hidden])")
+        assert reader.text("#load-start") == "Load the model (512 MB)"
+        assert not any("model.onnx" in url for url in reader.requests)
+        reader.tab.click("#load-start")
+        reader.tab.wait_for_selector("#failure:not([hidden])")
+        assert "model.onnx is damaged" in reader.text("#failure-cause")
         reader.context.close()
 
 

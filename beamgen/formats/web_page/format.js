@@ -8,7 +8,7 @@ export function percent(logProb) {
   const value = 100 * Math.exp(logProb);
   if (value < 0.1) return '<0.1%';
   if (value > 99.9 && value < 100) return '>99.9%';
-  return `${value < 9.95 ? value.toFixed(1) : Math.round(value)}%`;
+  return `${value < 9.95 || value > 99 ? value.toFixed(1) : Math.round(value)}%`;
 }
 
 export const megabytes = (bytes) => (bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0);

@@ -28,7 +28,7 @@ export class Tree {
   draw(told, showDropped) {
     this.steps = told.steps;
     const { fontFamily } = getComputedStyle(this.box);
-    this.measure.font = `13px ${fontFamily}`;
+    this.measure.font = `600 13px ${fontFamily}`; // as on a path
     const { columns, lines, width, rows } = layOut(
       told.steps,
       (each) => this.widthOf(each),
