@@ -28,7 +28,7 @@ VENDOR, MODULES = "vendor", "page"
 _SOURCES = Path(__file__).parent / "web_page"
 
 #: The largest model that a page is made of, in bytes of weights. See docs/web.md.
-LARGEST = 1_000_000_000
+LARGEST = 1_100_000_000
 
 #: "all" would add a second at loading that no search was seen to win back.
 _SESSION = {

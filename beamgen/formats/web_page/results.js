@@ -38,16 +38,13 @@ export class Results {
   }
 
   answer({ rank, score, ids, text, finish_reason }) {
-    const prompt = this.told.prompt.text;
-    const whole = prompt !== null && text.startsWith(prompt);
-    const shown = whole
-      ? [element('span', { class: 'given' }, prompt), text.slice(prompt.length)]
-      : [text];
+    const { text: written, ids: given } = this.told.prompt;
+    const prompt = written ?? given.map((id) => `${id}\u2009`).join('');
     const button = element(
       'button',
       { type: 'button', class: 'answer', 'aria-pressed': 'false' },
       element('span', { class: 'place', 'aria-hidden': 'true' }, String(rank + 1)),
-      element('span', { class: 'text' }, ...shown),
+      element('span', { class: 'text' }, element('span', { class: 'given' }, prompt), text),
       element(
         'span',
         { class: 'facts' },

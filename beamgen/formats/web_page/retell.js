@@ -15,7 +15,9 @@ const FINISH_REASONS = ['none', 'eos', 'length'];
  * @param text decodes ids.
  */
 export function retell(outputs, prompt, settings, eosTokenIds, text) {
-  const tell = settings.num_beams === 1 ? new Chains() : new Beams(settings.length_penalty);
+  const ends = (token, step) => eosTokenIds.includes(token) || step === settings.max_new_tokens;
+  const tell =
+    settings.num_beams === 1 ? new Chains() : new Beams(settings.length_penalty, ends);
   const steps = readSteps(outputs).map((values, i) => ({
     step: i + 1,
     continuations: tell.step(i + 1, values),
@@ -27,8 +29,9 @@ export function retell(outputs, prompt, settings, eosTokenIds, text) {
 
 /** Beam search: the best continuations of all beams together, some kept, some finished. */
 class Beams {
-  constructor(lengthPenalty) {
+  constructor(lengthPenalty, ends) {
     this.lengthPenalty = lengthPenalty;
+    this.ends = ends;
   }
 
   step(step, values) {
@@ -46,7 +49,9 @@ class Beams {
       score: top_scores[rank],
       fate: 'dropped',
       beam: null,
-      hypothesis_score: null,
+      hypothesis_score: this.ends(token, step)
+        ? top_scores[rank] / step ** this.lengthPenalty
+        : null,
     }));
     running_index.forEach((rank, beam) => {
       if (running_scores[beam] > DEAD) Object.assign(all[rank], { fate: 'kept', beam });
@@ -54,10 +59,9 @@ class Beams {
     finished_index.forEach((index, place) => {
       const rank = index - numBeams;
       if (rank < 0 || !is_sent_finished[place]) return;
-      const earned = all[rank].score / step ** this.lengthPenalty;
       // a search that has ended marks what comes after
-      if (Math.abs(finished_scores[place] - earned) > -DEAD) return;
-      Object.assign(all[rank], { fate: 'finished', hypothesis_score: finished_scores[place] });
+      if (Math.abs(finished_scores[place] - all[rank].hypothesis_score) > -DEAD) return;
+      all[rank].fate = 'finished';
     });
     const paths = all.map(({ rank }) => [...this.running[top_beams[rank]].path, [step, rank]]);
     const merged = [...this.held, ...paths];
@@ -143,7 +147,7 @@ function readHypotheses(outputs, promptIds, settings, eosTokenIds, tell, text) {
       rank: found.length,
       score: scores[place],
       ids,
-      text: text.decode([...promptIds, ...ids]),
+      text: text.after(promptIds, ids),
       finish_reason: reason,
       path: tell.held[place],
     });

@@ -60,6 +60,6 @@ export async function search({ page, text, session, Tensor }, prompt, given) {
   const [problem] = problems(page, ids.length, settings);
   if (problem) throw new InputError(problem.field, problem.message);
   const outputs = await session.run(feeds(page, ids, settings, Tensor));
-  const shown = page.text.kind === 'tokenizer' && prompt.text != null ? prompt.text : null;
+  const shown = page.text.kind === 'ids' ? null : text.decode(ids);
   return retell(outputs, { text: shown, ids }, settings, page.search.eos_token_id, text);
 }

@@ -25,8 +25,16 @@ export async function openText(page, readJson, importModule) {
   return new WithoutTokenizer(kind === 'pieces' ? await readJson(page.text.file) : null);
 }
 
-/** Shared: how one more token reads after the ids before it. */
+/** Shared: how tokens read after the ids before them. */
 class Text {
+  /** What generated ids add to the prompt's text. */
+  after(before, ids) {
+    const shown = this.decode(before);
+    const all = this.decode([...before, ...ids]);
+    return all.startsWith(shown) ? all.slice(shown.length) : this.decode(ids);
+  }
+
+  /** One more token. */
   piece(before, token) {
     const special = this.special(token);
     if (special !== null) return special;
