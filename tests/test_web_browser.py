@@ -351,6 +351,7 @@ def _five(page: Page) -> list[Any]:
     return page.generator.generate("A doctor is", num_beams=5, num_return_sequences=5)[0]
 
 
+@pytest.mark.slow
 def test_isolated_pages_use_threads(browser: Any, page: Page) -> None:
     with serve(page.folder) as site:
         site.headers = {
@@ -367,6 +368,7 @@ def test_isolated_pages_use_threads(browser: Any, page: Page) -> None:
         reader.context.close()
 
 
+@pytest.mark.slow
 def test_a_search_can_be_stopped(browser: Any, page: Page) -> None:
     with serve(page.folder) as site:
         reader = Reader(browser, site)
