@@ -1,0 +1,1 @@
+"""What the page for the browser is made of; ``beamgen.formats.web`` puts it together."""
