@@ -73,7 +73,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
 @pytest.fixture(scope="session")
 def node_modules(page: Page, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What ``--node-modules`` takes, without another download."""
-    from beamgen.web.modules import JINJA, ORT_WEB, TOKENIZERS
+    from beamgen.formats.web.modules import JINJA, ORT_WEB, TOKENIZERS
 
     folder = tmp_path_factory.mktemp("node_modules")
     for package in (ORT_WEB, TOKENIZERS, JINJA):

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from beamgen.web.modules import JINJA, TOKENIZERS, add_modules
+from beamgen.formats.web.modules import JINJA, TOKENIZERS, add_modules
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any
 from beamgen.checkpoint import load_tokenizer
 from beamgen.errors import PromptError, SettingError
 from beamgen.formats import Check, Format
+from beamgen.formats.web.graph import FED, web_graph
+from beamgen.formats.web.modules import ORT_WEB, add_modules
+from beamgen.formats.web.proof import prove
+from beamgen.formats.web.texts import add_text
 from beamgen.package import MODEL, WEIGHTS, Package
 from beamgen.runtime import Generator
-from beamgen.web.graph import FED, web_graph
-from beamgen.web.modules import ORT_WEB, add_modules
-from beamgen.web.proof import prove
-from beamgen.web.texts import add_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 PAGE = "page.json"
 VENDOR, MODULES = "vendor", "page"
-_SOURCES = Path(__file__).parent / "web_page"
+_SOURCES = Path(__file__).parent / "page"
 
 #: The largest model that a page is made of, in bytes of weights. See docs/web.md.
 LARGEST = 1_100_000_000

@@ -1,1 +1,0 @@
-"""What the page for the browser is made of; ``beamgen.formats.web`` puts it together."""
