@@ -96,7 +96,8 @@ def write(
     checks, chat_holds = prove(generator, folder, with_text, prompts, chat=chat)
     if chat and not chat_holds:
         text["chat"] = None
-        (folder / VENDOR / "jinja.js").unlink()
+        for file in (folder / VENDOR).glob("jinja.*"):
+            file.unlink()
         _write_json(folder / PAGE, page)
         checks.append(Check("chat: it was not found to render as HF's does, and left out", None))
     if text["kind"] != "tokenizer":

@@ -25,7 +25,8 @@ class NpmPackage:
         version: the one that was tested.
         integrity: SHA-512 of its tarball, base64, as package-lock.json holds it.
         files: by path in the package, the name in the page's ``vendor/`` and the
-            SHA-256. Names end in .js because some servers send .mjs as plain bytes,
+            SHA-256; its licence with them, where no file has it at its head. Names end
+            in .js because some servers send .mjs as plain bytes,
             which browsers do not run.
     """
 
@@ -68,6 +69,10 @@ TOKENIZERS = NpmPackage(
             "tokenizers.js",
             "258e46332101335ce8d95aed7745b19ac3b46d37f3e159a89cf894c2ea9b1d3a",
         ),
+        "LICENSE": (
+            "tokenizers.LICENSE",
+            "c71d239df91726fc519c6eb72d318ec65820627232b2f796219e87dcf35d0ab4",
+        ),
     },
 )
 JINJA = NpmPackage(
@@ -78,6 +83,10 @@ JINJA = NpmPackage(
         "dist/index.js": (
             "jinja.js",
             "c8871915dfa68f976c11540c33fc9341c0810ebe29adb7027b8d51f2a8044936",
+        ),
+        "LICENSE": (
+            "jinja.LICENSE",
+            "d6e7b19451c1b3d1d66353bb4b1274138953b3bfd9ae60c56e77b1f548796982",
         ),
     },
 )
