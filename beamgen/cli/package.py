@@ -15,6 +15,8 @@ from beamgen.cli import _options as options
     short_help="Write a package in the format of what will run it.",
     epilog="""\b
 Examples:
+  beamgen package -m biogpt-onnx --format triton -o model_repository/biogpt
+  beamgen package -m biogpt-onnx --format triton --batching ragged --inputs max_new_tokens
 """,
 )
 @click.option("-m", "--model", required=True, help="Package folder that `export` wrote.")
@@ -32,6 +34,22 @@ Examples:
     help="Folder to write.  [default: named after the package]",
 )
 @click.option("--force", is_flag=True, help="Replace an existing folder of that format.")
+@click.option(
+    "--batching",
+    type=click.Choice(["dynamic", "ragged", "simple"]),
+    help="Triton: join requests of one prompt length, of any, or none.  [default: dynamic]",
+)
+@click.option(
+    "--max-batch-size", type=int, help="Triton: rows that are joined at most.  [default: 8]"
+)
+@click.option(
+    "--inputs",
+    metavar="NAME,...|all|none",
+    help="Triton: parameters that every request gives; the others are fixed.  "
+    "[default: max_new_tokens, length_penalty; seed, temperature, top_k, top_p]",
+)
+@click.option("--lora", help="Triton: the package's LoRA to build in.")
+@options.search_settings
 @options.common
 @click.pass_context
 def command(
@@ -41,6 +59,10 @@ def command(
     format_: str,
     output: Path | None,
     force: bool,
+    batching: str | None,
+    max_batch_size: int | None,
+    inputs: str | None,
+    lora: str | None,
     as_json: bool,
     **values: Any,
 ) -> None:
@@ -48,9 +70,20 @@ def command(
 
     The package itself is not changed. Each format is checked with its real consumer
     where that is installed. Exit code 0: nothing disagreed; 3: something did.
+
+    The search settings are for formats in whose file they are fixed; elsewhere
+    they are set by each request.
     """
     package = beamgen.open_package(model)
-    given = {name: value for name, value in values.items() if value is not None}
+    names = None if inputs is None else inputs.replace(",", " ").split()
+    own = {
+        "batching": batching,
+        "max_batch_size": max_batch_size,
+        "inputs": [] if names == ["none"] else names,
+        "lora": lora,
+        "settings": options.chosen_settings(values) or None,
+    }
+    given = {name: value for name, value in own.items() if value is not None}
     with options.status("reading the package") as progress:
         done = beamgen.package_as(package, format_, output, force=force, progress=progress, **given)
     if as_json:
