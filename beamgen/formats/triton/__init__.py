@@ -2,8 +2,8 @@
 
 Triton joins requests that wait into one batch, or runs each by itself:
 
-- ``dynamic``: requests whose prompts have one length are joined. Parameters are constants
-  of the file, but for those that every request gives.
+- ``dynamic``: requests whose prompts have one length are joined. Parameters are fixed in
+  the file, but for those that every request gives.
 - ``ragged``: requests with prompts of any length are joined; the file pads them itself.
 - ``simple``: the file as it is. No requests are joined, and all parameters are optional.
 """
@@ -105,13 +105,13 @@ def _rewrite(package: Package, plan: Plan, place: Path) -> None:
         import onnx_ir as ir
 
         from beamgen.pipeline import save_graph
-        from beamgen.search.fix_inputs import fix_inputs, join_prompts
+        from beamgen.search.set_inputs import join_prompts, set_inputs
     except ImportError as error:
         raise MissingExtraError(
             "beamgen package --format triton", "export", error.name or "onnx_ir"
         ) from error
     search = plan.search
-    model = fix_inputs(ir.load(package.model), plan.values(package), plan.per_request, plan.outputs)
+    model = set_inputs(ir.load(package.model), plan.values(package), plan.per_request, plan.outputs)
     if plan.ragged:
         model = join_prompts(model, search.pad_token_id, search.fill_token_id)
     save_graph(model, place)
@@ -157,7 +157,7 @@ def _config(package: Package, name: str, plan: Plan | None, ports: Ports) -> Mod
         name,
         _about(package, plan),
         plan.max_batch_size if plan is not None else 0,
-        [*ragged, *tensors(needed), *tensors(ports.defaults, optional=True)],
+        [*ragged, *tensors(needed), *tensors({} if plan else ports.defaults, optional=True)],
         tensors(ports.outputs),
         PROMPT_LENGTHS if ragged else None,
     )

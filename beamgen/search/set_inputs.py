@@ -1,7 +1,7 @@
 """A loop file for a server that joins requests into batches.
 
 Such a server concatenates the inputs of its requests along their first axis and splits
-the outputs again. So an input has a value for each row or is no input.
+the outputs again. So what it feeds has a value for each row.
 """
 
 from __future__ import annotations
@@ -20,34 +20,34 @@ from beamgen.search.names import PROMPT_LENGTHS
 Values = Mapping[str, npt.NDArray[np.generic]]
 
 
-def fix_inputs(
+def set_inputs(
     model: ir.Model, values: Values, per_row: Collection[str], outputs: Collection[str]
 ) -> ir.Model:
-    """Turn a file's parameters into constants, but for those that each row gives.
+    """Give a file other defaults, and none to what each row gives.
+
+    A server feeds no input that it is not told of, so a default is then a constant. It
+    does not become one in the file: ONNX Runtime 1.31.1 inlines the branch of an If whose
+    condition is constant, mixes up names where branches are nested, and refuses the file.
 
     Args:
         model: the loop backend's; read, not changed. The weights are shared.
-        values: what every input but the prompts is set to, ``num_return_sequences``
-            among them.
-        per_row: the parameters that stay inputs, which then are ``[batch]``, without a
-            default.
+        values: of every input but the prompts, ``num_return_sequences`` among them.
+        per_row: the parameters that get no default, and are ``[batch]``.
         outputs: those that are kept.
 
     Returns:
-        A model with ``input_ids``, ``attention_mask`` and the parameters ``per_row``.
+        A model that needs ``input_ids``, ``attention_mask`` and the parameters ``per_row``.
     """
     model = model.clone()
     graph = model.graph
-    for value in list(graph.inputs):
+    for value in graph.inputs:
         name = value.name or ""
         if name in per_row:
             graph.initializers.pop(name, None)
             value.const_value = None
             value.shape = ir.Shape(["batch"])
         elif name in values:
-            graph.inputs.remove(value)
             value.const_value = ir.tensor(values[name], name=name)
-            value.shape = ir.Shape(values[name].shape)
             graph.initializers[name] = value
     for output in list(graph.outputs):
         if output.name not in outputs:
