@@ -37,7 +37,8 @@ class Server(service_pb2_grpc.GRPCInferenceServiceServicer):
             value.name: np.frombuffer(raw, DTYPES[value.datatype]).reshape(value.shape)
             for value, raw in zip(request.inputs, request.raw_input_contents, strict=True)
         }
-        wanted = [output.name for output in request.outputs]
+        known = [output.name for output in self.configs[request.model_name].output]
+        wanted = [output.name for output in request.outputs] or known
         found = self.answer(request.model_name, given, wanted)
         response = service_pb2.ModelInferResponse(model_name=request.model_name)
         for name, value in found.items():
