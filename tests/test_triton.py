@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import shutil
 import subprocess
@@ -18,7 +19,6 @@ import onnx
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import ARCHITECTURES
 from peft_folders import save_lora
 
 from beamgen import (
@@ -35,7 +35,7 @@ from beamgen.cli import main
 from beamgen.formats.triton import BATCHINGS
 from beamgen.formats.triton.checks import check_config, check_joined, load, parse
 from beamgen.formats.triton.plan import make_plan
-from beamgen.formats.triton.ports import ports_of
+from beamgen.formats.triton.ports import Ports, ports_of
 from beamgen.formats.triton.rules import broken_rules
 from beamgen.formats.triton.trials import Trial, join, joined_trials
 
@@ -46,6 +46,9 @@ BEAMS = {"num_beams": 4, "num_return_sequences": 3, "eos_token_id": EOS, "pad_to
 SAMPLING = {"num_beams": 1, "do_sample": True, "num_return_sequences": 2, "eos_token_id": EOS}
 
 Write = Callable[..., Packaged]
+
+
+pytest.importorskip("tritonclient.grpc", reason="tritonclient and grpcio are not installed")
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +90,13 @@ def _hugging_face(
 
 
 @pytest.mark.parametrize(
-    ("name", "batching"), [("gpt2", "dynamic"), *((name, "ragged") for name in ARCHITECTURES)]
+    ("name", "batching"),
+    [
+        ("gpt2", "dynamic"),
+        ("phi3", "ragged"),
+        pytest.param("gpt2", "ragged", marks=pytest.mark.slow),
+        pytest.param("biogpt", "ragged", marks=pytest.mark.slow),
+    ],
 )
 def test_joined_requests_get_what_hugging_face_gives_each(
     name: str,
@@ -225,16 +234,18 @@ def test_a_contrib_package_is_served_as_it_is(
     assert not (tmp_path / "joined").exists()
 
 
-@pytest.mark.parametrize("batching", ["dynamic", "ragged"])
+@pytest.mark.slow
 def test_a_package_without_defaults_is_fixed_too(
-    batching: str, checkpoints: Callable[[str], Path], tmp_path: Path
+    checkpoints: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    if batching == "dynamic":
-        package = export(
-            checkpoints("gpt2"), tmp_path / "pkg", parity=False, required=["all"], settings=BEAMS
-        ).package
-        _verified(package_as(package, "triton", tmp_path / "model", batching=batching))
-        return
+    package = export(
+        checkpoints("gpt2"), tmp_path / "pkg", parity=False, required=["all"], settings=BEAMS
+    ).package
+    _verified(package_as(package, "triton", tmp_path / "model"))
+
+
+@pytest.mark.slow
+def test_a_lora_is_built_in(checkpoints: Callable[[str], Path], tmp_path: Path) -> None:
     lora = save_lora(checkpoints("gpt2"), tmp_path / "animals")
     package = export(
         checkpoints("gpt2"), tmp_path / "pkg", parity=False, lora=[lora], lora_slots=[],
@@ -242,7 +253,9 @@ def test_a_package_without_defaults_is_fixed_too(
     ).package  # fmt: skip
     found = {}
     for name in (None, "animals"):
-        done = package_as(package, "triton", tmp_path / f"{name}", batching=batching, lora=name)
+        done = package_as(
+            package, "triton", tmp_path / f"model-{name}", batching="ragged", lora=name
+        )
         _verified(done)  # against the package with this LoRA
         feeds = {
             "input_ids": np.array([5, 9, 7]),
@@ -254,6 +267,14 @@ def test_a_package_without_defaults_is_fixed_too(
     assert found[None] != found["animals"]
     with pytest.raises(BeamgenError, match="no LoRA called 'animal'"):
         package_as(package, "triton", tmp_path / "none", lora="animal")
+
+
+@pytest.fixture(scope="module")
+def ports(write: Write) -> Callable[[str], Ports]:
+    """``ports("ragged")``: of the file that ``write`` gives."""
+    return functools.cache(
+        lambda batching: ports_of(load(write("gpt2", batching=batching).folder / "1/model.onnx"))
+    )
 
 
 @pytest.mark.parametrize(
@@ -334,15 +355,18 @@ def test_longrope_is_not_joined_across_its_boundary(
     ],
 )
 def test_a_rule_that_is_broken_is_told(
-    batching: str, change: Callable[[Any], Any], rule: str, write: Write
+    batching: str,
+    change: Callable[[Any], Any],
+    rule: str,
+    write: Write,
+    ports: Callable[[str], Ports],
 ) -> None:
     """Each rule of Triton's that ``rules`` knows can fail."""
     done = write("gpt2", batching=batching)
-    ports = ports_of(load(done.folder / "1/model.onnx"))
     parsed = parse((done.folder / "config.pbtxt").read_text(encoding="utf-8"))
-    assert broken_rules(parsed, done.folder.name, ports) == []
+    assert broken_rules(parsed, done.folder.name, ports(batching)) == []
     change(parsed)
-    assert rule in "; ".join(broken_rules(parsed, done.folder.name, ports))
+    assert rule in "; ".join(broken_rules(parsed, done.folder.name, ports(batching)))
 
 
 def test_checks_fail_where_something_is_wrong(
@@ -368,13 +392,9 @@ def test_checks_fail_where_something_is_wrong(
     assert "cannot be parsed" in check.what
 
 
-def test_without_tritonclient_the_check_says_so(
-    monkeypatch: pytest.MonkeyPatch, write: Write
-) -> None:
-    done = write("gpt2", batching="dynamic")
+def test_without_tritonclient_the_check_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tritonclient.grpc", None)
-    ports = ports_of(load(done.folder / "1/model.onnx"))
-    check = check_config("", done.folder.name, ports)
+    check = check_config("", "model", Ports({}, {}, {}))
     assert check.passed is None
     assert "pip install 'beamgen[triton]'" in check.what
 
@@ -420,7 +440,14 @@ def stand_in(demo: tuple[Package, Path]) -> Iterator[str]:
         yield address
 
 
-@pytest.mark.parametrize("batching", BATCHINGS)
+@pytest.mark.parametrize(
+    "batching",
+    [
+        "ragged",
+        pytest.param("dynamic", marks=pytest.mark.slow),
+        pytest.param("simple", marks=pytest.mark.slow),
+    ],
+)
 def test_the_example_client_prints_what_generate_does(
     batching: str, demo: tuple[Package, Path], stand_in: str
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from concurrent import futures
 from pathlib import Path
@@ -27,7 +28,7 @@ class Server(service_pb2_grpc.GRPCInferenceServiceServicer):
             path.parent.name: parse(path.read_text(encoding="utf-8"))
             for path in repository.glob("*/config.pbtxt")
         }
-        self.sessions = {name: load(repository / name / "1/model.onnx") for name in self.configs}
+        self.session = functools.cache(lambda name: load(repository / name / "1/model.onnx"))
 
     def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802 - gRPC's name
         return service_pb2.ModelConfigResponse(config=self.configs[request.name])
@@ -67,7 +68,7 @@ class Server(service_pb2_grpc.GRPCInferenceServiceServicer):
             if value.allow_ragged_batch:
                 feeds[name] = array.reshape(-1)
                 feeds[PROMPT_LENGTHS] = np.array([dims] * len(array), np.int32)
-        return dict(zip(wanted, self.sessions[model].run(wanted, feeds), strict=True))
+        return dict(zip(wanted, self.session(model).run(wanted, feeds), strict=True))
 
 
 @contextlib.contextmanager
