@@ -10,12 +10,26 @@ import click
 import beamgen
 from beamgen.cli import _options as options
 
+#: Options that each belong to one format, which refuses the others'.
+_OF_FORMATS = (
+    "checkpoint",
+    "trust_remote_code",
+    "batching",
+    "max_batch_size",
+    "lora",
+    "title",
+    "examples",
+    "node_modules",
+)
+
 
 @click.command(
     short_help="Write a package in the format of what will run it.",
     epilog="""\b
 Examples:
   beamgen package -m biogpt-onnx --format genai
+  beamgen package -m biogpt-onnx --format triton -o model_repository/biogpt
+  beamgen package -m biogpt-onnx --format triton --batching ragged --inputs max_new_tokens
   beamgen package -m gpt2-onnx --format web --example "aspirin is"
 """,
 )
@@ -33,6 +47,7 @@ Examples:
     type=click.Path(path_type=Path),
     help="Folder to write.  [default: named after the package]",
 )
+@click.option("--force", is_flag=True, help="Replace an existing folder of that format.")
 @click.option(
     "--checkpoint", help="genai: its checkpoint.  [default: the one named in the package]"
 )
@@ -42,7 +57,21 @@ Examples:
     default=None,
     help="genai: run Python code of the checkpoint.",
 )
-@click.option("--force", is_flag=True, help="Replace an existing folder of that format.")
+@click.option(
+    "--batching",
+    type=click.Choice(["dynamic", "ragged", "simple"]),
+    help="triton: join requests of one prompt length, of any, or none.  [default: dynamic]",
+)
+@click.option(
+    "--max-batch-size", type=int, help="triton: rows that are joined at most.  [default: 8]"
+)
+@click.option(
+    "--inputs",
+    metavar="NAME,...|all|none",
+    help="triton: parameters that every request gives; the others are fixed.  "
+    "[default: max_new_tokens, length_penalty; seed, temperature, top_k, top_p]",
+)
+@click.option("--lora", help="triton: the package's LoRA to build in.")
 @click.option("--title", help="web: what the page is called.  [default: the checkpoint's name]")
 @click.option("--example", "examples", multiple=True, help="web: a prompt to offer; repeatable.")
 @click.option(
@@ -50,6 +79,7 @@ Examples:
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="web: where npm installed onnxruntime-web.  [default: fetch it with npm]",
 )
+@options.search_settings
 @options.common
 @click.pass_context
 def command(
@@ -59,6 +89,7 @@ def command(
     format_: str,
     output: Path | None,
     force: bool,
+    inputs: str | None,
     as_json: bool,
     **values: Any,
 ) -> None:
@@ -66,9 +97,16 @@ def command(
 
     The package itself is not changed. Each format is checked with its real consumer
     where that is installed. Exit code 0: nothing disagreed; 3: something did.
+
+    The search settings are for formats in whose file they are fixed; elsewhere
+    they are set by each request.
     """
     package = beamgen.open_package(model)
-    given = {name: value for name, value in values.items() if value not in (None, ())}
+    own = {name: values.pop(name) for name in _OF_FORMATS}
+    names = None if inputs is None else inputs.replace(",", " ").split()
+    own["inputs"] = [] if names == ["none"] else names
+    own["settings"] = options.chosen_settings(values) or None
+    given = {name: value for name, value in own.items() if value not in (None, ())}
     with options.status("reading the package") as progress:
         done = beamgen.package_as(package, format_, output, force=force, progress=progress, **given)
     if as_json:

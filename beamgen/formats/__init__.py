@@ -89,7 +89,8 @@ def package_as(
         options: of the format, see its module's ``write``.
 
     Raises:
-        SettingError: there is no such format, or it cannot hold this package.
+        SettingError: there is no such format, it has no such option, or it cannot hold
+            this package.
         PackageError: the folder may not be replaced, or cannot be written.
         MissingExtraError: what writes the format is not installed.
     """
@@ -99,9 +100,11 @@ def package_as(
             close_matches(format, FORMATS) or f"there are {', '.join(FORMATS)}",
         )
     form: Format = importlib.import_module(f"beamgen.formats.{format}").FORMAT
-    for name in options:
-        if name not in inspect.signature(form.write).parameters:
-            raise SettingError(f"the format '{format}' takes no {name}", "leave it out")
+    unknown = sorted(options.keys() - inspect.signature(form.write).parameters.keys())
+    if unknown:
+        raise SettingError(
+            f"the {format} format takes no {', '.join(unknown)}", "leave it out, or name another"
+        )
     target = Path(output) if output is not None else form.output(package)
     check_replaceable(target, mark=form.mark, kind=form.title, force=force)
     say = progress or (lambda line: None)

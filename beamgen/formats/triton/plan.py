@@ -1,0 +1,187 @@
+"""Which parameters each request gives where Triton joins requests, and what the rest are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from beamgen.errors import SettingError, close_matches
+from beamgen.lora.loaded import LoadedLoras
+from beamgen.package import Package
+from beamgen.parameters import PARAMETERS, PER_ROW
+from beamgen.prompts import check_ids, check_lengths
+from beamgen.search_config import SAMPLING, SearchConfig
+from beamgen.setting_checks import named_ids
+
+#: Processors that read the prompt with its padding, as HF's do.
+_READ_PADDING = ("repetition_penalty", "no_repeat_ngram_size")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A model that joins requests.
+
+    Attributes:
+        search: the settings, of which those in ``per_request`` do not count.
+        per_request: parameters that every request gives, in the file's order.
+        lora: the name of the one that is built in, or None.
+        ragged: prompts of one batch may differ in length.
+        max_batch_size: rows of one run at most.
+    """
+
+    search: SearchConfig
+    per_request: tuple[str, ...]
+    lora: str | None
+    ragged: bool
+    max_batch_size: int
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The file's outputs that mean the same in any batch: not ``beam_indices``."""
+        always = ("sequences", "sequences_scores", "finish_reasons")
+        return (*always, "token_log_probs") if self.search.output_scores else always
+
+    def values(self, package: Package) -> Mapping[str, npt.NDArray[np.generic]]:
+        """What every input but the prompts is set to."""
+        return {**self.search.inputs(), **LoadedLoras(package).feeds(self.lora, 1)}
+
+
+def make_plan(
+    package: Package,
+    *,
+    ragged: bool,
+    max_batch_size: int,
+    inputs: Sequence[str] | None,
+    settings: Mapping[str, Any],
+    lora: str | None,
+) -> Plan:
+    """Choose what requests give, and hold the rest against the model.
+
+    Args:
+        package: of the loop backend.
+        ragged: see ``Plan``.
+        max_batch_size: see ``Plan``.
+        inputs: parameters for requests to give, or ``["all"]``; None are those that
+            requests mostly want: ``max_new_tokens``, with beams ``length_penalty``, with
+            sampling ``seed``, ``temperature``, ``top_k`` and ``top_p``.
+        settings: what is fixed otherwise than in the package, under HF's names.
+        lora: the name of one to build in.
+
+    Raises:
+        SettingError: a name or value is impossible, or would depend on what else is in
+            the batch.
+        LoraError: the package has no such LoRA.
+    """
+    if package.manifest.backend == "contrib":
+        raise SettingError(
+            "ONNX Runtime's operators take one setting for all rows, so requests cannot be joined",
+            "pass --batching simple, or export with --search loop",
+        )
+    if max_batch_size < 1:
+        raise SettingError(
+            f"max_batch_size {max_batch_size} joins nothing",
+            "set it to 1 or more, or pass --batching simple",
+        )
+    search = package.manifest.search.with_overrides(settings)
+    chosen = _chosen(search, inputs, ragged)
+    _check_inputs(search, chosen, ragged)
+    if ragged:
+        _check_padding(search, package)
+    _check_fixed(search, chosen, package)
+    if lora is not None:
+        package.lora_path(lora)
+    return Plan(search, chosen, lora, ragged, max_batch_size)
+
+
+def _chosen(search: SearchConfig, inputs: Sequence[str] | None, ragged: bool) -> tuple[str, ...]:
+    """In the file's order."""
+    idle = unheeded(search)
+    if inputs is None:
+        usual = ("max_new_tokens", "length_penalty", "seed", "temperature", "top_k", "top_p")
+        wanted = [name for name in usual if name not in idle]
+    elif list(inputs) == ["all"]:
+        padded = _READ_PADDING if ragged else ()
+        wanted = sorted(PER_ROW - idle.keys() - set(padded))
+    else:
+        wanted = list(inputs)
+    known = {parameter.name for parameter in PARAMETERS}
+    for name in wanted:
+        if name not in known:
+            raise SettingError(
+                f"the file has no parameter called '{name}'",
+                close_matches(name, PER_ROW) or f"requests may give {', '.join(sorted(PER_ROW))}",
+            )
+        if name not in PER_ROW:
+            raise SettingError(
+                f"{name} is one for all rows of a batch, so no request can have its own",
+                "set it here for all requests, or pass --batching simple",
+            )
+    return tuple(parameter.name for parameter in PARAMETERS if parameter.name in wanted)
+
+
+def unheeded(search: SearchConfig) -> dict[str, str]:
+    """Parameters that would change nothing, and what would let them."""
+    names = {} if search.do_sample else dict.fromkeys(SAMPLING, "set --do-sample too")
+    if search.num_beams == 1:
+        names["length_penalty"] = "set --num-beams above 1 too"
+    return names
+
+
+def _check_inputs(search: SearchConfig, chosen: Collection[str], ragged: bool) -> None:
+    for name, cure in unheeded(search).items():
+        if name in chosen:
+            raise SettingError(f"{name} would change nothing in this model", cure)
+    if search.do_sample and "seed" not in chosen:
+        raise SettingError(
+            "without a seed of its own a request's draws would hang on its place in the batch",
+            "add seed to --inputs, or pass --batching simple",
+        )
+    for name in _READ_PADDING if ragged else ():
+        if name in chosen:
+            raise _reads_padding(name)
+
+
+def _check_padding(search: SearchConfig, package: Package) -> None:
+    """Refuse what would see that a neighbour's prompt is longer."""
+    for name, off in zip(_READ_PADDING, (1.0, 0), strict=True):
+        if getattr(search, name) != off:
+            raise _reads_padding(name)
+    if search.forced_bos_token_id is not None:
+        raise _reads_padding("forced_bos_token_id")
+    sequences = (*search.bad_words_ids, *(ids for ids, _ in search.sequence_bias))
+    if any(search.pad_token_id in ids[:-1] for ids in sequences):
+        raise _reads_padding("a sequence of bad_words_ids or sequence_bias with the pad id")
+    if package.manifest.limits.recompute_boundary is not None:
+        raise SettingError(
+            "this model computes positions otherwise where the longest prompt of a batch is "
+            "beyond its boundary (LongRoPE), so answers would hang on what else is in the batch",
+            "pass --batching dynamic, which joins requests of one length",
+        )
+
+
+def _reads_padding(name: str) -> SettingError:
+    return SettingError(
+        f"{name} reads a prompt's padding, which here hangs on what else is in the batch",
+        "pass --batching dynamic, which joins requests of one length",
+    )
+
+
+def _check_fixed(search: SearchConfig, chosen: Collection[str], package: Package) -> None:
+    """Hold what all requests share within the model."""
+    for total, new, counts in (
+        ("max_length", "max_new_tokens", search.max_length is not None),
+        ("min_length", "min_new_tokens", search.min_length > 0),
+    ):
+        if counts and new not in chosen and getattr(search, new) is None:
+            raise SettingError(
+                f"{total} counts the prompt, whose length differs by request",
+                f"set --{new.replace('_', '-')} N, or add {new} to --inputs",
+            )
+    if "max_new_tokens" not in chosen:
+        check_lengths(package, 1, search.for_prompt(1).max_new_tokens or 0)
+    for name, ids in named_ids(search).items():
+        check_ids(name, np.asarray(ids, np.int64), package.manifest.vocab_size)

@@ -1,0 +1,143 @@
+"""Requests to try a model with, and what the package answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from beamgen import contrib_io
+from beamgen.beam_output import BeamOutput
+from beamgen.formats.triton.plan import Plan
+from beamgen.lora.loaded import LoadedLoras
+from beamgen.package import Package
+from beamgen.parameters import PARAMETERS
+from beamgen.runtime import Generator
+from beamgen.search.names import PROMPT_LENGTHS
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+_DTYPES = {parameter.name: parameter.dtype for parameter in PARAMETERS}
+
+#: Values of three requests.
+_VALUES: Mapping[str, Sequence[float]] = {
+    "max_new_tokens": (4, 9, 6),
+    "min_new_tokens": (0, 3, 2),
+    "length_penalty": (1.0, 0.0, 2.0),
+    "repetition_penalty": (1.0, 1.3, 1.1),
+    "no_repeat_ngram_size": (0, 2, 3),
+    "seed": (7, 1, 7),
+    "temperature": (0.7, 1.0, 1.5),
+    "top_k": (0, 5, 50),
+    "top_p": (1.0, 0.9, 0.5),
+    "min_p": (0.0, 0.1, 0.02),
+    "typical_p": (1.0, 0.8, 0.9),
+    "epsilon_cutoff": (0.0, 0.01, 0.001),
+    "eta_cutoff": (0.0, 0.01, 0.001),
+}
+_LENGTHS = (3, 7, 5)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One request.
+
+    Attributes:
+        given: as a client sends it, by input name.
+        expected: what the package answers to it alone, by output name.
+        fill: what may follow its sequences in a batch.
+    """
+
+    given: Arrays
+    expected: Arrays
+    fill: int
+
+    def differs(self, found: Mapping[str, npt.NDArray[Any]]) -> str:
+        """In which output an answer is another one, or nothing.
+
+        Tokens have to be the same, and scores within 1e-4; in a batch a row goes on
+        with what fills it.
+        """
+        for name, wanted in self.expected.items():
+            values = np.asarray(found[name])
+            size = wanted.shape[2] if wanted.ndim == 3 else None
+            own = values[..., :size]
+            if own.shape != wanted.shape:
+                return name
+            if wanted.dtype.kind == "f":
+                same = np.allclose(own, wanted, rtol=1e-4, atol=1e-4, equal_nan=True)
+            else:
+                same = np.array_equal(own, wanted)
+            rest = values[..., size:] if size is not None else np.zeros(0)
+            filled = name != "sequences" or bool((rest == self.fill).all())
+            if not same or not filled:
+                return name
+        return ""
+
+
+def joined_trials(package: Package, plan: Plan) -> list[Trial]:
+    """Up to three requests that a run may join, and what the package answers to each."""
+    generator = Generator(package, verify=False)
+    rng = np.random.default_rng(0)
+    trials = []
+    for row in range(min(len(_LENGTHS), plan.max_batch_size)):
+        length = _LENGTHS[row if plan.ragged else 1]
+        ids = rng.integers(0, package.manifest.vocab_size, (1, length))
+        own = {name: _VALUES[name][row] for name in plan.per_request}
+        answer = generator.search_ids(
+            ids, np.ones_like(ids), [plan.search.with_overrides(own)], lora=plan.lora
+        )
+        given: Arrays = {"input_ids": ids}
+        if not plan.ragged:
+            given["attention_mask"] = np.ones_like(ids)
+        given |= {name: np.array([[value]], _DTYPES[name]) for name, value in own.items()}
+        expected = {name: getattr(answer, name) for name in plan.outputs}
+        trials.append(Trial(given, expected, plan.search.fill_token_id))
+    return trials
+
+
+def join(trials: Sequence[Trial], plan: Plan) -> Arrays:
+    """What Triton's backend feeds the file for requests that it joins."""
+    given = [trial.given for trial in trials]
+    feeds: Arrays = {
+        name: np.concatenate([request[name].reshape(-1) for request in given])
+        for name in plan.per_request
+    }
+    prompts = [request["input_ids"] for request in given]
+    if plan.ragged:
+        feeds["input_ids"] = np.concatenate([ids.reshape(-1) for ids in prompts])
+        feeds[PROMPT_LENGTHS] = np.array([[ids.shape[1]] for ids in prompts], np.int32)
+    else:
+        feeds["input_ids"] = np.concatenate(prompts)
+        feeds["attention_mask"] = np.concatenate([r["attention_mask"] for r in given])
+    return feeds
+
+
+def plain_trials(package: Package) -> list[Trial]:
+    """A request with every default, and one with settings, to the file as it is."""
+    generator = Generator(package, verify=False)
+    manifest = package.manifest
+    ids = np.random.default_rng(0).integers(0, manifest.vocab_size, (2, 5))
+    mask = np.ones_like(ids)
+    limits = {"max_new_tokens": 6}
+    config = manifest.search.with_overrides({**limits, "num_return_sequences": 1})
+    config = config.for_prompt(ids.shape[1])
+    if manifest.backend == "contrib":
+        whole = contrib_io.feeds(ids, mask, config, manifest.vocab_size)
+    else:
+        whole = {"input_ids": ids, "attention_mask": mask, **config.inputs()}
+    whole |= LoadedLoras(package).feeds(None, 1)
+    changed = {"max_new_tokens", "num_return_sequences", "max_length"}
+    needed = {value.name for value in generator.session.get_inputs()}
+    names = [output.name for output in generator.session.get_outputs()]
+    trials = []
+    for sent in (needed, needed | (changed & whole.keys())):
+        given = {name: whole[name] for name in sorted(sent)}
+        answer = dict(zip(names, generator.session.run(names, given), strict=True))
+        known = {field.name for field in fields(BeamOutput)} & answer.keys()
+        expected = {name: answer[name] for name in names if name in known}
+        trials.append(Trial(given, expected, config.fill_token_id))
+    return trials
