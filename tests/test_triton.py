@@ -295,7 +295,7 @@ def ports(write: Write) -> Callable[[str], Ports]:
         ({"settings": {"max_length": 9}, "inputs": []}, "max_length counts the prompt"),
         ({"settings": {"min_length": 9}}, "min_length counts the prompt"),
         ({"settings": {"nonsense": 1}}, "nonsense"),
-        ({"nonsense": 1}, "the triton format has no nonsense"),
+        ({"nonsense": 1}, "the triton format takes no nonsense"),
         ({"batching": "ragged", "inputs": ["repetition_penalty"]}, "reads a prompt's padding"),
         ({"batching": "ragged", "settings": {"no_repeat_ngram_size": 2}}, "no_repeat_ngram_size"),
         ({"batching": "ragged", "settings": {"forced_bos_token_id": 2}}, "forced_bos_token_id"),
