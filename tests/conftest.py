@@ -18,7 +18,7 @@ import pytest
 import transformers
 from filelock import FileLock
 
-from beamgen import Package, export, find_adapter, open_package
+from beamgen import Generator, Package, export, find_adapter, open_package
 from beamgen.testing import tiny_model
 
 #: Fixtures of their own module, used by name.
@@ -88,6 +88,12 @@ def packages(
         return open_package(folder)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def generators(packages: Callable[[str], Package]) -> Callable[[str], Generator]:
+    """``generators("gpt2")``: of that package, loaded once."""
+    return cache(lambda name: Generator(packages(name)))
 
 
 @pytest.fixture(scope="session")
