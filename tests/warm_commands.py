@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,19 +31,21 @@ sys.exit(int(server.recv(8) or b"70"))
 
 
 @contextlib.contextmanager
-def warm_commands(folder: Path) -> Iterator[Path]:
+def warm_commands() -> Iterator[Path]:
     """A folder for the front of ``PATH``, with a program ``beamgen``."""
-    path = str(folder / "socket")
-    (folder / "beamgen").write_text(_CLIENT.format(python=sys.executable, path=path))
-    (folder / "beamgen").chmod(0o755)
-    command = [sys.executable, __file__, path]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        try:
-            assert server.stdout.readline() == "ready\n"
-            yield folder
-        finally:
-            server.terminate()
+    # not pytest's: a socket's path has about 100 bytes at most
+    with tempfile.TemporaryDirectory(prefix="beamgen-") as folder:
+        program, path = Path(folder, "beamgen"), f"{folder}/socket"
+        program.write_text(_CLIENT.format(python=sys.executable, path=path))
+        program.chmod(0o755)
+        command = [sys.executable, __file__, path]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+            assert server.stdout is not None
+            try:
+                assert server.stdout.readline() == "ready\n"
+                yield program.parent
+            finally:
+                server.terminate()
 
 
 def _serve(path: str) -> None:
