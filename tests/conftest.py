@@ -9,14 +9,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No test reaches for the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 import transformers
+from filelock import FileLock
 
-from beamgen import Package, export, find_adapter
+from beamgen import Generator, Package, export, find_adapter, open_package
 from beamgen.testing import tiny_model
+
+#: Fixtures of their own module, used by name.
+pytest_plugins = ["trainings"]
 
 ARCHITECTURES = ("gpt2", "biogpt", "phi3")
 
@@ -39,52 +45,82 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """``checkpoints("gpt2")``: folder of a tiny random checkpoint without a tokenizer."""
-    made: dict[str, Path] = {}
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """``once("kind/name", make)``: a folder written once for all workers of pytest-xdist."""
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "once"
 
+    def folder(name: str, make: Callable[[Path], object]) -> Path:
+        made, making = root / name, root / "making" / name
+        made.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{made}.lock"):
+            if not made.exists():
+                shutil.rmtree(making, ignore_errors=True)
+                making.parent.mkdir(parents=True, exist_ok=True)
+                make(making)
+                making.rename(made)
+        return made
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoints(once: Callable[..., Path]) -> Callable[[str], Path]:
+    """``checkpoints("gpt2")``: folder of a tiny random checkpoint without a tokenizer."""
+
+    @cache
     def make(name: str) -> Path:
-        if name not in made:
-            made[name] = tmp_path_factory.mktemp("checkpoint") / name
-            tiny_model(find_adapter(name).tiny_config()).save_pretrained(made[name])
-        return made[name]
+        config = find_adapter(name).tiny_config()
+        return once(f"checkpoints/{name}", lambda to: tiny_model(config).save_pretrained(to))
 
     return make
 
 
 @pytest.fixture(scope="session")
 def packages(
-    checkpoints: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+    once: Callable[..., Path], checkpoints: Callable[[str], Path]
 ) -> Callable[[str], Package]:
     """``packages("gpt2")``: the package of that checkpoint; treat it as read-only."""
-    made: dict[str, Package] = {}
 
+    @cache
     def make(name: str) -> Package:
-        if name not in made:
-            folder = tmp_path_factory.mktemp("package") / name
-            made[name] = export(checkpoints(name), folder, parity=False).package
-        return made[name]
+        folder = once(f"packages/{name}", lambda to: export(checkpoints(name), to, parity=False))
+        return open_package(folder)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def generators(packages: Callable[[str], Package]) -> Callable[[str], Generator]:
+    """``generators("gpt2")``: of that package, loaded once."""
+    return cache(lambda name: Generator(packages(name)))
+
+
+@pytest.fixture(scope="session")
+def demos(once: Callable[..., Path]) -> Callable[[str], Package]:
+    """``demos("gpt2")``: the package of the demo checkpoint; treat it as read-only."""
+
+    @cache
+    def make(name: str) -> Package:
+        folder = once(f"demos/{name}", lambda to: export(None, to, model_class=name, parity=False))
+        return open_package(folder)
 
     return make
 
 
 @pytest.fixture(scope="session")
 def contrib(
-    checkpoints: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+    once: Callable[..., Path], checkpoints: Callable[[str], Path]
 ) -> Callable[..., Package]:
     """``contrib("gpt2", "BeamSearch")``; treat it as read-only."""
-    folder = tmp_path_factory.mktemp("contrib")
-    made: dict[tuple[str, str], Package] = {}
 
+    @cache
     def make(name: str, operator: str = "BeamSearch") -> Package:
-        if (name, operator) not in made:
-            made[name, operator] = export(
-                checkpoints(name),
-                folder / f"{name}-{operator}",
-                parity=False,
-                backend="contrib",
-                settings={"max_new_tokens": 10, "eos_token_id": 2, **OPERATORS[operator]},
-            ).package
-        return made[name, operator]
+        settings = {"max_new_tokens": 10, "eos_token_id": 2, **OPERATORS[operator]}
+        options = {"parity": False, "backend": "contrib", "settings": settings}
+        folder = once(
+            f"contrib/{name}-{operator}", lambda to: export(checkpoints(name), to, **options)
+        )
+        return open_package(folder)
 
     return make

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from beamgen import Generator, Package
+from beamgen import Generator
 from beamgen.parameters import PARAMETERS
 
 DTYPES = {parameter.name: parameter.dtype for parameter in PARAMETERS}
@@ -20,8 +20,8 @@ BEAM_SAMPLING = {"num_beams": 4, "do_sample": 1, "seed": 3, "num_return_sequence
 
 
 @pytest.fixture(scope="module")
-def run(packages: Callable[[str], Package]) -> Run:
-    generator = Generator(packages("gpt2"))
+def run(generators: Callable[[str], Generator]) -> Run:
+    generator = generators("gpt2")
     names = [output.name for output in generator.session.get_outputs()]
 
     def feed(**values: Any) -> Outputs:

@@ -19,9 +19,8 @@ ENTRIES = ["a small animal", "a large plant", "a person", "a drug used to treat 
 
 
 @pytest.fixture(scope="module")
-def biogpt(tmp_path_factory: pytest.TempPathFactory) -> Generator:
-    folder = tmp_path_factory.mktemp("package") / "biogpt"
-    return Generator(export(model_class="biogpt", output=folder, parity=False).package)
+def biogpt(demos: Callable[[str], Package]) -> Generator:
+    return Generator(demos("biogpt"))
 
 
 def test_every_hypothesis_is_an_entry(biogpt: Generator) -> None:
@@ -67,11 +66,11 @@ def test_greedy_search_and_sampling_stay_inside(
 @pytest.mark.parametrize("early_stopping", [False, True, "never"])
 def test_hf_with_the_same_trie_gives_the_same(
     early_stopping: bool | str,
-    packages: Callable[[str], Package],
+    generators: Callable[[str], Generator],
     checkpoints: Callable[[str], Path],
 ) -> None:
     """HF's own call, without anything of the parity check."""
-    generator = Generator(packages("gpt2"))
+    generator = generators("gpt2")
     rng = np.random.default_rng(3)
     entries = [rng.integers(20, 40, size=n).tolist() for n in rng.integers(1, 7, size=300)]
     prompt, eos, pad = [5, 9, 7, 50], 2, 1
@@ -114,11 +113,11 @@ def test_hf_with_the_same_trie_gives_the_same(
         assert hypothesis.token_ids[:-1] in entries
 
 
-def test_a_large_catalogue(packages: Callable[[str], Package]) -> None:
+def test_a_large_catalogue(generators: Callable[[str], Generator]) -> None:
     """20 000 entries, as product ids are."""
     rng = np.random.default_rng(0)
     entries = rng.integers(3, 90, size=(20_000, 6)).tolist()
-    (found,) = Generator(packages("gpt2")).generate(
+    (found,) = generators("gpt2").generate(
         [[5, 9, 7]], catalogue=entries, num_return_sequences=5, eos_token_id=2, max_new_tokens=8
     )
     assert all(h.token_ids[:-1] in entries for h in found)

@@ -110,7 +110,7 @@ def test_the_grid_makes_any_two_values_meet(operator: str, contrib: Callable[...
 
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_one_word_changes_and_the_answer_has_the_loops_form(
-    operator: str, contrib: Callable[..., Package], packages: Callable[[str], Package]
+    operator: str, contrib: Callable[..., Package], generators: Callable[[str], Generator]
 ) -> None:
     """Greedy search and length_penalty 0 have the same rule, so that all is equal."""
     settings = {"max_new_tokens": 10, "eos_token_id": 2}
@@ -122,7 +122,7 @@ def test_one_word_changes_and_the_answer_has_the_loops_form(
         return
     if operator == "BeamSearch":
         settings |= {"length_penalty": 0.0, "num_return_sequences": 3}
-    theirs = Generator(packages("gpt2"))
+    theirs = generators("gpt2")
     loop = theirs.generate(PROMPTS, **OPERATORS[operator], **settings)
     found = ours.generate(PROMPTS, **settings)
     for expected, row in zip(loop, found, strict=True):
@@ -137,11 +137,11 @@ def test_one_word_changes_and_the_answer_has_the_loops_form(
 
 
 def test_a_score_is_by_the_operators_length_rule(
-    contrib: Callable[..., Package], packages: Callable[[str], Package]
+    contrib: Callable[..., Package], generators: Callable[[str], Generator]
 ) -> None:
     prompt = [5, 9, 7]
     ours = Generator(contrib("gpt2")).generate([prompt], length_penalty=1.0, eos_token_id=2)[0][0]
-    theirs = Generator(packages("gpt2")).generate(
+    theirs = generators("gpt2").generate(
         [prompt], length_penalty=0.0, num_beams=4, max_new_tokens=10
     )
     (same,) = [h for h in theirs[0] if h.token_ids == ours.token_ids]
@@ -318,12 +318,12 @@ def test_min_length_has_no_default_where_it_counts(
 
 
 def test_an_eos_may_be_banned_to_the_end(
-    contrib: Callable[..., Package], packages: Callable[[str], Package]
+    contrib: Callable[..., Package], generators: Callable[[str], Generator]
 ) -> None:
     """min_new_tokens as large as max_new_tokens."""
     settings = {"min_new_tokens": 6, "max_new_tokens": 6, "length_penalty": 0.0}
     ours = Generator(contrib("biogpt")).generate(PROMPTS, **settings)
-    theirs = Generator(packages("biogpt")).generate(PROMPTS, num_beams=4, **settings)
+    theirs = generators("biogpt").generate(PROMPTS, num_beams=4, **settings)
     assert [row[0].token_ids for row in ours] == [row[0].token_ids for row in theirs]
     assert {row[0].finish_reason for row in ours} == {"length"}
 

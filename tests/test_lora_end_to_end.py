@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from beamgen import Generator, Package, export, find_adapter, finetune
+from beamgen import Generator, Package, export, find_adapter, finetune, open_package
 from beamgen.checkpoint import Checkpoint, demo_checkpoint
 from beamgen.parity import check_parity
 from beamgen.parity.reference import Reference
@@ -27,40 +28,45 @@ def base(request: pytest.FixtureRequest) -> Checkpoint:
 
 
 @pytest.fixture(scope="module")
-def loras(base: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("loras")
-    return {
-        task: finetune(
-            model_class=base.adapter().name,
-            data=EXAMPLES / f"{task}.jsonl",
-            output=folder / task,
-            rank=rank,
-            learning_rate=5e-3,
-            max_steps=40,
-        ).folder
-        for task, rank in TASKS.items()
-    }
+def loras(base: Checkpoint, once: Callable[..., Path]) -> dict[str, Path]:
+    name = base.adapter().name
+
+    def write(folder: Path) -> None:
+        for task, rank in TASKS.items():
+            finetune(
+                model_class=name,
+                data=EXAMPLES / f"{task}.jsonl",
+                output=folder / task,
+                rank=rank,
+                learning_rate=5e-3,
+                max_steps=40,
+            )
+
+    folder = once(f"trained-loras/{name}", write)
+    return {task: folder / task for task in TASKS}
 
 
 @pytest.fixture(scope="module")
 def packages(
-    base: Checkpoint, loras: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+    base: Checkpoint, loras: dict[str, Path], once: Callable[..., Path]
 ) -> Callable[[str], Package]:
-    made: dict[str, Package] = {}
+    name = base.adapter().name
 
+    @cache
     def make(backend: str) -> Package:
-        if backend not in made:
-            made[backend] = export(
-                model_class=base.adapter().name,
-                output=tmp_path_factory.mktemp("package") / backend,
+        def write(folder: Path) -> None:
+            export(
+                model_class=name,
+                output=folder,
                 backend=backend,
                 parity=False,
                 # the operator takes one EOS id
                 settings={**SETTINGS, "eos_token_id": _eos(base)},
                 lora=list(loras.values()),
                 lora_slots=[],
-            ).package
-        return made[backend]
+            )
+
+        return open_package(once(f"with-trained-loras/{name}-{backend}", write))
 
     return make
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import huggingface_hub
@@ -46,44 +47,43 @@ LORAS = {
 
 @pytest.fixture(scope="module")
 def loras(
-    checkpoints: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+    once: Callable[..., Path], checkpoints: Callable[[str], Path]
 ) -> Callable[[str], dict[str, Path]]:
     """``loras("gpt2")``: PEFT folders by name."""
-    made: dict[str, dict[str, Path]] = {}
 
     def make(name: str) -> dict[str, Path]:
-        if name not in made:
-            folder = tmp_path_factory.mktemp(f"loras-{name}")
-            made[name] = {
-                lora: save_lora(checkpoints(name), folder / lora, **config)
-                for lora, config in LORAS.items()
-            }
-        return made[name]
+        def write(folder: Path) -> None:
+            for lora, config in LORAS.items():
+                save_lora(checkpoints(name), folder / lora, **config)
+
+        folder = once(f"loras/{name}", write)
+        return {lora: folder / lora for lora in LORAS}
 
     return make
 
 
 @pytest.fixture(scope="module")
 def slotted(
+    once: Callable[..., Path],
     checkpoints: Callable[[str], Path],
     loras: Callable[[str], dict[str, Path]],
-    tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[..., Package]:
     """``slotted("gpt2", "contrib")``: a package with the LoRAs; treat it as read-only."""
-    made: dict[tuple[str, str], Package] = {}
 
+    @cache
     def make(name: str, backend: str = "loop") -> Package:
-        if (name, backend) not in made:
-            made[name, backend] = export(
+        def write(folder: Path) -> None:
+            export(
                 checkpoints(name),
-                tmp_path_factory.mktemp("slotted") / f"{name}-{backend}",
+                folder,
                 parity=False,
                 backend=backend,
                 settings=SETTINGS,
                 lora=list(loras(name).values()),
                 lora_slots=[],
-            ).package
-        return made[name, backend]
+            )
+
+        return open_package(once(f"slotted/{name}-{backend}", write))
 
     return make
 

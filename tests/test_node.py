@@ -80,11 +80,13 @@ def _install(folder: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def generator(tmp_path_factory: pytest.TempPathFactory) -> Generator:
+def generator(once: Callable[..., Path]) -> Generator:
     """All parameters have to be fed: Node sees no input that has a default."""
-    folder = tmp_path_factory.mktemp("package") / "biogpt"
-    done = export(model_class="BioGptModel", output=folder, parity=False, required=["all"])
-    return Generator(done.package)
+
+    def write(folder: Path) -> None:
+        export(model_class="BioGptModel", output=folder, parity=False, required=["all"])
+
+    return Generator(once("node/biogpt", write))
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -38,11 +37,6 @@ MODES = {
     "sampling": {"num_beams": 1, "num_return_sequences": 3, "do_sample": True},
     "beam sampling": {"num_beams": 4, "num_return_sequences": 4, "do_sample": True},
 }
-
-
-@pytest.fixture(scope="module")
-def generators(packages: Callable[[str], Package]) -> Callable[[str], Generator]:
-    return functools.cache(lambda name: Generator(packages(name)))
 
 
 def test_every_setting_of_a_row_is_tried() -> None:

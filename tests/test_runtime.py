@@ -17,12 +17,6 @@ from beamgen import BeamgenError, Generator, Package, open_checkpoint
 PROMPTS = [[5, 9, 7, 11, 30], [8, 3], [40, 41, 42]]
 
 
-@pytest.fixture(scope="module")
-def generators(packages: Callable[[str], Package]) -> Callable[[str], Generator]:
-    made: dict[str, Generator] = {}
-    return lambda name: made.setdefault(name, Generator(packages(name)))
-
-
 @pytest.fixture
 def generator(generators: Callable[[str], Generator]) -> Generator:
     return generators("gpt2")

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 import torch
 from conftest import ARCHITECTURES
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from beamgen import BeamgenError, Generator, export, find_adapter
+from beamgen import BeamgenError, Generator, Package, find_adapter
 
 PROMPTS = ["a person who", "the act of making something new", "medicine:"]
 SETTINGS = {"num_beams": 4, "max_new_tokens": 12, "num_return_sequences": 3}
 
 
 @pytest.fixture(scope="module")
-def generators(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Generator]:
-    made: dict[str, Generator] = {}
-
-    def make(name: str) -> Generator:
-        if name not in made:
-            folder = tmp_path_factory.mktemp("demo") / name
-            made[name] = Generator(export(None, folder, model_class=name, parity=False).package)
-        return made[name]
-
-    return make
+def generators(demos: Callable[[str], Package]) -> Callable[[str], Generator]:
+    return cache(lambda name: Generator(demos(name)))
 
 
 def _hf(name: str, inputs: Callable, **settings) -> list[str]:
