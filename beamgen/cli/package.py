@@ -15,13 +15,15 @@ from beamgen.cli import _options as options
     short_help="Write a package in the format of what will run it.",
     epilog="""\b
 Examples:
+  beamgen package -m gpt2-onnx --with-tokenizer
 """,
 )
 @click.option("-m", "--model", required=True, help="Package folder that `export` wrote.")
 @click.option(
     "--format",
     "format_",
-    required=True,
+    default="onnx",
+    show_default=True,
     type=click.Choice(beamgen.FORMATS),
     help="What will run it.",
 )
@@ -30,6 +32,12 @@ Examples:
     "--output",
     type=click.Path(path_type=Path),
     help="Folder to write.  [default: named after the package]",
+)
+@click.option(
+    "--with-tokenizer",
+    is_flag=True,
+    default=None,
+    help="onnx: put the tokenizer into the graph: text in, text out.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing folder of that format.")
 @options.common
