@@ -49,6 +49,10 @@ TEXTS = (
     "\U0001f600" * 40, "word " * 200, "x\n" * 60, "'s" * 40,
 )  # fmt: skip
 
+_PAD = -7  # no id
+
+_CURE = "use the package without --with-tokenizer, and please report it"
+
 #: What random texts are made of.
 _PARTS = (
     *"abcdeinorstuvwxyzESTLLMDRV", *"      ", *"0123456789",
@@ -161,61 +165,96 @@ def open_session(model: Any, threads: int | None = None) -> onnxruntime.Inferenc
 def check_encoding(
     tokenizer: PreTrainedTokenizerBase, tables: TextTables, texts: Sequence[str]
 ) -> int:
-    """Compare ids, text by text.
+    """Compare ids and their padding.
 
     Returns: how many texts there were.
 
     Raises:
-        SettingError: with the first that differs.
+        SettingError: with the first text that differs.
     """
     session = encode_session(tables)
-    pad = np.array([0])
-    for text in texts:
-        expected = list(tokenizer(text, verbose=False)["input_ids"])
-        try:
-            feeds = {"text": np.array([text], object), "pad_token_id": pad}
-            ids, mask = session.run(None, feeds)
-            found = ids[0].tolist() if mask.all() else None
-        except Exception:  # ONNX Runtime's own: a text without tokens is refused
-            found = []
-        if found != expected:
-            raise SettingError(
-                f"{tables.name} cannot go into the graph: of the text {text[:80]!r} it makes "
-                f"{_shown(expected)}, and the graph {_shown(found)}",
-                "use the package without --with-tokenizer, and please report it",
-            )
+    expected = [list(tokenizer(text, verbose=False)["input_ids"]) for text in texts]
+    order = sorted(range(len(texts)), key=lambda n: len(expected[n]))  # less padding
+    for batch in _batches([n for n in order if expected[n]]):
+        found = _encoded(session, [texts[n] for n in batch])
+        for n, ids in zip(batch, found, strict=True):
+            if ids != expected[n]:
+                raise _unequal(tables, texts[n], expected[n], ids)
+    for n in (n for n in order if not expected[n]):
+        ids = _encoded(session, [texts[n]])[0]
+        if ids is not None:  # it fails: there is nothing to search
+            raise _unequal(tables, texts[n], [], ids)
     return len(texts)
 
 
 def check_decoding(
     tokenizer: PreTrainedTokenizerBase, tables: TextTables, rows: Sequence[Sequence[int]]
 ) -> int:
-    """Compare decoded text, sequence by sequence.
+    """Compare decoded text.
 
     Returns: how many sequences there were.
 
     Raises:
-        SettingError: with the first that differs.
+        SettingError: with the first sequence that differs.
     """
     session = decode_session(tables)
-    for row in rows:
-        expected = tokenizer.decode(row, skip_special_tokens=True)
-        prompt = len(row) // 2
-        feeds = {
-            "sequences": np.array([[row]], np.int64).reshape(1, 1, -1),
-            "attention_mask": np.ones((1, prompt), np.int64),
-            "finish_reasons": np.array([[2]]),
-            "eos_token_id": np.array([-1]),
-            "max_new_tokens": np.array([len(row)]),
-        }
-        found = session.run(None, feeds)[0][0, 0]
-        if found != expected:
-            raise SettingError(
-                f"{tables.name} cannot go into the graph: the ids {_shown(row)} are "
-                f"{expected[:80]!r} to it, and {found[:80]!r} to the graph",
-                "use the package without --with-tokenizer, and please report it",
-            )
+    for batch in _batches(sorted(rows, key=len)):
+        for row, found in zip(batch, _decoded(session, batch), strict=True):
+            expected = tokenizer.decode(row, skip_special_tokens=True)
+            if found != expected:
+                raise SettingError(
+                    f"{tables.name} cannot go into the graph: the ids {_shown(row)} are "
+                    f"{expected[:80]!r} to it, and {found[:80]!r} to the graph",
+                    _CURE,
+                )
     return len(rows)
+
+
+def _batches(rows: Sequence[Any], size: int = 50) -> Iterator[Sequence[Any]]:
+    return (rows[n : n + size] for n in range(0, len(rows), size))
+
+
+def _encoded(session: onnxruntime.InferenceSession, texts: Sequence[str]) -> list[list[int] | None]:
+    """Ids without their padding, which has to be on the left; None where the graph fails."""
+    feeds = {"text": np.array(texts, object), "pad_token_id": np.array([_PAD])}
+    try:
+        ids, mask = session.run(None, feeds)
+    except Exception:  # ONNX Runtime's own, because of one of them
+        return [_encoded(session, [text])[0] for text in texts] if len(texts) > 1 else [None]
+    good = (np.diff(mask) >= 0).all() and (ids[mask == 0] == _PAD).all()
+    return [row[kept != 0].tolist() if good else None for row, kept in zip(ids, mask, strict=True)]
+
+
+def _decoded(session: onnxruntime.InferenceSession, rows: Sequence[Sequence[int]]) -> Sequence[str]:
+    """The texts; one half of each row stands as its prompt."""
+    halves = [(row[: len(row) // 2], row[len(row) // 2 :]) for row in rows]
+    prompt_len = max(len(prompt) for prompt, _ in halves)
+    new = max(len(after) for _, after in halves)
+    sequences = np.zeros((len(rows), 1, prompt_len + new), np.int64)
+    mask = np.zeros((len(rows), prompt_len), np.int64)
+    for n, (prompt, after) in enumerate(halves):
+        mask[n, prompt_len - len(prompt) :] = 1
+        sequences[n, 0, prompt_len - len(prompt) : prompt_len] = prompt
+        sequences[n, 0, prompt_len : prompt_len + len(after)] = after
+    feeds = {
+        "sequences": sequences,
+        "attention_mask": mask,
+        "finish_reasons": np.full((len(rows), 1), 2),
+        "eos_token_id": np.array([-1]),
+        "max_new_tokens": np.array([len(after) for _, after in halves]),
+    }
+    texts: Sequence[str] = session.run(None, feeds)[0][:, 0].tolist()
+    return texts
+
+
+def _unequal(
+    tables: TextTables, text: str, expected: Sequence[int], found: Sequence[int] | None
+) -> SettingError:
+    return SettingError(
+        f"{tables.name} cannot go into the graph: of the text {text[:80]!r} it makes "
+        f"{_shown(expected)}, and the graph {_shown(found)}",
+        _CURE,
+    )
 
 
 def random_ids(tables: TextTables, count: int, seed: int) -> list[list[int]]:
@@ -244,5 +283,5 @@ def _is_text(octets: bytes) -> bool:
 
 def _shown(ids: Sequence[int] | None) -> str:
     if ids is None:
-        return "padding"
+        return "fails"
     return f"{list(ids[:12])}{'...' if len(ids) > 12 else ''}"

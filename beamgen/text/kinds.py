@@ -11,7 +11,8 @@ import numpy.typing as npt
 from beamgen.text.units import ADDED, LETTER, NUMBER, OTHER, PAGE, SPACE, TOKEN
 
 _CLASSES = {LETTER: r"\p{L}", NUMBER: r"\p{N}", SPACE: r"\s"}
-_SURROGATES = range(0xD800, 0xE000)
+# Planes 4 to 13 are unassigned, 15 and 16 private: no letters, numbers or spaces there.
+_ASSIGNED = (range(0xD800), range(0xE000, 0x40000), range(0xE0000, 0xF0000))
 
 
 @functools.cache
@@ -33,8 +34,8 @@ def class_pages(digits: bool = False) -> tuple[npt.NDArray[np.int64], npt.NDArra
 
 @functools.cache
 def _every() -> tuple[npt.NDArray[np.uint32], str]:
-    """All code points, in a text."""
-    points = np.array([n for n in range(ADDED) if n not in _SURROGATES], np.uint32)
+    """All code points that may be of a class, and the text they are."""
+    points = np.concatenate([np.array(points, np.uint32) for points in _ASSIGNED])
     return points, points.tobytes().decode("utf-32-le")
 
 
