@@ -20,9 +20,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 from tokenizer_kinds import KINDS, trained
-from tokenizers import AddedToken, Regex, Tokenizer
+from tokenizers import AddedToken, Regex, Tokenizer, decoders
 from tokenizers import pre_tokenizers as hf
-from tokenizers.models import WordPiece
+from tokenizers.models import BPE, WordPiece
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from beamgen import BeamgenError, Generator, Package, export, find_adapter, package_as
@@ -150,6 +150,31 @@ def test_pieces_around_every_code_point(name: str) -> None:
         assert _piece_starts(name, texts) == expected
 
 
+@pytest.mark.parametrize(
+    "seed", [0, 1, 2, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 200))]
+)
+def test_merges_of_any_order(seed: int) -> None:
+    """Merges that no training would rank so, and texts of their few letters."""
+    draw = random.Random(seed)
+    letters = "abc"[: draw.choice((1, 2, 3))]
+    vocab = {letter: n for n, letter in enumerate(sorted(hf.ByteLevel.alphabet()))}
+    tokens, merges = list(letters), []
+    for _ in range(draw.choice((8, 20, 60))):
+        pair = (draw.choice(tokens), draw.choice(tokens))
+        if len("".join(pair)) <= 8 and pair not in merges:
+            merges.append(pair)
+            if "".join(pair) not in vocab:
+                vocab["".join(pair)] = len(vocab)
+                tokens.append("".join(pair))
+    draw.shuffle(merges)
+    backend = Tokenizer(BPE(vocab=vocab, merges=merges))
+    backend.pre_tokenizer = hf.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
+    texts = ["".join(draw.choices(letters, k=draw.randrange(1, 60))) for _ in range(200)]
+    assert check_encoding(tokenizer, read_tokenizer(tokenizer), texts) == 200
+
+
 def test_a_batch_is_padded_on_the_left() -> None:
     tokenizer = trained("llama")
     texts = ["a b c d", "", "\0\0", "<|user|> x"]
@@ -191,15 +216,17 @@ def test_the_check_finds_what_differs() -> None:
     """Tables that are wrong on purpose, one at a time."""
     tokenizer = trained("llama")
     tables = read_tokenizer(tokenizer)
-    texts = texts_for(tables, 50)
+    texts = texts_for(tables, 100)
     shuffled = replace(tables.merges, ranked=tables.merges.ranked[::-1].copy())
-    unjoined = replace(tables.merges, joints=tables.merges.joints[1:])
+    unjoined = replace(tables.merges, joints=tables.merges.joints[: len(tables.merges.joints) // 2])
+    hasty = replace(tables.merges, ahead=tables.merges.behind, behind=tables.merges.ahead)
     unstripped = [replace(token, rstrip=False) for token in tables.added]
     for wrong in (
         replace(tables, prefix=None),
         replace(tables, before=()),
         replace(tables, merges=shuffled),
         replace(tables, merges=unjoined),
+        replace(tables, merges=hasty),
         replace(tables, added=tables.added[:-1]),
         replace(tables, added=unstripped),
     ):

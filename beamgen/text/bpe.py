@@ -19,6 +19,14 @@ Ids = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
+class Ranks:
+    """Lowest ranks of merges: of pairs, ``left * size + right``, and the rank of each."""
+
+    pairs: Ids
+    ranks: Ids
+
+
+@dataclass(frozen=True)
 class Merges:
     """The vocabulary and its merges, a pair being ``left * size + right``.
 
@@ -30,6 +38,8 @@ class Merges:
         pairs: that merge, and
         ranked: ``rank * size + new id`` of each.
         joints: pairs of first symbols that some merge joins.
+        ahead: of a symbol, and the first symbol of the text in what follows it.
+        behind: of the last symbol of the text in what stands before, and a symbol.
     """
 
     size: int
@@ -39,6 +49,8 @@ class Merges:
     pairs: Ids
     ranked: Ids
     joints: Ids
+    ahead: Ranks
+    behind: Ranks
 
 
 def read_merges(
@@ -87,22 +99,30 @@ def read_merges(
         character_ids=_array(characters.values()),
         pairs=_array(ranked),
         ranked=_array(ranked.values()),
-        joints=_joints(model["merges"], vocab, size),
+        **_neighbours(model["merges"], vocab, size),
     )
 
 
-def _joints(merges: Collection[Any], vocab: Mapping[str, int], size: int) -> Ids:
-    """Last symbol of the left and first symbol of the right side, of every merge."""
-    found = set()
-    for merge in merges:
+def _neighbours(merges: Collection[Any], vocab: Mapping[str, int], size: int) -> dict[str, Any]:
+    """What each merge says of the text's symbols at its joint."""
+    joints: dict[int, int] = {}
+    ahead: dict[int, int] = {}
+    behind: dict[int, int] = {}
+    for rank, merge in enumerate(merges):
         left, right = merge.split(" ") if isinstance(merge, str) else merge
         ends = [left[-1]] if byte_of(left) is None else [left[-1], left]
         begins = [right[0]] if byte_of(right) is None else [right[0], right]
-        for end in ends:
-            for begin in begins:
-                if end in vocab and begin in vocab:
-                    found.add(vocab[end] * size + vocab[begin])
-    return _array(sorted(found))
+        for end in (vocab[end] for end in ends if end in vocab):
+            behind.setdefault(end * size + vocab[right], rank)
+            for begin in (vocab[begin] for begin in begins if begin in vocab):
+                joints.setdefault(end * size + begin, 1)
+        for begin in (vocab[begin] for begin in begins if begin in vocab):
+            ahead.setdefault(vocab[left] * size + begin, rank)
+    return {
+        "joints": _array(joints),
+        "ahead": Ranks(_array(ahead), _array(ahead.values())),
+        "behind": Ranks(_array(behind), _array(behind.values())),
+    }
 
 
 def _check_reached(

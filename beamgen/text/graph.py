@@ -29,6 +29,8 @@ OPSETS = {"": 23, DOMAIN: 1, EXTENSIONS: 1, _ML: 4}
 
 _FIRST_ADDED = 257  # the trie's number of an added token: 0 is padding, then bytes
 
+_NO_RANK = 2**62
+
 _ANYTHING = -1  # the least unit, of no row
 
 _NEEDED = ("sequences", "finish_reasons")
@@ -280,41 +282,63 @@ def _merged(
     mergeable = _look_up(tape, "mergeable", first_pairs, bpe.joints, joints)
     (piece,) = tape.call(merges.cut, mergeable, outputs="short_piece")
     body = _merge_step(tables, size)
-    results = [ir.Value(name=f"text/merged.{name}") for name in ("ids", "piece", "row")]
+    carried = [ids, piece, row, ids, ids]
+    results = [ir.Value(name=f"text/merged.{name}") for name in _CARRIED]
     start = tape.constant("begin", True, np.bool_)
-    ids, _, row = tape.node("Loop", [None, start, ids, piece, row], results, {"body": body})
+    ids, _, row, *_ = tape.node("Loop", [None, start, *carried], results, {"body": body})
     return ids, row
 
 
+_CARRIED = ("ids", "piece", "row", "begins", "ends")
+
+
 def _merge_step(tables: TextTables, size: ir.Value) -> ir.Graph:
-    """One merge in every piece."""
+    """Merges in every piece."""
+    bpe = tables.merges
     kinds = {"step": (ir.DataType.INT64, 0), "go_on": (ir.DataType.BOOL, 0)} | dict.fromkeys(
-        ("ids", "piece", "row"), (ir.DataType.INT64, 1)
+        _CARRIED, (ir.DataType.INT64, 1)
     )
     taken = [
         ir.Value(name=f"merge/{name}", type=ir.TensorType(dtype), shape=ir.Shape([None] * rank))
         for name, (dtype, rank) in kinds.items()
     ]
-    _, _, ids, piece, row = taken
+    _, _, ids, piece, row, begins, ends = taken
     tape = Tape("merge")
     (numbers,) = tape.call(merges.pairs, ids, piece, size, outputs="pairs")
-    ranked = _look_up(tape, "ranked", numbers, tables.merges.pairs, tables.merges.ranked)
+    ranked = _look_up(tape, "ranked", numbers, bpe.pairs, bpe.ranked)
+    places = tape.call(
+        merges.outlook,
+        *(ids, piece, begins, ends, ranked, size),
+        outputs="right new_right left new_left",
+    )
+    tables_of = (bpe.ahead, bpe.ahead, bpe.behind, bpe.behind)
+    limits = [
+        _look_up(tape, f"{name}_rank", place, known.pairs, known.ranks, default=_NO_RANK)
+        for name, place, known in zip(
+            ("right", "new_right", "left", "new_left"), places, tables_of, strict=True
+        )
+    ]
+    (sure,) = tape.call(merges.certain, ranked, size, *limits, outputs="certain")
     given = tape.call(
-        merges.merge, ids, piece, row, ranked, size, outputs="more merged merged_piece merged_row"
+        merges.merge,
+        *(ids, piece, row, begins, ends, ranked, sure, size),
+        outputs="more merged merged_piece merged_row merged_begins merged_ends",
     )
     for value, like in zip(given, taken[1:], strict=True):
         value.type, value.shape = like.type, like.shape
     return ir.Graph(taken, given, nodes=tape.nodes, name="merge")
 
 
-def _look_up(tape: Tape, name: str, values: ir.Value, keys: Any, found: Any) -> ir.Value:
-    """A table of int64, with -1 for what is not in it."""
+def _look_up(
+    tape: Tape, name: str, values: ir.Value, keys: Any, found: Any, default: int = -1
+) -> ir.Value:
+    """A table of int64, with a default for what is not in it."""
     if not len(keys):
-        keys, found = np.array([-2]), np.array([-1])  # a table may not be empty
+        keys, found = np.array([-2]), np.array([default])  # a table may not be empty
     attributes = {
         "keys_tensor": ir.tensor(np.asarray(keys, np.int64)),
         "values_tensor": ir.tensor(np.asarray(found, np.int64)),
-        "default_tensor": ir.tensor(np.array([-1], np.int64)),
+        "default_tensor": ir.tensor(np.array([default], np.int64)),
     }
     output = ir.Value(name=f"{tape.prefix}/{name}")
     return tape.node("LabelEncoder", [values], [output], attributes, domain=_ML)[0]

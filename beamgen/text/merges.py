@@ -94,12 +94,58 @@ def cut(mergeable):
 
 
 @script(beamgen_ops, default_opset=op)
-def merge(ids, piece, row, ranked, vocab_size):
-    """In each piece, the leftmost of the pairs of lowest rank becomes one symbol.
+def outlook(ids, piece, begins, ends, ranked, vocab_size):
+    """What may yet come of each pair's neighbours, as numbers to be looked up.
 
-    ranked ``[M - 1]``: rank * vocab_size + the new id of each neighbouring pair, or -1.
+    begins, ends ``[M]``: the first and the last symbol of the text in each symbol; ranked
+    ``[M - 1]`` as in ``merge``.
 
-    Returns: whether anything merged, and ids, piece, row with a symbol less for each merge.
+    Returns: for the pair's right symbol, and for the new one, with the first symbol of
+    what follows; and for its left symbol, and the new one, with the last symbol of what
+    stands before; -1 where the piece ends. Each ``[M - 1]``.
+    """
+    size = op.Shape(ids)
+    last, none = op.Constant(value_ints=[-1]), op.Constant(value_ints=[-1])
+    left, right = op.Slice(ids, [0], last), op.Slice(ids, [1], size)
+    new = ranked % vocab_size
+    after = op.Slice(op.Concat(begins, none, axis=0), [2], size + 1)
+    piece_after = op.Slice(op.Concat(piece, none, axis=0), [2], size + 1)
+    before = op.Slice(op.Concat(none, ends, axis=0), [0], size - 1)
+    piece_before = op.Slice(op.Concat(none, piece, axis=0), [0], size - 1)
+    here = op.Slice(piece, [0], last)
+    goes_on, came_on = piece_after == here, piece_before == here
+    return (
+        op.Where(goes_on, right * vocab_size + after, none),
+        op.Where(goes_on, new * vocab_size + after, none),
+        op.Where(came_on, before * vocab_size + left, none),
+        op.Where(came_on, before * vocab_size + new, none),
+    )
+
+
+@script(beamgen_ops, default_opset=op)
+def certain(ranked, vocab_size, right, new_right, left, new_left):
+    """Pairs that merge before anything else can happen to their symbols, bool ``[M - 1]``.
+
+    The other four: the lowest rank of a merge at each of ``outlook``'s places. Whatever
+    the neighbours become, they begin and end with the same symbols of the text: if no
+    merge with such a one ranks before the pair, the pair will merge; and if none of the
+    new symbol does, it may merge now, for nobody will notice before its time.
+    """
+    rank = ranked / vocab_size
+    at_once = op.And(rank <= right, rank < left)
+    inert = op.And(rank < new_right, rank < new_left)
+    return op.And(ranked >= 0, op.And(at_once, inert))
+
+
+@script(beamgen_ops, default_opset=op)
+def merge(ids, piece, row, begins, ends, ranked, sure, vocab_size):
+    """The leftmost pair of lowest rank in each piece, and all that are sure, merge.
+
+    ranked ``[M - 1]``: rank * vocab_size + the new id of each neighbouring pair, or -1;
+    sure ``[M - 1]`` of ``certain``.
+
+    Returns: whether anything merged, and ids, piece, row, begins and ends with a symbol
+    less for each merge.
 
     Source: ``Word::merge_all`` of tokenizers.
     """
@@ -111,13 +157,22 @@ def merge(ids, piece, row, ranked, vocab_size):
     order = op.Where(found, ranked * size + place, never)
     left = op.Slice(piece, [0], last)
     best = op.ScatterElements(op.Expand(never, size + 1), left, order, axis=0, reduction="min")
-    chosen = op.And(found, order == op.Gather(best, left))
+    lowest = op.And(found, order == op.Gather(best, left))
+    chosen = op.Or(lowest, sure)
     no = op.Constant(value_ints=[0]) == 1
-    begins, ends = op.Concat(chosen, no, axis=0), op.Concat(no, chosen, axis=0)
-    merged = op.Where(begins, op.Concat(ranked % vocab_size, last, axis=0), ids)
-    kept = op.Not(ends)
-    more = op.ReduceMax(op.Cast(ends, to=INT64.dtype), keepdims=0) > 0
-    return more, op.Compress(merged, kept), op.Compress(piece, kept), op.Compress(row, kept)
+    first, second = op.Concat(chosen, no, axis=0), op.Concat(no, chosen, axis=0)
+    merged = op.Where(first, op.Concat(ranked % vocab_size, last, axis=0), ids)
+    end = op.Where(first, op.Concat(op.Slice(ends, [1], size), last, axis=0), ends)
+    kept = op.Not(second)
+    more = op.ReduceMax(op.Cast(second, to=INT64.dtype), keepdims=0) > 0
+    return (
+        more,
+        op.Compress(merged, kept),
+        op.Compress(piece, kept),
+        op.Compress(row, kept),
+        op.Compress(begins, kept),
+        op.Compress(end, kept),
+    )
 
 
 @script(beamgen_ops, default_opset=op)
