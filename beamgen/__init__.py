@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from beamgen.catalogue import Catalogue as Catalogue
     from beamgen.checkpoint import Checkpoint as Checkpoint
     from beamgen.checkpoint import open_checkpoint as open_checkpoint
+    from beamgen.description import Description as Description
+    from beamgen.description import describe as describe
     from beamgen.errors import BeamgenError as BeamgenError
+    from beamgen.explanation import Explanation as Explanation
+    from beamgen.explanation import explain as explain
+    from beamgen.explanation import page as page
+    from beamgen.explanation import svg as svg
     from beamgen.formats import FORMATS as FORMATS
     from beamgen.formats import Check as Check
     from beamgen.formats import Packaged as Packaged
@@ -53,7 +59,9 @@ _HOMES = {
     "adapter": ("DecoderAdapter", "KVGeometry", "PositionLimits"),
     "catalogue": ("Catalogue",),
     "checkpoint": ("Checkpoint", "open_checkpoint"),
+    "description": ("Description", "describe"),
     "errors": ("BeamgenError",),
+    "explanation": ("Explanation", "explain", "page", "svg"),
     "formats": ("FORMATS", "Check", "Packaged", "package_as"),
     "lora.convert": ("ConvertResult", "convert_lora", "remove_lora"),
     "lora.fit": ("FitReport", "lora_fit"),

@@ -13,6 +13,15 @@ from beamgen.prompts import Ids
 #: hypotheses than were asked for.
 FINISH_REASONS = ("none", "eos", "length")
 
+#: What each output holds, in one line for tables and viewers.
+OUTPUT_MEANINGS = {
+    "sequences": "prompt + generated ids, padded as HF pads",
+    "sequences_scores": "HF's sequences_scores; with one beam the summed log-probability",
+    "finish_reasons": "1 EOS, 2 length, 0 nothing more was found",
+    "beam_indices": "HF's beam_indices; empty unless output_scores is 1",
+    "token_log_probs": "HF's compute_transition_scores; empty unless output_scores is 1",
+}
+
 #: Summed scores below carry the -1e9 with which a search marks what may not come.
 DEAD = -5e8
 

@@ -42,7 +42,7 @@ class Manifest:
         search: the defaults of the search parameters.
         inputs: one row per graph input, but for the slots': name, dtype, shape, default,
             meaning.
-        outputs: one row per graph output.
+        outputs: one row per graph output: name, dtype, shape, meaning.
         versions: of the packages that took part in the export.
         lora_slots: the linear layers that take a LoRA; each has two inputs.
         loras: where each LoRA of ``adapters/`` was converted from, and its ``parity``.
@@ -132,7 +132,7 @@ def manifest_of(
             for value in graph.graph.inputs
             if value.name not in of_slots
         ],
-        outputs=[_row(value) for value in graph.graph.outputs],
+        outputs=[{**_row(value), "meaning": value.doc_string} for value in graph.graph.outputs],
         versions={name: metadata.version(name) for name in _VERSIONED},
         lora_slots=tuple(slots),
     )

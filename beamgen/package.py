@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from beamgen import embedded
 from beamgen.errors import LoraError, PackageError, close_matches, one_line
 from beamgen.folders import check_replaceable, new_folder
 from beamgen.manifest import SCHEMA_VERSION, Manifest
@@ -145,6 +146,15 @@ def stamp_parity(package: Package, verdict: dict[str, Any], lora: str | None = N
         return replace(manifest, loras={**manifest.loras, lora: about})
 
     return _rewritten(package, stamped)
+
+
+def seal_parity(package: Package) -> Package:
+    """Write the manifest's parity verdict into ``model.onnx``, too, for who has that file alone."""
+    embedded.append_parity(package.model, package.manifest.parity or {})
+    entry = {MODEL: _fingerprint(package.model)}
+    return _rewritten(
+        package, lambda manifest: replace(manifest, files={**manifest.files, **entry})
+    )
 
 
 def record_lora(package: Package, name: str, about: dict[str, Any]) -> Package:

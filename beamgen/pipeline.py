@@ -7,11 +7,10 @@ import os
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from beamgen import contrib_op
+from beamgen import contrib_op, embedded
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint import Checkpoint
 from beamgen.errors import LoraError, MissingExtraError, SettingError, close_matches
@@ -30,6 +29,7 @@ from beamgen.package import (
     check_target,
     new_package_folder,
     open_package,
+    seal_parity,
     write_manifest,
 )
 from beamgen.parameters import PARAMETERS, Parameter
@@ -152,14 +152,16 @@ def export(
                 slots=slots,
             )
             say("writing the search graph")
+            made = manifest_of(checkpoint, adapter, search, backend, parameters, graph, slots)
+            graph.metadata_props.update(embedded.records(made))
             save_graph(graph, folder)
         checkpoint.copy_companions(folder)
-        made = manifest_of(checkpoint, adapter, search, backend, parameters, graph, slots)
         write_manifest(folder, made)
         package = open_package(folder, verify=False)
         report, lora_reports = None, {}
         if parity:
             package, report = prove(package, checkpoint, say)
+            package = seal_parity(package)
         for name, (source, weights) in loras.items():
             say(f"converting the LoRA {name}")
             package = add_adapter(package, name, weights, source)
@@ -235,16 +237,11 @@ def build_graph(
     gc.collect()
     geometry = adapter.kv_geometry(checkpoint.config)
     window = adapter.position_limits(checkpoint.config).attention_window
-    about = {
-        "beamgen.version": metadata.version("beamgen"),
-        "beamgen.adapter": adapter.name,
-        "beamgen.backend": backend,
-    }
     if backend == "contrib":
         return build_contrib(
-            decoder, geometry, search, checkpoint.vocab_size, window, required, about, slots
+            decoder, geometry, search, checkpoint.vocab_size, window, required, slots
         )
-    return build_loop(decoder, geometry, search, window, required, about, slots)
+    return build_loop(decoder, geometry, search, window, required, slots)
 
 
 def save_graph(graph: ir.Model, folder: Path) -> None:

@@ -86,6 +86,7 @@ class Generator:
         providers: Sequence[str] | None = None,
         threads: int | None = None,
         verify: bool = True,
+        session: onnxruntime.InferenceSession | None = None,
     ) -> None:
         """Open a package and load its graph.
 
@@ -94,6 +95,8 @@ class Generator:
             providers: ONNX Runtime execution providers; by default the CPU's.
             threads: threads for one operator; by default one per core.
             verify: compare the files with the manifest's hashes first.
+            session: one over the package's graph that is there already, with options of
+                its own; ``providers`` and ``threads`` then count for nothing.
 
         Raises:
             PackageError: the package cannot be read or loaded.
@@ -101,7 +104,9 @@ class Generator:
         if not isinstance(package, Package):
             package = open_package(package, verify=verify)
         self.package = package
-        self.session = load_session(package, providers or ["CPUExecutionProvider"], threads)
+        self.session = session or load_session(
+            package, providers or ["CPUExecutionProvider"], threads
+        )
         self._loras = LoadedLoras(package)
 
     @property

@@ -167,6 +167,47 @@ def _check_decoder(adapter: DecoderAdapter) -> None:
         _close(step["logits"][0, row], hf([*prompt, token]), f"beam {row}'s next token")
 
 
+def _check_step(adapter: DecoderAdapter) -> None:
+    """The step alone gives HF's logits, for prompts padded on the right and for a next token."""
+    import onnx_ir as ir
+    import onnxruntime
+    import torch
+
+    from beamgen.decoder.contract import cache_names
+    from beamgen.decoder.export import export_decoder
+    from beamgen.decoder.single_step import SingleStep
+    from beamgen.search.one_step import build_step
+
+    config = adapter.tiny_config()
+    geometry, model = adapter.kv_geometry(config), tiny_model(config)
+    with tempfile.TemporaryDirectory() as folder:
+        decoder = export_decoder(adapter, tiny_model(config), Path(folder), SingleStep)
+        proto = ir.to_proto(build_step(decoder, geometry, config.vocab_size)).SerializeToString()
+    session = onnxruntime.InferenceSession(proto, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    empty = np.zeros((2, geometry.num_kv_heads, 0, geometry.head_dim), np.float32)
+    past_names, present_names = (cache_names(n, geometry) for n in ("past_key_values", "present"))
+
+    def run(ids: Any, positions: Any, mask: Any, past: Any) -> dict[str, Any]:
+        arrays = {"input_ids": ids, "position_ids": positions, "attention_mask": mask}
+        feeds = {name: np.array(values, np.int64) for name, values in arrays.items()}
+        feeds |= dict(zip(past_names, past, strict=True))
+        return dict(zip(names, session.run(names, feeds), strict=True))
+
+    def hf(ids: list[int]) -> Any:
+        with torch.no_grad():
+            return model(input_ids=torch.tensor([ids])).logits[0, -1].numpy()
+
+    long, short = [5, 9, 7, 11], [6, 8]
+    mask = [[1, 1, 1, 1], [1, 1, 0, 0]]
+    ids, positions = [long, [*short, 3, 3]], [[0, 1, 2, 3], [0, 1, 0, 0]]
+    first = run(ids, positions, mask, [empty] * len(past_names))
+    step = run([[4], [10]], [[4], [2]], [[*row, 1] for row in mask], map(first.get, present_names))
+    for row, prompt, token in ((0, long, 4), (1, short, 10)):
+        _close(first["logits"][row, 0], hf(prompt), f"prompt {row}'s last token")
+        _close(step["logits"][row, 0], hf([*prompt, token]), f"prompt {row}'s next token")
+
+
 def _check_positions(adapter: DecoderAdapter) -> None:
     """HF runs a sequence as long as position_limits allows."""
     import torch
@@ -212,6 +253,7 @@ _CHECKS: tuple[Callable[[DecoderAdapter], None], ...] = (
     _check_tiny_config,
     _check_geometry,
     _check_decoder,
+    _check_step,
     _check_positions,
     _check_search,
     _check_contrib,

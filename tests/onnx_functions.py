@@ -12,13 +12,13 @@ import onnxruntime
 from onnx import helper
 
 from beamgen.decoder import add_lora
-from beamgen.search import op_cache
+from beamgen.search import op_cache, padding
 from beamgen.search.functions import LOOP_MODULES, functions
 
 
 @functools.cache
 def _function_protos() -> list[onnx.FunctionProto]:
-    every = functions(*LOOP_MODULES, op_cache, add_lora)
+    every = functions(*LOOP_MODULES, op_cache, padding, add_lora)
     return [ir.serde.serialize_function(function) for function in every]
 
 

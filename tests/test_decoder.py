@@ -22,6 +22,7 @@ from beamgen.decoder.export import export_decoder
 from beamgen.decoder.fold_shapes import fold_shapes
 from beamgen.decoder.loop_step import LoopStep
 from beamgen.decoder.place_weights import place_weights
+from beamgen.decoder.single_step import SingleStep
 from beamgen.testing import tiny_model
 
 
@@ -65,7 +66,7 @@ def test_no_shape_arithmetic_is_left_in_the_layers(name: str, decoders) -> None:
     assert [0, 0, 4, 16] in constant
 
 
-@pytest.mark.parametrize("make_step", [LoopStep, ContribStep])
+@pytest.mark.parametrize("make_step", [LoopStep, ContribStep, SingleStep])
 def test_an_export_lets_go_of_the_model(make_step, tmp_path: Path) -> None:
     """Its weights would stay in memory, beside all that comes after."""
     adapter = find_adapter("gpt2")

@@ -129,6 +129,16 @@ def _parse_set(pairs: tuple[str, ...]) -> dict[str, Any]:
     return chosen
 
 
+def parse_ids(text: str) -> list[int]:
+    """Token ids, separated by spaces or commas."""
+    try:
+        return [int(token) for token in text.replace(",", " ").split()]
+    except ValueError:
+        raise beamgen.BeamgenError(
+            f"--ids {text!r} are not whole numbers", 'for example --ids "1 2 3"'
+        ) from None
+
+
 @contextmanager
 def status(first: str) -> Iterator[Callable[[str], None]]:
     """A line that says what is going on, on a terminal only."""

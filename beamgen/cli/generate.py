@@ -88,7 +88,7 @@ def command(
     with seed S + i, whatever the batch size; a contrib package draws a whole batch
     with one seed.
     """
-    batch: list[Any] = [*prompts, *_lines(file, bool(prompts or ids)), *map(_parse_ids, ids)]
+    batch: list[Any] = [*prompts, *_lines(file, bool(prompts or ids)), *map(options.parse_ids, ids)]
     if not batch:
         raise beamgen.BeamgenError(
             "no prompt was given", 'pass -p "TEXT", -f FILE, --ids, or pipe text in'
@@ -160,7 +160,7 @@ def _catalogue(generator: beamgen.Generator, path: str) -> beamgen.Catalogue:
     """One entry per line: text, or ids where the package has no tokenizer."""
     lines = _lines(path, have_prompts=True)
     if generator.tokenizer is None:
-        return generator.catalogue(map(_parse_ids, lines))
+        return generator.catalogue(map(options.parse_ids, lines))
     return generator.catalogue(lines)
 
 
@@ -183,15 +183,6 @@ def _lines(path: str | None, have_prompts: bool) -> list[str]:
         raise beamgen.BeamgenError(
             f"cannot read {path}: {error.strerror}", "check the path"
         ) from error
-
-
-def _parse_ids(text: str) -> list[int]:
-    try:
-        return [int(token) for token in text.replace(",", " ").split()]
-    except ValueError:
-        raise beamgen.BeamgenError(
-            f"--ids {text!r} are not whole numbers", 'for example --ids "1 2 3"'
-        ) from None
 
 
 def _as_json(hypothesis: beamgen.Generation) -> dict[str, Any]:

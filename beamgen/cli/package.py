@@ -16,6 +16,8 @@ from beamgen.cli import _options as options
     epilog="""\b
 Examples:
   beamgen package -m gpt2-onnx --with-tokenizer
+  beamgen package -m biogpt-onnx --format genai
+  beamgen package -m gpt2-onnx --format web --example "aspirin is"
 """,
 )
 @click.option("-m", "--model", required=True, help="Package folder that `export` wrote.")
@@ -39,7 +41,23 @@ Examples:
     default=None,
     help="onnx: put the tokenizer into the graph: text in, text out.",
 )
+@click.option(
+    "--checkpoint", help="genai: its checkpoint.  [default: the one named in the package]"
+)
+@click.option(
+    "--trust-remote-code",
+    is_flag=True,
+    default=None,
+    help="genai: run Python code of the checkpoint.",
+)
 @click.option("--force", is_flag=True, help="Replace an existing folder of that format.")
+@click.option("--title", help="web: what the page is called.  [default: the checkpoint's name]")
+@click.option("--example", "examples", multiple=True, help="web: a prompt to offer; repeatable.")
+@click.option(
+    "--node-modules",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="web: where npm installed onnxruntime-web.  [default: fetch it with npm]",
+)
 @options.common
 @click.pass_context
 def command(
@@ -58,7 +76,7 @@ def command(
     where that is installed. Exit code 0: nothing disagreed; 3: something did.
     """
     package = beamgen.open_package(model)
-    given = {name: value for name, value in values.items() if value is not None}
+    given = {name: value for name, value in values.items() if value not in (None, ())}
     with options.status("reading the package") as progress:
         done = beamgen.package_as(package, format_, output, force=force, progress=progress, **given)
     if as_json:

@@ -1,10 +1,11 @@
 """The decoder contracts: names, dtypes and axes of one decoder step.
 
-One architecture has two faces. The loop backend's serves the prompt pass (N = S),
+One architecture has three faces. The loop backend's serves the prompt pass (N = S),
 every later step (N = K) and any attention mask, with one cache per row. The contrib
-backend's has the cache in the layout of ``com.microsoft::BeamSearch``. Letters: B
-batch, K beams, S prompt length, N new positions, R generated entries in the cache, P
-entries in the op's cache, n positions whose logits are wanted.
+backend's has the cache in the layout of ``com.microsoft::BeamSearch``. The third is a
+step alone, with the usual cache, for callers that search themselves. Letters: B batch,
+K beams, S prompt length, N new positions, R generated entries in the cache, P entries
+in the op's cache or the usual one, n positions whose logits are wanted.
 """
 
 from __future__ import annotations
@@ -128,6 +129,33 @@ def contrib_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot
         outputs={
             "logits": Port(_FLOAT, ("batch", 1, vocab_size)),
             **caches("present", "present_len"),
+        },
+    )
+
+
+def step_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot] = ()) -> Contract:
+    """The decoder of callers that search themselves: one cache per row, named as HF names it.
+
+    ``last`` says of which new token each row's logits are wanted. A slot takes one
+    LoRA for all rows.
+    """
+
+    def caches(prefix: str, length: str) -> dict[str, Port]:
+        port = Port(_FLOAT, ("batch", geometry.num_kv_heads, length, geometry.head_dim))
+        return dict.fromkeys(cache_names(prefix, geometry), port)
+
+    return Contract(
+        inputs={
+            "input_ids": Port(_INT, ("batch", "new")),
+            "position_ids": Port(_INT, ("batch", "new")),
+            "attention_bias": Port(_FLOAT, ("batch", 1, "new", "attended")),
+            "last": Port(_INT, ("batch",)),
+            **caches("past_key_values", "past_len"),
+            **_slots(slots, 1),
+        },
+        outputs={
+            "logits": Port(_FLOAT, ("batch", 1, vocab_size)),
+            **caches("present", "attended"),
         },
     )
 

@@ -51,7 +51,7 @@ def export_decoder(
         adapter: the architecture's.
         model: HF model with its language-modelling head, fp32, on the CPU.
         folder: an existing folder for the raw trace.
-        make_step: which contract: ``LoopStep`` or ``ContribStep``.
+        make_step: which contract: ``LoopStep``, ``ContribStep`` or ``SingleStep``.
         slots: the linear layers that take a LoRA.
 
     Raises:

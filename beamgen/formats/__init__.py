@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import pkgutil
 from collections.abc import Callable, Sequence
@@ -98,6 +99,9 @@ def package_as(
             close_matches(format, FORMATS) or f"there are {', '.join(FORMATS)}",
         )
     form: Format = importlib.import_module(f"beamgen.formats.{format}").FORMAT
+    for name in options:
+        if name not in inspect.signature(form.write).parameters:
+            raise SettingError(f"the format '{format}' takes no {name}", "leave it out")
     target = Path(output) if output is not None else form.output(package)
     check_replaceable(target, mark=form.mark, kind=form.title, force=force)
     say = progress or (lambda line: None)

@@ -10,7 +10,7 @@ from beamgen.parity.draws import gumbel_noise
 from beamgen.parity.judge import Choice, Judge, powered
 from beamgen.parity.reference import Reference
 from beamgen.parity.report import NEAR_TIE_MARGIN, ParityCase, near
-from beamgen.parity.session import session_of
+from beamgen.search.session import session_of
 from beamgen.search.trace import RowStep, SearchTrace, Tokens, read_trace, with_trace_outputs
 
 

@@ -13,7 +13,7 @@ from beamgen.lora.loaded import LoadedLoras
 from beamgen.package import Package
 from beamgen.parity.op_rule import Floats
 from beamgen.parity.report import ParityCase
-from beamgen.parity.session import session_of
+from beamgen.search.session import session_of
 
 
 class OpFile:

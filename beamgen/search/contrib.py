@@ -39,7 +39,6 @@ def build_contrib(
     vocab_size: int,
     attention_window: int | None = None,
     required: Collection[str] = (),
-    metadata: Mapping[str, str] | None = None,
     slots: Sequence[Slot] = (),
 ) -> ir.Model:
     """Wrap a decoder in ``BeamSearch``, ``GreedySearch`` or ``Sampling``.
@@ -52,7 +51,6 @@ def build_contrib(
         vocab_size: V.
         attention_window: tokens a position sees, itself included, or None.
         required: parameters that get no default; ``lora`` stands for the slots.
-        metadata: goes into the model's metadata.
         slots: the linear layers that take a LoRA; their A and B become inputs too.
 
     Returns:
@@ -108,7 +106,6 @@ def build_contrib(
         ir_version=decoder.ir_version,
         producer_name="beamgen",
         functions=[*decoder.functions.values(), *functions(op_cache)],
-        metadata_props=dict(metadata or {}),
     )
 
 
@@ -144,9 +141,13 @@ def _outputs(op: str) -> list[ir.Value]:
         name="sequences",
         type=ir.TensorType(_INT32),
         shape=ir.Shape(["batch", *beams, "max_length"]),
+        doc_string="prompt + generated ids, filled with pad_token_id up to max_length",
     )
     scores = ir.Value(
-        name="sequences_scores", type=ir.TensorType(_FLOAT), shape=ir.Shape(["batch", *beams])
+        name="sequences_scores",
+        type=ir.TensorType(_FLOAT),
+        shape=ir.Shape(["batch", *beams]),
+        doc_string="the operator's score: summed log-probability / tokens ** length_penalty",
     )
     return [sequences, scores] if beams else [sequences]
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 from onnxscript import OnnxFunction
 
+from beamgen.beam_output import OUTPUT_MEANINGS
 from beamgen.decoder.contract import slot_ports
 from beamgen.lora.slots import Slot
 from beamgen.onnx_domain import DOMAIN
@@ -126,6 +127,7 @@ def search_output(value: ir.Value, name: str, dtype: ir.DataType, *further: str)
     value.name = name
     value.dtype = dtype
     value.shape = ir.Shape(["batch", "num_return_sequences", *further])
+    value.doc_string = OUTPUT_MEANINGS[name]
     return value
 
 

@@ -71,7 +71,6 @@ def build_loop(
     config: SearchConfig,
     attention_window: int | None = None,
     required: Collection[str] = (),
-    metadata: Mapping[str, str] | None = None,
     slots: Sequence[Slot] = (),
 ) -> ir.Model:
     """Wrap a decoder in the beam search of ``transformers`` 4.57.
@@ -83,7 +82,6 @@ def build_loop(
         config: the defaults of the search parameters, which stay inputs.
         attention_window: tokens a position sees, itself included, or None.
         required: parameters that get no default; ``lora`` stands for the slots.
-        metadata: goes into the model's metadata.
         slots: the linear layers that take a LoRA; their A and B become inputs too.
 
     Returns:
@@ -134,7 +132,6 @@ def build_loop(
         ir_version=decoder.ir_version,
         producer_name="beamgen",
         functions=[*decoder.functions.values(), *functions(*LOOP_MODULES)],
-        metadata_props=dict(metadata or {}),
     )
 
 

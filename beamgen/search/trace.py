@@ -29,6 +29,7 @@ TRACED = (
 )
 
 Tokens = tuple[int, ...]
+Values = dict[str, npt.NDArray[np.generic]]
 
 
 @dataclass(frozen=True)
@@ -86,16 +87,21 @@ def with_trace_outputs(model: ir.Model) -> ir.Model:
 
 def read_trace(outputs: Mapping[str, npt.NDArray[np.generic]]) -> SearchTrace:
     """Retell a search from the traced outputs, by name."""
+    return [_retell(steps) for steps in traced_steps(outputs)]
+
+
+def traced_steps(outputs: Mapping[str, npt.NDArray[np.generic]]) -> list[list[Values]]:
+    """The values of ``TRACED`` for each row and step, without their batch axis."""
     first = {name: outputs[f"trace/first/{name}"] for name in TRACED}
     later = {name: outputs[f"trace/steps/{name}"] for name in TRACED}
     steps = [first, *({name: later[name][i] for name in TRACED} for i in range(_length(later)))]
     return [
-        _retell([{name: values[row] for name, values in step.items()} for step in steps])
+        [{name: values[row] for name, values in step.items()} for step in steps]
         for row in range(len(first["top_scores"]))
     ]
 
 
-def _retell(steps: list[dict[str, npt.NDArray[np.generic]]]) -> list[RowStep]:
+def _retell(steps: list[Values]) -> list[RowStep]:
     num_beams = len(steps[0]["running_index"])
     running: list[Tokens] = [()] * num_beams
     finished: list[Tokens] = [()] * num_beams

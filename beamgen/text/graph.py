@@ -12,7 +12,7 @@ import onnx_ir as ir
 from beamgen.errors import SettingError
 from beamgen.onnx_domain import DOMAIN
 from beamgen.search.functions import functions
-from beamgen.search.graph_parts import Tape, search_output
+from beamgen.search.graph_parts import Tape
 from beamgen.text import characters, merges, pieces, units
 from beamgen.text.kinds import class_pages
 from beamgen.text.steps import BLANK
@@ -88,7 +88,10 @@ def with_tokenizer(model: ir.Model, tokenizer: PreTrainedTokenizerBase | TextTab
     first = next(iter(graph))
     graph.insert_before(first, before)
     graph.extend(behind)
-    graph.outputs.append(search_output(texts, "texts", ir.DataType.STRING))
+    texts.name, texts.dtype = "texts", ir.DataType.STRING
+    texts.shape = ir.Shape(["batch", "num_return_sequences"])
+    texts.doc_string = "prompts and continuations, without special tokens"
+    graph.outputs.append(texts)
     for constant in tape.initializers:
         graph.register_initializer(constant)
     for function in functions(units, pieces, merges, characters):

@@ -1,0 +1,168 @@
+"""The decoder step of callers that search themselves: the usual cache, one token's logits."""
+
+# onnxscript functions are read from source by its compiler: no annotations of
+# their tensors, and every operator by name.
+# mypy: disable-error-code="no-untyped-def, misc, no-untyped-call, arg-type"
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from onnxscript import opset23 as op
+from onnxscript import script
+
+from beamgen.decoder.contract import Contract, step_contract
+from beamgen.decoder.traced_step import (
+    BATCH,
+    NEW,
+    PAST,
+    SlotPairs,
+    StepCache,
+    TracedStep,
+    plain_attention,
+)
+from beamgen.onnx_domain import DOMAIN, beamgen_ops
+
+KVPairs = list[tuple[torch.Tensor, torch.Tensor]]
+
+
+@script(beamgen_ops, default_opset=op)
+def CachedAttention(  # noqa: N802 - an ONNX operator's name
+    query, key, value, past_key, past_value, attention_bias, scale: float
+):
+    """Attention over a cache, to which the new entries are appended.
+
+    query ``[B, H, N, D]``, key/value ``[B, Hkv, N, D]`` of the new tokens,
+    past_key/past_value ``[B, Hkv, P, D]``, attention_bias ``[B, 1, N, P+N]`` ->
+    attended ``[B, H, N, D]``, present_key/present_value ``[B, Hkv, P+N, D]``. H may be
+    a multiple of Hkv (GQA): the standard op handles it. It appends to the cache faster
+    than Concat does.
+
+    Source: ONNX operator ``Attention``, opset 23.
+    """
+    attended, present_key, present_value = op.Attention(
+        query, key, value, attention_bias, past_key, past_value, scale=scale
+    )
+    return attended, present_key, present_value
+
+
+class _CachedAttention(torch.autograd.Function):
+    """The same arithmetic in torch, and the node it leaves in a trace."""
+
+    @staticmethod
+    def symbolic(g: Any, query: Any, key: Any, value: Any, past_key: Any, *rest: Any) -> Any:
+        *tensors, scale = rest
+        attended, *present = g.op(
+            f"{DOMAIN}::CachedAttention",
+            *(query, key, value, past_key, *tensors),
+            scale_f=scale,
+            outputs=3,
+        )
+        attended.setType(query.type())
+        kind = past_key.type()
+        _, heads, _, width = kind.varyingSizes()
+        for tensor in present:
+            tensor.setType(kind.with_sizes([None, heads, None, width]))
+        return attended, *present
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        past_key: torch.Tensor,
+        past_value: torch.Tensor,
+        attention_bias: torch.Tensor,
+        scale: float,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        keys = torch.cat([past_key, key], dim=2)
+        values = torch.cat([past_value, value], dim=2)
+        return plain_attention(query, keys, values, attention_bias, scale), keys, values
+
+
+class StepKVCache(StepCache):
+    """The usual cache, to which ``attend`` appends."""
+
+    def __init__(self, past: KVPairs) -> None:
+        """L pairs ``[B, Hkv, P, D]``."""
+        self.present = list(past)
+
+    def update(
+        self,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        layer_idx: int,
+        cache_kwargs: dict[str, Any] | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Hand them on."""
+        return key, value
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Entries held by a layer."""
+        return self.present[layer_idx][0].shape[2]
+
+
+class SingleStep(TracedStep):
+    """See ``contract.step_contract``."""
+
+    attention = CachedAttention
+
+    @property
+    def contract(self) -> Contract:
+        """What ``forward`` takes and gives."""
+        return step_contract(self.geometry, self.config.get_text_config().vocab_size, self.slots)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        position_ids: torch.Tensor,
+        attention_bias: torch.Tensor,
+        last: torch.Tensor,
+        past: KVPairs,
+        slots: SlotPairs = (),
+    ) -> tuple[torch.Tensor, ...]:
+        """-> logits ``[B, 1, V]`` of the token ``last [B]``, and 2L present tensors.
+
+        The cache argument is called anything but ``past_key_values``, which optimum
+        would rewrite.
+        """
+        cache = StepKVCache(past)
+        with self.filled(slots):
+            hidden = self.hidden(input_ids, position_ids, attention_bias, cache)
+            wanted = last[:, None, None].expand(-1, 1, hidden.shape[-1])
+            row = hidden.gather(1, wanted)[:, 0].unsqueeze(1)  # static in the trace
+            logits = self.adapter.logits(self.model, row)
+        return (logits, *(tensor for pair in cache.present for tensor in pair))
+
+    def attend(
+        self,
+        cache: StepKVCache,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_bias: torch.Tensor,
+        scale: float,
+    ) -> torch.Tensor:
+        """Append to the layer's cache and attend to it."""
+        attended: torch.Tensor
+        attended, keys, values = _CachedAttention.apply(
+            query, key, value, *cache.present[layer], attention_bias, scale
+        )
+        cache.present[layer] = (keys, values)
+        return attended
+
+    def dummy_inputs(self) -> dict[str, Any]:
+        """Zeros."""
+        shape = (BATCH, self.geometry.num_kv_heads, PAST, self.geometry.head_dim)
+        layers = range(self.geometry.num_layers)
+        return {
+            "input_ids": torch.ones(BATCH, NEW, dtype=torch.long),
+            "position_ids": torch.arange(NEW).expand(BATCH, NEW),
+            "attention_bias": torch.zeros(BATCH, 1, NEW, PAST + NEW),
+            "last": torch.tensor([NEW - 1, NEW - 2]),
+            "past": [(torch.zeros(shape), torch.zeros(shape)) for _ in layers],
+            "slots": self.dummy_slots(1),
+        }

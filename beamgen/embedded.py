@@ -1,0 +1,58 @@
+"""What a ``model.onnx`` says of itself, in its metadata: it may lose its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+from beamgen.manifest import Manifest
+
+_MANIFEST, _PARITY = "beamgen.manifest", "beamgen.parity"
+
+#: Of the manifest; inputs and outputs stand in the graph itself.
+_FIELDS = ("schema_version", "adapter", "backend", "source", "dtype", "vocab_size", "limits",
+           "search", "versions")  # fmt: skip
+
+
+def records(manifest: Manifest) -> dict[str, str]:
+    """The metadata to write into a graph; of folders the names alone."""
+    values = manifest.to_json()
+    about = {name: values[name] for name in _FIELDS}
+    source = {name: _without_path(value) for name, value in about["source"].items()}
+    return {_MANIFEST: json.dumps({**about, "source": source}, ensure_ascii=False)}
+
+
+def _without_path(value: Any) -> Any:
+    """Hub ids have a slash, too, but are not absolute."""
+    is_path = isinstance(value, str) and PurePath(value).is_absolute()
+    return PurePath(value).name if is_path else value
+
+
+def append_parity(model: Path, verdict: Mapping[str, Any]) -> None:
+    """Add a verdict to a file's metadata without reading or rewriting the file.
+
+    Serialized messages may be concatenated: their repeated fields are, too, which
+    the metadata is.
+
+    Source: https://protobuf.dev/programming-guides/encoding/#last-one-wins
+    """
+    import onnx
+
+    text = json.dumps(verdict, ensure_ascii=False)
+    entry = onnx.StringStringEntryProto(key=_PARITY, value=text)
+    with model.open("ab") as stream:
+        stream.write(onnx.ModelProto(metadata_props=[entry]).SerializeToString())
+
+
+def read(metadata: Mapping[str, str]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """The manifest's fields and the parity verdict, where a file has them.
+
+    Raises:
+        ValueError: they are damaged.
+    """
+    manifest, parity = (
+        json.loads(metadata[key]) if key in metadata else None for key in (_MANIFEST, _PARITY)
+    )
+    return manifest, parity

@@ -1,0 +1,70 @@
+"""The graph for onnxruntime-web: what each step decided comes out, and nothing has a default."""
+
+from __future__ import annotations
+
+from beamgen.errors import MissingExtraError, PackageError, one_line
+from beamgen.package import Package
+
+#: What a page may change. All else stays as the package has it, as constants.
+FED = (
+    "input_ids",
+    "attention_mask",
+    "max_new_tokens",
+    "min_new_tokens",
+    "num_beams",
+    "num_return_sequences",
+    "length_penalty",
+    "early_stopping",
+    "do_sample",
+    "seed",
+    "temperature",
+    "top_k",
+    "top_p",
+    "repetition_penalty",
+    "no_repeat_ngram_size",
+)
+
+#: Outputs of the search itself that the page reads; those of each step come besides.
+READ = ("sequences", "sequences_scores", "finish_reasons")
+
+
+def web_graph(package: Package) -> bytes:
+    """The package's graph with a trace, ``FED`` as plain inputs, all else constant.
+
+    onnxruntime-web sees no input that has a default. LoRA slots become constants of
+    rank 0: the base model.
+
+    Raises:
+        PackageError: the graph cannot be read.
+        MissingExtraError: there is no onnx-ir.
+    """
+    try:
+        import onnx_ir as ir
+    except ImportError as error:
+        raise MissingExtraError("beamgen package --format web", "export", "onnx-ir") from error
+    from beamgen.search.trace import with_trace_outputs
+
+    try:
+        model = with_trace_outputs(ir.load(package.model))
+    except Exception as error:  # a damaged protobuf fails in many ways
+        raise PackageError(
+            f"{package.model} cannot be read: {one_line(error)}", "export the checkpoint again"
+        ) from error
+    graph = model.graph
+    for value in list(graph.inputs):
+        if value.name in FED:
+            graph.initializers.pop(value.name, None)
+            value.const_value = None
+        elif value.const_value is not None:
+            graph.inputs.remove(value)
+    unfed = [value.name or "" for value in graph.inputs if value.name not in FED]
+    if unfed:
+        raise PackageError(
+            f"{package.model} has inputs without a default that no page feeds: {', '.join(unfed)}",
+            "export the checkpoint again, with --require at most for what a page sets",
+        )
+    for value in list(graph.outputs):
+        if value.name not in READ and not (value.name or "").startswith("trace/"):
+            graph.outputs.remove(value)
+    content: bytes = ir.to_proto(model).SerializeToString()
+    return content

@@ -1,0 +1,53 @@
+// The same search in Node: node page/node.js "PROMPT" [name=value ...], its story as JSON.
+//
+// With no prompt, requests are read from stdin; beamgen holds their answers against its own.
+
+import { readFileSync } from 'node:fs';
+import { openText } from './text.js';
+import { search } from './search.js';
+
+const root = new URL('../', import.meta.url);
+const read = (path) => readFileSync(new URL(path, root));
+const readJson = async (path) => JSON.parse(read(path));
+const importModule = (path) => import(new URL(path, root));
+
+async function open() {
+  const page = await readJson('page.json');
+  const ort = await importModule(page.runtime.module);
+  ort.env.wasm.numThreads = 1;
+  ort.env.wasm.wasmPaths = { mjs: new URL(page.runtime.glue, root).href };
+  ort.env.wasm.wasmBinary = read(page.runtime.wasm.file);
+  const text = await openText(page, readJson, importModule);
+  const session = await ort.InferenceSession.create(read(page.model.file), page.session_options);
+  return { page, text, session, Tensor: ort.Tensor };
+}
+
+function readSetting(pair) {
+  const [name, value] = pair.split('=');
+  if (value === undefined) throw new Error(`${pair} is no name=value`);
+  try {
+    return [name, JSON.parse(value)];
+  } catch {
+    return [name, value];
+  }
+}
+
+async function answer(parts, { searches = [], texts = [], chats = [], ids = [] }) {
+  const found = { searches: [], texts: [], chats: [], ids: [], node: process.version };
+  for (const { prompt, settings } of searches) {
+    found.searches.push(await search(parts, prompt, settings));
+  }
+  const { text } = parts;
+  found.texts = texts.map((each) => text.encode(each));
+  found.chats = chats.map((each) => text.encode(each, true));
+  found.ids = ids.map((each) => text.decode(each));
+  return found;
+}
+
+const [prompt, ...pairs] = process.argv.slice(2);
+const parts = await open();
+const found =
+  prompt === undefined
+    ? await answer(parts, JSON.parse(readFileSync(0, 'utf8')))
+    : await search(parts, { text: prompt }, Object.fromEntries(pairs.map(readSetting)));
+console.log(JSON.stringify(found));
