@@ -36,7 +36,12 @@ def _environment(*paths: Path, warm: Path | None = None) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("page", "shells"),
-    [("README.md", 6), ("docs/from-convert_generation.md", 1), ("docs/lora.md", 3)],
+    [
+        ("README.md", 6),
+        ("docs/from-convert_generation.md", 1),
+        ("docs/lora.md", 3),
+        ("docs/text-in-text-out.md", 1),
+    ],
 )
 def test_the_usage_blocks_run_in_a_clean_folder(
     page: str, shells: int, tmp_path: Path, request: pytest.FixtureRequest

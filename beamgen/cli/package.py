@@ -12,6 +12,7 @@ from beamgen.cli import _options as options
 
 #: Options that each belong to one format, which refuses the others'.
 _OF_FORMATS = (
+    "with_tokenizer",
     "checkpoint",
     "trust_remote_code",
     "batching",
@@ -27,6 +28,7 @@ _OF_FORMATS = (
     short_help="Write a package in the format of what will run it.",
     epilog="""\b
 Examples:
+  beamgen package -m gpt2-onnx --with-tokenizer
   beamgen package -m biogpt-onnx --format genai
   beamgen package -m biogpt-onnx --format triton -o model_repository/biogpt
   beamgen package -m biogpt-onnx --format triton --batching ragged --inputs max_new_tokens
@@ -37,7 +39,8 @@ Examples:
 @click.option(
     "--format",
     "format_",
-    required=True,
+    default="onnx",
+    show_default=True,
     type=click.Choice(beamgen.FORMATS),
     help="What will run it.",
 )
@@ -48,6 +51,12 @@ Examples:
     help="Folder to write.  [default: named after the package]",
 )
 @click.option("--force", is_flag=True, help="Replace an existing folder of that format.")
+@click.option(
+    "--with-tokenizer",
+    is_flag=True,
+    default=None,
+    help="onnx: put the tokenizer into the graph: text in, text out.",
+)
 @click.option(
     "--checkpoint", help="genai: its checkpoint.  [default: the one named in the package]"
 )

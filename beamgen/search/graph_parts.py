@@ -99,6 +99,13 @@ class Tape:
             ir.tensor(np.asarray(value, dtype), name=f"{self.prefix}/{name}")
         )
 
+    def strings(self, name: str, values: Sequence[bytes]) -> ir.Value:
+        """A constant ``[n]`` of strings, which need not be UTF-8."""
+        shape = ir.Shape([len(values)])
+        return self._recorded.initializer(
+            ir.StringTensor(values, shape=shape, name=f"{self.prefix}/{name}")
+        )
+
 
 def attended_window(tape: Tape, attention_window: int | None) -> ir.Value:
     """How many tokens a position sees, itself included, int64 ``[1]``."""

@@ -1,0 +1,18 @@
+"""How a tokenizer is refused: by name, and with what it does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from beamgen.errors import SettingError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def refuse(tokenizer: PreTrainedTokenizerBase, reason: str) -> SettingError:
+    """The error to raise."""
+    return SettingError(
+        f"{type(tokenizer).__name__} cannot go into the graph: {reason}",
+        "use the package without --with-tokenizer, which takes token ids",
+    )
