@@ -32,10 +32,9 @@ SETTINGS = {"num_beams": 4, "max_new_tokens": 12, "eos_token_id": EOS, "length_p
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Package:
+def demo(demos: Callable[[str], Package]) -> Package:
     """With a tokenizer, trained: its searches end at EOS."""
-    folder = tmp_path_factory.mktemp("explained") / "biogpt"
-    return export(model_class="BioGptModel", output=folder, parity=False).package
+    return demos("biogpt")
 
 
 def _chain(told: Explanation, path: tuple[tuple[int, int], ...]) -> list[int]:

@@ -56,6 +56,20 @@ def test_two_files_import_peft(path: Path) -> None:
         assert "peft" not in {_top(m) for m in _imports(path, lazy=True)}
 
 
+@pytest.mark.parametrize(
+    ("consumer", "home"),
+    [
+        ("onnxruntime_genai", "beamgen/formats/genai/"),
+        ("tritonclient", "beamgen/formats/triton/"),
+        ("onnxruntime_extensions", "beamgen/text/"),
+    ],
+)
+def test_what_runs_a_format_is_imported_in_its_own_folder(consumer: str, home: str) -> None:
+    importing = [p for p in ENGINE if consumer in {_top(m) for m in _imports(p, lazy=True)}]
+    assert importing
+    assert all(_relative(path).startswith(home) for path in importing)
+
+
 @pytest.mark.parametrize("path", [p for p in ENGINE if p.parent.name == "search"], ids=_relative)
 def test_search_never_imports_torch_or_transformers(path: Path) -> None:
     assert not {_top(m) for m in _imports(path, lazy=True)} & {"torch", "transformers"}

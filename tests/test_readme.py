@@ -35,17 +35,19 @@ def _environment(*paths: Path, warm: Path | None = None) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("page", "shells"),
+    ("page", "shells", "raw"),
     [
-        ("README.md", 6),
-        ("docs/from-convert_generation.md", 1),
-        ("docs/lora.md", 3),
-        ("docs/text-in-text-out.md", 1),
+        ("README.md", 8, 1),
+        ("docs/from-convert_generation.md", 1, 1),
+        ("docs/inspect-explain.md", 2, 0),
+        ("docs/lora.md", 3, 1),
+        ("docs/text-in-text-out.md", 1, 1),
     ],
 )
 def test_the_usage_blocks_run_in_a_clean_folder(
-    page: str, shells: int, tmp_path: Path, request: pytest.FixtureRequest
+    page: str, shells: int, raw: int, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
+    """As many blocks as are expected, and programs of ONNX Runtime alone among them."""
     # one page in processes of its own, as users have it; the others without their imports
     cold = page == "docs/from-convert_generation.md"
     environment = _environment(warm=None if cold else request.getfixturevalue("warm"))
@@ -55,7 +57,7 @@ def test_the_usage_blocks_run_in_a_clean_folder(
     shell = [code for language, code in usage if language == "sh"]
     # one session: a later block uses what an earlier one made
     python = "\n".join(code for language, code in usage if language == "python")
-    assert (len(shell), python.count("import onnxruntime")) == (shells, 1)
+    assert (len(shell), python.count("import onnxruntime\n")) == (shells, raw)
     for language, code in [*(("sh", code) for code in shell), ("python", python)]:
         program = ["bash", "-euo", "pipefail", "-c"] if language == "sh" else [sys.executable, "-c"]
         result = subprocess.run(
