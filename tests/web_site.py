@@ -9,7 +9,7 @@ import json
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from beamgen import Generator, Package, export, open_package
+from beamgen import Generator, Package
 from beamgen.cli import main
 
 EXAMPLES = ("A doctor is", "aspirin is")
@@ -48,26 +48,24 @@ def skip_without(*programs: str) -> None:
             pytest.skip(f"there is no {program} on this machine")
 
 
-@functools.cache
-def demo_page(base: Path) -> Page:
-    """Of the Phi-3 demo checkpoint, which has a tokenizer and a chat template."""
-    skip_without("node", "npm")
-    package = export(model_class="phi3", output=base / "phi3", parity=False).package
-    examples = [word for text in EXAMPLES for word in ("--example", text)]
-    arguments = ["package", "-m", base / "phi3", "--format", "web", "-o", base / "page", *examples]
-    done = CliRunner().invoke(main, list(map(str, arguments)))
-    if "npm could not fetch" in done.output:
-        pytest.skip(done.output.strip())
-    assert done.exit_code == 0, done.output
-    return Page(base / "page", open_package(package.folder), done.output)
-
-
 @pytest.fixture(scope="session")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
-    """Treat it as read-only."""
-    base = tmp_path_factory.getbasetemp() / "web"
-    base.mkdir(exist_ok=True)
-    return demo_page(base)
+def page(once: Callable[..., Path], demos: Callable[[str], Package]) -> Page:
+    """Of the Phi-3 demo checkpoint, which has a tokenizer and a chat template; read-only."""
+    skip_without("node", "npm")
+    package = demos("phi3")
+
+    def make(base: Path) -> None:
+        base.mkdir()
+        examples = [word for text in EXAMPLES for word in ("--example", text)]
+        arguments = ["package", "-m", package.folder, "--format", "web", "-o", base / "page"]
+        done = CliRunner().invoke(main, list(map(str, [*arguments, *examples])))
+        if "npm could not fetch" in done.output:
+            pytest.skip(done.output.strip())
+        assert done.exit_code == 0, done.output
+        (base / "output").write_text(done.output)
+
+    base = once("web/phi3", make)
+    return Page(base / "page", package, (base / "output").read_text())
 
 
 @pytest.fixture(scope="session")
