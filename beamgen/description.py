@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beamgen import embedded
-from beamgen.errors import PackageError, one_line
+from beamgen.errors import MissingExtraError, PackageError, one_line
 from beamgen.lora.slots import A, B
 from beamgen.package import MANIFEST, MODEL, open_package
+from beamgen.text import extensions
 
 if TYPE_CHECKING:
     import onnx
@@ -99,6 +100,7 @@ class Description:
         operators: nodes by domain and operator, in the graph, its subgraphs and the
             bodies of its functions.
         weights: bytes of initializers by dtype.
+        format: for which program the graph was rewritten, or None: it is a package's own.
         provenance: fields of the manifest that the file carries, or None: not beamgen's.
         parity: the package's last verdict, or that of its export; None if there is none.
         changed: what is wrong with the package's files, against their hashes.
@@ -119,6 +121,7 @@ class Description:
     functions: list[Function]
     operators: dict[str, dict[str, int]]
     weights: dict[str, int]
+    format: str | None
     provenance: dict[str, Any] | None
     parity: dict[str, Any] | None
     changed: str | None
@@ -155,6 +158,7 @@ def describe(path: str | os.PathLike[str], *, providers: bool = True) -> Descrip
     inputs = [_port(value, defaults, is_input=True) for value in graph.input]
     slots = [port for port in inputs if port.name.endswith((f".{A}", f".{B}"))]
     external = _external_data(model, file.parent)
+    operators = _operators(model)
     return Description(
         file=file,
         bytes=file.stat().st_size + sum(size or 0 for size in external.values()),
@@ -173,20 +177,23 @@ def describe(path: str | os.PathLike[str], *, providers: bool = True) -> Descrip
             )
             for function in model.functions
         ],
-        operators=_operators(model),
+        operators=operators,
         weights=_weights(graph),
+        format=metadata.get(embedded.FORMAT),
         provenance=provenance,
         parity=package.manifest.parity if package is not None else parity,
         changed=changed,
         loras=list(package.loras) if package is not None else [],
         runtime=_runtime_version() if providers else None,
-        providers=_providers(file) if providers else [],
+        providers=_providers(file, extensions.DOMAIN in operators) if providers else [],
     )
 
 
 def _find(path: Path) -> tuple[Path, Package | None, str | None]:
     """The model file; its package, if it lies in one; and what is wrong with that."""
-    file = path / MODEL if path.is_dir() else path
+    file = path
+    if path.is_dir():  # in a model repository of Triton's, versions are folders
+        file = path / MODEL if (path / MODEL).is_file() else path / "1" / MODEL
     if not file.is_file():
         raise PackageError(
             f"there is no {file}", "name a package folder, or a file that ends in .onnx"
@@ -297,23 +304,30 @@ def _runtime_version() -> str:
     return str(onnxruntime.__version__)
 
 
-def _providers(file: Path) -> list[Provider]:
+def _providers(file: Path, extended: bool) -> list[Provider]:
     import onnxruntime
 
-    return [_provider(file, name) for name in onnxruntime.get_available_providers()]
+    return [_provider(file, name, extended) for name in onnxruntime.get_available_providers()]
 
 
-def _provider(file: Path, name: str) -> Provider:
-    """Load the file with it; what it leaves, the CPU takes."""
+def _provider(file: Path, name: str, extended: bool) -> Provider:
+    """Load the file with it; what it leaves, the CPU takes.
+
+    A file with operators of onnxruntime-extensions is ``extended``.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     try:
+        if extended:
+            extensions.register(options)
         session = onnxruntime.InferenceSession(
             str(file), options, providers=list(dict.fromkeys([name, "CPUExecutionProvider"]))
         )
+    except MissingExtraError as error:
+        return Provider(name, False, reason=f"{error.cause}: {error.cure}")
     except Exception as error:  # ONNX Runtime raises types of its own
         return Provider(name, False, reason=one_line(error))
     if name not in session.get_providers():

@@ -9,6 +9,9 @@ from typing import Any
 
 from beamgen.manifest import Manifest
 
+#: For which program a graph was rewritten.
+FORMAT = "beamgen.format"
+
 _MANIFEST, _PARITY = "beamgen.manifest", "beamgen.parity"
 
 #: Of the manifest; inputs and outputs stand in the graph itself.

@@ -22,6 +22,9 @@ WEIGHTS = "model.onnx.data"
 ADAPTERS = "adapters"
 ADAPTER_SUFFIX = ".onnx_adapter"
 
+#: What is in folders that formats are written to, and in no package.
+_OF_FORMATS = ("beamgen-text.json", "genai_config.json", "config.pbtxt", "page.json")
+
 _CHUNK = 1 << 22  # bytes hashed at a time
 
 
@@ -78,6 +81,15 @@ def open_package(folder: str | os.PathLike[str], *, verify: bool = True) -> Pack
     """
     path = Path(folder)
     manifest_path = path / MANIFEST
+    written_for = next((name for name in _OF_FORMATS if (path / name).is_file()), None)
+    if written_for is not None and not manifest_path.is_file():
+        raise PackageError(
+            f"{path} is no package: it holds {written_for}, which `beamgen package` writes for "
+            "another program",
+            "name the package that it was made of",
+        )
+    if path.name == MODEL and (path.parent / MANIFEST).is_file():
+        raise PackageError(f"{path} is one file of a package", f"name its folder: {path.parent}")
     if not manifest_path.is_file():
         reason = "is not a folder" if not path.is_dir() else f"holds no {MANIFEST}"
         raise PackageError(

@@ -209,3 +209,26 @@ def test_the_command(proved: Package) -> None:
         assert text in result.output
     result = CliRunner().invoke(main, ["inspect", "-m", str(proved.folder), "--json"])
     assert json.loads(result.output)["parity"]["verdict"] == "exact"
+
+
+def test_what_a_file_was_rewritten_for_is_told(
+    demos: Callable[[str], Package], tmp_path: Path
+) -> None:
+    """A text model needs operators that ONNX Runtime has not; a repository has versions."""
+    package_as(demos("gpt2"), "onnx", tmp_path / "text", with_tokenizer=True)
+    found = describe(tmp_path / "text")
+    assert found.format == "text in, text out, with onnxruntime-extensions"
+    cpu = next(p for p in found.providers if p.name == "CPUExecutionProvider")
+    assert cpu.loads, cpu.reason
+    package_as(demos("gpt2"), "triton", tmp_path / "gpt2", batching="ragged")
+    found = describe(tmp_path / "gpt2", providers=False)
+    assert found.file == tmp_path / "gpt2" / "1" / "model.onnx"
+    assert found.format == "Triton's ONNX Runtime backend, ragged batching"
+    assert describe(demos("gpt2").folder, providers=False).format is None
+    for folder in ("text", "gpt2"):
+        with pytest.raises(
+            BeamgenError, match="which `beamgen package` writes for another program"
+        ):
+            open_package(tmp_path / folder)
+    with pytest.raises(BeamgenError, match="is one file of a package\nname its folder"):
+        open_package(demos("gpt2").model)

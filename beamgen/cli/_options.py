@@ -155,11 +155,11 @@ def print_json(value: Any) -> None:
 
 
 def print_check(check: beamgen.Check) -> None:
-    """One line: whether something written holds, or that nobody looked."""
+    """One line: whether something written holds, or what else there is to know."""
     word, colour = {
         True: ("verified", "green"),
         False: ("DIFFERS", "red"),
-        None: ("not verified", "yellow"),
+        None: ("note", "yellow"),
     }[check.passed]
     OUT.print(f"[{colour}]{word}[/]: ", end="")
     OUT.print(check.what, markup=False)

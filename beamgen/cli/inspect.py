@@ -11,6 +11,9 @@ from rich.table import Table
 import beamgen
 from beamgen.cli import _options as options
 
+#: Operators of a domain that are named.
+_SHOWN = 6
+
 
 @click.command(
     short_help="Tell what is in a package or an .onnx file.",
@@ -22,7 +25,9 @@ Examples:
 """,
 )
 @click.option("-m", "--model", required=True, help="Package folder, or any .onnx file.")
-@click.option("--functions", is_flag=True, help="List the functions that the file defines.")
+@click.option(
+    "--functions", is_flag=True, help="List all operators, and the functions that the file defines."
+)
 @click.option("--no-load", is_flag=True, help="Do not try which providers load it.")
 @options.common
 def command(model: str, functions: bool, no_load: bool, as_json: bool) -> None:
@@ -40,8 +45,11 @@ def command(model: str, functions: bool, no_load: bool, as_json: bool) -> None:
     _show_ports("inputs", found.inputs)
     if found.lora_slots:
         click.echo(f"and {2 * found.lora_slots} inputs of {found.lora_slots} LoRA slots")
-    _show_ports("outputs", found.outputs)
-    _show_body(found)
+    told = [port for port in found.outputs if not port.name.startswith("trace/")]
+    _show_ports("outputs", told)
+    if len(told) < len(found.outputs):
+        click.echo(f"and {len(found.outputs) - len(told)} outputs that tell each step's decisions")
+    _show_body(found, all_operators=functions)
     if functions:
         _show_functions(found)
     _show_providers(found)
@@ -67,10 +75,13 @@ def _show_head(found: beamgen.Description) -> None:
             f"made by: beamgen {versions['beamgen']}, backend {about['backend']}, "
             f"{about['dtype']}, with transformers {versions['transformers']}"
         )
+    if found.format is not None:
+        click.echo(f"for:     {found.format}")
     if found.parity is not None:
         cases, version = found.parity["cases"], found.parity["transformers"]
+        of = " (of the package that it was made of)" if found.format is not None else ""
         click.echo(
-            f"parity:  {found.parity['verdict']} in {cases} cases with transformers {version}"
+            f"parity:  {found.parity['verdict']} in {cases} cases with transformers {version}{of}"
         )
     elif about is not None:
         click.echo("parity:  was not compared")
@@ -99,12 +110,15 @@ def _show_ports(title: str, ports: list[Any]) -> None:
     options.OUT.print(table)
 
 
-def _show_body(found: beamgen.Description) -> None:
+def _show_body(found: beamgen.Description, all_operators: bool) -> None:
     click.echo()
     for domain, counts in found.operators.items():
         version = found.opsets.get(domain)
         of = f" {version}" if version is not None else ""
-        listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+        shown = list(counts.items())[: None if all_operators else _SHOWN]
+        listed = ", ".join(f"{name} {count}" for name, count in shown)
+        if len(shown) < len(counts):
+            listed += f" and {len(counts) - len(shown)} kinds more"
         click.echo(f"{domain}{of}, {sum(counts.values())} nodes: {listed}")
     weights = ", ".join(f"{_bytes(size)} {dtype}" for dtype, size in found.weights.items())
     click.echo(f"weights: {weights or 'none'}; functions of its own: {len(found.functions)}")
@@ -122,6 +136,8 @@ def _show_providers(found: beamgen.Description) -> None:
         return
     click.echo(f"runs here, with ONNX Runtime {found.runtime}:")
     for provider in found.providers:
+        if provider.loads and not provider.nodes:
+            continue  # it loads, and leaves all of it to the CPU
         if provider.loads:
             click.echo(f"  {provider.name}: {provider.nodes} of {provider.all_nodes} nodes")
         else:

@@ -48,7 +48,7 @@ Examples:
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="Folder to write.  [default: named after the package]",
+    help="Folder to write.  [default: NAME-text, NAME-genai, NAME-web, model_repository/NAME]",
 )
 @click.option("--force", is_flag=True, help="Replace an existing folder of that format.")
 @click.option(

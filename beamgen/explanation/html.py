@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from html import escape
 
 from beamgen.explanation.picture import svg
-from beamgen.explanation.story import Continuation, Explanation
+from beamgen.explanation.story import DROPPED, FINISHED, KEPT, Continuation, Explanation
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #667085; --line: #e4e7ec;
@@ -88,10 +89,11 @@ def _hypotheses(told: Explanation) -> Iterator[str]:
 def _steps(told: Explanation) -> Iterator[str]:
     heads = ["", "token", "after", "log-probability", "summed", "score", "what became of it"]
     for step in told.steps:
-        kept = sum(c.beam is not None for c in step.continuations)
+        counted = Counter(c.fate for c in step.continuations)
+        fates = ", ".join(f"{counted[fate]} {fate}" for fate in (KEPT, FINISHED, DROPPED))
         yield (
-            f"<details><summary>Step {step.step}: {len(step.continuations)} continuations, "
-            f"{kept} kept</summary>"
+            f"<details><summary>Step {step.step}: {len(step.continuations)} continuations: "
+            f"{fates}</summary>"
         )
         yield from _table(
             heads,

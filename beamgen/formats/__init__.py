@@ -23,7 +23,8 @@ class Check:
 
     Attributes:
         what: was compared with what, by which consumer of which version.
-        passed: None where it could not be made, and ``what`` says why.
+        passed: None where nothing was compared: ``what`` says why, or what is otherwise
+            than in the package.
     """
 
     what: str
@@ -37,7 +38,8 @@ class Format:
     Attributes:
         title: of the thing written, with its article left out: "Triton model".
         mark: a file that every folder of this kind holds.
-        output: the folder that is written unless another is named, by the package.
+        output: the folder that is written unless another is named; ``{name}`` is that
+            of the package without ``-onnx``.
         write: ``write(package, folder, say, **options)`` fills an empty folder and returns
             its checks. ``folder.name`` is not yet the final name: ``target`` is passed, too.
         after: commands and hints that come next, for the folder written.
@@ -45,7 +47,7 @@ class Format:
 
     title: str
     mark: str
-    output: Callable[[Package], Path]
+    output: str
     write: Callable[..., Sequence[Check]]
     after: Callable[[Path], Sequence[str]]
 
@@ -101,11 +103,17 @@ def package_as(
         )
     form: Format = importlib.import_module(f"beamgen.formats.{format}").FORMAT
     unknown = sorted(options.keys() - inspect.signature(form.write).parameters.keys())
+    if unknown == ["settings"]:
+        raise SettingError(
+            f"the {format} format fixes no {', '.join(options['settings'])}",
+            "set it where the search is called, or export with it as a default",
+        )
     if unknown:
         raise SettingError(
             f"the {format} format takes no {', '.join(unknown)}", "leave it out, or name another"
         )
-    target = Path(output) if output is not None else form.output(package)
+    name = package.folder.resolve().name.removesuffix("-onnx")
+    target = Path(output if output is not None else form.output.format(name=name))
     check_replaceable(target, mark=form.mark, kind=form.title, force=force)
     say = progress or (lambda line: None)
     with new_folder(target, mark=form.mark, kind=form.title, force=force) as folder:

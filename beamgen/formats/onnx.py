@@ -190,7 +190,7 @@ def _write_about(
 FORMAT = Format(
     title="folder with a text model",
     mark=_ABOUT,
-    output=lambda package: Path(f"{package.folder.resolve().name.removesuffix('-onnx')}-text"),
+    output="{name}-text",
     write=write,
     after=lambda folder: (
         f"register onnxruntime-extensions with ONNX Runtime and feed {folder / MODEL} with text",

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
-from beamgen.errors import MissingExtraError, SettingError
+from beamgen.errors import SettingError
 from beamgen.search.functions import functions
 from beamgen.search.graph_parts import Tape
-from beamgen.text import characters, merges, pieces, units
+from beamgen.text import characters, extensions, merges, pieces, units
 from beamgen.text.graph import OPSETS, decode, encode
 from beamgen.text.tables import TextTables
 
@@ -150,13 +150,9 @@ def open_session(model: Any, threads: int | None = None) -> onnxruntime.Inferenc
     """
     import onnxruntime
 
-    try:
-        from onnxruntime_extensions import get_library_path
-    except ImportError as error:
-        raise MissingExtraError("text in the graph", "text", "onnxruntime-extensions") from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # a text without tokens fails on purpose
-    options.register_custom_ops_library(get_library_path())
+    extensions.register(options)
     if threads is not None:
         options.intra_op_num_threads = threads
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
+from beamgen import embedded
 from beamgen.errors import SettingError
 from beamgen.onnx_domain import DOMAIN
 from beamgen.search.functions import functions
 from beamgen.search.graph_parts import Tape
-from beamgen.text import characters, merges, pieces, units
+from beamgen.text import characters, extensions, merges, pieces, units
 from beamgen.text.kinds import class_pages
 from beamgen.text.steps import BLANK
 from beamgen.text.tables import TextTables, read_tokenizer
@@ -21,11 +22,9 @@ from beamgen.text.tables import TextTables, read_tokenizer
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-#: Of onnxruntime-extensions.
-EXTENSIONS = "ai.onnx.contrib"
 _ML = "ai.onnx.ml"
 #: Opsets of the graph's part that this module makes.
-OPSETS = {"": 23, DOMAIN: 1, EXTENSIONS: 1, _ML: 4}
+OPSETS = {"": 23, DOMAIN: 1, extensions.DOMAIN: 1, _ML: 4}
 
 _FIRST_ADDED = 257  # the trie's number of an added token: 0 is padding, then bytes
 
@@ -97,6 +96,7 @@ def with_tokenizer(model: ir.Model, tokenizer: PreTrainedTokenizerBase | TextTab
     for function in functions(units, pieces, merges, characters):
         model.functions[function.identifier()] = function
     graph.opset_imports.update(OPSETS)
+    model.metadata_props[embedded.FORMAT] = "text in, text out, with onnxruntime-extensions"
     model.metadata_props["beamgen.text"] = json.dumps(
         {"tokenizer": tables.name, "kind": tables.kind, "custom_ops": "onnxruntime-extensions"}
     )
@@ -180,7 +180,7 @@ def _units(tape: Tape, tables: TextTables, text: ir.Value) -> tuple[ir.Value, ir
         [parts],
         [ir.Value(name="text/trie")],
         {"vocab": _trie(tables)},
-        domain=EXTENSIONS,
+        domain=extensions.DOMAIN,
     )
     template = _FIRST_ADDED + len(tables.added)
     before, after = len(tables.before), len(tables.after)

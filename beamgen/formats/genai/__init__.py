@@ -62,6 +62,7 @@ def write(
     with tempfile.TemporaryDirectory(prefix=".decoder-", dir=folder) as scratch:
         graph = _step(source, adapter, package.manifest.lora_slots, Path(scratch))
         graph.metadata_props.update(embedded.records(replace(package.manifest, backend="step")))
+        graph.metadata_props[embedded.FORMAT] = "onnxruntime-genai, a step without the search"
         save_graph(graph, folder)
         del graph
         gc.collect()
@@ -128,14 +129,10 @@ def _left_out(package: Package, with_tokenizer: bool) -> list[Check]:
     return [Check(line, None) for line in lines]
 
 
-def _output(package: Package) -> Path:
-    return Path(f"{package.folder.resolve().name.removesuffix('-onnx')}-genai")
-
-
 def _after(folder: Path) -> tuple[str, ...]:
-    return (f'onnxruntime_genai.Model("{folder}"); docs/genai.md shows a program',)
+    return (f'onnxruntime_genai.Model("{folder}"); examples/genai/chat.py is a program',)
 
 
 FORMAT = Format(
-    title="onnxruntime-genai model", mark=CONFIG, output=_output, write=write, after=_after
+    title="onnxruntime-genai model", mark=CONFIG, output="{name}-genai", write=write, after=_after
 )

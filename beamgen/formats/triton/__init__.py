@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from beamgen import embedded
 from beamgen.errors import MissingExtraError, SettingError
 from beamgen.formats import Check, Format
 from beamgen.formats.triton.checks import check_config, check_joined, load
@@ -114,6 +115,8 @@ def _rewrite(package: Package, plan: Plan, place: Path) -> None:
     model = set_inputs(ir.load(package.model), plan.values(package), plan.per_request, plan.outputs)
     if plan.ragged:
         model = join_prompts(model, search.pad_token_id, search.fill_token_id)
+    kind = "ragged" if plan.ragged else "dynamic"
+    model.metadata_props[embedded.FORMAT] = f"Triton's ONNX Runtime backend, {kind} batching"
     save_graph(model, place)
 
 
@@ -190,7 +193,7 @@ def _after(folder: Path) -> list[str]:
 FORMAT = Format(
     title="Triton model",
     mark=CONFIG,
-    output=lambda package: Path("model_repository", package.folder.resolve().name),
+    output="model_repository/{name}",
     write=write,
     after=_after,
 )

@@ -84,6 +84,9 @@ def write(
     say(f"adding {ORT_WEB.spec}")
     add_modules(ORT_WEB, folder / VENDOR, node_modules)
     text = add_text(tokenizer, package.manifest.vocab_size, folder, VENDOR, node_modules)
+    if not encoded and text["kind"] != "tokenizer" and tokenizer is not None:
+        # a page of token ids would give its reader nothing to begin with
+        encoded = [(_PLAIN_PROMPT, _encode(tokenizer, _PLAIN_PROMPT))]
     say("writing the graph with its trace")
     (folder / MODEL).write_bytes(web_graph(package))
     page = describe(package, folder, title, text, encoded)
@@ -101,7 +104,8 @@ def write(
         _write_json(folder / PAGE, page)
         checks.append(Check("chat: it was not found to render as HF's does, and left out", None))
     if text["kind"] != "tokenizer":
-        checks.append(Check(f"text: {text['reason']} The page takes token ids", None))
+        offer = "The page takes token ids, and offers those of --example TEXT"
+        checks.append(Check(f"text: {text['reason']} {offer}", None))
     if package.manifest.lora_slots:
         checks.append(Check("LoRA: the page is the base model, its slots are empty", None))
     return checks
@@ -226,7 +230,7 @@ def _after(folder: Path) -> Sequence[str]:
 FORMAT = Format(
     title="beamgen page",
     mark=PAGE,
-    output=lambda package: package.folder.with_name(f"{package.folder.resolve().name}-web"),
+    output="{name}-web",
     write=write,
     after=_after,
 )

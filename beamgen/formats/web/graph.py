@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from beamgen import embedded
 from beamgen.errors import MissingExtraError, PackageError, one_line
 from beamgen.package import Package
 
@@ -66,5 +67,6 @@ def web_graph(package: Package) -> bytes:
     for value in list(graph.outputs):
         if value.name not in READ and not (value.name or "").startswith("trace/"):
             graph.outputs.remove(value)
+    model.metadata_props[embedded.FORMAT] = "a page for the browser"
     content: bytes = ir.to_proto(model).SerializeToString()
     return content

@@ -44,6 +44,8 @@ export class Form {
   prepareText() {
     const { kind, chat, reason } = this.page.text;
     $('chat-choice').hidden = !chat;
+    // a model that was taught to chat says little to a bare prompt; the examples are bare
+    $('chat').checked = Boolean(chat) && !this.page.examples.length;
     if (kind === 'tokenizer') return;
     $('prompt-label').textContent = 'Prompt, in token ids';
     $('prompt').inputMode = 'numeric';

@@ -1,7 +1,8 @@
 // Numbers and tokens as the page shows them.
 
 /** A score or logarithm, with a true minus sign. */
-export const decimal = (value, digits = 3) => value.toFixed(digits).replace('-', '−');
+export const decimal = (value, digits = 3) =>
+  value.toFixed(digits).replace(/^-(?=0\.0*$)/, '').replace('-', '−');
 
 /** A probability given as its logarithm. */
 export function percent(logProb) {
