@@ -33,7 +33,7 @@ class Port:
     Attributes:
         name: in the graph.
         dtype: e.g. ``int64``.
-        shape: sizes, and names of dynamic axes.
+        shape: sizes, and names of dynamic axes; None where even the rank is unknown.
         meaning: one line, or ``""`` where the file says nothing.
         required: an input that has no default.
         default: as a nested list; a string tells the size of a large one.
@@ -41,7 +41,7 @@ class Port:
 
     name: str
     dtype: str
-    shape: list[int | str | None]
+    shape: list[int | str | None] | None
     meaning: str
     required: bool = False
     default: Any = None
@@ -99,7 +99,7 @@ class Description:
         functions: the model-local ones.
         operators: nodes by domain and operator, in the graph, its subgraphs and the
             bodies of its functions.
-        weights: bytes of initializers by dtype.
+        weights: bytes of all tensors that are stored, by dtype.
         format: for which program the graph was rewritten, or None: it is a package's own.
         provenance: fields of the manifest that the file carries, or None: not beamgen's.
         parity: the package's last verdict, or that of its export; None if there is none.
@@ -178,7 +178,7 @@ def describe(path: str | os.PathLike[str], *, providers: bool = True) -> Descrip
             for function in model.functions
         ],
         operators=operators,
-        weights=_weights(graph),
+        weights=_weights(model),
         format=metadata.get(embedded.FORMAT),
         provenance=provenance,
         parity=package.manifest.parity if package is not None else parity,
@@ -233,7 +233,9 @@ def _port(
         shape=[
             dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None
             for dim in kind.shape.dim
-        ],
+        ]
+        if kind.HasField("shape")
+        else None,
         meaning=value.doc_string,
         required=is_input and default is None,
         default=None if default is None else _default(default),
@@ -245,12 +247,17 @@ def _default(tensor: onnx.TensorProto) -> Any:
 
     if math.prod(tensor.dims) > _SHOWN_ELEMENTS or tensor.external_data:
         return f"{' x '.join(map(str, tensor.dims))} values"
-    return numpy_helper.to_array(tensor).tolist()
+    try:
+        return numpy_helper.to_array(tensor).tolist()
+    except Exception:  # too few bytes, an unknown type, no UTF-8: each fails in its own way
+        return "damaged"
 
 
 def _dtype(number: int) -> str:
     import onnx
 
+    if number not in onnx.TensorProto.DataType.values():
+        return f"unknown type {number}"
     name: str = onnx.TensorProto.DataType.Name(number).lower()
     return {"float": "float32", "double": "float64"}.get(name, name)
 
@@ -273,29 +280,61 @@ def _operators(model: onnx.ModelProto) -> dict[str, dict[str, int]]:
     return {domain: dict(found[domain].most_common()) for domain in sorted(found)}
 
 
-def _weights(graph: onnx.GraphProto) -> dict[str, int]:
+def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """What is stored: initializers, dense and sparse, of all graphs, and constants."""
+    yield from _initializers(model.graph)
+    bodies = [model.graph.node, *(function.node for function in model.functions)]
+    for node in (node for body in bodies for node in _nodes(body)):
+        for attribute in node.attribute:
+            yield from attribute.tensors
+            if attribute.HasField("t"):
+                yield attribute.t
+            for graph in [attribute.g, *attribute.graphs]:
+                yield from _initializers(graph)
+
+
+def _initializers(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+
+
+def _weights(model: onnx.ModelProto) -> dict[str, int]:
     """Bytes by dtype; four-bit numbers are packed in pairs."""
     import onnx
 
     sizes: Counter[str] = Counter()
-    for tensor in graph.initializer:
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-        packed = 2 if "INT4" in onnx.TensorProto.DataType.Name(tensor.data_type) else 1
-        sizes[_dtype(tensor.data_type)] += math.prod(tensor.dims) * dtype.itemsize // packed
+    for tensor in _tensors(model):
+        name, count = _dtype(tensor.data_type), max(math.prod(tensor.dims), 0)
+        if name.startswith("unknown") or tensor.data_type == onnx.TensorProto.UNDEFINED:
+            sizes[name] += len(tensor.raw_data)
+        elif tensor.data_type == onnx.TensorProto.STRING:
+            sizes[name] += sum(map(len, tensor.string_data))
+        else:
+            bits = 4 if name.endswith("int4") else _bits(tensor.data_type)
+            sizes[name] += -(-count * bits // 8)
     return dict(sizes.most_common())
+
+
+def _bits(number: int) -> int:
+    import onnx
+
+    return int(onnx.helper.tensor_dtype_to_np_dtype(number).itemsize) * 8
 
 
 def _external_data(model: onnx.ModelProto, folder: Path) -> dict[str, int | None]:
     names = {
         entry.value
-        for tensor in model.graph.initializer
+        for tensor in _tensors(model)
         for entry in tensor.external_data
         if entry.key == "location"
     }
-    return {
-        name: (folder / name).stat().st_size if (folder / name).is_file() else None
-        for name in sorted(names)
-    }
+    found: dict[str, int | None] = {}
+    for name in sorted(names):
+        found[name] = None
+        with contextlib.suppress(OSError, ValueError):  # missing, or no name that a file can have
+            found[name] = (folder / name).stat().st_size
+    return found
 
 
 def _runtime_version() -> str:

@@ -55,7 +55,24 @@ def read(metadata: Mapping[str, str]) -> tuple[dict[str, Any] | None, dict[str, 
     Raises:
         ValueError: they are damaged.
     """
-    manifest, parity = (
-        json.loads(metadata[key]) if key in metadata else None for key in (_MANIFEST, _PARITY)
-    )
+    manifest = _entry(metadata, _MANIFEST, {"source": dict, "versions": dict})
+    parity = _entry(metadata, _PARITY, {"verdict": str, "cases": int, "transformers": str})
     return manifest, parity
+
+
+def _entry(
+    metadata: Mapping[str, str], key: str, needed: Mapping[str, type]
+) -> dict[str, Any] | None:
+    """An entry with at least what is told of it."""
+    if key not in metadata:
+        return None
+    try:
+        values = json.loads(metadata[key])
+    except RecursionError as error:
+        raise ValueError(f"{key} is nested too deep") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{key} is no table")
+    for name, kind in needed.items():
+        if not isinstance(values.get(name), kind):
+            raise ValueError(f"{key} has no {name}")
+    return values

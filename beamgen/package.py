@@ -23,7 +23,7 @@ ADAPTERS = "adapters"
 ADAPTER_SUFFIX = ".onnx_adapter"
 
 #: What is in folders that formats are written to, and in no package.
-_OF_FORMATS = ("beamgen-text.json", "genai_config.json", "config.pbtxt", "page.json")
+_OF_FORMATS = tuple(f"beamgen-{name}.json" for name in ("genai", "text", "triton", "web"))
 
 _CHUNK = 1 << 22  # bytes hashed at a time
 

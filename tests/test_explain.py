@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
@@ -266,6 +267,33 @@ def test_the_picture_is_whole(demo: Package) -> None:
         assert float(rect.attrib["x"]) + float(rect.attrib["width"]) <= width
         assert float(rect.attrib["y"]) + float(rect.attrib["height"]) <= height
         assert box.find(f"{space}title").text
+
+
+def test_control_characters_are_drawn(packages: Callable[[str], Package]) -> None:
+    told = explain(packages("gpt2"), PROMPT, **SETTINGS)
+    nasty = Explanation(**{**vars(told), "text": "a\x01\x1b[31m\ufffe\ud800b"})
+    steps = [
+        dataclasses.replace(
+            step,
+            continuations=tuple(
+                dataclasses.replace(c, text="\x06\uffff") for c in step.continuations
+            ),
+        )
+        for step in told.steps
+    ]
+    nasty = dataclasses.replace(nasty, steps=tuple(steps))
+    ElementTree.fromstring(svg(nasty))
+    assert "\u2406" in svg(nasty)
+    written = page(nasty)
+    assert not {c for c in written if (c < " " and c not in "\n\t\r") or c in "\uffff\ufffe"}
+    written.encode("utf-8")
+
+
+def test_one_returned_is_compared_with_all(packages: Callable[[str], Package]) -> None:
+    told = explain(packages("gpt2"), PROMPT, **SETTINGS, num_return_sequences=1)
+    whole = explain(packages("gpt2"), PROMPT, **SETTINGS)
+    assert told.hypotheses == whole.hypotheses[:1]
+    assert told.why == whole.why
 
 
 class _Tags(HTMLParser):

@@ -90,7 +90,9 @@ def _check_output(output: Path, force: bool) -> None:
 
 
 def _show(told: beamgen.Explanation) -> None:
-    click.secho(told.text if told.text is not None else " ".join(map(str, told.ids)), bold=True)
+    click.secho(
+        _visible(told.text) if told.text is not None else " ".join(map(str, told.ids)), bold=True
+    )
     click.echo(", ".join(f"{name} {value}" for name, value in told.settings.items()))
     heads = f"{'after':>{_AFTER}} | {'token':{_TOKEN}}   log-prob     summed     score"
     click.echo(f"\n    {heads}")
@@ -103,7 +105,7 @@ def _show(told: beamgen.Explanation) -> None:
             click.echo(f"  displaced: the hypothesis {left!r}")
     click.echo(f"\nthe search ended: {told.stopped}\n")
     for found in told.hypotheses:
-        text = found.text if found.text is not None else " ".join(map(str, found.ids))
+        text = _visible(found.text) if found.text is not None else " ".join(map(str, found.ids))
         click.echo(f"{found.rank + 1:3}  {found.score:9.4f}  {text}  ({found.finish_reason})")
     click.echo()
     for line in told.why:

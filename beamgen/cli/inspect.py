@@ -100,8 +100,8 @@ def _show_ports(title: str, ports: list[Any]) -> None:
     table.add_column("meaning", min_width=24)
     for port in ports:
         # axes that are a parameter's own carry its name in the graph
-        axes = [str(axis or "?").removesuffix(f"_{port.name}") for axis in port.shape]
-        shape = ", ".join(axes)
+        axes = [str(axis or "?").removesuffix(f"_{port.name}") for axis in port.shape or ()]
+        shape = ", ".join(axes) if port.shape is not None else "..."
         cells = [port.name, f"{port.dtype} [{shape}]"]
         if title == "inputs":
             cells.append("required" if port.required else _default(port.default))

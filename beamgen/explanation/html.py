@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from html import escape
 
-from beamgen.explanation.picture import svg
+from beamgen.explanation.picture import escape, svg
 from beamgen.explanation.story import DROPPED, FINISHED, KEPT, Continuation, Explanation
 
 _STYLE = """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from html import escape
+from html import escape as _escape
 
 from beamgen.explanation.story import FINISHED, KEPT, Continuation, Explanation
 
@@ -55,6 +55,21 @@ def svg(told: Explanation) -> str:
         "</svg>",
     ]
     return "\n".join(parts) + "\n"
+
+
+def escape(text: str) -> str:
+    """For XML and HTML, which hold no control characters: their pictures stand for them."""
+    return _escape("".join(_shown(char) for char in text))
+
+
+def _shown(char: str) -> str:
+    if char < " " and char not in "\t\n\r":
+        return chr(0x2400 + ord(char))
+    return (
+        "\N{REPLACEMENT CHARACTER}"
+        if char in "\ufffe\uffff" or "\ud800" <= char <= "\udfff"
+        else char
+    )
 
 
 def _label(told: Explanation) -> str:

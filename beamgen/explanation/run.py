@@ -98,7 +98,7 @@ def explain(
     session = _TracedSession(package)
     generator = Generator(package, session=session)
     (found,) = generator.generate(
-        [prompt], chat=chat, lora=lora, **{"num_return_sequences": config.num_beams, **settings}
+        [prompt], chat=chat, lora=lora, **{**settings, "num_return_sequences": config.num_beams}
     )
     ids = session.feeds["input_ids"][0].tolist()
     config = config.with_overrides(
@@ -129,7 +129,7 @@ def explain(
         ids=tuple(ids),
         settings=told_settings,
         steps=told.steps,
-        hypotheses=hypotheses,
+        hypotheses=hypotheses[: settings.get("num_return_sequences", config.num_beams)],
         stopped=told.stopped,
         why=why(told.steps, hypotheses, told_settings),
     )

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import os
 import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from beamgen.errors import SettingError, close_matches
+from beamgen.errors import PackageError, SettingError, close_matches
 from beamgen.folders import check_replaceable, new_folder
 from beamgen.package import Package
 from beamgen.proof import Progress
+from beamgen.search_config import SearchConfig
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class Format:
 
     Attributes:
         title: of the thing written, with its article left out: "Triton model".
-        mark: a file that every folder of this kind holds.
+        mark: a file of ours that every folder of this kind holds; the checks stand in it,
+            unless ``write`` wrote it.
         output: the folder that is written unless another is named; ``{name}`` is that
             of the package without ``-onnx``.
         write: ``write(package, folder, say, **options)`` fills an empty folder and returns
@@ -69,6 +73,11 @@ class Packaged:
 
 #: Names of all formats.
 FORMATS = tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+
+
+def trial_length(search: SearchConfig, tokens: int) -> int:
+    """``max_new_tokens`` for a check, of some tokens more than the package's least."""
+    return tokens + max(search.min_new_tokens or 0, search.min_length)
 
 
 def package_as(
@@ -114,8 +123,19 @@ def package_as(
         )
     name = package.folder.resolve().name.removesuffix("-onnx")
     target = Path(output if output is not None else form.output.format(name=name))
+    if target.resolve().is_relative_to(package.folder.resolve()):
+        raise PackageError(f"{target} lies in the package itself", "choose another --output")
     check_replaceable(target, mark=form.mark, kind=form.title, force=force)
     say = progress or (lambda line: None)
     with new_folder(target, mark=form.mark, kind=form.title, force=force) as folder:
         checks = form.write(package, folder, say, target=target, **options)
+        if not (folder / form.mark).is_file():
+            about = {
+                "beamgen": metadata.version("beamgen"),
+                "format": format,
+                "source": package.manifest.source,
+                "checks": [vars(check) for check in checks],
+            }
+            text = json.dumps(about, indent=2, ensure_ascii=False)
+            (folder / form.mark).write_text(text + "\n", encoding="utf-8")
     return Packaged(target, format, checks, form.after(target))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from beamgen.errors import MissingExtraError, SettingError
-from beamgen.formats import Check, Format
+from beamgen.formats import Check, Format, trial_length
 from beamgen.package import ADAPTERS, MODEL, Package
 from beamgen.pipeline import save_graph
 from beamgen.prompts import left_pad
@@ -121,15 +121,16 @@ def _check_file(generator: Generator, path: Path) -> Check:
     from beamgen.text.check import open_session
 
     limits = generator.package.manifest.limits
+    new_tokens = trial_length(generator.search, _NEW_TOKENS)
     prompts = [
         prompt
         for prompt in _PROMPTS
-        if len(ids := generator.encode(prompt)) > 0 and limits.room(len(ids)) >= _NEW_TOKENS
+        if len(ids := generator.encode(prompt)) > 0 and limits.room(len(ids)) >= new_tokens
     ]
     what = f"texts, tokens and scores of {len(prompts)} prompts, with the package's"
     if not prompts:
         return Check(f"{what}: no prompt fits the model's positions", None)
-    settings = {**_SETTINGS, "max_new_tokens": _NEW_TOKENS}
+    settings = {**_SETTINGS, "max_new_tokens": new_tokens}
     input_ids, mask = left_pad(
         [generator.encode(prompt) for prompt in prompts], generator.search.pad_token_id
     )

@@ -134,5 +134,9 @@ def _after(folder: Path) -> tuple[str, ...]:
 
 
 FORMAT = Format(
-    title="onnxruntime-genai model", mark=CONFIG, output="{name}-genai", write=write, after=_after
+    title="onnxruntime-genai model",
+    mark="beamgen-genai.json",
+    output="{name}-genai",
+    write=write,
+    after=_after,
 )

@@ -192,7 +192,7 @@ def _after(folder: Path) -> list[str]:
 
 FORMAT = Format(
     title="Triton model",
-    mark=CONFIG,
+    mark="beamgen-triton.json",
     output="model_repository/{name}",
     write=write,
     after=_after,

@@ -17,6 +17,8 @@ from beamgen.prompts import check_ids, check_lengths
 from beamgen.search_config import SAMPLING, SearchConfig
 from beamgen.setting_checks import named_ids
 
+_MAX_INT32 = 2**31 - 1
+
 #: Processors that read the prompt with its padding, as HF's do.
 _READ_PADDING = ("repetition_penalty", "no_repeat_ngram_size")
 
@@ -85,6 +87,11 @@ def make_plan(
         raise SettingError(
             f"max_batch_size {max_batch_size} joins nothing",
             "set it to 1 or more, or pass --batching simple",
+        )
+    if max_batch_size > _MAX_INT32:
+        raise SettingError(
+            f"max_batch_size {max_batch_size} is more than Triton's configuration holds",
+            f"set it to {_MAX_INT32} or less",
         )
     search = package.manifest.search.with_overrides(settings)
     chosen = _chosen(search, inputs, ragged)

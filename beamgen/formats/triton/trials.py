@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from beamgen import contrib_io
 from beamgen.beam_output import BeamOutput
+from beamgen.formats import trial_length
 from beamgen.formats.triton.plan import Plan
 from beamgen.lora.loaded import LoadedLoras
 from beamgen.package import Package
@@ -87,6 +88,8 @@ def joined_trials(package: Package, plan: Plan) -> list[Trial]:
         length = _LENGTHS[row if plan.ragged else 1]
         ids = rng.integers(0, package.manifest.vocab_size, (1, length))
         own = {name: _VALUES[name][row] for name in plan.per_request}
+        if "max_new_tokens" in own:
+            own["max_new_tokens"] = trial_length(plan.search, int(own["max_new_tokens"]))
         answer = generator.search_ids(
             ids, np.ones_like(ids), [plan.search.with_overrides(own)], lora=plan.lora
         )
@@ -122,7 +125,7 @@ def plain_trials(package: Package) -> list[Trial]:
     manifest = package.manifest
     ids = np.random.default_rng(0).integers(0, manifest.vocab_size, (2, 5))
     mask = np.ones_like(ids)
-    limits = {"max_new_tokens": 6}
+    limits = {"max_new_tokens": trial_length(manifest.search, 6)}
     config = manifest.search.with_overrides({**limits, "num_return_sequences": 1})
     config = config.for_prompt(ids.shape[1])
     if manifest.backend == "contrib":

@@ -229,7 +229,7 @@ def _after(folder: Path) -> Sequence[str]:
 
 FORMAT = Format(
     title="beamgen page",
-    mark=PAGE,
+    mark="beamgen-web.json",
     output="{name}-web",
     write=write,
     after=_after,
