@@ -22,9 +22,13 @@ _FIELDS = ("schema_version", "adapter", "backend", "source", "dtype", "vocab_siz
 def records(manifest: Manifest) -> dict[str, str]:
     """The metadata to write into a graph; of folders the names alone."""
     values = manifest.to_json()
-    about = {name: values[name] for name in _FIELDS}
-    source = {name: _without_path(value) for name, value in about["source"].items()}
-    return {_MANIFEST: json.dumps({**about, "source": source}, ensure_ascii=False)}
+    about = {name: values[name] for name in _FIELDS} | {"source": source_of(manifest)}
+    return {_MANIFEST: json.dumps(about, ensure_ascii=False)}
+
+
+def source_of(manifest: Manifest) -> dict[str, Any]:
+    """What a package was made of, for files that travel: of folders the names alone."""
+    return {name: _without_path(value) for name, value in manifest.source.items()}
 
 
 def _without_path(value: Any) -> Any:

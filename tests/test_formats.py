@@ -36,6 +36,7 @@ def test_a_folder_of_another_format_is_not_replaced(
         package_as(demos("gpt2"), "triton", tmp_path / "gpt2", batching="simple")
     done = package_as(demos("gpt2"), "triton", tmp_path / "gpt2", batching="simple", force=True)
     mark = json.loads((tmp_path / "gpt2" / "beamgen-triton.json").read_text())
+    assert mark["source"]["model"] == "gpt2"
     assert mark["checks"] == [vars(check) for check in done.checks]
 
 

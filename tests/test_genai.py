@@ -384,6 +384,7 @@ def test_the_command_on_a_demo_without_a_fast_tokenizer(tmp_path: Path) -> None:
     assert checks[0]["passed"] is True
     assert any("no tokenizer" in check["what"] for check in checks)
     assert sorted(path.name for path in (tmp_path / "biogpt-genai").iterdir()) == [
+        "beamgen-genai.json",
         "config.json",
         "genai_config.json",
         "generation_config.json",

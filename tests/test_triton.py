@@ -201,6 +201,7 @@ def test_the_package_is_not_changed(
     assert same == (batching == "simple")
     assert sorted(path.name for path in done.folder.rglob("*")) == [
         "1",
+        "beamgen-triton.json",
         "config.pbtxt",
         "model.onnx",
     ]

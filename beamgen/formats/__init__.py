@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from beamgen import embedded
 from beamgen.errors import PackageError, SettingError, close_matches
 from beamgen.folders import check_replaceable, new_folder
 from beamgen.package import Package
@@ -133,7 +134,7 @@ def package_as(
             about = {
                 "beamgen": metadata.version("beamgen"),
                 "format": format,
-                "source": package.manifest.source,
+                "source": embedded.source_of(package.manifest),
                 "checks": [vars(check) for check in checks],
             }
             text = json.dumps(about, indent=2, ensure_ascii=False)
