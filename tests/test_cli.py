@@ -219,6 +219,7 @@ def test_token_ids_in_and_out(
     assert scores == sorted(scores, reverse=True)
 
 
+@pytest.mark.slow
 def test_parity_finds_a_checkpoint_that_is_another(
     run: Callable[..., Result],
     packages: Callable[[str], Package],

@@ -100,7 +100,7 @@ def test_each_is_hf_and_peft_in_one_session(
 
 
 @pytest.mark.parametrize("base", ["biogpt"], indirect=True)
-@pytest.mark.parametrize("backend", ["loop", "contrib"])
+@pytest.mark.parametrize("backend", ["loop", pytest.param("contrib", marks=pytest.mark.slow)])
 def test_each_passes_parity(
     backend: str,
     base: Checkpoint,

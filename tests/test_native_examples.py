@@ -251,6 +251,7 @@ def test_errors_are_one_line(
     assert cause in line
 
 
+@pytest.mark.slow
 def test_cmake_builds_the_same_program(
     ort_root: Path, tmp_path: Path, packages: Callable[[str], Package]
 ) -> None:

@@ -38,10 +38,10 @@ def _environment(*paths: Path, warm: Path | None = None) -> dict[str, str]:
     ("page", "shells", "raw"),
     [
         ("README.md", 8, 1),
-        ("docs/from-convert_generation.md", 1, 1),
-        ("docs/inspect-explain.md", 2, 0),
-        ("docs/lora.md", 3, 1),
-        ("docs/text-in-text-out.md", 1, 1),
+        pytest.param("docs/from-convert_generation.md", 1, 1, marks=pytest.mark.slow),
+        pytest.param("docs/inspect-explain.md", 2, 0, marks=pytest.mark.slow),
+        pytest.param("docs/lora.md", 3, 1, marks=pytest.mark.slow),
+        pytest.param("docs/text-in-text-out.md", 1, 1, marks=pytest.mark.slow),
     ],
 )
 def test_the_usage_blocks_run_in_a_clean_folder(
