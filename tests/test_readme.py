@@ -15,6 +15,8 @@ from warm_commands import warm_commands
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+#: Of ONNX Runtime's and CMake's, in the pages for C++.
+BUILD_NAMES = {"ORT_ROOT", "DORT_ROOT", "DCMAKE_BUILD_TYPE"}
 BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -132,7 +134,8 @@ def test_the_makefile_has_the_targets_that_the_texts_name(target: str) -> None:
 
 def test_no_figure_is_left_to_be_filled_in() -> None:
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
-        assert not re.search(r"\b[A-Z]{3,}_[A-Z_]+\b", page.read_text(encoding="utf-8")), page
+        names = re.findall(r"\b[A-Z]{3,}_[A-Z_]+\b", page.read_text(encoding="utf-8"))
+        assert not set(names) - BUILD_NAMES, page
 
 
 def test_every_link_to_a_file_leads_somewhere() -> None:
