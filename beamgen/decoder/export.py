@@ -79,9 +79,6 @@ def clean(model: ir.Model, functions: Sequence[OnnxFunction[Any, Any]]) -> ir.Mo
     """Raise the opset, give our nodes their bodies, drop what is not needed."""
     model.opset_imports.update({"": OPSET, DOMAIN: 1})
     model.ir_version = _IR_VERSION
-    for function in functions:
-        body = ir.serde.deserialize_function(function.to_function_proto())
-        model.functions[body.identifier()] = body
     passes.IdentityEliminationPass()(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     fold_shapes(model)
@@ -97,6 +94,10 @@ def clean(model: ir.Model, functions: Sequence[OnnxFunction[Any, Any]]) -> ir.Mo
     )
     for tidy_pass in tidy:
         tidy_pass(model)
+    # after the passes, which drop outputs that nobody reads
+    for function in functions:
+        body = ir.serde.deserialize_function(function.to_function_proto())
+        model.functions[body.identifier()] = body
     return model
 
 

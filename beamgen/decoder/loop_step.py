@@ -41,9 +41,11 @@ def SharedPromptAttention(  # noqa: N802 - an ONNX operator's name
 
     Source: ONNX operator ``Attention``, opset 23.
     """
-    keys = op.Concat(prompt_key, key, axis=2)
-    values = op.Concat(prompt_value, value, axis=2)
-    return op.Attention(query, keys, values, attention_bias, scale=scale)
+    # ONNX Runtime takes a past only from those who also ask for the present
+    attended, _all_keys, _all_values = op.Attention(
+        query, key, value, attention_bias, prompt_key, prompt_value, scale=scale
+    )
+    return attended
 
 
 class _SharedPromptAttention(torch.autograd.Function):

@@ -94,7 +94,7 @@ class Tape:
         return self.node("If", [condition], named, sides)
 
     def constant(self, name: str, value: object, dtype: npt.DTypeLike = np.int64) -> ir.Value:
-        """A constant of the main graph, which the body may read too."""
+        """A constant of the graph that is recorded, which bodies within may read too."""
         return self._recorded.initializer(
             ir.tensor(np.asarray(value, dtype), name=f"{self.prefix}/{name}")
         )

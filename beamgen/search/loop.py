@@ -1,10 +1,18 @@
 """The loop backend: a decoder step becomes one graph that runs the whole search.
 
-    prompt pass -> first search step -> Loop { decoder step -> search step } -> outputs
+    Loop over chunks {
+        Loop over steps { decoder step -> search step }
+        entries that no beam sees any more leave the cache
+    } -> outputs
 
-The decoder's nodes stand twice, in the main graph and in the loop's body, over
-the same initializers, which live in the main graph: weights that a body captures
-from its parent are prepacked by ONNX Runtime, from two levels up they are not.
+The first chunk is one step, which reads the prompt; every later one takes up to
+``STEPS_PER_CHUNK``. Within a chunk the cache is only read, where it lies: a loop hands
+on what it carries by copying it, so the inner one carries no more than the chunk's own
+entries.
+
+The decoder's nodes stand once. ONNX Runtime prepacks a weight that a body captures
+from its parent graph, but not from two levels up; so each weight of a product passes
+through a Reshape in the outer body, which the runtime folds when it loads the file.
 """
 
 from __future__ import annotations
@@ -22,7 +30,6 @@ from beamgen.parameters import PARAMETERS
 from beamgen.search import beam_search, processors, tree_cache
 from beamgen.search.functions import LOOP_MODULES, functions
 from beamgen.search.graph_parts import (
-    DecoderCopier,
     Tape,
     attended_window,
     parameter_inputs,
@@ -31,9 +38,13 @@ from beamgen.search.graph_parts import (
     slot_inputs,
     with_default,
 )
-from beamgen.search.state import STATE_TYPES, State
+from beamgen.search.nested_decoder import NestedDecoder
+from beamgen.search.state import STATE_TYPES, Settings, State
 from beamgen.search.step import search_step
 from beamgen.search_config import SearchConfig
+
+#: Steps between two compactions of the cache.
+STEPS_PER_CHUNK = 8
 
 # The inputs of `processors.in_use`, in its order.
 _PROCESSORS = (
@@ -63,6 +74,17 @@ class _Prompt:
 class _CacheNames:
     prompt: list[str]  # 2L
     past: list[str]  # 2L
+
+
+@dataclass(frozen=True)
+class _Search:
+    """What both bodies are made from."""
+
+    decoder: NestedDecoder
+    names: _CacheNames
+    prompt: _Prompt
+    settings: Settings
+    empty: ir.Value  # float [B, Hkv, 0, D]
 
 
 def build_loop(
@@ -99,28 +121,34 @@ def build_loop(
     )
     parameters = parameter_inputs(PARAMETERS, config.inputs(), required)
     settings = _settings(main, parameters, attention_window)
-    empty = _empty_cache(main, prompt.input_ids, geometry)
     lora = slot_inputs(slots, "rows", required)
-    copy = DecoderCopier(decoder.graph, lora)
-
-    names = _CacheNames(cache_names("prompt", geometry), cache_names("past", geometry))
-    prompt_len, logits, prompt_cache = _prompt_pass(main, copy, names, prompt, settings, empty)
-    start = _initial_state(main, prompt, settings)
-    go_on, state, parents = search_step(
-        main.section("first"), logits, prompt.input_ids, start, settings
+    parts = NestedDecoder(decoder.graph, lora)
+    search = _Search(
+        parts,
+        _CacheNames(cache_names("prompt", geometry), cache_names("past", geometry)),
+        prompt,
+        settings,
+        _empty_cache(main, prompt.input_ids, geometry),
     )
-    visible, birth = _first_entries(main, parents)
-    body = _loop_body(copy, names, prompt, prompt_len, prompt_cache, settings)
-    carried = [*state.values(), visible, birth, *[empty] * len(prompt_cache)]
-    results = [ir.Value(name=f"steps/{value.name}") for value in body.outputs[1:]]
-    final = main.node("Loop", [None, go_on, *carried], results, {"body": body})
+    visible, slot, prompt_len = main.call(
+        tree_cache.prompt_entries,
+        prompt.input_ids,
+        prompt.attention_mask,
+        settings["running"],
+        outputs="visible slot prompt_len",
+    )
+    start = _initial_state(main, prompt, settings)
+    body = _chunk(search, prompt_len)
+    carried = [*start.values(), visible, slot, *[search.empty] * len(search.names.past)]
+    results = [ir.Value(name=f"chunks/{value.name}") for value in body.outputs[1:]]
+    final = main.node("Loop", [None, None, *carried], results, {"body": body})
     outputs = _outputs(main, prompt, State(*final[: len(STATE_TYPES)]), settings)
     graph = ir.Graph(
         [prompt.input_ids, prompt.attention_mask, *parameters.values(), *lora.values()],
         outputs,
         nodes=main.nodes,
         initializers=[
-            *copy.weights,
+            *parts.main_weights,
             *with_default([*parameters.values(), *lora.values()]),
             *main.initializers,
         ],
@@ -161,6 +189,9 @@ def _settings(
         "min_tokens_to_keep": to_keep,
         "in_use": in_use,
         "sampling": sampling,
+        "first_chunk": tape.constant("first_chunk", 0),
+        "one_step": tape.constant("one_step", 1),
+        "steps_per_chunk": tape.constant("steps_per_chunk", STEPS_PER_CHUNK),
         "attention_window": attended_window(tape, attention_window),
         "always": tape.constant("always", [1]),
         "no_beam": tape.constant("no_beam", [-1]),
@@ -174,35 +205,6 @@ def _empty_cache(tape: Tape, input_ids: ir.Value, geometry: KVGeometry) -> ir.Va
     rest = tape.constant("empty_entry", [geometry.num_kv_heads, 0, geometry.head_dim])
     shape = tape.standard("Concat", batch, rest, output="empty_shape", axis=0)
     return tape.standard("ConstantOfShape", shape, output="empty_cache")
-
-
-def _prompt_pass(
-    tape: Tape,
-    copy: DecoderCopier,
-    names: _CacheNames,
-    prompt: _Prompt,
-    settings: Mapping[str, ir.Value],
-    empty: ir.Value,
-) -> tuple[ir.Value, ir.Value, list[ir.Value]]:
-    """-> prompt_len ``[B, 1]``, logits ``[B, 1, V]``, the prompt's cache."""
-    position_ids, bias, prompt_len = tape.call(
-        tree_cache.prompt_inputs,
-        prompt.input_ids,
-        prompt.attention_mask,
-        settings["attention_window"],
-        outputs="position_ids attention_bias prompt_len",
-    )
-    logits, cache = copy(
-        tape.section("prompt"),
-        {
-            "input_ids": prompt.input_ids,
-            "position_ids": position_ids,
-            "attention_bias": bias,
-            "last_n": tape.constant("last_of_prompt", 1),
-            **dict.fromkeys([*names.prompt, *names.past], empty),
-        },
-    )
-    return prompt_len, logits, cache
 
 
 def _initial_state(tape: Tape, prompt: _Prompt, settings: Mapping[str, ir.Value]) -> State:
@@ -261,74 +263,155 @@ def _outputs(
     ]
 
 
-def _first_entries(tape: Tape, parents: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """Visible ``[B, K, K]`` and birth ``[B, K]`` of the first step's own entries."""
-    visible, birth = tape.call(tree_cache.first_entries, parents, outputs="visible birth")
-    return visible, birth
-
-
-def _loop_body(
-    copy: DecoderCopier,
-    names: _CacheNames,
-    prompt: _Prompt,
-    prompt_len: ir.Value,
-    prompt_cache: Sequence[ir.Value],
-    settings: Mapping[str, ir.Value],
-) -> ir.Graph:
-    """Decoder step -> search step -> compaction."""
-    iteration = _carried("iteration", ir.DataType.INT64, 0)
-    go_on_before = _carried("go_on", ir.DataType.BOOL, 0)
-    before = State(*(_carried(name, *kind) for name, kind in STATE_TYPES.items()))
-    visible = _carried("visible", ir.DataType.BOOL, 3)
-    birth = _carried("birth", ir.DataType.INT64, 2)
-    past = [_carried(name, ir.DataType.FLOAT, 4) for name in names.past]
-
-    tape = Tape("step")
-    input_ids, position_ids, bias = tape.call(
-        tree_cache.step_inputs,
-        before.running_tokens,
-        visible,
-        birth,
-        prompt.attention_mask,
-        prompt_len,
-        settings["attention_window"],
-        outputs="input_ids position_ids attention_bias",
+def _chunk(search: _Search, prompt_len: ir.Value) -> ir.Graph:
+    """The outer body: some steps, then compaction."""
+    settings = search.settings
+    iteration = _carried("chunks/iteration", ir.DataType.INT64, 0)
+    go_on_before = _carried("chunks/go_on", ir.DataType.BOOL, 0)
+    before = _carried_search("chunks")
+    stored = _carried_cache("chunks", search.names.prompt)
+    tape = Tape("chunk")
+    search.decoder.fold(tape)
+    is_prompt = tape.standard("Equal", iteration, settings["first_chunk"], output="is_prompt")
+    most = tape.standard(
+        "Where", is_prompt, settings["one_step"], settings["steps_per_chunk"], output="most_steps"
     )
-    last_n = tape.standard("Squeeze", settings["running"], output="last_n")
-    logits, present = copy(
+    body = _step(search, prompt_len, is_prompt, stored)
+    # a Loop hands its body's condition to nobody, so that it is carried as well
+    carried = [go_on_before, *before, *[search.empty] * len(stored)]
+    results = [ir.Value(name=f"chunk/{value.name}") for value in body.outputs[1:]]
+    go_on, *after = tape.node("Loop", [most, go_on_before, *carried], results, {"body": body})
+    state, (visible, slot) = after[: len(STATE_TYPES)], after[len(STATE_TYPES) : len(before)]
+    kept = _compacted(tape, search, go_on, visible, slot, [*zip(stored, after[len(before):], strict=True)])
+    return _body(
+        "beam_search_chunk",
+        tape,
+        [iteration, go_on_before, *before, *stored],
+        [tape.standard("Identity", go_on, output="another"), *state, *kept],
+    )
+
+
+def _compacted(
+    tape: Tape,
+    search: _Search,
+    go_on: ir.Value,
+    visible: ir.Value,
+    slot: ir.Value,
+    caches: Sequence[tuple[ir.Value, ir.Value]],
+) -> Sequence[ir.Value]:
+    """Visible, slot and the stored caches of the next chunk, or nothing after the last."""
+
+    def compact(side: Tape) -> list[ir.Value]:
+        index, next_visible, next_slot = side.call(
+            tree_cache.live_entries,
+            visible,
+            slot,
+            search.settings["attention_window"],
+            outputs="live_index next_visible next_slot",
+        )
+        (index4,) = side.call(
+            tree_cache.entries_index, caches[0][0], index, outputs="entries_index"
+        )
+        kept = [
+            side.call(tree_cache.kept_entries, old, new, index4, outputs=f"kept.{name}")[0]
+            for name, (old, new) in zip(search.names.past, caches, strict=True)
+        ]
+        return [next_visible, next_slot, *kept]
+
+    return tape.branch(
+        go_on,
+        compact,
+        lambda side: [visible, slot, *[search.empty] * len(caches)],
+        names=("compact", "end"),
+        outputs=" ".join(["visible", "slot", *(f"stored.{name}" for name in search.names.past)]),
+    )
+
+
+def _step(
+    search: _Search, prompt_len: ir.Value, is_prompt: ir.Value, stored: Sequence[ir.Value]
+) -> ir.Graph:
+    """The inner body: decoder step -> search step."""
+    names, settings = search.names, search.settings
+    iteration = _carried("steps/iteration", ir.DataType.INT64, 0)
+    go_on_before = [_carried(f"steps/{name}", ir.DataType.BOOL, 0) for name in ("go_on", "last")]
+    carried = _carried_search("steps")
+    before, (visible, slot) = State(*carried[: len(STATE_TYPES)]), carried[len(STATE_TYPES) :]
+    past = _carried_cache("steps", names.past)
+    tape = Tape("step")
+    input_ids, position_ids, bias, last_n = tape.branch(
+        is_prompt,
+        lambda side: [
+            *side.call(
+                tree_cache.prompt_inputs,
+                search.prompt.input_ids,
+                search.prompt.attention_mask,
+                settings["attention_window"],
+                outputs="input_ids position_ids attention_bias last_n",
+            )
+        ],
+        lambda side: [
+            *side.call(
+                tree_cache.step_inputs,
+                before.running_tokens,
+                visible,
+                slot,
+                prompt_len,
+                settings["attention_window"],
+                outputs="input_ids position_ids attention_bias last_n",
+            )
+        ],
+        names=("prompt", "beams"),
+        outputs="input_ids position_ids attention_bias last_n",
+    )
+    logits, present = search.decoder(
         tape.section("decoder"),
         {
             "input_ids": input_ids,
             "position_ids": position_ids,
             "attention_bias": bias,
             "last_n": last_n,
-            **dict(zip(names.prompt, prompt_cache, strict=True)),
+            **dict(zip(names.prompt, stored, strict=True)),
             **dict(zip(names.past, past, strict=True)),
         },
     )
-    go_on, after, parents = search_step(tape, logits, prompt.input_ids, before, settings)
-    index, next_visible, next_birth = tape.call(
-        tree_cache.live_entries,
-        visible,
-        birth,
-        parents,
-        outputs="live_index next_visible next_birth",
+    go_on, after, parents = search_step(tape, logits, search.prompt.input_ids, before, settings)
+    entries = tape.call(
+        tree_cache.next_entries, visible, slot, parents, outputs="next_visible next_slot"
     )
-    kept = [
-        tape.call(tree_cache.gather_entries, cache, index, outputs=f"kept.{name}")[0]
-        for name, cache in zip(names.past, present, strict=True)
-    ]
-    caches = [visible, birth, *past]
-    outputs = [go_on, *after.values(), next_visible, next_birth, *kept]
-    for output, like in zip(outputs, [go_on_before, *before.values(), *caches], strict=True):
+    again = tape.standard("Identity", go_on, output="again")
+    return _body(
+        "beam_search_step",
+        tape,
+        [iteration, *go_on_before, *carried, *past],
+        [go_on, again, *after.values(), *entries, *present],
+        search.decoder.own_weights,
+    )
+
+
+def _body(
+    name: str,
+    tape: Tape,
+    inputs: Sequence[ir.Value],
+    outputs: Sequence[ir.Value],
+    weights: Sequence[ir.Value] = (),
+) -> ir.Graph:
+    """A Loop's body, whose outputs are what it carries: all inputs but the iteration."""
+    for output, like in zip(outputs, inputs[1:], strict=True):
         output.type, output.shape = like.type, like.shape
     return ir.Graph(
-        [iteration, go_on_before, *before.values(), *caches],
-        outputs,
-        nodes=tape.nodes,
-        name="beam_search_step",
+        inputs, outputs, nodes=tape.nodes, initializers=[*tape.initializers, *weights], name=name
     )
+
+
+def _carried_search(prefix: str) -> list[ir.Value]:
+    """The state, visible ``[B, K, C]`` and slot ``[B, C]``."""
+    kinds = {**STATE_TYPES, "visible": (ir.DataType.BOOL, 3), "slot": (ir.DataType.INT64, 2)}
+    return [_carried(f"{prefix}/{name}", *kind) for name, kind in kinds.items()]
+
+
+def _carried_cache(prefix: str, names: Sequence[str]) -> list[ir.Value]:
+    return [_carried(f"{prefix}/{name}", ir.DataType.FLOAT, 4) for name in names]
 
 
 def _carried(name: str, dtype: ir.DataType, rank: int) -> ir.Value:
-    return ir.Value(name=f"loop/{name}", type=ir.TensorType(dtype), shape=ir.Shape([None] * rank))
+    return ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape([None] * rank))
