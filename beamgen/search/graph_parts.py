@@ -99,6 +99,10 @@ class Tape:
             ir.tensor(np.asarray(value, dtype), name=f"{self.prefix}/{name}")
         )
 
+    def ints(self, name: str, values: Sequence[int]) -> ir.Value:
+        """A constant ``[n]`` as a node, where a graph's initializers are not to change."""
+        return self.standard("Constant", output=name, value_ints=values)
+
     def strings(self, name: str, values: Sequence[bytes]) -> ir.Value:
         """A constant ``[n]`` of strings, which need not be UTF-8."""
         shape = ir.Shape([len(values)])

@@ -282,7 +282,9 @@ def _chunk(search: _Search, prompt_len: ir.Value) -> ir.Graph:
     results = [ir.Value(name=f"chunk/{value.name}") for value in body.outputs[1:]]
     go_on, *after = tape.node("Loop", [most, go_on_before, *carried], results, {"body": body})
     state, (visible, slot) = after[: len(STATE_TYPES)], after[len(STATE_TYPES) : len(before)]
-    kept = _compacted(tape, search, go_on, visible, slot, [*zip(stored, after[len(before):], strict=True)])
+    kept = _compacted(
+        tape, search, go_on, visible, slot, [*zip(stored, after[len(before) :], strict=True)]
+    )
     return _body(
         "beam_search_chunk",
         tape,

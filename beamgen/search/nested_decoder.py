@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import numpy as np
 import onnx_ir as ir
 
 from beamgen.search.graph_parts import Tape

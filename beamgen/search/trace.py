@@ -1,7 +1,7 @@
 """Look inside a search: a loop file that also gives what each step decided.
 
-The file under test is not rebuilt. Its own graph gets extra outputs: the values
-of the first step, and the loop body's as scan outputs.
+The file under test is not rebuilt. Its own loops carry what each step decided, behind
+what the steps before it did, and its graph gives that as further outputs.
 """
 
 from __future__ import annotations
@@ -14,19 +14,20 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from beamgen.beam_output import DEAD
+from beamgen.search.graph_parts import Tape
 
-#: Values of ``beamgen.search.step`` from which a search can be retold.
-TRACED = (
-    "top_scores",
-    "top_tokens",
-    "top_beams",
-    "running_index",
-    "running_scores",
-    "finished_index",
-    "finished_scores",
-    "is_sent_finished",
-    "unsatisfied",
-)
+#: Values of ``beamgen.search.step`` from which a search can be retold, ``[B, n]`` each.
+TRACED = {
+    "top_scores": ir.DataType.FLOAT,
+    "top_tokens": ir.DataType.INT64,
+    "top_beams": ir.DataType.INT64,
+    "running_index": ir.DataType.INT64,
+    "running_scores": ir.DataType.FLOAT,
+    "finished_index": ir.DataType.INT64,
+    "finished_scores": ir.DataType.FLOAT,
+    "is_sent_finished": ir.DataType.BOOL,
+    "unsatisfied": ir.DataType.BOOL,
+}
 
 Tokens = tuple[int, ...]
 Values = dict[str, npt.NDArray[np.generic]]
@@ -57,32 +58,95 @@ SearchTrace = list[list[RowStep]]
 
 
 def with_trace_outputs(model: ir.Model) -> ir.Model:
-    """Add the traced values as outputs ``first/NAME`` and ``steps/NAME``; changes the model."""
-    loop = next(node for node in model.graph if node.op_type == "Loop")
-    body = loop.attributes["body"].as_graph()
-    first = {value.name: value for node in model.graph for value in node.outputs}
-    step = {value.name: value for node in body for value in node.outputs}
-    scans = []
-    for name in TRACED:
-        model.graph.outputs.append(
-            _copy(model.graph, first[f"first/{name}"], f"trace/first/{name}")
-        )
-        body.outputs.append(_copy(body, step[f"step/{name}"], f"trace/step/{name}"))
-        scans.append(ir.Value(name=f"trace/steps/{name}"))
-    traced = ir.Node(
+    """Add the traced values as outputs ``trace/NAME`` ``[t, B, n]``; changes the model."""
+    graph = model.graph
+    chunks = _loop_in(graph)
+    chunk = chunks.attributes["body"].as_graph()
+    steps = _loop_in(chunk)
+    step = steps.attributes["body"].as_graph()
+    before = [_told(f"trace/steps/{name}", dtype) for name, dtype in TRACED.items()]
+    after = [_appended(step, told, name) for told, name in zip(before, TRACED, strict=True)]
+    step.inputs.extend(before)
+    step.outputs.extend(after)
+    carried = [_told(f"trace/chunks/{name}", dtype) for name, dtype in TRACED.items()]
+    chunk.inputs.extend(carried)
+    chunk.outputs.extend(_with_carried(chunk, steps, carried, "trace/chunk"))
+    nothing = [_nothing(graph, name, dtype) for name, dtype in TRACED.items()]
+    found = _with_carried(graph, chunks, nothing, "trace/all")
+    graph.outputs.extend(_by_step(graph, found))
+    return model
+
+
+def _loop_in(graph: ir.Graph) -> ir.Node:
+    return next(node for node in graph if node.op_type == "Loop")
+
+
+def _told(name: str, dtype: ir.DataType) -> ir.Value:
+    """The values of some steps, one behind the other."""
+    return ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape([None]))
+
+
+def _nothing(graph: ir.Graph, name: str, dtype: ir.DataType) -> ir.Value:
+    tensor = ir.tensor(np.empty(0, dtype.numpy()), name=f"trace/nothing/{name}")
+    value = ir.Value(
+        name=tensor.name, type=ir.TensorType(dtype), shape=tensor.shape, const_value=tensor
+    )
+    graph.register_initializer(value)
+    return value
+
+
+def _appended(step: ir.Graph, told: ir.Value, name: str) -> ir.Value:
+    """What was told before, and this step's value."""
+    value = next(v for node in step for v in node.outputs if v.name == f"step/{name}")
+    tape = Tape(f"trace/{name}")
+    flat = tape.standard("Reshape", value, tape.ints("flat", [-1]), output="values")
+    longer = tape.standard("Concat", told, flat, output="longer", axis=0)
+    longer.type, longer.shape = told.type, told.shape
+    step.extend(tape.nodes)
+    return longer
+
+
+def _with_carried(
+    graph: ir.Graph, loop: ir.Node, initial: list[ir.Value], prefix: str
+) -> list[ir.Value]:
+    """Let a Loop carry more, which its body already does; returns what it gives of that."""
+    results = [_told(f"{prefix}/{name}", dtype) for name, dtype in TRACED.items()]
+    longer = ir.Node(
         "",
         "Loop",
-        loop.inputs,
+        [*loop.inputs, *initial],
         list(loop.attributes.values()),
-        outputs=[*(ir.Value(name=value.name) for value in loop.outputs), *scans],
+        outputs=[*(_like(value) for value in loop.outputs), *results],
         name=loop.name,
     )
-    for old, new in zip(loop.outputs, traced.outputs, strict=False):
-        old.replace_all_uses_with(new)
-    model.graph.insert_after(loop, traced)
-    model.graph.remove(loop, safe=True)
-    model.graph.outputs.extend(scans)
-    return model
+    for old, new in zip(loop.outputs, longer.outputs, strict=False):
+        ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+    graph.insert_after(loop, longer)
+    graph.remove(loop, safe=True)
+    return results
+
+
+def _like(value: ir.Value) -> ir.Value:
+    return ir.Value(name=value.name, type=value.type, shape=value.shape)
+
+
+def _by_step(graph: ir.Graph, found: list[ir.Value]) -> list[ir.Value]:
+    """``[t * B * n]`` -> ``[t, B, n]``, as all of a step have the batch for their first axis."""
+    (sequences,) = (value for value in _loop_in(graph).outputs if _is_running_tokens(value))
+    tape = Tape("trace")
+    steps = tape.standard("Shape", sequences, output="steps", start=2)
+    batch = tape.standard("Shape", sequences, output="batch", end=1)
+    shape = tape.standard("Concat", steps, batch, tape.ints("rest", [-1]), output="shape", axis=0)
+    told = []
+    for value, (name, dtype) in zip(found, TRACED.items(), strict=True):
+        told.append(tape.standard("Reshape", value, shape, output=name))
+        told[-1].type, told[-1].shape = ir.TensorType(dtype), ir.Shape([None] * 3)
+    graph.extend(tape.nodes)
+    return told
+
+
+def _is_running_tokens(value: ir.Value) -> bool:
+    return (value.name or "").endswith("/running_tokens")
 
 
 def read_trace(outputs: Mapping[str, npt.NDArray[np.generic]]) -> SearchTrace:
@@ -92,12 +156,11 @@ def read_trace(outputs: Mapping[str, npt.NDArray[np.generic]]) -> SearchTrace:
 
 def traced_steps(outputs: Mapping[str, npt.NDArray[np.generic]]) -> list[list[Values]]:
     """The values of ``TRACED`` for each row and step, without their batch axis."""
-    first = {name: outputs[f"trace/first/{name}"] for name in TRACED}
-    later = {name: outputs[f"trace/steps/{name}"] for name in TRACED}
-    steps = [first, *({name: later[name][i] for name in TRACED} for i in range(_length(later)))]
+    told = {name: outputs[f"trace/{name}"] for name in TRACED}
+    steps, batch, _ = told["top_scores"].shape
     return [
-        [{name: values[row] for name, values in step.items()} for step in steps]
-        for row in range(len(first["top_scores"]))
+        [{name: values[step, row] for name, values in told.items()} for step in range(steps)]
+        for row in range(batch)
     ]
 
 
@@ -138,16 +201,3 @@ def _retell(steps: list[Values]) -> list[RowStep]:
 def alive(beams: Iterable[tuple[Tokens, float]]) -> dict[Tokens, float]:
     """Beams by their tokens, without those that carry the -1e9 of a finished one."""
     return {tokens: score for tokens, score in beams if score > DEAD}
-
-
-def _length(later: Mapping[str, npt.NDArray[np.generic]]) -> int:
-    return len(next(iter(later.values())))
-
-
-def _copy(graph: ir.Graph, value: ir.Value, name: str) -> ir.Value:
-    """A graph may not list one value twice as output, so a copy is listed."""
-    node = ir.node("Identity", [value], name=name)
-    node.outputs[0].name = name
-    node.outputs[0].type, node.outputs[0].shape = value.type, value.shape
-    graph.append(node)
-    return node.outputs[0]

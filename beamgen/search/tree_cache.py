@@ -72,14 +72,6 @@ def identity_blocks(beams):
 
 
 @script(beamgen_ops, default_opset=op)
-def identity_blocks(beams):
-    """Beams ``[B, K]``, read for their shape -> bool ``[B, K, K]``, true on the diagonal."""
-    beam = op.Range(0, op.Squeeze(op.Shape(beams, start=1)), 1)
-    same = op.Equal(op.Unsqueeze(beam, [0, 1]), op.Unsqueeze(beam, [0, 2]))  # [1, K, K]
-    return op.Expand(same, op.Concat(op.Shape(beams), op.Shape(beams, start=1), axis=0))
-
-
-@script(beamgen_ops, default_opset=op)
 def step_inputs(running_tokens, visible, slot, prompt_len, attention_window):
     """What a decoder step needs of the running beams ``[B, K, t]``.
 
@@ -136,9 +128,7 @@ def live_entries(visible, slot, attention_window):
     last = op.Constant(value_ints=[9223372036854775807])
     two = op.Constant(value_ints=[2])
     cached = op.Shape(slot, start=1) - op.Shape(visible, start=1, end=2)  # [1], E
-    seen = op.Cast(
-        beamgen_ops.within_window(visible, slot, attention_window), to=UINT8.dtype
-    )
+    seen = op.Cast(beamgen_ops.within_window(visible, slot, attention_window), to=UINT8.dtype)
     held = op.Slice(seen, zero, cached, two)  # [B, K, E]
     alive = op.Cast(op.ReduceMax(held, [1], keepdims=0), to=FLOAT.dtype)  # [B, E]
     count = op.ReduceMax(op.ReduceSum(alive, [1], keepdims=0), keepdims=1)  # [1]

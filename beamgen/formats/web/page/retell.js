@@ -96,23 +96,20 @@ class Chains {
   }
 }
 
-/** The traced values of each step, as arrays of numbers by name. */
+/** The traced values of each step, as arrays of numbers by name; the batch is one row. */
 function readSteps(outputs) {
-  const named = (prefix) =>
-    Object.entries(outputs)
-      .filter(([name]) => name.startsWith(prefix))
-      .map(([name, tensor]) => [name.slice(prefix.length), tensor]);
-  const first = Object.fromEntries(named('trace/first/').map(([name, t]) => [name, numbers(t)]));
-  const scans = named('trace/steps/');
-  const later = Array.from({ length: scans[0][1].dims[0] }, (_, i) =>
+  const told = Object.entries(outputs)
+    .filter(([name]) => name.startsWith('trace/'))
+    .map(([name, tensor]) => [name.slice('trace/'.length), tensor]);
+  const [steps] = told[0][1].dims;
+  return Array.from({ length: steps }, (_, step) =>
     Object.fromEntries(
-      scans.map(([name, tensor]) => {
-        const size = tensor.dims.slice(1).reduce((a, b) => a * b, 1);
-        return [name, numbers(tensor, i * size, size)];
+      told.map(([name, tensor]) => {
+        const size = tensor.data.length / steps;
+        return [name, numbers(tensor, step * size, size)];
       }),
     ),
   );
-  return [first, ...later];
 }
 
 const numbers = ({ data }, start = 0, size = data.length) =>
