@@ -87,6 +87,7 @@ def export(
     required: Collection[str] = (),
     lora: Sequence[str | os.PathLike[str]] = (),
     lora_slots: Sequence[str] | None = None,
+    external_data: bool = False,
     progress: Progress | None = None,
 ) -> ExportResult:
     """Turn a checkpoint into a package, and compare it with HF ``generate``.
@@ -112,6 +113,8 @@ def export(
         lora_slots: layers whose LoRA stays an input, as peft's ``target_modules`` names
             them; ``["all-linear"]`` are all but the output head, ``[]`` those that
             ``lora`` needs, or else all. None merges.
+        external_data: put the weights into ``model.onnx.data``, which ONNX Runtime maps
+            instead of reading: half the memory. Above 2 GB that is always so.
         progress: called with one line as each stage begins.
 
     Returns:
@@ -150,11 +153,12 @@ def export(
                 backend=backend,
                 required=required,
                 slots=slots,
+                external_data=external_data,
             )
             say("writing the search graph")
             made = manifest_of(checkpoint, adapter, search, backend, parameters, graph, slots)
             graph.metadata_props.update(embedded.records(made))
-            save_graph(graph, folder)
+            save_graph(graph, folder, external_data=external_data)
         checkpoint.copy_companions(folder)
         write_manifest(folder, made)
         package = open_package(folder, verify=False)
@@ -220,6 +224,7 @@ def build_graph(
     backend: str = "loop",
     required: Collection[str] = (),
     slots: Sequence[Slot] = (),
+    external_data: bool = False,
 ) -> ir.Model:
     """Checkpoint -> decoder -> search graph; large weights stay in files in ``scratch``."""
     try:
@@ -241,20 +246,26 @@ def build_graph(
         return build_contrib(
             decoder, geometry, search, checkpoint.vocab_size, window, required, slots
         )
-    return build_loop(decoder, geometry, search, window, required, slots)
+    external = external_data or weight_bytes(decoder) > EXTERNAL_DATA_BYTES
+    return build_loop(decoder, geometry, search, window, required, slots, external=external)
 
 
-def save_graph(graph: ir.Model, folder: Path) -> None:
-    """Write ``model.onnx``, with ``model.onnx.data`` beside it where it would not fit."""
+def save_graph(graph: ir.Model, folder: Path, *, external_data: bool = False) -> None:
+    """Write ``model.onnx``, with ``model.onnx.data`` beside it if wished or if it would not fit."""
     import onnx_ir as ir
 
-    size = sum(
+    external = external_data or weight_bytes(graph) > EXTERNAL_DATA_BYTES
+    ir.save(graph, folder / MODEL, external_data=WEIGHTS if external else None)
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """Of all initializers, those of bodies included."""
+    return sum(
         value.const_value.nbytes
-        for value in graph.graph.initializers.values()
+        for graph in model.graphs()
+        for value in graph.initializers.values()
         if value.const_value is not None
     )
-    external = WEIGHTS if size > EXTERNAL_DATA_BYTES else None
-    ir.save(graph, folder / MODEL, external_data=external)
 
 
 def _check_ids(search: SearchConfig, checkpoint: Checkpoint) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from beamgen import BeamgenError, Package, export, open_package, stamp_parity
+from beamgen import BeamgenError, Generator, Package, export, open_package, stamp_parity
 from beamgen.package import new_package_folder
 
 
@@ -154,3 +154,19 @@ def test_an_export_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BeamgenError, match="cannot write beside"):
         export(None, tmp_path / "file" / "package", model_class="gpt2")
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "phi3"])  # tied and untied heads
+def test_weights_in_external_data_are_those_of_the_single_file(
+    architecture: str,
+    checkpoints: Callable[[str], Path],
+    packages: Callable[[str], Package],
+    tmp_path: Path,
+) -> None:
+    made = export(checkpoints(architecture), tmp_path / "package", external_data=True)
+    assert made.exit_code == 0
+    assert set(made.package.manifest.files) >= {"model.onnx", "model.onnx.data"}
+    single = packages(architecture)
+    assert made.package.model.stat().st_size < single.model.stat().st_size
+    found = [Generator(package).generate([[5, 6, 7, 8]])[0] for package in (made.package, single)]
+    assert found[0] == found[1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,9 +24,25 @@ def _function(model: onnx.ModelProto, name: str) -> onnx.FunctionProto:
     return next(f for f in model.functions if f.name == name)
 
 
-def _step(model: onnx.ModelProto) -> onnx.GraphProto:
-    loop = next(node for node in model.graph.node if node.op_type == "Loop")
-    return next(a.g for a in loop.attribute if a.name == "body")
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph, the bodies and branches in it."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _graphs(attribute.g)
+
+
+def _call(
+    model: onnx.ModelProto, function: str, output: str = ""
+) -> tuple[onnx.GraphProto, onnx.NodeProto]:
+    """The first call of one of our functions, and the graph it stands in."""
+    return next(
+        (graph, node)
+        for graph in _graphs(model.graph)
+        for node in graph.node
+        if node.op_type == function and output in node.output[0]
+    )
 
 
 def _node(nodes, *, output: str) -> onnx.NodeProto:
@@ -52,25 +68,18 @@ def wrong_length_rule(model: onnx.ModelProto) -> None:
 
 def shifted_position(model: onnx.ModelProto) -> None:
     """Every generated token stands one position too far."""
-    body = _step(model)
-    node = _node(body.node, output="step/position_ids")
-    index = list(node.output).index("step/position_ids")
-    node.output[index] = "right"
-    after = list(body.node).index(node) + 1
-    one = numpy_helper.from_array(np.array([1], np.int64), "one_too_far")
-    body.initializer.append(one)
-    body.node.insert(
-        after, helper.make_node("Add", ["right", "one_too_far"], ["step/position_ids"])
-    )
+    function = _function(model, "step_inputs")
+    name = function.output[1]
+    node = _node(function.node, output=name)
+    node.output[list(node.output).index(name)] = "right"
+    one = helper.make_node("Constant", [], ["one_too_far"], value_int=1)
+    function.node.extend([one, helper.make_node("Add", ["right", "one_too_far"], [name])])
 
 
 def stale_cache_entry(model: onnx.ModelProto) -> None:
     """Compaction gathers the values of layer 0 one entry off, as a stale index would."""
-    body = _step(model)
-    node = next(
-        n for n in body.node if n.op_type == "gather_entries" and "past.0.value" in n.output[0]
-    )
-    index = node.input[1]
+    body, node = _call(model, "kept_entries", "past.0.value")
+    index = node.input[2]
     one = numpy_helper.from_array(np.array(1, np.int64), "stale_one")
     zero = numpy_helper.from_array(np.array(0, np.int64), "stale_zero")
     body.initializer.extend([one, zero])
@@ -80,13 +89,12 @@ def stale_cache_entry(model: onnx.ModelProto) -> None:
         helper.make_node("Sub", [index, "stale_one"], ["one_off"]),
         helper.make_node("Max", ["one_off", "stale_zero"], ["stale_index"]),
     )
-    node.input[1] = "stale_index"
+    node.input[2] = "stale_index"
 
 
 def swapped_beam(model: onnx.ModelProto) -> None:
     """The tree believes that the two best beams descend from each other's parents."""
-    body = _step(model)
-    node = next(n for n in body.node if n.op_type == "live_entries")
+    body, node = _call(model, "next_entries")
     order = numpy_helper.from_array(np.array([1, 0, 2, 3, 4], np.int64), "swapped_order")
     body.initializer.append(order)
     _insert(
@@ -177,8 +185,8 @@ def test_a_shifted_position_shows_at_the_second_token(
 def test_a_stale_cache_entry_shows_when_the_cache_is_first_read(
     check: Callable[..., ParityReport],
 ) -> None:
-    # Step 2 sees its own entries only; step 3 reads the first compacted ones.
-    assert _parting(check(stale_cache_entry, eos_token_id=(2,))).step == 3
+    # The prompt is compacted before step 2 reads it.
+    assert _parting(check(stale_cache_entry, eos_token_id=(2,))).step == 2
 
 
 def test_a_swapped_beam_shows_at_the_step_after_the_swap(
@@ -376,7 +384,8 @@ def test_a_tie_is_called_a_near_tie(
         tmp_path / "checkpoint", tmp_path / "twin", parity=False, backend=backend
     ).package
     proto = onnx.load(package.model)
-    weight = next(t for t in proto.graph.initializer if t.name.endswith("wte.weight"))
+    every = (t for graph in _graphs(proto.graph) for t in graph.initializer)
+    weight = next(t for t in every if t.name.endswith("wte.weight"))
     array = numpy_helper.to_array(weight).copy()
     array[twin] += 2e-7 * np.abs(array[twin]) * np.sign(array[token].sum() or 1)
     weight.CopyFrom(numpy_helper.from_array(array, weight.name))

@@ -65,6 +65,11 @@ Examples:
     help="Take LoRAs at run time, on these layers (q_proj,v_proj or all-linear).  "
     "[default: those --lora needs, or all-linear]",
 )
+@click.option(
+    "--external-data",
+    is_flag=True,
+    help="Weights in model.onnx.data, which ONNX Runtime maps: half the memory when loading.",
+)
 @options.search_settings
 @options.common
 @click.pass_context
@@ -79,6 +84,7 @@ def command(
     require: tuple[str, ...],
     lora: tuple[str, ...],
     lora_slots: str | None,
+    external_data: bool,
     as_json: bool,
     **values: Any,
 ) -> None:
@@ -112,6 +118,7 @@ def command(
             required=require,
             lora=lora,
             lora_slots=targets,
+            external_data=external_data,
             progress=progress,
             **own,
         )

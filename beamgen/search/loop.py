@@ -94,6 +94,8 @@ def build_loop(
     attention_window: int | None = None,
     required: Collection[str] = (),
     slots: Sequence[Slot] = (),
+    *,
+    external: bool = False,
 ) -> ir.Model:
     """Wrap a decoder in the beam search of ``transformers`` 4.57.
 
@@ -105,6 +107,7 @@ def build_loop(
         attention_window: tokens a position sees, itself included, or None.
         required: parameters that get no default; ``lora`` stands for the slots.
         slots: the linear layers that take a LoRA; their A and B become inputs too.
+        external: the weights will stand in external data, see ``nested_decoder``.
 
     Returns:
         A model with the inputs and outputs of the README's table: ``input_ids``,
@@ -122,7 +125,7 @@ def build_loop(
     parameters = parameter_inputs(PARAMETERS, config.inputs(), required)
     settings = _settings(main, parameters, attention_window)
     lora = slot_inputs(slots, "rows", required)
-    parts = NestedDecoder(decoder.graph, lora)
+    parts = NestedDecoder(decoder.graph, lora, external=external)
     search = _Search(
         parts,
         _CacheNames(cache_names("prompt", geometry), cache_names("past", geometry)),
@@ -290,6 +293,7 @@ def _chunk(search: _Search, prompt_len: ir.Value) -> ir.Graph:
         tape,
         [iteration, go_on_before, *before, *stored],
         [tape.standard("Identity", go_on, output="another"), *state, *kept],
+        search.decoder.outer_weights,
     )
 
 
@@ -386,7 +390,7 @@ def _step(
         tape,
         [iteration, *go_on_before, *carried, *past],
         [go_on, again, *after.values(), *entries, *present],
-        search.decoder.own_weights,
+        search.decoder.inner_weights,
     )
 
 

@@ -2,15 +2,16 @@
 
 Weights in the layout that a product reads ("prepacked") make a step three times as
 fast. ONNX Runtime packs a weight that is an initializer of the product's own graph or
-of its parent, not of a graph further out; and weights inside a body are held in memory
-several times while the file is loaded. So a weight is an initializer of the main graph
-and passes through a node of the outer body, which the runtime folds into an
-initializer of that body.
+of its parent, not of a graph further out; and weights inside a body of one file are held in
+memory several times while it is loaded. So a weight is an initializer of the main graph
+and passes through a node of the outer body, which the runtime folds into an initializer
+of that body. Weights in external data are not held at all: the runtime maps the file.
+They are initializers of the outer body from the start.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 import onnx_ir as ir
 
@@ -25,10 +26,16 @@ _SMALL_BYTES = 65536
 class NestedDecoder:
     """The decoder's nodes, once, over weights of the main graph."""
 
-    def __init__(self, graph: ir.Graph, slots: Mapping[str, ir.Value]) -> None:
-        """``slots`` are inputs of the main graph, which the decoder reads."""
+    def __init__(
+        self, graph: ir.Graph, slots: Mapping[str, ir.Value], *, external: bool = False
+    ) -> None:
+        """``slots`` are inputs of the main graph, which the decoder reads.
+
+        ``external`` says that the weights will stand in external data.
+        """
         self._graph = graph
         self._slots = slots
+        self._external = external
         self._weights = {value: _copied(value) for value in graph.initializers.values()}
         self._values = dict(self._weights)
         self._folded: list[ir.Node] = []
@@ -41,31 +48,53 @@ class NestedDecoder:
     @property
     def main_weights(self) -> list[ir.Value]:
         """Initializers for the main graph."""
-        return [self._weights[value] for value in self._initializers() if not self._is_small(value)]
+        elsewhere = {*self._small(), *self._for_outer_body()}
+        return self._shared(value for value in self._initializers() if value not in elsewhere)
 
     @property
-    def own_weights(self) -> list[ir.Value]:
+    def outer_weights(self) -> list[ir.Value]:
+        """Initializers for the outer body."""
+        return self._shared(self._for_outer_body())
+
+    @property
+    def inner_weights(self) -> list[ir.Value]:
         """Initializers for the inner body."""
-        return [self._weights[value] for value in self._initializers() if self._is_small(value)]
+        return self._shared(self._small())
 
-    def _initializers(self) -> Iterator[ir.Value]:
-        return iter(self._graph.initializers.values())
+    def _shared(self, values: Iterable[ir.Value]) -> list[ir.Value]:
+        return [self._weights[value] for value in values]
 
-    def _is_small(self, value: ir.Value) -> bool:
-        read_outside = any(use.node in self._folded for use in value.uses())
-        return _bytes(value) <= _SMALL_BYTES and not read_outside
+    def _initializers(self) -> list[ir.Value]:
+        return list(self._graph.initializers.values())
 
-    def _packed(self) -> list[ir.Value]:
-        """Large initializers that a product reads."""
+    def _small(self) -> list[ir.Value]:
         return [
             value
             for value in self._initializers()
-            if not self._is_small(value)
-            and any(
-                use.node.op_type in _PACKING and use.node not in self._folded
-                for use in value.uses()
-            )
+            if _bytes(value) <= _SMALL_BYTES and not self._readers(value) & set(self._folded)
         ]
+
+    def _packed(self) -> list[ir.Value]:
+        """Large initializers that a product reads."""
+        small, folded = set(self._small()), set(self._folded)
+        return [
+            value
+            for value in self._initializers()
+            if value not in small
+            and any(node.op_type in _PACKING for node in self._readers(value) - folded)
+        ]
+
+    def _for_outer_body(self) -> list[ir.Value]:
+        """Those that nothing else reads, where the file is mapped."""
+        return [
+            value
+            for value in self._packed()
+            if self._external and all(node.op_type in _PACKING for node in self._readers(value))
+        ]
+
+    @staticmethod
+    def _readers(value: ir.Value) -> set[ir.Node]:
+        return {use.node for use in value.uses()}
 
     def fold(self, tape: Tape) -> None:
         """Record in the outer body what ONNX Runtime makes initializers of."""
@@ -74,7 +103,10 @@ class NestedDecoder:
             inputs = [self._values[value] for value in node.inputs if value is not None]
             tape.node(node.op_type, inputs, outputs, node.attributes, domain=node.domain)
             self._values |= zip(node.outputs, outputs, strict=True)
+        there_already = set(self._for_outer_body())
         for value in self._packed():
+            if value in there_already:
+                continue
             shape = tape.constant(f"{value.name}.shape", value.shape.numpy())
             self._values[value] = tape.standard(
                 "Reshape", self._values[value], shape, output=f"packed/{value.name}"
