@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,19 +102,26 @@ def test_only_standard_operators_and_our_functions(
     assert {call for call in called if call[0]} == defined
 
 
+def _initializers(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _initializers(attribute.g)
+
+
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_weights_stand_once_in_the_main_graph(
+def test_weights_stand_once(
     name: str, packages: Callable[[str], Package], checkpoints: Callable[[str], Path]
 ) -> None:
     model = onnx.load(packages(name).model)
-    (body,) = (a.g for n in model.graph.node if n.op_type == "Loop" for a in n.attribute)
-    assert not body.initializer
-    stored = sum(len(t.raw_data) for t in model.graph.initializer)
+    tensors = list(_initializers(model.graph))
+    stored = sum(len(t.raw_data) for t in tensors)
     trained = sum(
         p.numel() * 4 for p in open_checkpoint(checkpoints(name)).load_model().parameters()
     )
     assert stored < trained + 2000, "tied weights are stored once, and nothing is stored twice"
-    large = Counter(t.raw_data for t in model.graph.initializer if len(t.raw_data) > 256)
+    large = Counter(t.raw_data for t in tensors if len(t.raw_data) > 256)
     zeros_and_ones = {v for v in large if len(set(np.frombuffer(v, np.float32))) == 1}
     assert all(count == 1 for v, count in large.items() if v not in zeros_and_ones)
 

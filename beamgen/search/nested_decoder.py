@@ -107,6 +107,7 @@ class NestedDecoder:
         for value in self._packed():
             if value in there_already:
                 continue
+            assert value.shape is not None, "an initializer has a shape"
             shape = tape.constant(f"{value.name}.shape", value.shape.numpy())
             self._values[value] = tape.standard(
                 "Reshape", self._values[value], shape, output=f"packed/{value.name}"

@@ -89,7 +89,7 @@ def _told(name: str, dtype: ir.DataType) -> ir.Value:
 def _nothing(graph: ir.Graph, name: str, dtype: ir.DataType) -> ir.Value:
     tensor = ir.tensor(np.empty(0, dtype.numpy()), name=f"trace/nothing/{name}")
     value = ir.Value(
-        name=tensor.name, type=ir.TensorType(dtype), shape=tensor.shape, const_value=tensor
+        name=tensor.name, type=ir.TensorType(dtype), shape=ir.Shape([0]), const_value=tensor
     )
     graph.register_initializer(value)
     return value
