@@ -8,7 +8,7 @@ from typing import Any
 from beamgen.explanation.picture import escape
 
 # In pixels of the picture.
-_WIDTH, _LEFT, _RIGHT = 800, 178, 214
+_WIDTH, _LEFT, _RIGHT = 800, 178, 224
 _ROW, _BAR, _HEAD, _GAP = 26, 16, 46, 18
 _TOP, _BOTTOM = 40, 84
 _BARS = _WIDTH - _LEFT - _RIGHT
@@ -158,18 +158,18 @@ def _foot(report: Mapping[str, Any], top: int) -> Iterator[str]:
     yield f'<text class="foot" x="36" y="{y + 10}">beamgen</text>'
     yield f'<rect class="peer own" x="104" y="{y}" width="14" height="12" rx="2"/>'
     yield f'<text class="foot" x="124" y="{y + 10}">pale: own weights or precision</text>'
-    yield f'<rect class="peer doubted" x="304" y="{y}" width="14" height="12" rx="2"/>'
-    yield f'<text class="foot" x="324" y="{y + 10}">hollow: other tokens</text>'
-    yield f'<path class="floor" d="M462 {y - 1} V{y + 13}"/>'
+    yield f'<rect class="peer doubted" x="322" y="{y}" width="14" height="12" rx="2"/>'
+    yield f'<text class="foot" x="342" y="{y + 10}">hollow: other tokens</text>'
+    yield f'<path class="floor" d="M488 {y - 1} V{y + 13}"/>'
     yield (
-        f'<text class="foot" x="470" y="{y + 10}">floor: reading weights and cache at '
+        f'<text class="foot" x="496" y="{y + 10}">floor: weights and cache read at '
         f"{report['bandwidth']['bytes_per_second'] / 1e9:.1f} GB/s</text>"
     )
     machine, settings = report["machine"], report["settings"]
     flags = [name for name, there in machine["flags"].items() if there]
     said = (
-        f"{machine['cpu']} ({', '.join(flags) or 'flags unknown'}), {settings['threads']} threads; "
-        f"medians of {settings['turns'] * settings['runs']} runs in {settings['turns']} turns; "
+        f"{machine['cpu']} ({', '.join(flags) or 'flags unknown'}), threads: {settings['threads']}; "
+        f"medians of {settings['turns'] * settings['runs']} runs; "
         f"{report['started'][:10]}"
     )
     yield f'<text class="foot" x="16" y="{y + 36}">{escape(said)}</text>'

@@ -11,14 +11,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from beamgen.errors import BeamgenError
+from beamgen.errors import JobError
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _QUIET = {"TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false"}
 
-
-class JobError(BeamgenError):
-    """A process that gave no result; ``cause`` is the reason that a table shows."""
+_ALONE = "run it alone, with --against NAME"
 
 
 def run_job(job: str, threads: int, timeout: float, **request: Any) -> dict[str, Any]:
@@ -54,14 +52,22 @@ def run_job(job: str, threads: int, timeout: float, **request: Any) -> dict[str,
                 raise JobError(f"gave no answer in {timeout:g} s", "raise --timeout") from None
         # a library that crashes while it shuts down has answered before
         if not answer.exists():
-            raise JobError(_crash(code, log), "run it alone, with --against NAME")
-        result: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
-    if "error" in result:
-        raise JobError(result["error"], result.get("cure", "run it alone, with --against NAME"))
-    return result
+            raise JobError(crash(code, log), _ALONE)
+        return checked(json.loads(answer.read_text(encoding="utf-8")))
 
 
-def _crash(code: int, log: Path) -> str:
+def checked(answer: dict[str, Any]) -> dict[str, Any]:
+    """The worker's answer.
+
+    Raises:
+        JobError: it says why there is none.
+    """
+    if "error" in answer:
+        raise JobError(answer["error"], answer.get("cure", _ALONE))
+    return answer
+
+
+def crash(code: int, log: Path) -> str:
     """How a process ended that wrote nothing, and its last word."""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     last = f": {lines[-1].strip():.200}" if lines else ""

@@ -17,11 +17,11 @@ from typing import Any
 from beamgen.benchmark.contestants import YARDSTICK, Contestant, contestants
 from beamgen.benchmark.floor import floor_seconds
 from beamgen.benchmark.machine import available_cores, describe_machine, versions
-from beamgen.benchmark.processes import JobError, run_job
+from beamgen.benchmark.processes import run_job
 from beamgen.benchmark.report import FAILED, MISSING, BenchReport, Result, Row, judge
 from beamgen.benchmark.workload import Task, Workload
 from beamgen.benchmark.workspace import Workspace, size_of
-from beamgen.errors import SettingError, close_matches
+from beamgen.errors import JobError, MissingExtraError, SettingError, close_matches
 from beamgen.proof import Progress
 
 #: Everybody, also those that are not installed.
@@ -116,6 +116,7 @@ def bench(
         A row for every contestant in every workload; one that failed says why.
 
     Raises:
+        MissingExtraError: torch is not installed.
         SettingError: no such contestant, shape or workload; the model is too short; or
             ``workdir`` holds another model's files.
         JobError: the checkpoint cannot be used, or transformers itself fails.
@@ -164,6 +165,8 @@ def bench(
 def _choose(against: Sequence[str] | None) -> list[Contestant]:
     """The yardstick first; the others in the order of ``CONTESTANTS``."""
     known = contestants()
+    for missing in known[YARDSTICK].missing:
+        raise MissingExtraError("beamgen bench", "export", missing)
     unknown = [name for name in against or () if name not in known and name != ALL]
     if unknown:
         raise SettingError(

@@ -9,7 +9,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +23,15 @@ from beamgen.errors import BeamgenError, one_line
 _FIRST = 1_000_000
 
 
-def main(request: Path, answer: Path) -> None:
-    """Do what the request asks for, and write what came of it, or why nothing did."""
-    asked: dict[str, Any] = json.loads(request.read_text(encoding="utf-8"))
-    job = _JOBS[asked.pop("job")]
+def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What came of a request, or why nothing did: ``error``, and perhaps a ``cure``."""
+    rest = {name: value for name, value in asked.items() if name != "job"}
     try:
-        result = job(**asked)
+        return _JOBS[asked["job"]](**rest)
     except BeamgenError as error:
-        result = {"error": error.cause, "cure": error.cure}
+        return {"error": error.cause, "cure": error.cure}
     except Exception as error:  # of whatever library it was
-        result = {"error": f"{type(error).__name__}: {one_line(error)}"}
-    answer.write_text(json.dumps(result), encoding="utf-8")
+        return {"error": f"{type(error).__name__}: {one_line(error)}"}
 
 
 def describe(
@@ -127,4 +125,6 @@ _JOBS: dict[str, Callable[..., dict[str, Any]]] = {
 }
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    request, result = map(Path, sys.argv[1:])
+    done = answer(json.loads(request.read_text(encoding="utf-8")))
+    result.write_text(json.dumps(done), encoding="utf-8")

@@ -155,7 +155,9 @@ def _show(report: beamgen.BenchReport) -> None:
     click.echo()
     for verdict, meaning in _legend(verdicts):
         click.echo(f"{verdict}: {meaning}")
-    click.echo("first token: a search with one new token; ms/step: of the others")
+    click.echo("N of M equal: so many first tokens are transformers' in every run")
+    click.echo("first s: a search with one new token; ms/step: of the steps after it")
+    click.echo("load s: imports and model; peak MB: of the process; x floor: times the floor")
     click.echo(f"again: {shlex.join(report.command)}")
 
 
@@ -172,20 +174,11 @@ def _legend(verdicts: set[str]) -> list[tuple[str, str]]:
     return [(verdict, text) for verdict, text in _LEGEND.items() if verdict in verdicts]
 
 
-_COLUMNS = (
-    "seconds",
-    "min-max",
-    "x HF",
-    "x beamgen",
-    "tokens/s",
-    "first token",
-    "ms/step",
-    "x floor",
-    "load s",
-    "peak MB",
-    "file MB",
-    "first equal tokens",
-)
+_SPEED = ("seconds", "min-max", "x HF", "x beamgen", "tokens/s", "first s", "ms/step", "x floor")
+_COST = ("load s", "peak MB", "files MB")
+
+#: Columns that the tables take, on narrower terminals, too: they wrap there.
+_WIDTH = 136
 
 
 def _show_result(result: Any) -> None:
@@ -196,9 +189,9 @@ def _show_result(result: Any) -> None:
         title_justify="left",
     )
     table.add_column("contestant", no_wrap=True)
-    for title in _COLUMNS:
-        table.add_column(title, justify="right", no_wrap=title in ("min-max", "seconds"))
-    table.add_column("verdict", no_wrap=True)
+    for title in (*_SPEED, *_COST):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("tokens", no_wrap=True)
     reasons = []
     for row in result.rows:
         if row.median is None:
@@ -215,16 +208,20 @@ def _show_result(result: Any) -> None:
             _number(row.first, 3),
             _number(row.ms_per_step, 1),
             _number(row.times_floor, 2),
-            _number(row.load, 2),
+            _number(row.load, 1),
             _number(row.peak_bytes / 1e6, 0),
             _number(row.file_bytes / 1e6, 0),
-            f"{row.equal_tokens}/{row.new_tokens}",
-            row.verdict,
+            row.verdict.removesuffix(" tokens") + _equal(row),
         ]
         table.add_row(*map(escape, cells), style=None if row.believed else "dim")
-    options.OUT.print(table)
+    options.OUT.print(table, width=max(options.OUT.width, _WIDTH))
     for reason in reasons:
         click.echo(reason)
+
+
+def _equal(row: Any) -> str:
+    """How many first tokens are transformers', where not all have to be."""
+    return "" if row.verdict == "same tokens" else f", {row.equal_tokens} of {row.new_tokens} equal"
 
 
 def _number(value: float | None, digits: int) -> str:
