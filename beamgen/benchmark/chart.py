@@ -168,8 +168,8 @@ def _foot(report: Mapping[str, Any], top: int) -> Iterator[str]:
     machine, settings = report["machine"], report["settings"]
     flags = [name for name, there in machine["flags"].items() if there]
     said = (
-        f"{machine['cpu']} ({', '.join(flags) or 'flags unknown'}), threads: {settings['threads']}; "
-        f"medians of {settings['turns'] * settings['runs']} runs; "
+        f"{machine['cpu']} ({', '.join(flags) or 'flags unknown'}), "
+        f"threads: {settings['threads']}; medians of {settings['turns'] * settings['runs']} runs; "
         f"{report['started'][:10]}"
     )
     yield f'<text class="foot" x="16" y="{y + 36}">{escape(said)}</text>'

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -140,11 +141,11 @@ def _show(report: beamgen.BenchReport) -> None:
     click.secho(report.model["name"], bold=True, nl=False)
     click.echo(
         f"  {report.model['parameters'] / 1e6:.1f} million parameters, {settings['num_beams']} "
-        f"beams, batch {settings['batch_size']}, {settings['threads']} threads"
+        f"beams, batch {settings['batch_size']}, threads: {settings['threads']}"
     )
     click.echo(f"{machine['cpu']} ({flags}), {machine['cores']} cores")
     click.echo(
-        f"medians of {settings['turns']} processes of {settings['runs']} runs each, in turns; "
+        f"medians of {settings['turns'] * settings['runs']} runs (turns: {settings['turns']}); "
         f"floor: {weights:.0f} MB of float32 weights a step, and the cache, at "
         f"{report.bandwidth / 1e9:.1f} GB/s"
     )
@@ -214,7 +215,8 @@ def _show_result(result: Any) -> None:
             row.verdict.removesuffix(" tokens") + _equal(row),
         ]
         table.add_row(*map(escape, cells), style=None if row.believed else "dim")
-    options.OUT.print(table, width=max(options.OUT.width, _WIDTH))
+    wide = options.OUT.width >= _WIDTH
+    (options.OUT if wide else Console(width=_WIDTH, highlight=False)).print(table)
     for reason in reasons:
         click.echo(reason)
 
