@@ -60,8 +60,8 @@ def read_weights(model: PreTrainedModel) -> int:
     lookups = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
     gathered = {id(module.weight) for module in lookups}
     gathered.discard(id(model.get_output_embeddings().weight))  # tied, so it is a product, too
-    read = (p for p in model.parameters() if id(p) not in gathered)
-    return _FLOAT32 * sum(p.numel() for p in read)
+    read: int = sum(p.numel() for p in model.parameters() if id(p) not in gathered)
+    return _FLOAT32 * read
 
 
 def measure_bandwidth(threads: int, buffer_bytes: int = _BUFFER_BYTES) -> float:

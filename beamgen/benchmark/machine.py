@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 #: As JSON calls them, and as Linux does.
-_FLAGS = {
-    "avx2": "avx2",
-    "avx512": "avx512f",
+_FLAGS: dict[str, tuple[str, ...]] = {
+    "avx2": ("avx2",),
+    "avx512": ("avx512f",),
     "vnni": ("avx512_vnni", "avx_vnni"),
     "bf16": ("avx512_bf16", "amx_bf16"),
-    "amx": "amx_tile",
+    "amx": ("amx_tile",),
 }
 _ALWAYS = ("beamgen", "numpy", "onnxruntime", "torch", "transformers")
 
@@ -26,15 +26,10 @@ def describe_machine() -> dict[str, Any]:
     about = _cpuinfo()
     flags = set(about.get("flags", about.get("Features", "")).split())
 
-    def has(names: str | tuple[str, ...]) -> bool | None:
-        return (
-            None if not flags else bool(flags & set((names,) if isinstance(names, str) else names))
-        )
-
     return {
         "cpu": about.get("model name") or platform.processor() or platform.machine(),
         "cores": available_cores(),
-        "flags": {name: has(names) for name, names in _FLAGS.items()},
+        "flags": {name: bool(flags & {*own}) if flags else None for name, own in _FLAGS.items()},
         "memory_bytes": _memory(),
         "system": platform.platform(),
     }
