@@ -31,7 +31,7 @@ def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
     except BeamgenError as error:
         return {"error": error.cause, "cure": error.cure}
     except Exception as error:  # of whatever library it was
-        return {"error": f"{type(error).__name__}: {one_line(error)}"}
+        return {"error": f"{type(error).__name__}: {one_line(error, 160)}"}
 
 
 def describe(

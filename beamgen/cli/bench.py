@@ -178,8 +178,8 @@ def _legend(verdicts: set[str]) -> list[tuple[str, str]]:
 _SPEED = ("seconds", "min-max", "x HF", "x beamgen", "tokens/s", "first s", "ms/step", "x floor")
 _COST = ("load s", "peak MB", "files MB")
 
-#: Columns that the tables take, on narrower terminals, too: they wrap there.
-_WIDTH = 136
+#: No terminal is as wide as a table may be; on a narrow one its lines wrap.
+_WIDE = Console(width=1000, highlight=False)
 
 
 def _show_result(result: Any) -> None:
@@ -215,8 +215,7 @@ def _show_result(result: Any) -> None:
             row.verdict.removesuffix(" tokens") + _equal(row),
         ]
         table.add_row(*map(escape, cells), style=None if row.believed else "dim")
-    wide = options.OUT.width >= _WIDTH
-    (options.OUT if wide else Console(width=_WIDTH, highlight=False)).print(table)
+    _WIDE.print(table)
     for reason in reasons:
         click.echo(reason)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from beamgen.benchmark.contestants import Contestant, Preparation, Search
@@ -21,12 +22,14 @@ def _convert(quantization: str | None) -> Preparation:
         class Converter(TransformersConverter):  # type: ignore[misc] # it has no types
             def load_model(self, *args: Any, **options: Any) -> Any:
                 model = super().load_model(*args, **options)
-                # its loader of rotary models wants the angles where transformers had them
-                # before 4.48, in each layer
-                rotary = getattr(model.base_model, "rotary_emb", None)
+                # its loader of LongRoPE models looks for the factors in each layer, where
+                # transformers no longer has them
+                scaling = getattr(model.config, "rope_scaling", None) or {}
+                names = ("long_factor", "short_factor")
+                factors = SimpleNamespace(**{name: scaling.get(name) for name in names})
                 for layer in getattr(model.base_model, "layers", []):
-                    if rotary is not None and not hasattr(layer.self_attn, "rotary_emb"):
-                        layer.self_attn.rotary_emb = rotary
+                    if hasattr(layer, "self_attn") and not hasattr(layer.self_attn, "rotary_emb"):
+                        layer.self_attn.rotary_emb = factors
                 return model
 
             def load_tokenizer(self, *args: Any, **options: Any) -> Any:
