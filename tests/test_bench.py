@@ -279,6 +279,11 @@ def test_the_json_says_all(at_once, checkpoints, tmp_path: Path) -> None:
     assert [path.name for path in written] == ["bench.json", "bench.svg"]
     told = json.loads(written[0].read_text())
     assert told["schema"] == 1
+    assert told["bandwidth"]["doubted"] is report.floor_doubted is False
+    slow = replace(report.results[0].rows[0], floor_seconds=1e6)
+    doubted = replace(report, results=(replace(report.results[0], rows=(slow,)),))
+    assert doubted.floor_doubted
+    assert "below the floor" in _table(doubted)
     assert told["command"] == ["x", "y"]
     assert told["machine"]["cores"] >= 1
     assert set(told["machine"]["flags"]) == {"avx2", "avx512", "vnni", "bf16", "amx"}

@@ -164,6 +164,13 @@ class BenchReport:
         return statistics.median(self.bandwidths)
 
     @property
+    def floor_doubted(self) -> bool:
+        """Whether a float32 row is faster than its floor, as if the machine had been busy."""
+        rows = [row for result in self.results for row in result.rows]
+        times = [row.times_floor for row in rows if row.precision == "float32"]
+        return any(each is not None and each < 1 for each in times)
+
+    @property
     def exit_code(self) -> int:
         """3 where a float32 file of ours has other tokens than transformers, else 0."""
         wrong = (OTHER, UNSTEADY)
@@ -183,6 +190,7 @@ class BenchReport:
             "bandwidth": {
                 "bytes_per_second": self.bandwidth,
                 "measured": list(self.bandwidths),
+                "doubted": self.floor_doubted,
             },
             "prepared_seconds": dict(self.prepared_seconds),
             "workloads": [_result_json(result) for result in self.results],

@@ -152,6 +152,11 @@ def _show(report: beamgen.BenchReport) -> None:
     for result in report.results:
         click.echo()
         _show_result(result)
+    if report.floor_doubted:
+        click.echo(
+            "note: a float32 row is below the floor: something else ran while the bandwidth was "
+            "measured, or the weights fit into a cache"
+        )
     verdicts = {row.verdict for result in report.results for row in result.rows}
     click.echo()
     for verdict, meaning in _legend(verdicts):
