@@ -11,7 +11,7 @@ help:
 	@echo "make test    set up and run the tests (minutes)"
 	@echo "make check   lint, formatting, types"
 	@echo "make slow    more parity seeds, and a checkpoint over 2 GB (about an hour, 10 GB)"
-	@echo "make bench   time both backends against transformers"
+	@echo "make bench   time both backends against transformers, and the other runtimes installed"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("beamgen needs Python 3.11 or newer: make PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
@@ -40,7 +40,7 @@ slow: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
 bench: $(VENV)/.installed
-	$(BIN)/python scripts/benchmark.py --new-tokens 512
+	$(BIN)/beamgen bench --workload 64+64 --workload 64+512
 
 clean:
 	rm -rf $(VENV) demo-package build dist *.egg-info

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from beamgen.adapter import DecoderAdapter as DecoderAdapter
     from beamgen.adapter import KVGeometry as KVGeometry
     from beamgen.adapter import PositionLimits as PositionLimits
+    from beamgen.benchmark import CONTESTANTS as CONTESTANTS
+    from beamgen.benchmark import BenchReport as BenchReport
+    from beamgen.benchmark import bench as bench
     from beamgen.catalogue import Catalogue as Catalogue
     from beamgen.checkpoint import Checkpoint as Checkpoint
     from beamgen.checkpoint import open_checkpoint as open_checkpoint
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "adapter": ("DecoderAdapter", "KVGeometry", "PositionLimits"),
+    "benchmark": ("CONTESTANTS", "BenchReport", "bench"),
     "catalogue": ("Catalogue",),
     "checkpoint": ("Checkpoint", "open_checkpoint"),
     "description": ("Description", "describe"),

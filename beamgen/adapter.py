@@ -93,6 +93,14 @@ class DecoderAdapter(ABC):
         positions, and ``bos``/``eos``/``pad`` ids inside the vocabulary.
         """
 
+    def full_config(self) -> PretrainedConfig | None:
+        """A config of the size that people use, or None.
+
+        ``beamgen bench --shape NAME`` fills it with random weights, because the speed of a
+        search depends on shapes alone. With ``bos``/``eos``/``pad`` ids, as ``tiny_config``.
+        """
+        return None
+
     def kv_geometry(self, config: PretrainedConfig) -> KVGeometry:
         """Shape of the KV cache, from the attribute names HF configs share."""
         heads = config.num_attention_heads

@@ -49,6 +49,10 @@ class TrainingDataError(BeamgenError):
     """Rows that cannot be learned; the message names the file and the lines."""
 
 
+class JobError(BeamgenError):
+    """A process of the benchmark that gave no result; a table shows the cause."""
+
+
 class MissingExtraError(BeamgenError):
     """A command that needs an optional dependency which is not installed."""
 

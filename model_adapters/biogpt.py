@@ -21,6 +21,12 @@ class BioGptAdapter(DecoderAdapter):
     class_names = ("BioGptForCausalLM", "BioGptModel")
     demo = Path(__file__).parent / "demo" / "biogpt"
 
+    def full_config(self) -> PretrainedConfig:
+        """``microsoft/biogpt``: 24 layers of 1024, 42,384 tokens."""
+        from transformers import BioGptConfig
+
+        return BioGptConfig(bos_token_id=0, pad_token_id=1, eos_token_id=2)
+
     def tiny_config(self) -> PretrainedConfig:
         """Two layers, 96 tokens."""
         from transformers import BioGptConfig

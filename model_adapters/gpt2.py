@@ -44,6 +44,12 @@ class GPT2Adapter(DecoderAdapter):
                 if isinstance(child, Conv1D):
                     setattr(parent, name, MatMulAdd(child))
 
+    def full_config(self) -> PretrainedConfig:
+        """GPT-2 small: 12 layers of 768, 50,257 tokens."""
+        from transformers import GPT2Config
+
+        return GPT2Config(bos_token_id=1, eos_token_id=2, pad_token_id=0)
+
     def tiny_config(self) -> PretrainedConfig:
         """Two layers, 96 tokens."""
         from transformers import GPT2Config

@@ -43,6 +43,27 @@ class Phi3Adapter(DecoderAdapter):
         """
         model.base_model.rotary_emb = _traceable(model.base_model.rotary_emb)
 
+    def full_config(self) -> PretrainedConfig:
+        """Phi-3's layers in the size of a small model: 8 of 1024, 32,064 tokens.
+
+        Four query heads share a key/value head.
+        """
+        from transformers import Phi3Config
+
+        return Phi3Config(
+            num_hidden_layers=8,
+            hidden_size=1024,
+            num_attention_heads=16,
+            num_key_value_heads=4,
+            intermediate_size=2816,
+            vocab_size=32064,
+            max_position_embeddings=4096,
+            original_max_position_embeddings=4096,
+            bos_token_id=1,
+            pad_token_id=0,
+            eos_token_id=2,
+        )
+
     def tiny_config(self) -> PretrainedConfig:
         """Two layers, 96 tokens, two query heads per key/value head."""
         from transformers import Phi3Config

@@ -1,15 +1,12 @@
-"""Time both backends against HF ``generate``: same weights, same prompt, same tokens.
+"""What settings and LoRA slots cost in our own files; `beamgen bench` compares with others'.
 
-    python scripts/benchmark.py                      # GPT-2-small shape, 64 + 64, 5 beams
-    python scripts/benchmark.py --new-tokens 512     # adds the cost per token at length
-    python scripts/benchmark.py --num-beams 10 --batch-size 4
     python scripts/benchmark.py settings             # what each setting costs per step
     python scripts/benchmark.py lora                 # what slots cost, and a LoRA in them
 
-Every contestant runs in a process of its own, because two thread pools spin
-against each other; the processes take turns, and medians of all their runs are
-compared. Weights are random and no EOS may come, so each search takes all its
-steps. A time counts only if the tokens agree.
+Every row runs in processes of its own, because two thread pools spin against each other;
+the processes take turns, and medians of all their runs are compared. Weights are random,
+in the smallest of `beamgen bench`'s shapes, and no EOS may come, so each search takes all
+its steps.
 """
 
 from __future__ import annotations
@@ -33,6 +30,8 @@ from rich.console import Console
 from rich.table import Table
 
 from beamgen import Generator, SearchConfig, export, open_checkpoint
+from beamgen.benchmark.machine import peak_memory
+from beamgen.benchmark.shapes import find_shape, random_checkpoint
 
 
 @dataclass(frozen=True)
@@ -73,27 +72,6 @@ def run_file(package: Path, work: Workload) -> Callable[[], Any]:
     return lambda: generator.search_ids(*batch, config, lora=work.lora).sequences
 
 
-def run_transformers(package: Path, work: Workload) -> Callable[[], Any]:
-    """HF ``generate`` on the package's checkpoint."""
-    import torch
-
-    from beamgen import open_package
-    from beamgen.parity.reference import Reference
-
-    manifest = open_package(package, verify=False).manifest
-    reference = Reference(open_checkpoint(manifest.source["model"]).load_model())
-    torch.set_num_threads(work.threads)
-    batch = work.prompt(manifest.vocab_size)
-    config = work.config(manifest.search)
-    return lambda: reference.generate(*batch, config, scores=False).sequences
-
-
-CONTESTANTS = {
-    "transformers": run_transformers,
-    "beamgen loop": run_file,
-    "beamgen contrib": run_file,
-}
-
 #: One row each of `settings`; all but the first are compared with "beam search".
 SETTINGS: dict[str, dict[str, Any]] = {
     "beam search": {},
@@ -116,36 +94,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-@click.group(invoke_without_command=True, help=__doc__)
-@click.option("--model", help="Checkpoint folder.  [default: GPT-2-small's shape, random weights]")
-@click.option("--prompt-tokens", default=64, show_default=True)
-@click.option("--new-tokens", default=64, show_default=True)
-@click.option("--num-beams", default=5, show_default=True)
-@click.option("--batch-size", default=1, show_default=True)
-@click.option("--threads", default=2, show_default=True)
-@click.option("--turns", default=3, show_default=True, help="Processes per contestant.")
-@click.option("--runs", default=3, show_default=True, help="Timed runs per process.")
-@click.pass_context
-def main(ctx: click.Context, /, model: str | None, turns: int, runs: int, **shape: Any) -> None:
+@click.group(help=__doc__)
+def main() -> None:
     """Compare, and print a table."""
-    if ctx.invoked_subcommand is not None:
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        checkpoint = model or _random_gpt2_small(Path(scratch, "checkpoint"))
-        packages = {name: Path(scratch, name) for name in ("loop", "contrib")}
-        for backend, package in packages.items():
-            # the contrib operator's EOS id is fixed when it is exported
-            settings = {"num_beams": shape["num_beams"], "eos_token_id": ()}
-            export(checkpoint, package, parity=False, backend=backend, settings=settings)
-        lengths = sorted({64, shape["new_tokens"]})
-        works = [Workload(**{**shape, "new_tokens": length}) for length in lengths]
-        Console(width=120).print(
-            _table([(work, _compare(packages, work, turns, runs)) for work in works])
-        )
 
 
 @main.command()
-@click.option("--model", help="Checkpoint folder.  [default: GPT-2-small's shape, random weights]")
+@click.option("--model", help="Checkpoint folder.  [default: random weights, GPT-2 small's shape]")
 @click.option("--new-tokens", default=32, show_default=True)
 @click.option("--threads", default=2, show_default=True)
 @click.option("--turns", default=3, show_default=True, help="Processes per row, taking turns.")
@@ -162,7 +117,7 @@ def settings(
     rows = {name: own for name, own in SETTINGS.items() if not only or name in only}
     rows = {"beam search": {}, "nothing else in the graph": {}, **rows}
     with tempfile.TemporaryDirectory() as scratch:
-        checkpoint = model or _random_gpt2_small(Path(scratch, "checkpoint"))
+        checkpoint = model or _random(Path(scratch, "checkpoint"))
         package, bare = Path(scratch, "package"), Path(scratch, "bare")
         export(checkpoint, package, parity=False)
         _only_beam_search(package, bare)
@@ -171,7 +126,7 @@ def settings(
         for _ in range(turns):
             for name, own in rows.items():
                 folder = bare if name == "nothing else in the graph" else package
-                found[name].append(_run("beamgen loop", folder, replace(work, settings=own), runs))
+                found[name].append(_run(folder, replace(work, settings=own), runs))
     Console(width=120).print(_settings_table(found, new_tokens))
 
 
@@ -214,7 +169,7 @@ def _settings_table(found: dict[str, list[dict[str, Any]]], new_tokens: int) -> 
 
 
 @main.command()
-@click.option("--model", help="Checkpoint folder.  [default: GPT-2-small's shape, random weights]")
+@click.option("--model", help="Checkpoint folder.  [default: random weights, GPT-2 small's shape]")
 @click.option("--new-tokens", default=64, show_default=True)
 @click.option("--batch-size", default=1, show_default=True)
 @click.option("--threads", default=2, show_default=True)
@@ -237,7 +192,7 @@ def lora(
     work = Workload(64, new_tokens, 5, batch_size, threads)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        checkpoint = model or _random_gpt2_small(folder / "checkpoint")
+        checkpoint = model or _random(folder / "checkpoint")
         loras = [
             _random_lora(checkpoint, folder / name, rank, seed)
             for seed, name in enumerate(("one", "other"))
@@ -266,7 +221,7 @@ def lora(
         for turn in range(turns):
             for name in list(rows)[:: 1 if turn % 2 else -1]:
                 package, active = rows[name]
-                result = _run("beamgen loop", package, replace(work, lora=active), runs)
+                result = _run(package, replace(work, lora=active), runs)
                 found[name].append(result)
     Console(width=120).print(_lora_table(found, new_tokens))
 
@@ -309,49 +264,27 @@ def _lora_table(found: dict[str, list[dict[str, Any]]], new_tokens: int) -> Tabl
 
 
 @main.command(hidden=True)
-@click.argument("name")
 @click.argument("package", type=click.Path(path_type=Path))
 @click.argument("work")
 @click.argument("runs", type=int)
-def worker(name: str, package: Path, work: str, runs: int) -> None:
-    """One process of one contestant: prints its times and tokens as JSON."""
-    search = CONTESTANTS[name](package, Workload(**json.loads(work)))
+def worker(package: Path, work: str, runs: int) -> None:
+    """One process of one row: prints its times and tokens as JSON."""
+    search = run_file(package, Workload(**json.loads(work)))
     tokens = search()  # warms up
     seconds = []
     for _ in range(runs):
         start = time.perf_counter()
         search()
         seconds.append(time.perf_counter() - start)
-    click.echo(json.dumps({"seconds": seconds, "tokens": tokens.tolist(), "rss": _peak_rss()}))
+    click.echo(json.dumps({"seconds": seconds, "tokens": tokens.tolist(), "rss": peak_memory()}))
 
 
-def _random_gpt2_small(folder: Path) -> Path:
-    import torch
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    torch.manual_seed(0)
-    config = GPT2Config(bos_token_id=1, eos_token_id=2, pad_token_id=0)
-    GPT2LMHeadModel(config).save_pretrained(str(folder))
-    return folder
+def _random(folder: Path) -> Path:
+    return random_checkpoint(find_shape(None), folder)
 
 
-def _compare(
-    packages: dict[str, Path], work: Workload, turns: int, runs: int
-) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for _ in range(turns):
-        for name in CONTESTANTS:
-            package = packages["contrib" if "contrib" in name else "loop"]
-            result = _run(name, package, work, runs)
-            kept = found.setdefault(name, {**result, "seconds": []})
-            kept["seconds"] += result["seconds"]
-    if len({json.dumps(result["tokens"]) for result in found.values()}) != 1:
-        raise click.ClickException(f"the tokens differ at {work}: no time is comparable")
-    return found
-
-
-def _run(name: str, package: Path, work: Workload, runs: int) -> dict[str, Any]:
-    command = [sys.executable, __file__, "worker", name, str(package), json.dumps(asdict(work))]
+def _run(package: Path, work: Workload, runs: int) -> dict[str, Any]:
+    command = [sys.executable, __file__, "worker", str(package), json.dumps(asdict(work))]
     threads = {"OMP_NUM_THREADS": str(work.threads), "TRANSFORMERS_VERBOSITY": "error"}
     output = subprocess.run(
         [*command, str(runs)],
@@ -362,36 +295,6 @@ def _run(name: str, package: Path, work: Workload, runs: int) -> dict[str, Any]:
     ).stdout
     result: dict[str, Any] = json.loads(output.splitlines()[-1])
     return result
-
-
-def _table(rows: list[tuple[Workload, dict[str, dict[str, Any]]]]) -> Table:
-    table = Table(title="medians; tokens equal in every row", box=None)
-    titles = ("beams x batch", "prompt + new", "contestant", "seconds", "min-max", "ms/token")
-    for title in (*titles, "x HF", "peak MB"):
-        table.add_column(title, justify="right")
-    for work, found in rows:
-        base = statistics.median(found["transformers"]["seconds"])
-        for name, result in found.items():
-            seconds = result["seconds"]
-            median = statistics.median(seconds)
-            table.add_row(
-                f"{work.num_beams} x {work.batch_size}",
-                f"{work.prompt_tokens} + {work.new_tokens}",
-                name,
-                f"{median:.2f}",
-                f"{min(seconds):.2f}-{max(seconds):.2f}",
-                f"{1000 * median / work.new_tokens:.1f}",
-                f"{base / median:.2f}",
-                f"{result['rss'] / 1e6:.0f}",
-            )
-    return table
-
-
-def _peak_rss() -> int:
-    """Bytes, as Linux counts them since this program began."""
-    status = Path("/proc/self/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":

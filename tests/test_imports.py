@@ -15,6 +15,7 @@ import beamgen
 ROOT = Path(__file__).parents[1]
 ENGINE = sorted((ROOT / "beamgen").rglob("*.py"))
 ADAPTERS = sorted((ROOT / "model_adapters").glob("*.py"))
+CONTESTANTS = ROOT / "beamgen" / "benchmark" / "contestants"
 HEAVY = {"torch", "transformers", "optimum", "onnxruntime", "onnx", "onnxscript", "onnx_ir"}
 
 
@@ -46,7 +47,8 @@ def _relative(path: Path) -> str:
 
 @pytest.mark.parametrize("path", ENGINE, ids=_relative)
 def test_only_the_decoder_imports_optimum(path: Path) -> None:
-    if path.parent.name != "decoder":
+    """And the benchmark, which runs optimum's own models."""
+    if path.parent.name not in {"decoder", "contestants"}:
         assert "optimum" not in {_top(m) for m in _imports(path, lazy=True)}
 
 
@@ -68,6 +70,30 @@ def test_what_runs_a_format_is_imported_in_its_own_folder(consumer: str, home: s
     importing = [p for p in ENGINE if consumer in {_top(m) for m in _imports(p, lazy=True)}]
     assert importing
     assert all(_relative(path).startswith(home) for path in importing)
+
+
+@pytest.mark.parametrize(
+    ("peer", "homes"),
+    [
+        ("optimum.onnxruntime", {"ortmodel"}),
+        ("optimum.intel", {"optimum_intel"}),
+        ("ctranslate2", {"ctranslate2"}),
+        ("openvino", {"openvino_genai"}),
+        ("openvino_genai", {"openvino_genai"}),
+        ("openvino_tokenizers", {"openvino_genai"}),
+    ],
+)
+def test_a_peer_is_imported_in_its_contestant_s_file(peer: str, homes: set[str]) -> None:
+    def imports(path: Path) -> bool:
+        return any(f"{m}.".startswith(f"{peer}.") for m in _imports(path, lazy=True))
+
+    assert {p for p in ENGINE if imports(p)} == {CONTESTANTS / f"{home}.py" for home in homes}
+
+
+@pytest.mark.parametrize("path", sorted(CONTESTANTS.glob("*.py")), ids=_relative)
+def test_contestants_import_libraries_in_functions(path: Path) -> None:
+    allowed = sys.stdlib_module_names | {"beamgen"}
+    assert {_top(module) for module in _imports(path, lazy=False)} <= allowed
 
 
 @pytest.mark.parametrize("path", [p for p in ENGINE if p.parent.name == "search"], ids=_relative)
@@ -144,6 +170,8 @@ def test_the_engine_knows_no_architecture_by_name(path: Path) -> None:
         "from beamgen.cli import main\ntry: main(['list'])\nexcept SystemExit: pass",
         "from beamgen.cli import main\ntry: main(['export', '--help'])\nexcept SystemExit: pass",
         "from beamgen.cli import main\ntry: main(['finetune', '--help'])\nexcept SystemExit: pass",
+        "from beamgen.cli import main\ntry: main(['bench', '--help'])\nexcept SystemExit: pass",
+        "from beamgen import CONTESTANTS",
         "from beamgen.cli import main\ntry: main(['lora', '--help'])\nexcept SystemExit: pass",
     ],
 )
