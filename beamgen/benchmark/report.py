@@ -28,9 +28,9 @@ BELIEVED = (SAME, OWN_WEIGHTS, OWN_PRECISION)
 #: What a verdict says, for a table's legend.
 MEANINGS = {
     SAME: "float32, and every token is that of transformers",
-    OTHER: "float32, but not the tokens of transformers, so its time is compared with none",
-    UNSTEADY: "not the same tokens in every process, so its time is compared with none",
-    OWN_WEIGHTS: "quantized weights, which have their own tokens, the same in every process",
+    OTHER: "float32, but not transformers' tokens: the time is compared with none",
+    UNSTEADY: "not the same in every process: the time is compared with none",
+    OWN_WEIGHTS: "quantized, so with tokens of its own, which are the same in every process",
     OWN_PRECISION: "computed in what the library chooses by itself; likewise",
 }
 
@@ -162,6 +162,12 @@ class BenchReport:
     def bandwidth(self) -> float:
         """Median, bytes per second."""
         return statistics.median(self.bandwidths)
+
+    @property
+    def legend(self) -> dict[str, str]:
+        """What the verdicts in it mean."""
+        found = {row.verdict for result in self.results for row in result.rows}
+        return {verdict: text for verdict, text in MEANINGS.items() if verdict in found}
 
     @property
     def floor_doubted(self) -> bool:

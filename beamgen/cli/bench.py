@@ -157,27 +157,13 @@ def _show(report: beamgen.BenchReport) -> None:
             "note: a float32 row is below the floor: something else ran while the bandwidth was "
             "measured, or the weights fit into a cache"
         )
-    verdicts = {row.verdict for result in report.results for row in result.rows}
     click.echo()
-    for verdict, meaning in _legend(verdicts):
+    for verdict, meaning in report.legend.items():
         click.echo(f"{verdict}: {meaning}")
     click.echo("N of M equal: so many first tokens are transformers' in every run")
     click.echo("first s: a search with one new token; ms/step: of the steps after it")
     click.echo("load s: imports and model; peak MB: of the process; x floor: times the floor")
     click.echo(f"again: {shlex.join(report.command)}")
-
-
-_LEGEND = {
-    "same tokens": "float32, and every token is that of transformers",
-    "other tokens": "float32, but not transformers' tokens: the time is compared with none",
-    "unsteady tokens": "not the same in every process: the time is compared with none",
-    "own weights": "quantized, so with tokens of its own, which are the same in every process",
-    "own precision": "computed in what the library chooses by itself; likewise",
-}
-
-
-def _legend(verdicts: set[str]) -> list[tuple[str, str]]:
-    return [(verdict, text) for verdict, text in _LEGEND.items() if verdict in verdicts]
 
 
 _SPEED = ("seconds", "min-max", "x HF", "x beamgen", "tokens/s", "first s", "ms/step", "x floor")
