@@ -1,0 +1,105 @@
+"""HF's model with a package's rounding: what a quantized file has to answer.
+
+Each rounded parameter gets the values that the stored numbers stand for. What a product
+rounds as it runs, its input, is rounded in a hook before HF's layer, by the rule of
+ONNX Runtime's operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from beamgen.errors import CheckpointError
+from beamgen.quantization.precision import Precision
+from beamgen.quantization.rounding import BLOCK, from_float16, from_int4_blocks, from_int8_rows
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+_WEIGHTS = {"fp16": from_float16, "int8": from_int8_rows, "int4": from_int4_blocks}
+
+
+def emulate(model: PreTrainedModel, precision: Precision) -> PreTrainedModel:
+    """Round a pristine fp32 model, in place, as a package's precision says.
+
+    Padding is rounded together with text, so HF has to compute it as the file does:
+    a place that sees nothing attends to all alike (``eager`` attention).
+
+    Raises:
+        CheckpointError: the model lacks a parameter that the package rounded.
+    """
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    if precision.name == "fp32":
+        return model
+    if precision.activations is not None:
+        model.set_attn_implementation("eager")
+    parameters = dict(model.named_parameters())
+    missing = [name for name in precision.quantized if name not in parameters]
+    if missing:
+        raise CheckpointError(
+            f"the checkpoint has no parameter {missing[0]}, which the package rounded",
+            "compare with the checkpoint that the package was exported from",
+        )
+    wanted = {id(parameters[name]) for name in precision.quantized}
+    rounded: set[int] = set()
+    for module in model.modules():
+        weight: Any = module._parameters.get("weight")
+        if id(weight) not in wanted:
+            continue
+        if id(weight) not in rounded:
+            rounded.add(id(weight))
+            by_row = not isinstance(module, Conv1D)
+            values = weight.detach().numpy()
+            found = _WEIGHTS[precision.name](values if by_row else values.T)
+            with torch.no_grad():
+                weight.copy_(torch.from_numpy(found if by_row else found.T))
+        if precision.activations is not None and not isinstance(module, torch.nn.Embedding):
+            rounding = _ACTIVATIONS[precision.name]
+            module.register_forward_pre_hook(_hook(rounding))
+    return model
+
+
+def _hook(
+    rounding: Callable[[torch.Tensor], torch.Tensor],
+) -> Callable[[Any, tuple[Any, ...]], tuple[Any, ...]]:
+    def rounded(_: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (rounding(given[0]), *given[1:])
+
+    return rounded
+
+
+def whole_to_uint8(x: torch.Tensor) -> torch.Tensor:
+    """``x`` as ``DynamicQuantizeLinear`` rounds it, in floats again.
+
+    Source: ONNX operator ``DynamicQuantizeLinear``; ONNX Runtime's ``GetQuantizationParameter``.
+    """
+    low, high = x.min().clamp(max=0), x.max().clamp(min=0)
+    scale = (high - low) / 255
+    if not scale:
+        return x
+    zero = (-low / scale).round().clamp(0, 255)
+    numbers = ((x / scale).round() + zero).clamp(0, 255)
+    return (numbers - zero) * scale
+
+
+def blocks_to_int8(x: torch.Tensor) -> torch.Tensor:
+    """``x [..., k]`` as ``MatMulNBits`` rounds it at accuracy level 4, in floats again.
+
+    Source: MLAS, ``QuantizeARow_CompInt8``.
+    """
+    import torch
+
+    width = x.shape[-1]
+    padded = torch.nn.functional.pad(x, (0, -width % BLOCK))
+    blocks = padded.reshape(*x.shape[:-1], -1, BLOCK)
+    peak = blocks.abs().amax(dim=-1, keepdim=True)
+    inverse = torch.where(peak > 0, 127 / peak, 0.0)
+    numbers = (blocks * inverse).round()
+    return (numbers * (peak / 127)).reshape(padded.shape)[..., :width]
+
+
+_ACTIVATIONS = {"int8": whole_to_uint8, "int4": blocks_to_int8}
