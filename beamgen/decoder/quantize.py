@@ -171,6 +171,10 @@ class _Writer:
         """What follows takes this node's place."""
         self._node, self._tape = node, ir.tape.Tape()
 
+    def at_start(self) -> None:
+        """What follows comes before everything."""
+        self.at(self._graph[0])
+
     def stored(self, name: str, values: npt.NDArray[Any]) -> ir.Value:
         """An initializer; one of that name stays as it is."""
         if name not in self._graph.initializers:
@@ -365,18 +369,12 @@ def _to_float16(
     write: _Writer, products: Sequence[_Product], lookups: Sequence[_Lookup], _: str
 ) -> Precision:
     """Half the bytes in the file; the arithmetic is float32's, and so is the memory it takes."""
-    uses = [(product.node, product.weight) for product in products]
-    uses += [(lookup.node, lookup.table) for lookup in lookups]
-    floats: dict[ir.Value, ir.Value] = {}
-    for node, weight in uses:
-        if weight in floats:
-            continue
-        write.at(node)
+    weights = [product.weight for product in products] + [lookup.table for lookup in lookups]
+    write.at_start()
+    for weight in dict.fromkeys(weights):
         half = write.stored(f"{weight.name}.float16", _values(weight).astype(np.float16))
-        floats[weight] = write.op("Cast", half, output="weight", to=_FLOAT)
-        write.write()
-    for weight, value in floats.items():
-        weight.replace_all_uses_with(value)
+        weight.replace_all_uses_with(write.op("Cast", half, output=f"{weight.name}", to=_FLOAT))
+    write.write()
     return Precision(name="fp16", weights="float16")
 
 

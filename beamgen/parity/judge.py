@@ -9,9 +9,10 @@ from dataclasses import replace
 import numpy as np
 
 from beamgen.beam_output import DEAD, BeamOutput
+from beamgen.parity.candidates import Candidates
+from beamgen.parity.margins import Margins
 from beamgen.parity.reference import Reference
 from beamgen.parity.report import (
-    NEAR_TIE_MARGIN,
     SCORE_TOLERANCE,
     CaseResult,
     ParityCase,
@@ -29,13 +30,19 @@ Choice = tuple[Tokens, int]
 class Judge(ABC):
     """Finds out where two searches part, and whether either answer is right."""
 
-    def __init__(self, reference: Reference) -> None:
+    def __init__(self, reference: Reference, margins: Margins) -> None:
         """HF re-scores what one search kept and the other dropped."""
         self._reference = reference
+        self._margins = margins
 
     @abstractmethod
     def traces(self, case: ParityCase) -> tuple[SearchTrace, SearchTrace]:
         """What the yardstick decided at each step, and what the file did."""
+
+    @property
+    @abstractmethod
+    def candidates(self) -> Candidates:
+        """What the yardstick of the last ``traces`` chose among."""
 
     @abstractmethod
     def divisor(self, tokens: Tokens, case: ParityCase) -> float:
@@ -51,7 +58,10 @@ class Judge(ABC):
 
     def __call__(self, case: ParityCase, expected: BeamOutput, found: BeamOutput) -> CaseResult:
         """The verdict on a case whose outputs differ, row by row."""
-        rows = [row for row in range(len(case.prompts)) if not same_row(expected, found, row)]
+        slack = self._margins.slack(case, expected)
+        rows = [
+            row for row in range(len(case.prompts)) if not same_row(expected, found, row, slack)
+        ]
         judged: list[Parting | None]
         if case.config.num_beams == 1:
             judged = [self._judge_one_beam(case, row, expected, found) for row in rows]
@@ -93,7 +103,8 @@ class Judge(ABC):
         """After a near-tie: are the hypotheses worth what the file says?"""
         for tokens, score in last.finished.items():
             worth = self._penalised(self._score(case, row, tokens), tokens, case)
-            if not near(score, worth, SCORE_TOLERANCE):
+            divisor = self.divisor(tokens, case)
+            if not self._margins.same(score, worth, len(tokens), divisor, alone=True):
                 return Parting(
                     Verdict.DIVERGED,
                     row,
@@ -166,10 +177,12 @@ class Judge(ABC):
         """The first thing that differs after one step, in the order it is decided."""
 
         def running(tokens: Tokens) -> float:
-            return self._score(case, row, tokens)
+            return self._score_in_search(case, row, tokens)
 
         def finished(tokens: Tokens) -> float:
-            return self._penalised(self._score(case, row, tokens), tokens, case)
+            known = before.finished.get(tokens) if self._margins.noise else None
+            score = self._score_in_search(case, row, tokens)
+            return self._penalised(score, tokens, case) if known is None else known
 
         def drawn_alike(kept: Tokens, dropped: Tokens) -> bool:
             """Whether it was the draw that could have gone either way."""
@@ -179,10 +192,15 @@ class Judge(ABC):
             one, other = ((tokens, beams.index(tokens[:-1])) for tokens in (kept, dropped))
             return self.drawn_alike(case, row, one, other)
 
+        def divisor(tokens: Tokens) -> float:
+            return self.divisor(tokens, case)
+
         parting = _compare_kept(
-            "running beams", row, step, ours.running, theirs.running, running, drawn_alike
+            *("running beams", row, step, ours.running, theirs.running),
+            *(running, drawn_alike, self._margins, lambda tokens: 1.0),
         ) or _compare_kept(
-            "hypotheses", row, step, ours.finished, theirs.finished, finished, drawn_alike
+            *("hypotheses", row, step, ours.finished, theirs.finished),
+            *(finished, drawn_alike, self._margins, divisor),
         )
         if parting is None and ours.unsatisfied != theirs.unsatisfied:
             return self._judge_stop(case, row, step, theirs)
@@ -191,7 +209,8 @@ class Judge(ABC):
     def _judge_stop(self, case: ParityCase, row: int, step: int, theirs: RowStep) -> Parting:
         """The same beams and hypotheses, but one side sees a reason to go on."""
         best, worst = self.best_and_worst(case, step, theirs)
-        tie = near(best, worst, NEAR_TIE_MARGIN)
+        divisor = min(self.divisor(tokens, case) for tokens in theirs.running or [(0,) * step])
+        tie = self._margins.tied(best, worst, step, divisor)
         return Parting(
             Verdict.NEAR_TIE if tie else Verdict.DIVERGED,
             row,
@@ -237,6 +256,14 @@ class Judge(ABC):
         input_ids, attention_mask = case.batch()
         return self._reference.score(input_ids[row], attention_mask[row], tokens, case.config)
 
+    def _score_in_search(self, case: ParityCase, row: int, tokens: Tokens) -> float:
+        """The same as the reference search itself had it, where that may be another number.
+
+        Scales that are shared with neighbours make it so.
+        """
+        found = self.candidates.score(row, tokens) if self._margins.noise else None
+        return self._score(case, row, tokens) if found is None else found
+
     def _live(self, trace: SearchTrace, case: ParityCase) -> SearchTrace:
         """Without hypotheses that a dead beam left, which carry the -1e9 of its mark."""
         return [
@@ -270,10 +297,12 @@ def _compare_kept(
     theirs: dict[Tokens, float],
     rescore: Callable[[Tokens], float],
     drawn_alike: Callable[[Tokens, Tokens], bool],
+    margins: Margins,
+    divisor: Callable[[Tokens], float],
 ) -> Parting | None:
     """Compare what the two searches keep after a step, as scored sets."""
     for tokens in sorted(set(ours) & set(theirs), key=theirs.__getitem__, reverse=True):
-        if not near(ours[tokens], theirs[tokens], SCORE_TOLERANCE):
+        if not margins.same(ours[tokens], theirs[tokens], len(tokens), divisor(tokens)):
             return Parting(
                 Verdict.DIVERGED,
                 row,
@@ -293,9 +322,10 @@ def _compare_kept(
     kept = min(extra, key=extra.__getitem__, default=())
     dropped = max(missing, key=missing.__getitem__, default=())
     tie = bool(extra and missing) and (
-        near(extra[kept], missing[dropped], NEAR_TIE_MARGIN) or drawn_alike(kept, dropped)
+        margins.tied(extra[kept], missing[dropped], len(kept), divisor(kept))
+        or drawn_alike(kept, dropped)
     )
-    tie = tie and near(ours[kept], extra[kept], SCORE_TOLERANCE)
+    tie = tie and margins.same(ours[kept], extra[kept], len(kept), divisor(kept))
     return Parting(
         Verdict.NEAR_TIE if tie else Verdict.DIVERGED,
         row,

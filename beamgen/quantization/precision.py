@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from beamgen.errors import SettingError, close_matches
@@ -45,6 +46,46 @@ class Quality:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """A precision as a user asks for it.
+
+    Attributes:
+        name: one of ``PRECISIONS``.
+        int8_weights: one of ``INT8_WEIGHTS``.
+        text: a file of texts, one a line, on which the loss is measured; or None.
+
+    Raises:
+        SettingError: there is no such precision, or it has no such choice.
+    """
+
+    name: str = "fp32"
+    int8_weights: str = "auto"
+    text: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is no precision."""
+        for what, value, known in (
+            ("precision", self.name, PRECISIONS),
+            ("kind of int8 weights", self.int8_weights, INT8_WEIGHTS),
+        ):
+            if value not in known:
+                raise SettingError(
+                    f"there is no {what} called '{value}'",
+                    close_matches(str(value), known) or f"there are {', '.join(known)}",
+                )
+        if self.int8_weights != "auto" and self.name != "int8":
+            raise SettingError(
+                f"int8 weights '{self.int8_weights}' were asked for with precision {self.name}",
+                "leave that out, or choose --precision int8",
+            )
+        if self.text is not None and self.name == "fp32":
+            raise SettingError(
+                f"the text {self.text} measures what rounding costs, and fp32 rounds nothing",
+                "leave it out, or choose --precision int8, int4 or fp16",
+            )
+
+
+@dataclass(frozen=True)
 class Precision:
     """How weights are stored and multiplied.
 
@@ -59,9 +100,10 @@ class Precision:
         saturates: whether the CPU that made the package adds pairs of u8 x s8 products in
             16 bits, which overflow; None where it does not matter.
         quantized: HF's names of the parameters that were rounded.
-        noise: how far a token's log-probability in the file may be from HF's with the same
-            rounding, as measured: see ``beamgen.parity``. None where nothing is rounded
-            as it runs.
+        noise: how far a summed log-probability was found from HF's with the same rounding,
+            over the root of its tokens: see ``beamgen.parity.margins``. None where nothing
+            is rounded as it runs.
+        noise_alone: the same where HF goes through each sequence alone.
         quality: against fp32; None for fp32 itself.
     """
 
@@ -74,7 +116,13 @@ class Precision:
     saturates: bool | None = None
     quantized: tuple[str, ...] = ()
     noise: float | None = None
+    noise_alone: float | None = None
     quality: Quality | None = None
+
+    @property
+    def int8_weights(self) -> str:
+        """One of ``INT8_WEIGHTS``, by which the same file is made again."""
+        return {"int8": "s8", "uint8": "u8"}.get(self.weights, "auto")
 
     @property
     def operators(self) -> str:
@@ -114,24 +162,3 @@ class Precision:
             }
         )
 
-
-def check_precision(name: str, int8_weights: str = "auto") -> None:
-    """Refuse what is no precision, or a choice that it does not have.
-
-    Raises:
-        SettingError: see above.
-    """
-    for what, value, known in (
-        ("precision", name, PRECISIONS),
-        ("kind of int8 weights", int8_weights, INT8_WEIGHTS),
-    ):
-        if value not in known:
-            raise SettingError(
-                f"there is no {what} called '{value}'",
-                close_matches(str(value), known) or f"there are {', '.join(known)}",
-            )
-    if int8_weights != "auto" and name != "int8":
-        raise SettingError(
-            f"int8 weights '{int8_weights}' were asked for with precision {name}",
-            "leave it out, or choose int8: --precision int8",
-        )
