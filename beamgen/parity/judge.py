@@ -80,10 +80,13 @@ class Judge(ABC):
     def _judge_row(
         self, case: ParityCase, row: int, ours: list[RowStep], theirs: list[RowStep]
     ) -> Parting | None:
-        before = RowStep({(): 0.0}, {}, True)
+        before = our_before = RowStep({(): 0.0}, {}, True)
         for step, (our_step, their_step) in enumerate(zip(ours, theirs, strict=False), start=1):
             parting = self._judge_step(case, row, step, our_step, their_step, before)
-            before = their_step
+            if parting is not None and self._drawn_in_another_order(case, our_before, before):
+                reason = "beams of nearly one score stood in another order, and drew accordingly"
+                parting = replace(parting, verdict=Verdict.NEAR_TIE, reason=reason)
+            before, our_before = their_step, our_step
             if parting is None:
                 continue
             if parting.verdict is Verdict.NEAR_TIE:
@@ -187,20 +190,29 @@ class Judge(ABC):
         def drawn_alike(kept: Tokens, dropped: Tokens) -> bool:
             """Whether it was the draw that could have gone either way."""
             beams = list(before.running)
-            if not case.config.do_sample or not {kept[:-1], dropped[:-1]} <= set(beams):
+            if not case.config.do_sample or not kept or not dropped:
+                return False
+            if not {kept[:-1], dropped[:-1]} <= set(beams):
                 return False
             one, other = ((tokens, beams.index(tokens[:-1])) for tokens in (kept, dropped))
             return self.drawn_alike(case, row, one, other)
+
+        def drawn(kept: Tokens, dropped: Tokens) -> bool:
+            sampled = case.config.do_sample
+            return sampled and alike(kept, dropped)
+
+        def alike(kept: Tokens, dropped: Tokens) -> bool:
+            return drawn_alike(kept, dropped) or self._at_border(case, row, kept, dropped)
 
         def divisor(tokens: Tokens) -> float:
             return self.divisor(tokens, case)
 
         parting = _compare_kept(
             *("running beams", row, step, ours.running, theirs.running),
-            *(running, drawn_alike, self._margins, lambda tokens: 1.0),
+            *(running, drawn, self._margins, lambda tokens: 1.0),
         ) or _compare_kept(
             *("hypotheses", row, step, ours.finished, theirs.finished),
-            *(finished, drawn_alike, self._margins, divisor),
+            *(finished, alike, self._margins, divisor),
         )
         if parting is None and ours.unsatisfied != theirs.unsatisfied:
             return self._judge_stop(case, row, step, theirs)
@@ -255,6 +267,46 @@ class Judge(ABC):
         """HF's summed log-probability under the case's settings."""
         input_ids, attention_mask = case.batch()
         return self._reference.score(input_ids[row], attention_mask[row], tokens, case.config)
+
+    def _drawn_in_another_order(self, case: ParityCase, ours: RowStep, theirs: RowStep) -> bool:
+        """Whether the same beams stand in another order, for a difference that noise makes.
+
+        Random numbers are a beam's by its place.
+        """
+        order = {tokens: place for place, tokens in enumerate(theirs.running)}
+        if not case.config.do_sample or not self._margins.noise or set(order) != set(ours.running):
+            return False
+        beams = list(ours.running)
+        swapped = [
+            (one, other)
+            for place, one in enumerate(beams)
+            for other in beams[place + 1 :]
+            if order[one] > order[other]
+        ]
+        return bool(swapped) and all(
+            self._margins.tied(theirs.running[one], theirs.running[other], len(one))
+            for one, other in swapped
+        )
+
+    def _at_border(self, case: ParityCase, row: int, kept: Tokens, dropped: Tokens) -> bool:
+        """Whether one of them is chosen, or is not, by a difference that noise makes.
+
+        An EOS counts among a step's ``num_beams`` best continuations only, and what is
+        drawn are the best with random numbers added.
+        """
+        if not self._margins.noise:
+            return False
+        borders = (
+            (len(tokens), border)
+            for tokens in (kept, dropped)
+            for border in self._borders(case, row, tokens)
+        )
+        return any(self._margins.tied(*border, length) for length, border in borders)
+
+    def _borders(self, case: ParityCase, row: int, tokens: Tokens) -> list[tuple[float, float]]:
+        """Pairs of scores, of which a choice depends: see ``Candidates.border``."""
+        found = self.candidates.border(row, tokens, case.config.num_beams)
+        return [] if found is None else [found]
 
     def _score_in_search(self, case: ParityCase, row: int, tokens: Tokens) -> float:
         """The same as the reference search itself had it, where that may be another number.
@@ -321,11 +373,12 @@ def _compare_kept(
     # The tie has to cover the worst we kept and the best we dropped.
     kept = min(extra, key=extra.__getitem__, default=())
     dropped = max(missing, key=missing.__getitem__, default=())
-    tie = bool(extra and missing) and (
-        margins.tied(extra[kept], missing[dropped], len(kept), divisor(kept))
-        or drawn_alike(kept, dropped)
+    both = bool(extra and missing)
+    tie = drawn_alike(kept, dropped) or (
+        both and margins.tied(extra[kept], missing[dropped], len(kept), divisor(kept))
     )
-    tie = tie and margins.same(ours[kept], extra[kept], len(kept), divisor(kept))
+    if extra:
+        tie = tie and margins.same(ours[kept], extra[kept], len(kept), divisor(kept))
     return Parting(
         Verdict.NEAR_TIE if tie else Verdict.DIVERGED,
         row,

@@ -22,6 +22,7 @@ class LoopJudge(Judge):
     def __init__(self, reference: Reference, package: Package, lora: str | None = None) -> None:
         """Load the package's graph once more, with its trace as further outputs."""
         super().__init__(reference, Margins.of(package.manifest))
+        self._vocab_size = package.manifest.vocab_size
         self._lora = LoadedLoras(package).feeds(lora, 1)
         self._session = session_of(with_trace_outputs(ir.load(package.model)), package.folder)
 
@@ -50,6 +51,17 @@ class LoopJudge(Judge):
         """By their scores, in sampling with the noise."""
         one, other = (self._perturbed(case, row, *choice) for choice in (ours, theirs))
         return self._margins.tied(one, other, len(ours[0]), alone=True)
+
+    def _borders(self, case: ParityCase, row: int, tokens: Tokens) -> list[tuple[float, float]]:
+        """In sampling, the border of what is drawn, too."""
+        config, found = case.config, super()._borders(case, row, tokens)
+        if config.do_sample and found:
+            drawn = max(2, 1 + len(config.eos_token_id)) * config.num_beams
+            seed, step = (config.seed or 0) + row, len(tokens) - 1
+            noise = gumbel_noise(seed, step, config.num_beams, self._vocab_size)
+            border = self.candidates.border(row, tokens, drawn, noise)
+            found += [border] if border is not None else []
+        return found
 
     def _perturbed(self, case: ParityCase, row: int, tokens: Tokens, beam: int) -> float:
         """What a token was chosen by: the summed log-probability, in sampling with noise."""
