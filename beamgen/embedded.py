@@ -59,7 +59,7 @@ def read(metadata: Mapping[str, str]) -> tuple[dict[str, Any] | None, dict[str, 
     Raises:
         ValueError: they are damaged.
     """
-    manifest = _entry(metadata, _MANIFEST, {"source": dict, "versions": dict})
+    manifest = _entry(metadata, _MANIFEST, {"source": dict, "versions": dict, "precision": dict})
     parity = _entry(metadata, _PARITY, {"verdict": str, "cases": int, "transformers": str})
     return manifest, parity
 

@@ -62,7 +62,7 @@ class Manifest:
     inputs: list[dict[str, Any]]
     outputs: list[dict[str, Any]]
     versions: dict[str, str]
-    precision: Precision = Precision()
+    precision: Precision = field(default_factory=Precision)
     lora_slots: tuple[Slot, ...] = ()
     loras: dict[str, dict[str, Any]] = field(default_factory=dict)
     parity: dict[str, Any] | None = None

@@ -36,6 +36,7 @@ from beamgen.parameters import PARAMETERS, Parameter
 from beamgen.proof import Progress, prove
 from beamgen.quantization.precision import Precision, Wanted
 from beamgen.quantization.quality import measured
+from beamgen.quantization.saturation import check_exact, inexact
 from beamgen.quantization.texts import Texts, texts_of
 from beamgen.search_config import SearchConfig
 from beamgen.setting_checks import check_penalty, named_ids
@@ -203,6 +204,8 @@ def write_package(
     """
     parameters = _parameters(backend, search, checkpoint)
     texts = texts_of(wanted, checkpoint, adapter)
+    if parity and wanted.int8_weights == "s8":
+        check_exact("int8")
     with new_package_folder(target, force=force) as folder:
         say(f"tracing {checkpoint.source} ({adapter.name}, {checkpoint.dtype}) in float32")
         with tempfile.TemporaryDirectory(prefix=".decoder-", dir=folder) as scratch:
@@ -312,10 +315,12 @@ def build_graph(
     if precision.name != "fp32":
         say(f"measuring what {precision.name} costs")
         alone = decoder
-        if backend == "contrib":  # whose decoder cannot be asked for all places of a text
+        # The contrib decoder cannot be asked for all places of a text; and where int8 weights
+        # overflow, uint8 ones give what they would give elsewhere.
+        if backend == "contrib" or inexact(precision.weights):
             (scratch / "alone").mkdir()
             alone = export_decoder(adapter, checkpoint.load_merged(), scratch / "alone")
-            quantize(alone, wanted.name, wanted.int8_weights)
+            quantize(alone, wanted.name, "u8" if inexact(precision.weights) else "auto")
         runner = TeacherForcing(
             *(alone, scratch, geometry, window), slots if alone is decoder else ()
         )

@@ -36,18 +36,25 @@ class _Product:
     """``x W``: the nodes that compute it, and where the result goes.
 
     Attributes:
-        x: ``[..., k]``.
+        reader: the node whose first input is x, ``[..., k]``.
         weight: an initializer, ``[k, n]`` or, where ``by_row``, ``[n, k]``.
         by_row: whether the weight has a row for each output channel.
         out: ``[..., n]``.
         node: the product; what it takes the place of goes when nothing reads it any more.
     """
 
-    x: ir.Value
+    reader: ir.Node
     weight: ir.Value
     by_row: bool
     out: ir.Value
     node: ir.Node
+
+    @property
+    def x(self) -> ir.Value:
+        """As it is now: another product may have given it."""
+        value = self.reader.inputs[0]
+        assert value is not None, "checked by _products"
+        return value
 
     def rows(self) -> Floats:
         """The weight ``[n, k]``."""
@@ -105,21 +112,18 @@ def _products(graph: ir.Graph) -> list[_Product]:
             continue
         assert weight is not None, "checked by _is_matrix"
         if node.op_type == "MatMul":
-            found.append(_Product(x, weight, False, node.outputs[0], node))
-        elif len(node.inputs) == 2 and node.attributes.get_int("transB", 0):
-            found.append(_tied_head(node, x, weight))
+            found.append(_Product(node, weight, False, node.outputs[0], node))
+        elif len(node.inputs) == 2 and node.attributes.get_int("transB", 0) == 1:
+            found.append(_tied_head(node, x.producer(), weight))
     return found
 
 
-def _tied_head(node: ir.Node, x: ir.Value, weight: ir.Value) -> _Product:
+def _tied_head(node: ir.Node, before: ir.Node | None, weight: ir.Value) -> _Product:
     """What ``place_weights`` wrote: Reshape, Gemm, Reshape, of which no operator here needs any."""
-    before = x.producer()
     (after,) = [use.node for use in node.outputs[0].uses()]
     assert before is not None, "place_weights wrote it"
     assert before.op_type == after.op_type == "Reshape", "place_weights wrote them"
-    hidden = before.inputs[0]
-    assert hidden is not None, "a Reshape has an input"
-    return _Product(hidden, weight, True, after.outputs[0], node)
+    return _Product(before, weight, True, after.outputs[0], node)
 
 
 def _lookups(graph: ir.Graph) -> list[_Lookup]:
@@ -180,7 +184,10 @@ class _Writer:
         if name not in self._graph.initializers:
             tensor = ir.tensor(values, name=name)
             value = ir.Value(
-                name=name, type=ir.TensorType(tensor.dtype), shape=tensor.shape, const_value=tensor
+                name=name,
+                type=ir.TensorType(tensor.dtype),
+                shape=ir.Shape(values.shape),
+                const_value=tensor,
             )
             self._graph.register_initializer(value)
         return self._graph.initializers[name]

@@ -53,7 +53,9 @@ class TeacherForcing:
         self._geometry = geometry
         self._window = attention_window
         self._no_lora = {
-            name: empty for slot in slots for name, empty in zip(slot.inputs, slot.empty(), strict=True)
+            name: empty
+            for slot in slots
+            for name, empty in zip(slot.inputs, slot.empty(), strict=True)
         }
 
     def logits(self, ids: Ids, prompt_len: int | None = None) -> Floats:

@@ -30,6 +30,7 @@ from beamgen.parity.report import (
 )
 from beamgen.prompts import left_pad
 from beamgen.quantization.reference import reference_model
+from beamgen.quantization.saturation import check_exact
 from beamgen.runtime import Generator
 
 
@@ -65,9 +66,11 @@ def check_parity(
 
     Raises:
         CheckpointError, PackageError, LoraError: either side cannot be loaded.
-        SettingError: a contrib package cannot honour a case.
+        SettingError: a contrib package cannot honour a case; or this CPU cannot add the
+            package's int8 weights exactly.
     """
     notify = progress or (lambda phase, done, total: None)
+    check_exact(package.manifest.precision.weights)
     contrib = package.manifest.backend == "contrib"
     reference = Reference(
         reference_model(checkpoint, package.manifest.precision, in_slots=lora is not None)

@@ -6,9 +6,9 @@ import onnx_ir as ir
 
 from beamgen.lora.loaded import LoadedLoras
 from beamgen.package import Package
+from beamgen.parity.candidates import Candidates
 from beamgen.parity.draws import gumbel_noise
 from beamgen.parity.judge import Choice, Judge, powered
-from beamgen.parity.candidates import Candidates
 from beamgen.parity.margins import Margins
 from beamgen.parity.reference import Reference
 from beamgen.parity.report import ParityCase

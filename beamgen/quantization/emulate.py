@@ -182,4 +182,3 @@ def blocks_to_int8(x: torch.Tensor) -> torch.Tensor:
     inverse = torch.where(peak > 0, 127 / peak, 0.0)
     numbers = (blocks * inverse).round()
     return (numbers * (peak / 127)).reshape(padded.shape)[..., :width]
-

@@ -129,11 +129,6 @@ class Precision:
         """Whose operators the products are."""
         return "com.microsoft" if self.name == "int4" else "standard ONNX"
 
-    @property
-    def needs_exact_pairs(self) -> bool:
-        """Whether the file answers otherwise on a CPU that saturates."""
-        return self.weights == "int8"
-
     def __str__(self) -> str:
         """One line, without the quality."""
         if self.name == "fp32":
@@ -161,4 +156,3 @@ class Precision:
                 "quality": None if quality is None else Quality(**quality),
             }
         )
-

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from beamgen.checkpoint import Checkpoint
+from beamgen.errors import AdapterError
 from beamgen.quantization.precision import Precision, Quality
 from beamgen.quantization.texts import Texts
 
@@ -22,6 +22,8 @@ Floats = npt.NDArray[np.float64]
 
 #: Rows that stand for the neighbours of a search, and how many of them are tried.
 _TOGETHER, _ROWS, _RANDOM_LENGTH = 4, 32, 24
+#: So many times what rounding itself does is no noise of it.
+_IMPLAUSIBLE = 3
 #: Candidates of a place whose log-probabilities are compared.
 _LIKELIEST = 5
 
@@ -36,6 +38,10 @@ def measured(
         checkpoint: what the decoder was made of, with a LoRA that was merged.
         decoder: the rounded one.
         texts: None leaves the quality unmeasured.
+
+    Raises:
+        AdapterError: the decoder computes something else than its rounding says.
+        CheckpointError, LoraError, MissingExtraError: see ``Checkpoint.load_merged``.
     """
     if texts is not None:
         precision = replace(precision, quality=_quality(checkpoint, decoder, texts))
@@ -80,8 +86,8 @@ def _noise(
     from beamgen.quantization.emulate import emulate, prompt_then_steps
 
     model = emulate(checkpoint.load_merged(), precision)
-    hf = _hf_logits(model)
-    together = alone = 0.0
+    hf, plain = _hf_logits(model), _hf_logits(checkpoint.load_merged())
+    together = alone = rounding = 0.0
     ordered = sorted((row for row in rows if len(row) > 3), key=len)[-_ROWS:]
     for start in range(0, len(ordered), _TOGETHER):
         group = ordered[start : start + _TOGETHER]
@@ -96,6 +102,13 @@ def _noise(
         continued = ids[:, prompt_len - 1 :]
         together = max(together, _drift(ours, at_once, continued))
         alone = max(alone, _drift(ours, each, continued))
+        rounding = max(rounding, _drift(plain(ids)[:, prompt_len - 1 :], each, continued))
+    if together > _IMPLAUSIBLE * rounding:
+        raise AdapterError(
+            f"the {precision.name} decoder is {together:.1e} from HF with the same rounding, which "
+            f"is {rounding:.1e} from fp32: it computes something else",
+            "export in fp32, and report it",
+        )
     return together, max(together, alone)
 
 

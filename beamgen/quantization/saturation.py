@@ -11,6 +11,8 @@ from functools import cache
 
 import numpy as np
 
+from beamgen.errors import SettingError
+
 _SUMMED = 64
 
 
@@ -41,3 +43,25 @@ def saturates() -> bool:
     )
     (found,) = session.run(None, {"a": np.full((1, _SUMMED), 255, np.uint8)})
     return int(found[0, 0]) != 255 * 127 * _SUMMED
+
+
+def inexact(weights: str) -> str | None:
+    """Why a file with weights of this dtype answers wrongly on this CPU, and what to do."""
+    return f"{_WRONG}; {_CURE}" if weights == "int8" and saturates() else None
+
+
+def check_exact(weights: str) -> None:
+    """Refuse to compare anything where this CPU overflows.
+
+    Raises:
+        SettingError: it does, with weights of this dtype.
+    """
+    if inexact(weights):
+        raise SettingError(_WRONG, f"{_CURE}; or compare on a CPU with VNNI (export --no-parity)")
+
+
+_WRONG = (
+    "this CPU adds u8 x s8 products in 16 bits, which overflow with signed int8 weights, so that "
+    "a file answers otherwise than elsewhere"
+)
+_CURE = "--int8-weights u8 makes a file that is exact here"

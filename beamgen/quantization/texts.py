@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint import Checkpoint, load_tokenizer

@@ -62,7 +62,9 @@ def write(
     say(f"tracing {source.source} ({adapter.name}, {source.dtype}) in float32")
     with tempfile.TemporaryDirectory(prefix=".decoder-", dir=folder) as scratch:
         graph = _step(source, adapter, package.manifest.lora_slots, Path(scratch))
-        graph.metadata_props.update(embedded.records(replace(package.manifest, backend="step", precision=Precision())))
+        graph.metadata_props.update(
+            embedded.records(replace(package.manifest, backend="step", precision=Precision()))
+        )
         graph.metadata_props[embedded.FORMAT] = "onnxruntime-genai, a step without the search"
         save_graph(graph, folder)
         del graph
