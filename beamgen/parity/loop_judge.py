@@ -53,14 +53,16 @@ class LoopJudge(Judge):
         return self._margins.tied(one, other, len(ours[0]), alone=True)
 
     def _borders(self, case: ParityCase, row: int, tokens: Tokens) -> list[tuple[float, float]]:
-        """In sampling, the border of what is drawn, too."""
+        """In sampling, those of what is drawn."""
         config, found = case.config, super()._borders(case, row, tokens)
         if config.do_sample and found:
             drawn = max(2, 1 + len(config.eos_token_id)) * config.num_beams
             seed, step = (config.seed or 0) + row, len(tokens) - 1
             noise = gumbel_noise(seed, step, config.num_beams, self._vocab_size)
-            border = self.candidates.border(row, tokens, drawn, noise)
-            found += [border] if border is not None else []
+            # of what is drawn, the first num_beams may end
+            ranks = (config.num_beams, drawn)
+            both = [self.candidates.border(row, tokens, rank, noise) for rank in ranks]
+            found = [border for border in both if border is not None]
         return found
 
     def _perturbed(self, case: ParityCase, row: int, tokens: Tokens, beam: int) -> float:
