@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from beamgen.parity import check_parity as check_parity
     from beamgen.pipeline import ExportResult as ExportResult
     from beamgen.pipeline import export as export
+    from beamgen.quantization.again import quantize as quantize
+    from beamgen.quantization.precision import Precision as Precision
     from beamgen.registry import adapters as adapters
     from beamgen.registry import broken_plugins as broken_plugins
     from beamgen.registry import find_adapter as find_adapter
@@ -74,6 +76,8 @@ _HOMES = {
     "package": ("Package", "open_package", "stamp_parity"),
     "parity": ("GRIDS", "ParityReport", "check_parity"),
     "pipeline": ("ExportResult", "export"),
+    "quantization.again": ("quantize",),
+    "quantization.precision": ("Precision",),
     "registry": ("adapters", "broken_plugins", "find_adapter", "register"),
     "runtime": ("Generation", "Generator"),
     "search_config": ("SearchConfig",),

@@ -74,6 +74,7 @@ class DecoderAdapter(ABC):
         class_names: HF class names that users may type; the last-layer
             ``...ForCausalLM`` class and its backbone, e.g. ``BioGptModel``.
         demo: folder of an embedded demo checkpoint, or None.
+        held_out: a text file, one text a line, that the demo checkpoint did not see; or None.
         genai_type: ``model.type`` of a ``genai_config.json``. All decoders have one
             layout here, which onnxruntime-genai runs as ``decoder``; another type only
             serves a tool that asks for it, and has to read that layout, too.
@@ -83,6 +84,7 @@ class DecoderAdapter(ABC):
     model_type: ClassVar[str]
     class_names: ClassVar[tuple[str, ...]]
     demo: ClassVar[Path | None] = None
+    held_out: ClassVar[Path | None] = None
     genai_type: ClassVar[str] = "decoder"
 
     @abstractmethod

@@ -15,6 +15,7 @@ from beamgen import embedded
 from beamgen.errors import MissingExtraError, PackageError, one_line
 from beamgen.lora.slots import A, B
 from beamgen.package import MANIFEST, MODEL, open_package
+from beamgen.quantization.saturation import inexact
 from beamgen.text import extensions
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ class Description:
         format: for which program the graph was rewritten, or None: it is a package's own.
         provenance: fields of the manifest that the file carries, or None: not beamgen's.
         parity: the package's last verdict, or that of its export; None if there is none.
+        inexact: why this CPU answers otherwise than the one that proved the file; or None.
         changed: what is wrong with the package's files, against their hashes.
         loras: names of the LoRAs in the package.
         runtime: the version of ONNX Runtime that ``providers`` speaks of.
@@ -124,6 +126,7 @@ class Description:
     format: str | None
     provenance: dict[str, Any] | None
     parity: dict[str, Any] | None
+    inexact: str | None
     changed: str | None
     loras: list[str]
     runtime: str | None
@@ -182,6 +185,7 @@ def describe(path: str | os.PathLike[str], *, providers: bool = True) -> Descrip
         format=metadata.get(embedded.FORMAT),
         provenance=provenance,
         parity=package.manifest.parity if package is not None else parity,
+        inexact=None if provenance is None else inexact(provenance["precision"]["weights"]),
         changed=changed,
         loras=list(package.loras) if package is not None else [],
         runtime=_runtime_version() if providers else None,

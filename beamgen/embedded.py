@@ -16,7 +16,7 @@ _MANIFEST, _PARITY = "beamgen.manifest", "beamgen.parity"
 
 #: Of the manifest; inputs and outputs stand in the graph itself.
 _FIELDS = ("schema_version", "adapter", "backend", "source", "dtype", "vocab_size", "limits",
-           "search", "versions")  # fmt: skip
+           "search", "versions", "precision")  # fmt: skip
 
 
 def records(manifest: Manifest) -> dict[str, str]:
@@ -59,7 +59,7 @@ def read(metadata: Mapping[str, str]) -> tuple[dict[str, Any] | None, dict[str, 
     Raises:
         ValueError: they are damaged.
     """
-    manifest = _entry(metadata, _MANIFEST, {"source": dict, "versions": dict})
+    manifest = _entry(metadata, _MANIFEST, {"source": dict, "versions": dict, "precision": dict})
     parity = _entry(metadata, _PARITY, {"verdict": str, "cases": int, "transformers": str})
     return manifest, parity
 

@@ -11,6 +11,7 @@ from beamgen.adapter import DecoderAdapter, PositionLimits
 from beamgen.contrib_op import op_type
 from beamgen.lora.slots import Slot
 from beamgen.parameters import Parameter
+from beamgen.quantization.precision import Precision
 from beamgen.search_config import SearchConfig
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class Manifest:
         adapter: name of the architecture's adapter.
         backend: ``loop`` or ``contrib``.
         source: the checkpoint: ``kind``, ``model``, ``revision`` and stored ``dtype``.
-        dtype: of the exported weights and arithmetic.
+        dtype: of the arithmetic outside of products, and of the cache.
+        precision: how the weights are stored and multiplied, and what that costs.
         vocab_size: V.
         limits: how long a sequence may be.
         search: the defaults of the search parameters.
@@ -60,6 +62,7 @@ class Manifest:
     inputs: list[dict[str, Any]]
     outputs: list[dict[str, Any]]
     versions: dict[str, str]
+    precision: Precision = field(default_factory=Precision)
     lora_slots: tuple[Slot, ...] = ()
     loras: dict[str, dict[str, Any]] = field(default_factory=dict)
     parity: dict[str, Any] | None = None
@@ -93,6 +96,7 @@ class Manifest:
                 **values,
                 "limits": PositionLimits(**values["limits"]),
                 "search": SearchConfig.from_json(values["search"]),
+                "precision": Precision.from_json(values["precision"]),
                 "lora_slots": tuple(Slot(**slot) for slot in values["lora_slots"]),
             }
         )
@@ -106,6 +110,7 @@ def manifest_of(
     parameters: Sequence[Parameter],
     graph: ir.Model,
     slots: Sequence[Slot],
+    precision: Precision,
 ) -> Manifest:
     """What ``beamgen.json`` says of a graph, before any parity check."""
     of_slots = {name for slot in slots for name in slot.inputs}
@@ -134,6 +139,7 @@ def manifest_of(
         ],
         outputs=[{**_row(value), "meaning": value.doc_string} for value in graph.graph.outputs],
         versions={name: metadata.version(name) for name in _VERSIONED},
+        precision=precision,
         lora_slots=tuple(slots),
     )
 

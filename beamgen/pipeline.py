@@ -34,6 +34,10 @@ from beamgen.package import (
 )
 from beamgen.parameters import PARAMETERS, Parameter
 from beamgen.proof import Progress, prove
+from beamgen.quantization.precision import Precision, Wanted
+from beamgen.quantization.quality import measured
+from beamgen.quantization.saturation import check_exact, inexact
+from beamgen.quantization.texts import Texts, texts_of
 from beamgen.search_config import SearchConfig
 from beamgen.setting_checks import check_penalty, named_ids
 from beamgen.sources import resolve
@@ -84,6 +88,9 @@ def export(
     parity: bool = True,
     settings: Mapping[str, Any] | None = None,
     backend: str = "loop",
+    precision: str = "fp32",
+    int8_weights: str = "auto",
+    quality_text: str | os.PathLike[str] | None = None,
     required: Collection[str] = (),
     lora: Sequence[str | os.PathLike[str]] = (),
     lora_slots: Sequence[str] | None = None,
@@ -105,6 +112,11 @@ def export(
         settings: defaults of the search parameters, under HF's names.
         backend: ``loop``, HF's search; or ``contrib``, ONNX Runtime's own operators
             (see docs/contrib-op.md).
+        precision: ``fp32``, or weights in fewer bits: ``fp16``, ``int8``, ``int4`` (see
+            docs/quantization.md).
+        int8_weights: ``auto`` stores them as this CPU adds them exactly; ``s8`` or ``u8``.
+        quality_text: a file of texts, one a line, on which the loss of quality is
+            measured; by default that of a demo checkpoint, if it is one.
         required: parameters that get no default in the file and have to be fed, or
             ``["all"]``: onnxruntime-node, -web and Java see no input that has one.
             ``lora`` stands for the slots, which ``all`` leaves alone.
@@ -126,6 +138,7 @@ def export(
         MissingExtraError: with nothing written.
     """
     say = progress or (lambda line: None)
+    wanted = Wanted(precision, int8_weights, None if quality_text is None else Path(quality_text))
     checkpoint, adapter = resolve(
         model, model_class, revision=revision, trust_remote_code=trust_remote_code, lora=lora
     )
@@ -145,18 +158,74 @@ def export(
         slots = _slots(checkpoint, lora_slots, loras)
     elif lora:
         checkpoint = checkpoint.with_lora(_to_merge(lora, checkpoint))
+    return write_package(
+        *(checkpoint, adapter, target, search),
+        backend=backend,
+        required=required,
+        slots=slots,
+        loras=loras,
+        wanted=wanted,
+        force=force,
+        parity=parity,
+        say=say,
+    )
+
+
+def write_package(
+    checkpoint: Checkpoint,
+    adapter: DecoderAdapter,
+    target: Path,
+    search: SearchConfig,
+    *,
+    backend: str,
+    required: Collection[str],
+    slots: Sequence[Slot],
+    loras: Mapping[str, tuple[str, Lora]],
+    wanted: Wanted,
+    force: bool,
+    parity: bool,
+    say: Progress,
+) -> ExportResult:
+    """Make a package of what was found to be possible, and prove it.
+
+    Args:
+        checkpoint: with the LoRA that is to be merged, if any.
+        adapter: the architecture's.
+        target: the package folder.
+        search: the defaults of the search.
+        backend: ``loop`` or ``contrib``.
+        required: names of parameters that get no default.
+        slots: the linear layers that take a LoRA.
+        loras: source and weights of LoRAs for them, by name.
+        wanted: the precision.
+        force: replace an existing package.
+        parity: end with the quick parity grid.
+        say: called with one line as each stage begins.
+
+    Raises:
+        BeamgenError: with nothing written.
+    """
+    parameters = _parameters(backend, search, checkpoint)
+    texts = texts_of(wanted, checkpoint, adapter)
+    if parity and wanted.int8_weights == "s8":
+        check_exact("int8")
     with new_package_folder(target, force=force) as folder:
         say(f"tracing {checkpoint.source} ({adapter.name}, {checkpoint.dtype}) in float32")
         with tempfile.TemporaryDirectory(prefix=".decoder-", dir=folder) as scratch:
-            graph = build_graph(
+            graph, precision = build_graph(
                 *(checkpoint, adapter, search, Path(scratch)),
                 backend=backend,
                 required=required,
                 slots=slots,
                 external_data=external_data,
+                wanted=wanted,
+                texts=texts,
+                say=say,
             )
             say("writing the search graph")
-            made = manifest_of(checkpoint, adapter, search, backend, parameters, graph, slots)
+            made = manifest_of(
+                checkpoint, adapter, search, backend, parameters, graph, slots, precision
+            )
             graph.metadata_props.update(embedded.records(made))
             save_graph(graph, folder, external_data=external_data)
         checkpoint.copy_companions(folder)
@@ -225,12 +294,17 @@ def build_graph(
     required: Collection[str] = (),
     slots: Sequence[Slot] = (),
     external_data: bool = False,
-) -> ir.Model:
+    wanted: Wanted = Wanted(),  # noqa: B008 - frozen
+    texts: Texts | None = None,
+    say: Progress = lambda line: None,
+) -> tuple[ir.Model, Precision]:
     """Checkpoint -> decoder -> search graph; large weights stay in files in ``scratch``."""
     try:
         from beamgen.decoder.contrib_step import ContribStep
         from beamgen.decoder.export import export_decoder
         from beamgen.decoder.loop_step import LoopStep
+        from beamgen.decoder.quantize import quantize
+        from beamgen.decoder.teacher_forcing import TeacherForcing
         from beamgen.search.contrib import build_contrib
         from beamgen.search.loop import build_loop
     except ImportError as error:
@@ -242,12 +316,30 @@ def build_graph(
     gc.collect()
     geometry = adapter.kv_geometry(checkpoint.config)
     window = adapter.position_limits(checkpoint.config).attention_window
+    precision = quantize(decoder, wanted.name, wanted.int8_weights)
+    if precision.name != "fp32":
+        say(f"measuring what {precision.name} costs")
+        alone = decoder
+        # The contrib decoder cannot be asked for all places of a text; and where int8 weights
+        # overflow, uint8 ones give what they would give elsewhere.
+        if backend == "contrib" or inexact(precision.weights):
+            (scratch / "alone").mkdir()
+            alone = export_decoder(adapter, checkpoint.load_merged(), scratch / "alone")
+            quantize(alone, wanted.name, "u8" if inexact(precision.weights) else "auto")
+        runner = TeacherForcing(
+            *(alone, scratch, geometry, window), slots if alone is decoder else ()
+        )
+        precision = measured(precision, checkpoint, runner, texts)
+        del alone, runner
+        gc.collect()
     if backend == "contrib":
-        return build_contrib(
+        graph = build_contrib(
             decoder, geometry, search, checkpoint.vocab_size, window, required, slots
         )
-    external = external_data or weight_bytes(decoder) > EXTERNAL_DATA_BYTES
-    return build_loop(decoder, geometry, search, window, required, slots, external=external)
+    else:
+        external = external_data or weight_bytes(decoder) > EXTERNAL_DATA_BYTES
+        graph = build_loop(decoder, geometry, search, window, required, slots, external=external)
+    return graph, precision
 
 
 def save_graph(graph: ir.Model, folder: Path, *, external_data: bool = False) -> None:

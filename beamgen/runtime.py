@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -32,6 +33,7 @@ from beamgen.prompts import (
     left_pad,
     token_ids,
 )
+from beamgen.quantization.saturation import inexact
 from beamgen.search_config import SearchConfig, stacked_inputs
 from beamgen.setting_checks import named_ids
 
@@ -108,6 +110,9 @@ class Generator:
             package, providers or ["CPUExecutionProvider"], threads
         )
         self._loras = LoadedLoras(package)
+        wrong_here = inexact(package.manifest.precision.weights)
+        if wrong_here is not None and self.session.get_providers()[0] == "CPUExecutionProvider":
+            warnings.warn(wrong_here, stacklevel=2)
 
     @property
     def search(self) -> SearchConfig:

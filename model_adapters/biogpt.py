@@ -20,6 +20,7 @@ class BioGptAdapter(DecoderAdapter):
     model_type = "biogpt"
     class_names = ("BioGptForCausalLM", "BioGptModel")
     demo = Path(__file__).parent / "demo" / "biogpt"
+    held_out = Path(__file__).parent / "demo" / "held-out-biogpt.txt"
 
     def full_config(self) -> PretrainedConfig:
         """``microsoft/biogpt``: 24 layers of 1024, 42,384 tokens."""

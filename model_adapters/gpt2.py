@@ -20,6 +20,7 @@ class GPT2Adapter(DecoderAdapter):
     model_type = "gpt2"
     class_names = ("GPT2LMHeadModel", "GPT2Model")
     demo = Path(__file__).parent / "demo" / "gpt2"
+    held_out = Path(__file__).parent / "demo" / "held-out-gpt2.txt"
 
     def prepare(self, model: PreTrainedModel) -> None:
         """Replace ``Conv1D`` (addmm on flattened rows) by one MatMul and Add.

@@ -22,6 +22,7 @@ class Phi3Adapter(DecoderAdapter):
     model_type = "phi3"
     class_names = ("Phi3ForCausalLM", "Phi3Model")
     demo = Path(__file__).parent / "demo" / "phi3"
+    held_out = Path(__file__).parent / "demo" / "held-out-phi3.txt"
 
     def position_limits(self, config: PretrainedConfig) -> PositionLimits:
         """LongRoPE switches factors at ``original_max_position_embeddings``.

@@ -92,6 +92,36 @@ def search_settings(command: Command) -> Command:
     return command
 
 
+def quantization(command: Command) -> Command:
+    """How int8 weights are stored, and on what text the loss is measured."""
+    command = click.option(
+        "--quality-text",
+        type=click.Path(),
+        metavar="FILE",
+        help="Texts, one a line, on which to measure what rounding costs.",
+    )(command)
+    return click.option(
+        "--int8-weights",
+        type=click.Choice(["auto", "s8", "u8"]),
+        default="auto",
+        show_default=True,
+        help="Signed or unsigned; auto asks this CPU which it adds exactly.",
+    )(command)
+
+
+def print_precision(precision: beamgen.Precision) -> None:
+    """How the weights are stored, and what that costs; nothing in fp32."""
+    if precision.name == "fp32":
+        return
+    click.echo(str(precision))
+    click.echo(f"quality: {precision.quality}")
+    if precision.noise is not None:
+        click.echo(
+            f"noise: {precision.noise:.1e} in a token's log-probability, from values at the border "
+            "of two numbers; parity allows twice that"
+        )
+
+
 def chosen_settings(values: dict[str, Any]) -> dict[str, Any]:
     """What was given on the command line, as HF's values."""
     chosen = {name: value for name, value in values.items() if value is not None}

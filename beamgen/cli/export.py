@@ -10,6 +10,16 @@ import click
 import beamgen
 from beamgen.cli import _options as options
 
+#: Options that go to ``export`` as they are.
+_OWN = (
+    "revision",
+    "trust_remote_code",
+    "force",
+    "precision",
+    "int8_weights",
+    "quality_text",
+)
+
 
 @click.command(
     short_help="Turn a checkpoint into a package, and prove it.",
@@ -20,6 +30,7 @@ Examples:
   beamgen export -m ./my-gpt2 --length-penalty 0 --force
   beamgen export -m ./my-gpt2 --do-sample --top-p 0.95 --require seed
   beamgen export -m ./my-gpt2 --search contrib --num-beams 4 --length-penalty 0
+  beamgen export -m ./my-gpt2 --precision int8 --quality-text held-out.txt
   beamgen export --lora ./my-lora
   beamgen export -m ./my-gpt2 --lora-slots --lora ./drugs --lora ./animals
 """,
@@ -43,6 +54,14 @@ Examples:
     show_default=True,
     help="HF's search, or ONNX Runtime's own operators (BeamSearch, GreedySearch, Sampling).",
 )
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16", "int8", "int4"]),
+    default="fp32",
+    show_default=True,
+    help="Of the weights: docs/quantization.md tells what each costs.",
+)
+@options.quantization
 @click.option("--force", is_flag=True, help="Replace an existing package.")
 @click.option("--no-parity", is_flag=True, help="Do not compare with transformers.")
 @click.option(
@@ -97,10 +116,13 @@ def command(
     With --search contrib the file is the operator of ONNX Runtime that the settings
     choose. It fixes some of them and searches by a rule of its own, to which it is held.
 
+    With --precision int8, int4 or fp16 the weights take fewer bits; what that costs is
+    measured on text, and the file is compared with transformers on the same rounded weights.
+
     With --lora-slots the file takes LoRAs as optional inputs and is the base model without
     them; `beamgen lora convert` adds more. Each is compared with transformers + peft.
     """
-    own = {name: values.pop(name) for name in ("revision", "trust_remote_code", "force")}
+    own = {name: values.pop(name) for name in _OWN}
     settings = options.chosen_settings(values)
     targets = None if lora_slots is None else lora_slots.replace(",", " ").split()
     if lora_slots and not targets:
@@ -141,7 +163,8 @@ def _show(result: beamgen.ExportResult) -> None:
     search = manifest.search.for_prompt(1)
     click.secho(f"{folder}/", bold=True, nl=False)
     operator = f", {manifest.operator}" if manifest.operator else ""
-    click.echo(f"  {result.checkpoint.source}, {size:.1f} MB, float32{operator}")
+    click.echo(f"  {result.checkpoint.source}, {size:.1f} MB, {manifest.precision.name}{operator}")
+    options.print_precision(manifest.precision)
     if manifest.source["lora"]:
         click.echo(f"merged: the LoRA {manifest.source['lora']}")
     if manifest.lora_slots:

@@ -75,6 +75,10 @@ def _show_head(found: beamgen.Description) -> None:
             f"made by: beamgen {versions['beamgen']}, backend {about['backend']}, "
             f"{about['dtype']}, with transformers {versions['transformers']}"
         )
+    if about is not None and about["precision"]["name"] != "fp32":
+        precision = beamgen.Precision.from_json(about["precision"])
+        click.echo(f"weights: {precision}")
+        click.echo(f"quality: {precision.quality}")
     if found.format is not None:
         click.echo(f"for:     {found.format}")
     if found.parity is not None:
@@ -87,6 +91,8 @@ def _show_head(found: beamgen.Description) -> None:
         click.echo("parity:  was not compared")
     if found.loras:
         click.echo(f"LoRAs:   {', '.join(found.loras)}")
+    if found.inexact is not None:
+        click.secho(f"warning: {found.inexact}", fg="yellow")
     if found.changed is not None:
         click.secho(f"warning: {found.changed}", fg="yellow")
 

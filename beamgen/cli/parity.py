@@ -52,6 +52,7 @@ def command(
     Tokens and scores of all returned hypotheses are compared. The verdict is
     written into beamgen.json, unless --checkpoint or --peft names another.
     Exit code 0: exact, or a near-tie that float arithmetic decides; 3: diverged.
+    A package of rounded weights is compared with transformers on the same rounded weights.
     A contrib package is held to the rule of its operator: "op rule" says that this
     rule, which the file follows, gives another answer than transformers.
     """
@@ -75,7 +76,8 @@ def command(
             seed=seed,
             progress=lambda phase, done, total: progress(f"{phase}: case {done + 1} of {total}"),
         )
-    verdict = {**report.to_json(), "grid": grid, "seed": seed}
+    precision = package.manifest.precision.to_json()
+    verdict = {**report.to_json(), "grid": grid, "seed": seed, "precision": precision}
     try:
         if checkpoint is None and peft is None:  # another one's comparison says nothing of this
             beamgen.stamp_parity(package, verdict, lora=lora)
@@ -87,5 +89,6 @@ def command(
     if as_json:
         options.print_json(verdict)
     else:
+        options.print_precision(package.manifest.precision)
         options.print_parity(report, lora)
     ctx.exit(report.exit_code)

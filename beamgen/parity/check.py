@@ -13,6 +13,7 @@ from beamgen.checkpoint import Checkpoint
 from beamgen.package import Package
 from beamgen.parity.grids import Grid, ordinary_ids, prompt_cases
 from beamgen.parity.loop_judge import LoopJudge
+from beamgen.parity.margins import Margins
 from beamgen.parity.named_grids import GRIDS
 from beamgen.parity.op_file import OpFile
 from beamgen.parity.op_judge import OpJudge
@@ -28,6 +29,8 @@ from beamgen.parity.report import (
     same_tokens,
 )
 from beamgen.prompts import left_pad
+from beamgen.quantization.reference import reference_model
+from beamgen.quantization.saturation import check_exact
 from beamgen.runtime import Generator
 
 
@@ -63,11 +66,15 @@ def check_parity(
 
     Raises:
         CheckpointError, PackageError, LoraError: either side cannot be loaded.
-        SettingError: a contrib package cannot honour a case.
+        SettingError: a contrib package cannot honour a case; or this CPU cannot add the
+            package's int8 weights exactly.
     """
     notify = progress or (lambda phase, done, total: None)
+    check_exact(package.manifest.precision.weights)
     contrib = package.manifest.backend == "contrib"
-    reference = Reference(checkpoint.load_model())
+    reference = Reference(
+        reference_model(checkpoint, package.manifest.precision, in_slots=lora is not None)
+    )
     cases = grid(package, partial(_likely_ids, reference, package), seed)
     cases = [*cases, *prompt_cases(package, prompts)]
     yardsticks = _op_yardsticks(reference, package) if contrib else _hf_yardsticks(reference)
@@ -85,15 +92,18 @@ def check_parity(
     del search
 
     told = list(zip(cases, expected, found, strict=True))
-    if all(_same(yardstick.answer, ours) for _, yardstick, ours in told):
-        return ParityReport([_agreed(*each) for each in told])
+    margins = Margins.of(package.manifest)
+    if all(_same(case, yardstick.answer, ours, margins) for case, yardstick, ours in told):
+        return ParityReport([_agreed(*each, margins) for each in told])
     notify("explaining", 0, 1)
-    reference = Reference(checkpoint.load_model())
+    reference = Reference(
+        reference_model(checkpoint, package.manifest.precision, in_slots=lora is not None)
+    )
     judge = (OpJudge if contrib else LoopJudge)(reference, package, lora)
     return ParityReport(
         [
-            _agreed(case, yardstick, ours)
-            if _same(yardstick.answer, ours)
+            _agreed(case, yardstick, ours, margins)
+            if _same(case, yardstick.answer, ours, margins)
             else judge(case, yardstick.answer, ours)
             for case, yardstick, ours in told
         ]
@@ -149,18 +159,21 @@ def _likely_ids(reference: Reference, package: Package, prompts: Prompts) -> lis
     return [*found[np.argsort(-counts)].tolist(), *ordinary.tolist()][:2]
 
 
-def _same(expected: BeamOutput, found: BeamOutput) -> bool:
-    return all(same_row(expected, found, row) for row in range(len(expected.sequences)))
+def _same(case: ParityCase, expected: BeamOutput, found: BeamOutput, margins: Margins) -> bool:
+    slack = margins.slack(case, expected)
+    return all(same_row(expected, found, row, slack) for row in range(len(expected.sequences)))
 
 
-def _agreed(case: ParityCase, yardstick: _Yardstick, found: BeamOutput) -> CaseResult:
+def _agreed(
+    case: ParityCase, yardstick: _Yardstick, found: BeamOutput, margins: Margins
+) -> CaseResult:
     expected = yardstick.answer
     with np.errstate(invalid="ignore"):  # equal infinities, and no scores at all, are no number
         difference = np.abs(expected.sequences_scores - found.sequences_scores)
     difference = difference[(expected.finish_reasons > 0) & ~np.isnan(difference)]
     return CaseResult(
         case,
-        Verdict.EXACT if _same(yardstick.hf, found) else Verdict.OP_RULE,
+        Verdict.EXACT if _same(case, yardstick.hf, found, margins) else Verdict.OP_RULE,
         float(difference.max(initial=0.0)),
         [],
         same_tokens(yardstick.hf, found),

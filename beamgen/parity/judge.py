@@ -9,9 +9,10 @@ from dataclasses import replace
 import numpy as np
 
 from beamgen.beam_output import DEAD, BeamOutput
+from beamgen.parity.candidates import Candidates
+from beamgen.parity.margins import Margins
 from beamgen.parity.reference import Reference
 from beamgen.parity.report import (
-    NEAR_TIE_MARGIN,
     SCORE_TOLERANCE,
     CaseResult,
     ParityCase,
@@ -29,13 +30,19 @@ Choice = tuple[Tokens, int]
 class Judge(ABC):
     """Finds out where two searches part, and whether either answer is right."""
 
-    def __init__(self, reference: Reference) -> None:
+    def __init__(self, reference: Reference, margins: Margins) -> None:
         """HF re-scores what one search kept and the other dropped."""
         self._reference = reference
+        self._margins = margins
 
     @abstractmethod
     def traces(self, case: ParityCase) -> tuple[SearchTrace, SearchTrace]:
         """What the yardstick decided at each step, and what the file did."""
+
+    @property
+    @abstractmethod
+    def candidates(self) -> Candidates:
+        """What the yardstick of the last ``traces`` chose among."""
 
     @abstractmethod
     def divisor(self, tokens: Tokens, case: ParityCase) -> float:
@@ -51,7 +58,10 @@ class Judge(ABC):
 
     def __call__(self, case: ParityCase, expected: BeamOutput, found: BeamOutput) -> CaseResult:
         """The verdict on a case whose outputs differ, row by row."""
-        rows = [row for row in range(len(case.prompts)) if not same_row(expected, found, row)]
+        slack = self._margins.slack(case, expected)
+        rows = [
+            row for row in range(len(case.prompts)) if not same_row(expected, found, row, slack)
+        ]
         judged: list[Parting | None]
         if case.config.num_beams == 1:
             judged = [self._judge_one_beam(case, row, expected, found) for row in rows]
@@ -70,10 +80,13 @@ class Judge(ABC):
     def _judge_row(
         self, case: ParityCase, row: int, ours: list[RowStep], theirs: list[RowStep]
     ) -> Parting | None:
-        before = RowStep({(): 0.0}, {}, True)
+        before = our_before = RowStep({(): 0.0}, {}, True)
         for step, (our_step, their_step) in enumerate(zip(ours, theirs, strict=False), start=1):
             parting = self._judge_step(case, row, step, our_step, their_step, before)
-            before = their_step
+            if parting is not None and self._drawn_in_another_order(case, our_before, before):
+                reason = "beams of nearly one score stood in another order, and drew accordingly"
+                parting = replace(parting, verdict=Verdict.NEAR_TIE, reason=reason)
+            before, our_before = their_step, our_step
             if parting is None:
                 continue
             if parting.verdict is Verdict.NEAR_TIE:
@@ -93,7 +106,8 @@ class Judge(ABC):
         """After a near-tie: are the hypotheses worth what the file says?"""
         for tokens, score in last.finished.items():
             worth = self._penalised(self._score(case, row, tokens), tokens, case)
-            if not near(score, worth, SCORE_TOLERANCE):
+            divisor = self.divisor(tokens, case)
+            if not self._margins.same(score, worth, len(tokens), divisor, alone=True):
                 return Parting(
                     Verdict.DIVERGED,
                     row,
@@ -166,23 +180,39 @@ class Judge(ABC):
         """The first thing that differs after one step, in the order it is decided."""
 
         def running(tokens: Tokens) -> float:
-            return self._score(case, row, tokens)
+            return self._score_in_search(case, row, tokens)
 
         def finished(tokens: Tokens) -> float:
-            return self._penalised(self._score(case, row, tokens), tokens, case)
+            known = before.finished.get(tokens) if self._margins.noise else None
+            score = self._score_in_search(case, row, tokens)
+            return self._penalised(score, tokens, case) if known is None else known
 
         def drawn_alike(kept: Tokens, dropped: Tokens) -> bool:
             """Whether it was the draw that could have gone either way."""
             beams = list(before.running)
-            if not case.config.do_sample or not {kept[:-1], dropped[:-1]} <= set(beams):
+            if not case.config.do_sample or not kept or not dropped:
+                return False
+            if not {kept[:-1], dropped[:-1]} <= set(beams):
                 return False
             one, other = ((tokens, beams.index(tokens[:-1])) for tokens in (kept, dropped))
             return self.drawn_alike(case, row, one, other)
 
+        def drawn(kept: Tokens, dropped: Tokens) -> bool:
+            sampled = case.config.do_sample
+            return sampled and alike(kept, dropped)
+
+        def alike(kept: Tokens, dropped: Tokens) -> bool:
+            return drawn_alike(kept, dropped) or self._at_border(case, row, kept, dropped)
+
+        def divisor(tokens: Tokens) -> float:
+            return self.divisor(tokens, case)
+
         parting = _compare_kept(
-            "running beams", row, step, ours.running, theirs.running, running, drawn_alike
+            *("running beams", row, step, ours.running, theirs.running),
+            *(running, drawn, self._margins, lambda tokens: 1.0),
         ) or _compare_kept(
-            "hypotheses", row, step, ours.finished, theirs.finished, finished, drawn_alike
+            *("hypotheses", row, step, ours.finished, theirs.finished),
+            *(finished, alike, self._margins, divisor),
         )
         if parting is None and ours.unsatisfied != theirs.unsatisfied:
             return self._judge_stop(case, row, step, theirs)
@@ -191,7 +221,8 @@ class Judge(ABC):
     def _judge_stop(self, case: ParityCase, row: int, step: int, theirs: RowStep) -> Parting:
         """The same beams and hypotheses, but one side sees a reason to go on."""
         best, worst = self.best_and_worst(case, step, theirs)
-        tie = near(best, worst, NEAR_TIE_MARGIN)
+        divisor = min(self.divisor(tokens, case) for tokens in theirs.running or [(0,) * step])
+        tie = self._margins.tied(best, worst, step, divisor)
         return Parting(
             Verdict.NEAR_TIE if tie else Verdict.DIVERGED,
             row,
@@ -237,6 +268,54 @@ class Judge(ABC):
         input_ids, attention_mask = case.batch()
         return self._reference.score(input_ids[row], attention_mask[row], tokens, case.config)
 
+    def _drawn_in_another_order(self, case: ParityCase, ours: RowStep, theirs: RowStep) -> bool:
+        """Whether the same beams stand in another order, for a difference that noise makes.
+
+        Random numbers are a beam's by its place.
+        """
+        order = {tokens: place for place, tokens in enumerate(theirs.running)}
+        if not case.config.do_sample or not self._margins.noise or set(order) != set(ours.running):
+            return False
+        beams = list(ours.running)
+        swapped = [
+            (one, other)
+            for place, one in enumerate(beams)
+            for other in beams[place + 1 :]
+            if order[one] > order[other]
+        ]
+        return bool(swapped) and all(
+            self._margins.tied(theirs.running[one], theirs.running[other], len(one))
+            for one, other in swapped
+        )
+
+    def _at_border(self, case: ParityCase, row: int, kept: Tokens, dropped: Tokens) -> bool:
+        """Whether one of them is chosen, or is not, by a difference that noise makes.
+
+        An EOS counts among a step's ``num_beams`` best continuations only, and what is
+        drawn are the best with random numbers added.
+        """
+        if not self._margins.noise:
+            return False
+        borders = (
+            (len(tokens), border)
+            for tokens in (kept, dropped)
+            for border in self._borders(case, row, tokens)
+        )
+        return any(self._margins.tied(*border, length) for length, border in borders)
+
+    def _borders(self, case: ParityCase, row: int, tokens: Tokens) -> list[tuple[float, float]]:
+        """Pairs of scores, of which a choice depends: see ``Candidates.border``."""
+        found = self.candidates.border(row, tokens, case.config.num_beams)
+        return [] if found is None else [found]
+
+    def _score_in_search(self, case: ParityCase, row: int, tokens: Tokens) -> float:
+        """The same as the reference search itself had it, where that may be another number.
+
+        Scales that are shared with neighbours make it so.
+        """
+        found = self.candidates.score(row, tokens) if self._margins.noise else None
+        return self._score(case, row, tokens) if found is None else found
+
     def _live(self, trace: SearchTrace, case: ParityCase) -> SearchTrace:
         """Without hypotheses that a dead beam left, which carry the -1e9 of its mark."""
         return [
@@ -270,10 +349,12 @@ def _compare_kept(
     theirs: dict[Tokens, float],
     rescore: Callable[[Tokens], float],
     drawn_alike: Callable[[Tokens, Tokens], bool],
+    margins: Margins,
+    divisor: Callable[[Tokens], float],
 ) -> Parting | None:
     """Compare what the two searches keep after a step, as scored sets."""
     for tokens in sorted(set(ours) & set(theirs), key=theirs.__getitem__, reverse=True):
-        if not near(ours[tokens], theirs[tokens], SCORE_TOLERANCE):
+        if not margins.same(ours[tokens], theirs[tokens], len(tokens), divisor(tokens)):
             return Parting(
                 Verdict.DIVERGED,
                 row,
@@ -292,10 +373,12 @@ def _compare_kept(
     # The tie has to cover the worst we kept and the best we dropped.
     kept = min(extra, key=extra.__getitem__, default=())
     dropped = max(missing, key=missing.__getitem__, default=())
-    tie = bool(extra and missing) and (
-        near(extra[kept], missing[dropped], NEAR_TIE_MARGIN) or drawn_alike(kept, dropped)
+    both = bool(extra and missing)
+    tie = drawn_alike(kept, dropped) or (
+        both and margins.tied(extra[kept], missing[dropped], len(kept), divisor(kept))
     )
-    tie = tie and near(ours[kept], extra[kept], SCORE_TOLERANCE)
+    if extra:
+        tie = tie and margins.same(ours[kept], extra[kept], len(kept), divisor(kept))
     return Parting(
         Verdict.NEAR_TIE if tie else Verdict.DIVERGED,
         row,

@@ -6,10 +6,12 @@ import onnx_ir as ir
 
 from beamgen.lora.loaded import LoadedLoras
 from beamgen.package import Package
+from beamgen.parity.candidates import Candidates
 from beamgen.parity.draws import gumbel_noise
 from beamgen.parity.judge import Choice, Judge, powered
+from beamgen.parity.margins import Margins
 from beamgen.parity.reference import Reference
-from beamgen.parity.report import NEAR_TIE_MARGIN, ParityCase, near
+from beamgen.parity.report import ParityCase
 from beamgen.search.session import session_of
 from beamgen.search.trace import RowStep, SearchTrace, Tokens, read_trace, with_trace_outputs
 
@@ -19,13 +21,19 @@ class LoopJudge(Judge):
 
     def __init__(self, reference: Reference, package: Package, lora: str | None = None) -> None:
         """Load the package's graph once more, with its trace as further outputs."""
-        super().__init__(reference)
+        super().__init__(reference, Margins.of(package.manifest))
+        self._vocab_size = package.manifest.vocab_size
         self._lora = LoadedLoras(package).feeds(lora, 1)
         self._session = session_of(with_trace_outputs(ir.load(package.model)), package.folder)
 
     def traces(self, case: ParityCase) -> tuple[SearchTrace, SearchTrace]:
         """HF's functions are watched; the file has its trace as outputs."""
         return self._reference.trace(*case.batch(), case.config), self._trace(case)
+
+    @property
+    def candidates(self) -> Candidates:
+        """HF's."""
+        return self._reference.candidates
 
     def divisor(self, tokens: Tokens, case: ParityCase) -> float:
         """HF counts what was generated, the EOS included."""
@@ -42,7 +50,20 @@ class LoopJudge(Judge):
     def drawn_alike(self, case: ParityCase, row: int, ours: Choice, theirs: Choice) -> bool:
         """By their scores, in sampling with the noise."""
         one, other = (self._perturbed(case, row, *choice) for choice in (ours, theirs))
-        return near(one, other, NEAR_TIE_MARGIN)
+        return self._margins.tied(one, other, len(ours[0]), alone=True)
+
+    def _borders(self, case: ParityCase, row: int, tokens: Tokens) -> list[tuple[float, float]]:
+        """In sampling, those of what is drawn."""
+        config, found = case.config, super()._borders(case, row, tokens)
+        if config.do_sample and found:
+            drawn = max(2, 1 + len(config.eos_token_id)) * config.num_beams
+            seed, step = (config.seed or 0) + row, len(tokens) - 1
+            noise = gumbel_noise(seed, step, config.num_beams, self._vocab_size)
+            # of what is drawn, the first num_beams may end
+            ranks = (config.num_beams, drawn)
+            both = [self.candidates.border(row, tokens, rank, noise) for rank in ranks]
+            found = [border for border in both if border is not None]
+        return found
 
     def _perturbed(self, case: ParityCase, row: int, tokens: Tokens, beam: int) -> float:
         """What a token was chosen by: the summed log-probability, in sampling with noise."""

@@ -7,12 +7,14 @@ from itertools import islice
 import numpy as np
 
 from beamgen.package import Package
+from beamgen.parity.candidates import Candidates
 from beamgen.parity.judge import Choice, Judge, powered
+from beamgen.parity.margins import Margins
 from beamgen.parity.op_file import OpFile
 from beamgen.parity.op_reference import OpReference
 from beamgen.parity.op_rule import beam_search, uniform_numbers
 from beamgen.parity.reference import Reference
-from beamgen.parity.report import NEAR_TIE_MARGIN, ParityCase, near
+from beamgen.parity.report import ParityCase
 from beamgen.search.trace import RowStep, SearchTrace, Tokens
 
 
@@ -21,7 +23,7 @@ class OpJudge(Judge):
 
     def __init__(self, reference: Reference, package: Package, lora: str | None = None) -> None:
         """Load the package's graph once more, with the scores of each step as output."""
-        super().__init__(reference)
+        super().__init__(reference, Margins.of(package.manifest))
         self._vocab_size = package.manifest.vocab_size
         self._rule = OpReference(reference, self._vocab_size)
         self._file = OpFile(package, lora)
@@ -33,6 +35,11 @@ class OpJudge(Judge):
         config = case.config.for_prompt(case.prompt_len)
         ours = beam_search(lambda _: next(steps), input_ids, config, self._vocab_size)
         return self._rule.answer(case).trace, ours.trace
+
+    @property
+    def candidates(self) -> Candidates:
+        """The rule's."""
+        return self._rule.candidates
 
     def divisor(self, tokens: Tokens, case: ParityCase) -> float:
         """The operators count the prompt with its padding, and no EOS."""
@@ -52,8 +59,8 @@ class OpJudge(Judge):
         told = self._reference.scores(input_ids[row], attention_mask[row], tokens, config)
         one, scores = tokens[-1], told[-1].double()
         if not case.config.do_sample:
-            return near(float(scores[one]), float(scores[other]), NEAR_TIE_MARGIN)
+            return self._margins.tied(float(scores[one]), float(scores[other]), 1, alone=True)
         drawn = (len(tokens) - 1) * len(case.prompts) + row
         uniform = next(islice(uniform_numbers(case.config.seed or 0), drawn, None))
         below = scores.softmax(-1).cumsum(-1)[min(one, other)]
-        return near(float(below), uniform, NEAR_TIE_MARGIN)
+        return self._margins.tied(float(below), uniform, 1, alone=True)

@@ -13,6 +13,7 @@ from beamgen import contrib_io
 from beamgen.beam_output import BeamOutput
 from beamgen.contrib_op import SAMPLING, op_type
 from beamgen.errors import SettingError
+from beamgen.parity.candidates import Candidates
 from beamgen.parity.op_rule import (
     Beams,
     Floats,
@@ -36,9 +37,12 @@ class OpReference:
         """Share the reference's model."""
         self._reference = reference
         self._vocab_size = vocab_size
+        self.candidates = Candidates(0)
 
     def answer(self, case: ParityCase) -> OpAnswer:
         """By the rule of the operator that the case's settings choose.
+
+        What a beam search chose among stays in ``candidates`` until the next answer.
 
         Raises:
             SettingError: ``Sampling`` on a system whose random engine is not modelled.
@@ -54,7 +58,18 @@ class OpReference:
             self._reference.model, attention_mask, config, case.prompt_len, self._vocab_size
         )
         search = beam_search if config.num_beams > 1 else one_beam
-        return search(scores, input_ids, config, self._vocab_size)
+        self.candidates = candidates = Candidates(case.prompt_len)
+
+        def told(beams: Beams) -> Floats:
+            found = scores(beams)
+            shape = (len(input_ids), -1)
+            candidates.add(
+                beams.sequences.reshape(*shape, beams.sequences.shape[-1]),
+                found.reshape(*shape, found.shape[-1]),
+            )
+            return found
+
+        return search(told, input_ids, config, self._vocab_size)
 
     def generate(self, case: ParityCase) -> BeamOutput:
         """HF's own answer, sampled with the operator's random numbers.

@@ -11,8 +11,10 @@ import numpy as np
 
 from beamgen.beam_output import DEAD, BeamOutput
 from beamgen.errors import MissingExtraError
+from beamgen.parity.candidates import Candidates
 from beamgen.parity.draws import seeded_multinomial
 from beamgen.prompts import Ids
+from beamgen.quantization.emulate import prompt_then_steps
 from beamgen.search.trace import RowStep, SearchTrace, Tokens, alive
 from beamgen.search_config import SearchConfig
 
@@ -41,6 +43,7 @@ class Reference:
             torch.set_num_threads(1)
         self._model = model
         model.generation_config = GenerationConfig()
+        self.candidates = Candidates(0)
 
     @property
     def model(self) -> PreTrainedModel:
@@ -162,9 +165,13 @@ class Reference:
         return BeamOutput(*(value.numpy() for value in found))
 
     def trace(self, input_ids: Ids, attention_mask: Ids, config: SearchConfig) -> SearchTrace:
-        """What HF's beam search decided at each step, by watching its own functions."""
+        """What HF's beam search decided at each step, by watching its own functions.
+
+        What it chose among stays in ``candidates`` until the next trace.
+        """
+        self.candidates = Candidates(input_ids.shape[1])
         steps: list[list[RowStep]] = []
-        with _watched(self._model, steps, input_ids.shape[1]):
+        with _watched(self._model, steps, input_ids.shape[1], self.candidates):
             self.generate(input_ids, attention_mask, config)
         return [list(row) for row in zip(*steps, strict=True)]
 
@@ -196,7 +203,7 @@ class Reference:
         ids = self._torch.tensor([[*input_ids.tolist(), *tokens]])
         mask = self._torch.tensor([[*attention_mask.tolist(), *[1] * len(tokens)]])
         positions = (mask.cumsum(dim=1) - 1).masked_fill(mask == 0, 1)
-        with self._torch.no_grad():
+        with self._torch.no_grad(), prompt_then_steps(self._model, prompt_len):
             logits = self._model(input_ids=ids, attention_mask=mask, position_ids=positions).logits
         process = self._processors(config, ids[:, :prompt_len])
         told: list[torch.Tensor] = []
@@ -254,7 +261,9 @@ def _finish_reasons(
 
 
 @contextlib.contextmanager
-def _watched(model: PreTrainedModel, steps: list[list[RowStep]], prompt_len: int) -> Iterator[None]:
+def _watched(
+    model: PreTrainedModel, steps: list[list[RowStep]], prompt_len: int, candidates: Candidates
+) -> Iterator[None]:
     """Record the results of HF's step functions while ``generate`` runs.
 
     Source: ``transformers.generation.utils.GenerationMixin``; the wrapped
@@ -282,7 +291,13 @@ def _watched(model: PreTrainedModel, steps: list[list[RowStep]], prompt_len: int
     def stopped(result: Any, _: dict[str, Any]) -> None:
         steps.append(_row_steps(seen, result, prompt_len))
 
+    def offered(_: Any, kwargs: dict[str, Any]) -> None:
+        sequences = kwargs["running_sequences"][:, :, : kwargs["cur_len"]]
+        scores = kwargs["accumulated_log_probs"].reshape(*sequences.shape[:2], -1)
+        candidates.add(sequences.numpy().copy(), scores.numpy())
+
     watched = {
+        "_get_top_k_continuations": offered,
         "_get_running_beams_for_next_iteration": running,
         "_update_finished_beams": finished,
         "_check_early_stop_heuristic": stopped,

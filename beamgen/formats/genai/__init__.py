@@ -20,6 +20,7 @@ from beamgen.formats.genai.config import CONFIG, check_runs, genai_config, not_c
 from beamgen.package import ADAPTERS, MODEL, WEIGHTS, Package
 from beamgen.pipeline import save_graph
 from beamgen.proof import Progress
+from beamgen.quantization.precision import Precision
 from beamgen.sources import open_source
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ def write(
     say(f"tracing {source.source} ({adapter.name}, {source.dtype}) in float32")
     with tempfile.TemporaryDirectory(prefix=".decoder-", dir=folder) as scratch:
         graph = _step(source, adapter, package.manifest.lora_slots, Path(scratch))
-        graph.metadata_props.update(embedded.records(replace(package.manifest, backend="step")))
+        graph.metadata_props.update(
+            embedded.records(replace(package.manifest, backend="step", precision=Precision()))
+        )
         graph.metadata_props[embedded.FORMAT] = "onnxruntime-genai, a step without the search"
         save_graph(graph, folder)
         del graph
@@ -122,8 +125,8 @@ def _copy_companions(package: Package, folder: Path) -> bool:
 def _left_out(package: Package, with_tokenizer: bool) -> list[Check]:
     """What a user would look for in vain, and why."""
     lines = not_carried(package.manifest)
-    if package.manifest.dtype != "float32":
-        lines.append(f"the package is {package.manifest.dtype}, this decoder float32")
+    if package.manifest.precision.name != "fp32":
+        lines.append(f"the package is {package.manifest.precision.name}, this decoder fp32")
     if not with_tokenizer:
         lines.append(f"no tokenizer: genai reads {_TOKENIZER} only; pass token ids")
     return [Check(line, None) for line in lines]

@@ -1,0 +1,107 @@
+"""A package in another precision, from the checkpoint that it was made of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from beamgen.errors import PackageError
+from beamgen.lora.source import read_lora
+from beamgen.package import Package, check_target
+from beamgen.pipeline import ExportResult, write_package
+from beamgen.proof import Progress
+from beamgen.quantization.precision import Wanted
+from beamgen.sources import lora_source, open_source
+
+if TYPE_CHECKING:
+    import onnx
+
+_PROMPTS = ("input_ids", "attention_mask")
+
+
+def quantize(
+    package: Package,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    precision: str = "int8",
+    int8_weights: str = "auto",
+    quality_text: str | os.PathLike[str] | None = None,
+    checkpoint: str | None = None,
+    trust_remote_code: bool = False,
+    force: bool = False,
+    parity: bool = True,
+    progress: Progress | None = None,
+) -> ExportResult:
+    """Export a package's checkpoint once more, in another precision, and prove it.
+
+    Backend, settings, slots and LoRAs are the package's. The weights are read from the
+    checkpoint: rounding what was rounded before would lose twice.
+
+    Args:
+        package: what to make again; it is not changed.
+        output: the folder to write; None names it after the package, e.g.
+            ``biogpt-onnx-int8``.
+        precision: ``fp32``, ``fp16``, ``int8`` or ``int4``.
+        int8_weights: see ``export``.
+        quality_text: see ``export``.
+        checkpoint: where the package's checkpoint is, if no longer where it was.
+        trust_remote_code: run Python code that comes with the checkpoint.
+        force: replace an existing package.
+        parity: end with the quick parity grid.
+        progress: called with one line as each stage begins.
+
+    Raises:
+        SettingError: there is no such precision.
+        PackageError: the output exists, or the package cannot be read.
+        CheckpointError, LoraError: what it was made of is not there.
+        MissingExtraError: torch is not installed.
+    """
+    manifest = package.manifest
+    wanted = Wanted(precision, int8_weights, None if quality_text is None else Path(quality_text))
+    folder = package.folder.resolve()
+    target = Path(output) if output is not None else folder.with_name(f"{folder.name}-{precision}")
+    if target.resolve() == folder:
+        raise PackageError(
+            f"{target} is the package that is read", "name another folder: --output NAME"
+        )
+    check_target(target, force=force)
+    source = open_source(package, checkpoint, trust_remote_code=trust_remote_code)
+    loras = {
+        name: (_source(package, name, needed=parity), read_lora(path))
+        for name, path in package.loras.items()
+    }
+    return write_package(
+        *(source, source.adapter(manifest.adapter), target, manifest.search),
+        backend=manifest.backend,
+        required=frozenset(_required(package)),
+        slots=manifest.lora_slots,
+        loras=loras,
+        wanted=wanted,
+        force=force,
+        parity=parity,
+        say=progress or (lambda line: None),
+    )
+
+
+def _source(package: Package, name: str, *, needed: bool) -> str:
+    """Where a LoRA came from, which has to be there only if it is compared with that."""
+    told = package.manifest.loras.get(name, {}).get("source")
+    return lora_source(package, name) if needed else str(told)
+
+
+def _required(package: Package) -> Iterator[str]:
+    """Names of the parameters without a default; ``lora`` stands for the slots' inputs."""
+    graph = _read(package).graph
+    defaults = {tensor.name for tensor in graph.initializer}
+    slots = {name for slot in package.manifest.lora_slots for name in slot.inputs}
+    for value in graph.input:
+        if value.name not in defaults and value.name not in _PROMPTS:
+            yield "lora" if value.name in slots else value.name
+
+
+def _read(package: Package) -> onnx.ModelProto:
+    import onnx
+
+    return onnx.load(package.model, load_external_data=False)

@@ -1,0 +1,72 @@
+"""How weights and activations are rounded: the arithmetic of ONNX Runtime's operators.
+
+The file stores what these functions return, and HF's side of a parity check computes
+with what they give back.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
+
+#: Weights that share a scale in int4.
+BLOCK = 32
+#: What stands for 0 among unsigned weights.
+MIDDLE = 128
+
+_LEVELS = 127  # of int8, on either side of 0
+Float = TypeVar("Float", bound=Any)
+
+
+def int8_rows(weight: Floats) -> tuple[npt.NDArray[np.int8], Floats]:
+    """Weight ``[n, k]`` -> numbers ``[n, k]`` within +-127, scales ``[n]``, one per row."""
+    peak = np.abs(weight).max(axis=1)
+    scales = np.where(peak > 0, peak / np.float32(_LEVELS), 1).astype(np.float32)
+    numbers = np.rint(weight / scales[:, None])
+    return numbers.astype(np.int8), scales
+
+
+def from_int8_rows(weight: Floats) -> Floats:
+    """The weight that the rounded numbers stand for."""
+    numbers, scales = int8_rows(weight)
+    return numbers.astype(np.float32) * scales[:, None]
+
+
+def int4_blocks(weight: Floats) -> tuple[Bytes, Floats]:
+    """Weight ``[n, k]`` -> packed ``[n, blocks, 16]``, scales ``[n, blocks]``.
+
+    Two numbers, 0 to 15 around 8, share a byte, the first in its lower half. The last
+    block is filled up with zeros.
+
+    Source: onnxruntime's ``quantize_matmul_4bits``, symmetric.
+    """
+    from onnxruntime.capi._pybind_state import quantize_matmul_4bits
+
+    rows, columns = weight.shape
+    blocks = -(-columns // BLOCK)
+    padded = np.pad(weight, ((0, 0), (0, blocks * BLOCK - columns)))
+    packed = np.zeros((rows, blocks, BLOCK // 2), np.uint8)
+    scales = np.zeros((rows, blocks), np.float32)
+    unused = np.zeros((rows, -(-blocks // 2)), np.uint8)
+    quantize_matmul_4bits(
+        packed, np.ascontiguousarray(padded.T), scales, unused, BLOCK, rows, columns, True
+    )
+    return packed, scales
+
+
+def from_int4_blocks(weight: Floats) -> Floats:
+    """The weight that the rounded numbers stand for."""
+    packed, scales = int4_blocks(weight)
+    numbers = np.stack([packed & 15, packed >> 4], axis=-1).astype(np.float32) - 8
+    blocks = numbers.reshape(*scales.shape, BLOCK) * scales[:, :, None]
+    return blocks.reshape(len(weight), -1)[:, : weight.shape[1]]
+
+
+def from_float16(weight: Floats) -> Floats:
+    """The weight as float16 holds it."""
+    return weight.astype(np.float16).astype(np.float32)

@@ -1,0 +1,273 @@
+"""Weights in fewer bits: each product by hand, what is stored, what is refused."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper, parser
+
+from beamgen import BeamgenError, find_adapter
+from beamgen.checkpoint import demo_checkpoint, open_checkpoint
+from beamgen.decoder import quantize as module
+from beamgen.decoder.place_weights import place_weights
+from beamgen.decoder.quantize import quantize
+from beamgen.quantization import rounding, saturation
+from beamgen.quantization.emulate import blocks_to_int8, whole_to_uint8
+from beamgen.quantization.precision import Precision, Quality, Wanted
+from beamgen.quantization.saturation import saturates
+from beamgen.quantization.texts import texts_of
+
+VOCAB, WIDTH, INNER = 50, 40, 64  # 40 fills its second block of 32 with zeros
+IDS = np.array([[3, 7, 49, 0], [1, 1, 2, 30]])
+RNG = np.random.default_rng(0)
+TABLE = RNG.normal(size=(VOCAB, WIDTH)).astype(np.float32)
+UP = RNG.normal(size=(WIDTH, INNER)).astype(np.float32)
+DOWN = RNG.normal(size=(INNER, WIDTH)).astype(np.float32)
+HEAD = RNG.normal(size=(VOCAB, WIDTH)).astype(np.float32)
+
+
+def _model(tied: bool) -> ir.Model:
+    """A token's row, up, down, and a head, tied or not."""
+    head = "table" if tied else "head"
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["hidden"], name="embed"),
+        helper.make_node("MatMul", ["hidden", "up"], ["inner"], name="up"),
+        helper.make_node("MatMul", ["inner", "down"], ["out"], name="down"),
+        helper.make_node("Transpose", [head], ["headT"], perm=[1, 0]),
+        helper.make_node("MatMul", ["out", "headT"], ["logits"], name="lm_head"),
+    ]
+    weights = {"table": TABLE, "up": UP, "down": DOWN} | ({} if tied else {"head": HEAD})
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "new"])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "new", VOCAB])],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    opsets = [helper.make_opsetid("", 23)]
+    model = ir.from_proto(helper.make_model(graph, opset_imports=opsets, ir_version=10))
+    return place_weights(model)
+
+
+def _run(model: ir.Model, feeds: dict[str, np.ndarray]) -> np.ndarray:
+    session = onnxruntime.InferenceSession(
+        ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    return session.run(None, feeds)[0]
+
+
+def _whole(x: np.ndarray) -> np.ndarray:
+    """``DynamicQuantizeLinear`` and back."""
+    low, high = np.float32(min(x.min(), 0)), np.float32(max(x.max(), 0))
+    scale = (high - low) / np.float32(255)
+    zero = np.rint(-low / scale)
+    return ((np.clip(np.rint(x / scale) + zero, 0, 255) - zero) * scale).astype(np.float32)
+
+
+def _blocks(x: np.ndarray) -> np.ndarray:
+    """MLAS's rounding of each 32 of a row, and back."""
+    padded = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, -x.shape[-1] % 32)])
+    blocks = padded.reshape(*x.shape[:-1], -1, 32)
+    peak = np.abs(blocks).max(axis=-1, keepdims=True)
+    rounded = np.rint(blocks * (127 / peak)) * (peak / 127)
+    return rounded.reshape(padded.shape)[..., : x.shape[-1]].astype(np.float32)
+
+
+def _by_rows(weight: np.ndarray, levels: int = 127) -> np.ndarray:
+    scale = np.abs(weight).max(axis=1, keepdims=True) / levels
+    return np.rint(weight / scale) * scale
+
+
+def _by_blocks(weight: np.ndarray) -> np.ndarray:
+    """Each 32 of a row, the largest of which is -8 or 8 times the scale."""
+    padded = np.pad(weight, ((0, 0), (0, -weight.shape[1] % 32))).reshape(len(weight), -1, 32)
+    peak = np.take_along_axis(padded, np.abs(padded).argmax(-1)[..., None], axis=-1)
+    scale = peak / -8
+    return (
+        (np.clip(np.rint(padded / scale), -8, 7) * scale)
+        .reshape(len(weight), -1)[:, : weight.shape[1]]
+        .astype(np.float32)
+    )
+
+
+_HALF = (lambda w: w.astype(np.float16).astype(np.float32), lambda x: x)
+_BY_HAND = {"fp16": _HALF, "int8": (_by_rows, _whole), "int4": (_by_blocks, _blocks)}
+
+
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "apart"])
+@pytest.mark.parametrize("precision", ["fp16", "int8", "int4"])
+def test_the_products_are_those_done_by_hand(precision: str, tied: bool) -> None:
+    model = _model(tied)
+    record = quantize(model, precision, "u8" if precision == "int8" else "auto")
+    weight, activation = _BY_HAND[precision]
+    x = weight(TABLE)[IDS]
+    for matrix in (UP.T, DOWN.T, TABLE if tied else HEAD):
+        x = activation(x) @ weight(np.ascontiguousarray(matrix)).T
+    found = _run(model, {"input_ids": IDS})
+    plain = _run(_model(tied), {"input_ids": IDS})
+    assert np.abs(found - plain).max() > 1e-3, "nothing was rounded"
+    # a value at the border of two numbers may fall to either side, and moves its row
+    assert np.median(np.abs(found - x)) < 1e-5 * np.abs(plain).max()
+    assert np.abs(found - x).max() < 0.02 * np.abs(plain).max()
+    assert (record.name, record.quantized[:2]) == (precision, ("up", "down"))
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8", "int4"])
+def test_a_tied_table_is_stored_once(precision: str) -> None:
+    model = _model(tied=True)
+    quantize(model, precision)
+    tables = [v for v in model.graph.initializers.values() if v.shape and v.shape[0] == VOCAB]
+    small = {"fp16": 2 * VOCAB * WIDTH, "int8": VOCAB * WIDTH, "int4": VOCAB * 64 // 2}
+    scales = {"fp16": 0, "int8": 4 * VOCAB, "int4": 4 * 2 * VOCAB}
+    assert sum(v.const_value.nbytes for v in tables) == small[precision] + scales[precision]
+    floats = [v for v in model.graph.initializers.values() if v.dtype == ir.DataType.FLOAT]
+    assert all("scales" in v.name or v.name == "quantized.middle" for v in floats)
+
+
+def test_int8_has_standard_operators_only_and_int4_microsofts() -> None:
+    kinds = {}
+    for precision in ("int8", "int4"):
+        model = _model(tied=True)
+        quantize(model, precision)
+        kinds[precision] = Counter((node.domain, node.op_type) for node in model.graph)
+    assert {domain for domain, _ in kinds["int8"]} == {""}
+    assert kinds["int8"]["", "MatMulInteger"] == kinds["int8"]["", "DynamicQuantizeLinear"] == 3
+    assert not kinds["int8"]["", "MatMul"] + kinds["int8"]["", "Gemm"]
+    assert kinds["int4"]["com.microsoft", "MatMulNBits"] == 3
+    assert kinds["int4"]["com.microsoft", "GatherBlockQuantized"] == 1
+
+
+def test_what_several_products_read_is_rounded_once() -> None:
+    model = ir.from_proto(
+        parser.parse_model(
+            """<ir_version: 10, opset_import: ["": 23]>
+            g (int64[b, n] input_ids) => (float[b, n, 4] a, float[b, n, 4] b)
+            <float[8, 4] t = {1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,
+             25,26,27,28,29,30,31,32}, float[4, 4] v = {1,0,0,0,0,1,0,0,0,0,1,0,0,0,0,1},
+             float[4, 4] w = {2,0,0,0,0,2,0,0,0,0,2,0,0,0,0,2}> {
+                x = Gather(t, input_ids)
+                a = MatMul(x, v)
+                b = MatMul(x, w)
+            }"""
+        )
+    )
+    quantize(model, "int8")
+    assert Counter(node.op_type for node in model.graph)["DynamicQuantizeLinear"] == 1
+
+
+def test_the_arithmetic_of_activations_is_onnxruntimes() -> None:
+    x = RNG.normal(size=(2, 5, 40)).astype(np.float32) * 3 + 1
+    model = ir.from_proto(
+        parser.parse_model(
+            """<ir_version: 10, opset_import: ["": 23]>
+            g (float[a, b, c] x) => (float[a, b, c] y) {
+                q, s, z = DynamicQuantizeLinear(x)
+                y = DequantizeLinear(q, s, z)
+            }"""
+        )
+    )
+    found = whole_to_uint8(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(found, _run(model, {"x": x}), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(blocks_to_int8(torch.from_numpy(x)).numpy(), _blocks(x), atol=1e-6)
+    nothing = torch.zeros(1, 2, 40)
+    assert not whole_to_uint8(nothing).any()
+    assert not blocks_to_int8(nothing).any()
+
+
+def test_a_weight_of_zeros_stays_zero() -> None:
+    zeros = np.zeros((3, 40), np.float32)
+    assert not rounding.from_int8_rows(zeros).any()
+    assert not rounding.from_int4_blocks(zeros).any()
+
+
+@pytest.mark.parametrize("wrong", [True, False])
+def test_auto_stores_what_this_cpu_adds_exactly(
+    wrong: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "saturates", lambda: wrong)
+    record = quantize(_model(tied=True), "int8")
+    assert (record.weights, record.zero_point) == (("uint8", 128) if wrong else ("int8", 0))
+    assert record.saturates is wrong
+    assert record.int8_weights == ("u8" if wrong else "s8")
+
+
+def test_the_probe_tells_what_s8_weights_would_give() -> None:
+    """Whatever this CPU is: a product of s8 weights is exact if and only if it says so."""
+    model = _model(tied=True)
+    quantize(model, "int8", "s8")
+    exact = _model(tied=True)
+    quantize(exact, "int8", "u8")
+    found, wanted = (_run(m, {"input_ids": IDS}) for m in (model, exact))
+    assert saturates() != np.allclose(found, wanted, atol=1e-4)
+
+
+def test_a_file_that_overflows_here_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saturation, "saturates", lambda: True)
+    assert "overflow" in (saturation.inexact("int8") or "")
+    assert saturation.inexact("uint8") is None
+    with pytest.raises(BeamgenError) as error:
+        saturation.check_exact("int8")
+    assert "--int8-weights u8" in error.value.cure
+    monkeypatch.setattr(saturation, "saturates", lambda: False)
+    assert saturation.inexact("int8") is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "cause"),
+    [
+        ({"name": "int5"}, "there is no precision called 'int5'"),
+        ({"name": "int8", "int8_weights": "s9"}, "there is no kind of int8 weights called 's9'"),
+        ({"name": "int4", "int8_weights": "u8"}, "were asked for with precision int4"),
+        ({"text": Path("x")}, "fp32 rounds nothing"),
+    ],
+)
+def test_what_is_no_precision_is_refused(wanted: dict, cause: str) -> None:
+    with pytest.raises(BeamgenError) as error:
+        Wanted(**wanted)
+    assert cause in error.value.cause
+
+
+def test_a_decoder_without_products_is_refused() -> None:
+    text = """<ir_version: 10, opset_import: ["": 23]>
+        g (int64[b, n] input_ids) => (int64[b, n] y) { y = Identity(input_ids) }"""
+    with pytest.raises(BeamgenError, match="no product with a constant matrix"):
+        quantize(ir.from_proto(parser.parse_model(text)), "int8")
+
+
+def test_a_record_survives_its_file() -> None:
+    quality = Quality("text", 10, 3.5, 3.6, 0.95)
+    record = Precision("int8", "uint8", 128, quantized=("a.weight",), noise=0.1, quality=quality)
+    assert Precision.from_json(record.to_json() | {"quantized": ["a.weight"]}) == record
+    assert "95.0 % of 10 places" in str(quality)
+    assert "not measured" in str(Quality())
+
+
+def test_texts_are_read_or_refused(checkpoints, tmp_path: Path) -> None:
+    adapter = find_adapter("gpt2")
+    demo, bare = demo_checkpoint(adapter), open_checkpoint(checkpoints("gpt2"))
+    held_out = texts_of(Wanted("int8"), demo, adapter)
+    assert held_out is not None
+    assert len(held_out.rows) == 256
+    assert texts_of(Wanted("fp32"), demo, adapter) is None
+    assert texts_of(Wanted("int8"), bare, adapter) is None
+    chat = texts_of(Wanted("int8"), demo_checkpoint(find_adapter("phi3")), find_adapter("phi3"))
+    assert chat is not None
+    assert all(row[-1] == 1275 for row in chat.rows), "each ends a turn"
+    (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "text.txt").write_text("a bird\n")
+    (tmp_path / "chat.txt").write_text('[{"role": 1\n')
+    for name, checkpoint, cause in (
+        ("none.txt", demo, "cannot read the text"),
+        ("empty.txt", demo, "holds no text"),
+        ("chat.txt", demo, "line 1 of"),
+        ("text.txt", bare, "has no tokenizer"),
+    ):
+        with pytest.raises(BeamgenError) as error:
+            texts_of(Wanted("int8", text=tmp_path / name), checkpoint, adapter)
+        assert cause in error.value.cause
