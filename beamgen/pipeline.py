@@ -165,6 +165,7 @@ def export(
         slots=slots,
         loras=loras,
         wanted=wanted,
+        external_data=external_data,
         force=force,
         parity=parity,
         say=say,
@@ -182,6 +183,7 @@ def write_package(
     slots: Sequence[Slot],
     loras: Mapping[str, tuple[str, Lora]],
     wanted: Wanted,
+    external_data: bool,
     force: bool,
     parity: bool,
     say: Progress,
@@ -198,6 +200,7 @@ def write_package(
         slots: the linear layers that take a LoRA.
         loras: source and weights of LoRAs for them, by name.
         wanted: the precision.
+        external_data: whether the weights stand in a file of their own.
         force: replace an existing package.
         parity: end with the quick parity grid.
         say: called with one line as each stage begins.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from beamgen.errors import PackageError
 from beamgen.lora.source import read_lora
-from beamgen.package import Package, check_target
+from beamgen.package import WEIGHTS, Package, check_target
 from beamgen.pipeline import ExportResult, write_package
 from beamgen.proof import Progress
 from beamgen.quantization.precision import Wanted
@@ -79,6 +79,7 @@ def quantize(
         slots=manifest.lora_slots,
         loras=loras,
         wanted=wanted,
+        external_data=WEIGHTS in manifest.files,
         force=force,
         parity=parity,
         say=progress or (lambda line: None),
