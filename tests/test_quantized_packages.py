@@ -17,7 +17,8 @@ from peft_folders import save_lora
 from beamgen import BeamgenError, Generator, Package, check_parity, describe, export, open_package
 from beamgen.checkpoint import open_checkpoint
 from beamgen.cli import main
-from beamgen.package import open_package as opened
+from beamgen.parity.grids import Likely, quick_grid
+from beamgen.parity.report import ParityCase
 from beamgen.quantization import saturation
 from beamgen.quantization.again import quantize
 
@@ -98,12 +99,17 @@ def test_the_file_is_smaller_and_says_what_it_is(
     assert "com.microsoft operators" in shown
 
 
+def _two_cases(package: Package, likely: Likely, seed: int = 0) -> list[ParityCase]:
+    """One prompt, and four that are padded."""
+    return quick_grid(package, likely, seed)[::6]
+
+
 def _mutant(package: Package, to: Path, change: Callable[[onnx.ModelProto], None]) -> Package:
     shutil.copytree(package.folder, to)
     model = onnx.load(to / "model.onnx")
     change(model)
     onnx.save(model, to / "model.onnx")
-    return opened(to, verify=False)
+    return open_package(to, verify=False)
 
 
 def _another_penalty(model: onnx.ModelProto) -> None:
@@ -141,7 +147,7 @@ def test_a_wrong_search_diverges(
 ) -> None:
     """The noise that rounding makes is no excuse."""
     package = _mutant(made("gpt2", "int8"), tmp_path / "mutant", change)
-    report = check_parity(package, open_checkpoint(checkpoints("gpt2")))
+    report = check_parity(package, open_checkpoint(checkpoints("gpt2")), grid=_two_cases)
     assert report.exit_code == 3
 
 
@@ -157,7 +163,7 @@ def test_other_weights_diverge(made, checkpoints, tmp_path: Path) -> None:
         raise AssertionError("no such weight")
 
     package = _mutant(made("gpt2", "int8"), tmp_path / "mutant", change)
-    report = check_parity(package, open_checkpoint(checkpoints("gpt2")))
+    report = check_parity(package, open_checkpoint(checkpoints("gpt2")), grid=_two_cases)
     assert report.exit_code == 3
 
 
@@ -170,9 +176,12 @@ def test_a_lora_in_slots_is_added_to_the_rounded_layer(checkpoints, tmp_path: Pa
         settings={"max_new_tokens": 6},
         lora_slots=[],
         lora=[lora],
+        parity=False,
     )
-    assert result.parity.exit_code == 0
-    assert result.lora_parity["own"].exit_code == 0
+    with_lora = open_checkpoint(checkpoints("gpt2")).with_lora(lora)
+    report = check_parity(result.package, with_lora, lora="own", grid=_two_cases)
+    assert report.exit_code == 0
+    assert report.same_tokens
     again = quantize(result.package, tmp_path / "again", precision="fp16", parity=False).package
     assert list(again.loras) == ["own"]
     assert len(again.manifest.lora_slots) == len(result.package.manifest.lora_slots)
