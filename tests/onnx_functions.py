@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,33 @@ from beamgen.search.functions import LOOP_MODULES, functions
 def _function_protos() -> list[onnx.FunctionProto]:
     every = functions(*LOOP_MODULES, op_cache, padding, add_lora)
     return [ir.serde.serialize_function(function) for function in every]
+
+
+def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph, and the bodies and branches in it."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from graphs(attribute.g)
+
+
+def initializers(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """All of a model's, wherever they stand."""
+    for graph in graphs(model.graph):
+        yield from graph.initializer
+
+
+def call_of(
+    model: onnx.ModelProto, function: str, output: str = ""
+) -> tuple[onnx.GraphProto, onnx.NodeProto]:
+    """The first call of one of our functions, and the graph it stands in."""
+    return next(
+        (graph, node)
+        for graph in graphs(model.graph)
+        for node in graph.node
+        if node.op_type == function and output in node.output[0]
+    )
 
 
 def run(function: Any, *inputs: Any) -> list[np.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 from click.testing import CliRunner
+from onnx_functions import initializers
 
 from beamgen import (
     BeamgenError,
@@ -51,14 +52,6 @@ def test_inputs_with_meanings_and_defaults(proved: Package) -> None:
     assert found.lora_slots == len(proved.manifest.lora_slots) == 2
 
 
-def _initializers(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _initializers(attribute.g)
-
-
 def test_counts_are_those_of_the_graph(proved: Package) -> None:
     found = describe(proved.folder, providers=False)
     model = onnx.load(proved.model)
@@ -68,7 +61,7 @@ def test_counts_are_those_of_the_graph(proved: Package) -> None:
     # two layers, each an Attention in one function's body
     assert found.operators["beamgen"]["SharedPromptAttention"] == 2
     assert found.operators["ai.onnx"]["Attention"] == 1
-    weights = sum(onnx.numpy_helper.to_array(t).nbytes for t in _initializers(model.graph))
+    weights = sum(onnx.numpy_helper.to_array(t).nbytes for t in initializers(model))
     assert weights <= sum(found.weights.values()) <= weights + 20_000  # small constants besides
     assert found.bytes == proved.model.stat().st_size
     assert found.providers == []

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import onnx
 import onnxruntime
 import pytest
 from conftest import ARCHITECTURES
+from onnx_functions import initializers
 
 from beamgen import (
     GRIDS,
@@ -102,20 +103,12 @@ def test_only_standard_operators_and_our_functions(
     assert {call for call in called if call[0]} == defined
 
 
-def _initializers(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _initializers(attribute.g)
-
-
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_weights_stand_once(
     name: str, packages: Callable[[str], Package], checkpoints: Callable[[str], Path]
 ) -> None:
     model = onnx.load(packages(name).model)
-    tensors = list(_initializers(model.graph))
+    tensors = list(initializers(model))
     stored = sum(len(t.raw_data) for t in tensors)
     trained = sum(
         p.numel() * 4 for p in open_checkpoint(checkpoints(name)).load_model().parameters()

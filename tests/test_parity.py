@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper
+from onnx_functions import call_of, initializers
 
 from beamgen import Catalogue, Package, check_parity, open_checkpoint, open_package
 from beamgen.package import write_manifest
@@ -22,27 +23,6 @@ Mutation = Callable[[onnx.ModelProto], None]
 
 def _function(model: onnx.ModelProto, name: str) -> onnx.FunctionProto:
     return next(f for f in model.functions if f.name == name)
-
-
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """A graph, the bodies and branches in it."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _graphs(attribute.g)
-
-
-def _call(
-    model: onnx.ModelProto, function: str, output: str = ""
-) -> tuple[onnx.GraphProto, onnx.NodeProto]:
-    """The first call of one of our functions, and the graph it stands in."""
-    return next(
-        (graph, node)
-        for graph in _graphs(model.graph)
-        for node in graph.node
-        if node.op_type == function and output in node.output[0]
-    )
 
 
 def _node(nodes, *, output: str) -> onnx.NodeProto:
@@ -78,7 +58,7 @@ def shifted_position(model: onnx.ModelProto) -> None:
 
 def stale_cache_entry(model: onnx.ModelProto) -> None:
     """Compaction gathers the values of layer 0 one entry off, as a stale index would."""
-    body, node = _call(model, "kept_entries", "past.0.value")
+    body, node = call_of(model, "kept_entries", "past.0.value")
     index = node.input[2]
     one = numpy_helper.from_array(np.array(1, np.int64), "stale_one")
     zero = numpy_helper.from_array(np.array(0, np.int64), "stale_zero")
@@ -94,7 +74,7 @@ def stale_cache_entry(model: onnx.ModelProto) -> None:
 
 def swapped_beam(model: onnx.ModelProto) -> None:
     """The tree believes that the two best beams descend from each other's parents."""
-    body, node = _call(model, "next_entries")
+    body, node = call_of(model, "next_entries")
     order = numpy_helper.from_array(np.array([1, 0, 2, 3, 4], np.int64), "swapped_order")
     body.initializer.append(order)
     _insert(
@@ -384,8 +364,7 @@ def test_a_tie_is_called_a_near_tie(
         tmp_path / "checkpoint", tmp_path / "twin", parity=False, backend=backend
     ).package
     proto = onnx.load(package.model)
-    every = (t for graph in _graphs(proto.graph) for t in graph.initializer)
-    weight = next(t for t in every if t.name.endswith("wte.weight"))
+    weight = next(t for t in initializers(proto) if t.name.endswith("wte.weight"))
     array = numpy_helper.to_array(weight).copy()
     array[twin] += 2e-7 * np.abs(array[twin]) * np.sign(array[token].sum() or 1)
     weight.CopyFrom(numpy_helper.from_array(array, weight.name))

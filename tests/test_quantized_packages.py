@@ -12,6 +12,7 @@ import onnx
 import pytest
 from click.testing import CliRunner, Result
 from onnx import helper, numpy_helper
+from onnx_functions import call_of, initializers
 from peft_folders import save_lora
 
 from beamgen import BeamgenError, Generator, Package, check_parity, describe, export, open_package
@@ -133,11 +134,10 @@ def _another_penalty(model: onnx.ModelProto) -> None:
 def _one_past_for_all(model: onnx.ModelProto) -> None:
     """Every beam goes on with the cache entries of beam 0."""
     model.graph.initializer.append(numpy_helper.from_array(np.array(0), "zero"))
-    loop = next(node for node in model.graph.node if node.op_type == "Loop")
-    body = next(attribute.g for attribute in loop.attribute if attribute.name == "body")
-    place, live = next((i, n) for i, n in enumerate(body.node) if n.op_type == "live_entries")
-    parents = live.input[2]
-    live.input[2] = "first_beam"
+    body, chosen = call_of(model, "next_entries")
+    place = list(body.node).index(chosen)
+    parents = chosen.input[2]
+    chosen.input[2] = "first_beam"
     body.node.insert(place, helper.make_node("Mul", [parents, "zero"], ["first_beam"]))
 
 
@@ -155,7 +155,7 @@ def test_other_weights_diverge(made, checkpoints, tmp_path: Path) -> None:
     """HF is rounded anew from the checkpoint: a scale that is wrong in the file shows."""
 
     def change(model: onnx.ModelProto) -> None:
-        for tensor in model.graph.initializer:
+        for tensor in initializers(model):
             if tensor.name.endswith("h.1.mlp.c_fc.weight.scales"):
                 values = numpy_helper.to_array(tensor) * 1.2
                 tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float32), tensor.name))
