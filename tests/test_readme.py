@@ -39,10 +39,11 @@ def _environment(*paths: Path, warm: Path | None = None) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("page", "shells", "raw"),
     [
-        ("README.md", 8, 1),
+        ("README.md", 9, 1),
         pytest.param("docs/from-convert_generation.md", 1, 1, marks=pytest.mark.slow),
         pytest.param("docs/inspect-explain.md", 2, 0, marks=pytest.mark.slow),
         pytest.param("docs/lora.md", 3, 1, marks=pytest.mark.slow),
+        pytest.param("docs/quantization.md", 1, 0, marks=pytest.mark.slow),
         pytest.param("docs/text-in-text-out.md", 1, 1, marks=pytest.mark.slow),
     ],
 )

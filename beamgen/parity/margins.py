@@ -7,12 +7,14 @@ side, and one that fell to the other moves all that follows. How far was measure
 by teacher forcing the decoder, without any search: ``noise`` is the largest difference from
 HF (with the same rounding) of a summed log-probability, divided by the root of the
 number of tokens summed; ``noise_alone`` the same where HF goes through a sequence alone,
-whose int8 scales no neighbour shares. Twice that is allowed on top.
+whose int8 scales no neighbour shares. Twice that is allowed on top: ``noise`` as long as
+both sides compute the same beams of the same batch, ``noise_alone`` once a neighbour has
+taken another way, by a near-tie, and where HF scores one sequence.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +63,10 @@ class Margins:
     ) -> bool:
         """Whether either may win."""
         return self._near(a, b, NEAR_TIE_MARGIN, tokens, divisor, alone)
+
+    def apart(self) -> Margins:
+        """For steps after another row of the batch took another way, which changes the scales."""
+        return replace(self, noise=self.noise_alone)
 
     def slack(self, case: ParityCase, answer: BeamOutput) -> tuple[Floats, float]:
         """On top of ``SCORE_TOLERANCE``: ``[B, R]`` for scores, one number for a token's."""

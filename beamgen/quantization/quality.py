@@ -48,7 +48,7 @@ def measured(
     else:
         precision = replace(precision, quality=Quality())
     if precision.activations is not None:
-        rows = texts.rows if texts is not None else _random_rows(checkpoint)
+        rows = [*(_longest(texts.rows) if texts is not None else ()), *_random_rows(checkpoint)]
         together, alone = _noise(precision, checkpoint, decoder, rows)
         precision = replace(precision, noise=together, noise_alone=alone)
     return precision
@@ -88,7 +88,7 @@ def _noise(
     model = emulate(checkpoint.load_merged(), precision)
     hf, plain = _hf_logits(model), _hf_logits(checkpoint.load_merged())
     together = alone = rounding = 0.0
-    ordered = sorted((row for row in rows if len(row) > 3), key=len)[-_ROWS:]
+    ordered = sorted((row for row in rows if len(row) > 3), key=len)
     for start in range(0, len(ordered), _TOGETHER):
         group = ordered[start : start + _TOGETHER]
         length = min(len(row) for row in group)
@@ -123,8 +123,13 @@ def _drift(
     return float(max(np.abs(sums / np.sqrt(tokens)).max(), np.abs(single).max()))
 
 
+def _longest(rows: Rows) -> Rows:
+    """Some of the texts."""
+    return sorted(rows, key=len)[-_ROWS:]
+
+
 def _random_rows(checkpoint: Checkpoint) -> Rows:
-    """Random ids, where there is no text."""
+    """Random ids, of which parity's grids are, too."""
     length = min(_RANDOM_LENGTH, getattr(checkpoint.config, "max_position_embeddings", 8))
     drawn = np.random.default_rng(0).integers(0, checkpoint.vocab_size, (_ROWS, length))
     rows: Rows = drawn.tolist()
