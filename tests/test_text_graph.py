@@ -236,7 +236,7 @@ def test_the_check_finds_what_differs() -> None:
     for wrong in (
         replace(tables, strip_first_space=False),
         replace(tables, byte_tokens=frozenset()),
-        replace(tables, token_bytes=[*tables.token_bytes[:-1], b"?"]),
+        replace(tables, token_bytes=[*tables.token_bytes[:-1], tables.token_bytes[-1] + b"?"]),
     ):
         with pytest.raises(SettingError, match="to the graph"):
             check_decoding(tokenizer, wrong, [*rows, [len(tables.token_bytes) - 1]])
