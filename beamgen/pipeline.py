@@ -350,6 +350,8 @@ def save_graph(graph: ir.Model, folder: Path, *, external_data: bool = False) ->
     import onnx_ir as ir
 
     external = external_data or weight_bytes(graph) > EXTERNAL_DATA_BYTES
+    if not external:  # what was read from a file with external data would still point there
+        ir.external_data.load_to_model(graph)
     ir.save(graph, folder / MODEL, external_data=WEIGHTS if external else None)
 
 

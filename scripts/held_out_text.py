@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 from demo_text import Example, read_entries
-from train_demo_checkpoints import HELD_OUT, MAX_TOKENS, RECIPES, encode
+from train_demo_checkpoints import HELD_OUT, MAX_TOKENS, RECIPES, encode, wordnet_option
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, set_seed
 
 
@@ -28,13 +28,7 @@ def as_line(tokenizer: PreTrainedTokenizerBase, example: Example) -> str:
 
 
 @click.command(help="Writes the held-out texts; see the head of this file.")
-@click.option(
-    "--wordnet",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    default=Path("/usr/share/wordnet"),
-    show_default=True,
-    help="Folder with WordNet's data.* files and cntlist.rev.",
-)
+@wordnet_option
 @click.option(
     "--demo",
     type=click.Path(path_type=Path, file_okay=False),

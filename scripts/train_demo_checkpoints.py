@@ -217,15 +217,18 @@ def show_samples(folder: Path, prompts: Iterable[str]) -> None:
         click.echo(f"  {prompt} -> {text} [{len(answer)} tokens]")
 
 
-@click.command(help="Trains the demo checkpoints; see the head of this file for the text.")
-@click.argument("name", type=click.Choice([*RECIPES, "all"]), default="all")
-@click.option(
+wordnet_option = click.option(
     "--wordnet",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     default=Path("/usr/share/wordnet"),
     show_default=True,
     help="Folder with WordNet's data.* files and cntlist.rev.",
 )
+
+
+@click.command(help="Trains the demo checkpoints; see the head of this file for the text.")
+@click.argument("name", type=click.Choice([*RECIPES, "all"]), default="all")
+@wordnet_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

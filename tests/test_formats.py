@@ -6,9 +6,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import onnxruntime
 import pytest
 
 from beamgen import BeamgenError, Package, export, package_as
+from beamgen.formats.web.graph import web_graph
 
 #: Formats that need nothing from a network, with a file that programs of theirs look for.
 FOREIGN = {"triton": "config.pbtxt", "genai": "genai_config.json", "web": "page.json"}
@@ -77,3 +79,20 @@ def test_checks_fit_the_packages_least_length(tmp_path: Path) -> None:
         assert [check.what for check in done.checks if check.passed is False] == []
     done = package_as(package, "onnx", tmp_path / "text", with_tokenizer=True)
     assert all(check.passed for check in done.checks)
+
+
+def test_weights_in_external_data_reach_every_format(tmp_path: Path) -> None:
+    made = export(
+        model_class="GPT2LMHeadModel",
+        output=tmp_path / "package",
+        parity=False,
+        external_data=True,
+    )
+    options = {"triton": {"batching": "dynamic"}, "onnx": {"with_tokenizer": True}}
+    for name in options:
+        done = package_as(made.package, name, tmp_path / name, **options[name])
+        assert done.checks
+        assert all(check.passed is not False for check in done.checks)
+        assert len([*done.folder.rglob("model.onnx.data")]) == 1
+    # a page fetches one file
+    onnxruntime.InferenceSession(web_graph(made.package))

@@ -13,7 +13,7 @@ import numpy as np
 
 from beamgen.errors import MissingExtraError, SettingError
 from beamgen.formats import Check, Format, trial_length
-from beamgen.package import ADAPTERS, MODEL, Package
+from beamgen.package import ADAPTERS, MODEL, WEIGHTS, Package
 from beamgen.pipeline import save_graph
 from beamgen.prompts import left_pad
 from beamgen.proof import Progress
@@ -92,7 +92,7 @@ def write(
     checks = _check_tokenizer(tokenizer, tables, say)
     say("merging the tokenizer into the graph")
     graph = merge(ir.load(package.model), tables)
-    save_graph(graph, folder)
+    save_graph(graph, folder, external_data=WEIGHTS in package.manifest.files)
     if package.loras:
         shutil.copytree(package.folder / ADAPTERS, folder / ADAPTERS)
     say("comparing the file with the package")

@@ -193,7 +193,7 @@ class DecoderCopier:
         """
         self._graph = graph
         self._slots = slots
-        self._weights = {value: _shared(value) for value in graph.initializers.values()}
+        self._weights = {value: shared_weight(value) for value in graph.initializers.values()}
 
     @property
     def weights(self) -> list[ir.Value]:
@@ -204,20 +204,43 @@ class DecoderCopier:
         self, tape: Tape, feeds: Mapping[str, ir.Value]
     ) -> tuple[ir.Value, list[ir.Value]]:
         """One more copy, fed by input name -> logits and the present tensors."""
-        values = dict(self._weights)
         given = {**feeds, **self._slots}
-        values |= {value: given[value.name or ""] for value in self._graph.inputs}
-        for node in self._graph:
-            copies = [ir.Value(name=f"{tape.prefix}/{old.name}") for old in node.outputs]
-            inputs = [values[value] if value is not None else None for value in node.inputs]
-            tape.node(node.op_type, inputs, copies, node.attributes, domain=node.domain)
-            values |= zip(node.outputs, copies, strict=True)
-        logits, *present = (values[value] for value in self._graph.outputs)
-        return logits, present
+        return copied_decoder(tape, self._graph, self._graph, self._weights, given)
 
 
-def _shared(weight: ir.Value) -> ir.Value:
-    """The same tensor as an initializer of the new main graph."""
+def copied_decoder(
+    tape: Tape,
+    graph: ir.Graph,
+    nodes: Iterable[ir.Node],
+    constants: Mapping[ir.Value, ir.Value],
+    feeds: Mapping[str, ir.Value],
+) -> tuple[ir.Value, list[ir.Value]]:
+    """Record a decoder's nodes -> logits and the present tensors.
+
+    Args:
+        tape: of the graph that they go into.
+        graph: the decoder's.
+        nodes: those of its nodes that go there.
+        constants: what stands for its weights, and for the nodes that do not go there.
+        feeds: its inputs, by name.
+    """
+    values = {**constants, **{value: feeds[value.name or ""] for value in graph.inputs}}
+    copy_nodes(tape, nodes, values)
+    logits, *present = (values[value] for value in graph.outputs)
+    return logits, present
+
+
+def copy_nodes(tape: Tape, nodes: Iterable[ir.Node], values: dict[ir.Value, ir.Value]) -> None:
+    """Record nodes of another graph; ``values`` says what stands for each value, and learns."""
+    for node in nodes:
+        copies = [ir.Value(name=f"{tape.prefix}/{old.name}") for old in node.outputs]
+        inputs = [values[value] if value is not None else None for value in node.inputs]
+        tape.node(node.op_type, inputs, copies, node.attributes, domain=node.domain)
+        values |= zip(node.outputs, copies, strict=True)
+
+
+def shared_weight(weight: ir.Value) -> ir.Value:
+    """The same tensor as an initializer of another graph."""
     return ir.Value(
         name=weight.name, type=weight.type, shape=weight.shape, const_value=weight.const_value
     )

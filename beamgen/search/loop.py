@@ -292,7 +292,7 @@ def _chunk(search: _Search, prompt_len: ir.Value) -> ir.Graph:
         "beam_search_chunk",
         tape,
         [iteration, go_on_before, *before, *stored],
-        [tape.standard("Identity", go_on, output="another"), *state, *kept],
+        [tape.standard("Identity", go_on, output="go_on.out"), *state, *kept],
         search.decoder.outer_weights,
     )
 
@@ -339,7 +339,7 @@ def _step(
     """The inner body: decoder step -> search step."""
     names, settings = search.names, search.settings
     iteration = _carried("steps/iteration", ir.DataType.INT64, 0)
-    go_on_before = [_carried(f"steps/{name}", ir.DataType.BOOL, 0) for name in ("go_on", "last")]
+    conditions = [_carried(f"steps/{name}", ir.DataType.BOOL, 0) for name in ("condition", "go_on")]
     carried = _carried_search("steps")
     before, (visible, slot) = State(*carried[: len(STATE_TYPES)]), carried[len(STATE_TYPES) :]
     past = _carried_cache("steps", names.past)
@@ -384,12 +384,12 @@ def _step(
     entries = tape.call(
         tree_cache.next_entries, visible, slot, parents, outputs="next_visible next_slot"
     )
-    again = tape.standard("Identity", go_on, output="again")
+    go_on_too = tape.standard("Identity", go_on, output="go_on.out")
     return _body(
         "beam_search_step",
         tape,
-        [iteration, *go_on_before, *carried, *past],
-        [go_on, again, *after.values(), *entries, *present],
+        [iteration, *conditions, *carried, *past],
+        [go_on, go_on_too, *after.values(), *entries, *present],
         search.decoder.inner_weights,
     )
 

@@ -1,12 +1,12 @@
 """A decoder in the inner of two loops, with its weights where ONNX Runtime packs them.
 
-Weights in the layout that a product reads ("prepacked") make a step three times as
-fast. ONNX Runtime packs a weight that is an initializer of the product's own graph or
-of its parent, not of a graph further out; and weights inside a body of one file are held in
-memory several times while it is loaded. So a weight is an initializer of the main graph
-and passes through a node of the outer body, which the runtime folds into an initializer
-of that body. Weights in external data are not held at all: the runtime maps the file.
-They are initializers of the outer body from the start.
+Weights in the layout that a product reads ("prepacked") make a step two to three times as
+fast. ONNX Runtime packs a weight that is an initializer of the product's own graph or of its
+parent, not of a graph further out; and weights inside a body of one file are held in memory
+several times while it is loaded. So a weight is an initializer of the main graph and passes
+through a node of the outer body, which the runtime folds into an initializer of that body.
+Weights in external data are not held at all: the runtime maps the file. They are initializers
+of the outer body from the start.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 
 import onnx_ir as ir
 
-from beamgen.search.graph_parts import Tape
+from beamgen.search.graph_parts import Tape, copied_decoder, copy_nodes, shared_weight
 
 #: Operators whose kernels pack their weights.
 _PACKING = {"MatMul", "Gemm", "MatMulInteger", "MatMulNBits"}
@@ -36,7 +36,7 @@ class NestedDecoder:
         self._graph = graph
         self._slots = slots
         self._external = external
-        self._weights = {value: _copied(value) for value in graph.initializers.values()}
+        self._weights = {value: shared_weight(value) for value in graph.initializers.values()}
         self._values = dict(self._weights)
         self._folded: list[ir.Node] = []
         constants = set(graph.initializers.values())
@@ -98,11 +98,7 @@ class NestedDecoder:
 
     def fold(self, tape: Tape) -> None:
         """Record in the outer body what ONNX Runtime makes initializers of."""
-        for node in self._folded:
-            outputs = [ir.Value(name=f"{tape.prefix}/{old.name}") for old in node.outputs]
-            inputs = [self._values[value] for value in node.inputs if value is not None]
-            tape.node(node.op_type, inputs, outputs, node.attributes, domain=node.domain)
-            self._values |= zip(node.outputs, outputs, strict=True)
+        copy_nodes(tape, self._folded, self._values)
         there_already = set(self._for_outer_body())
         for value in self._packed():
             if value in there_already:
@@ -117,27 +113,12 @@ class NestedDecoder:
         self, tape: Tape, feeds: Mapping[str, ir.Value]
     ) -> tuple[ir.Value, list[ir.Value]]:
         """The nodes in the inner body, fed by input name -> logits and the present tensors."""
-        values = dict(self._values)
+        folded = set(self._folded)
+        inside = [node for node in self._graph if node not in folded]
         given = {**feeds, **self._slots}
-        values |= {value: given[value.name or ""] for value in self._graph.inputs}
-        for node in self._graph:
-            if node in self._folded:
-                continue
-            copies = [ir.Value(name=f"{tape.prefix}/{old.name}") for old in node.outputs]
-            inputs = [values[value] if value is not None else None for value in node.inputs]
-            tape.node(node.op_type, inputs, copies, node.attributes, domain=node.domain)
-            values |= zip(node.outputs, copies, strict=True)
-        logits, *present = (values[value] for value in self._graph.outputs)
-        return logits, present
+        return copied_decoder(tape, self._graph, inside, self._values, given)
 
 
 def _bytes(value: ir.Value) -> int:
     assert value.const_value is not None, "an initializer holds a tensor"
     return value.const_value.nbytes
-
-
-def _copied(weight: ir.Value) -> ir.Value:
-    """The same tensor as an initializer of another graph."""
-    return ir.Value(
-        name=weight.name, type=weight.type, shape=weight.shape, const_value=weight.const_value
-    )

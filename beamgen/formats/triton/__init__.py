@@ -117,7 +117,7 @@ def _rewrite(package: Package, plan: Plan, place: Path) -> None:
         model = join_prompts(model, search.pad_token_id, search.fill_token_id)
     kind = "ragged" if plan.ragged else "dynamic"
     model.metadata_props[embedded.FORMAT] = f"Triton's ONNX Runtime backend, {kind} batching"
-    save_graph(model, place)
+    save_graph(model, place, external_data=WEIGHTS in package.manifest.files)
 
 
 def _finish(

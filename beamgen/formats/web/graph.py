@@ -46,7 +46,8 @@ def web_graph(package: Package) -> bytes:
     from beamgen.search.trace import with_trace_outputs
 
     try:
-        model = with_trace_outputs(ir.load(package.model))
+        # a page fetches one file
+        model = ir.external_data.load_to_model(with_trace_outputs(ir.load(package.model)))
     except Exception as error:  # a damaged protobuf fails in many ways
         raise PackageError(
             f"{package.model} cannot be read: {one_line(error)}", "export the checkpoint again"
