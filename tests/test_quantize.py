@@ -17,8 +17,9 @@ from beamgen.checkpoint import demo_checkpoint, open_checkpoint
 from beamgen.decoder import quantize as module
 from beamgen.decoder.place_weights import place_weights
 from beamgen.decoder.quantize import quantize
+from beamgen.decoder.round_tokens import RoundTokens
 from beamgen.quantization import rounding, saturation
-from beamgen.quantization.emulate import blocks_to_int8, whole_to_uint8
+from beamgen.quantization.emulate import blocks_to_int8, tokens_to_uint8
 from beamgen.quantization.precision import Precision, Quality, Wanted
 from beamgen.quantization.saturation import saturates
 from beamgen.quantization.texts import texts_of
@@ -55,19 +56,17 @@ def _model(tied: bool) -> ir.Model:
     return place_weights(model)
 
 
-def _run(model: ir.Model, feeds: dict[str, np.ndarray]) -> np.ndarray:
+def _run(model: ir.Model, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
     session = onnxruntime.InferenceSession(
         ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"]
     )
-    return session.run(None, feeds)[0]
+    return session.run(None, feeds)
 
 
-def _whole(x: np.ndarray) -> np.ndarray:
-    """``DynamicQuantizeLinear`` and back."""
-    low, high = np.float32(min(x.min(), 0)), np.float32(max(x.max(), 0))
-    scale = (high - low) / np.float32(255)
-    zero = np.rint(-low / scale)
-    return ((np.clip(np.rint(x / scale) + zero, 0, 255) - zero) * scale).astype(np.float32)
+def _tokens(x: np.ndarray) -> np.ndarray:
+    """Each row by its own scale, and back."""
+    scale = np.abs(x).max(axis=-1, keepdims=True) / np.float32(127)
+    return (np.rint(x / scale) * scale).astype(np.float32)
 
 
 def _blocks(x: np.ndarray) -> np.ndarray:
@@ -97,7 +96,7 @@ def _by_blocks(weight: np.ndarray) -> np.ndarray:
 
 
 _HALF = (lambda w: w.astype(np.float16).astype(np.float32), lambda x: x)
-_BY_HAND = {"fp16": _HALF, "int8": (_by_rows, _whole), "int4": (_by_blocks, _blocks)}
+_BY_HAND = {"fp16": _HALF, "int8": (_by_rows, _tokens), "int4": (_by_blocks, _blocks)}
 
 
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "apart"])
@@ -109,8 +108,8 @@ def test_the_products_are_those_done_by_hand(precision: str, tied: bool) -> None
     x = weight(TABLE)[IDS]
     for matrix in (UP.T, DOWN.T, TABLE if tied else HEAD):
         x = activation(x) @ weight(np.ascontiguousarray(matrix)).T
-    found = _run(model, {"input_ids": IDS})
-    plain = _run(_model(tied), {"input_ids": IDS})
+    (found,) = _run(model, {"input_ids": IDS})
+    (plain,) = _run(_model(tied), {"input_ids": IDS})
     assert np.abs(found - plain).max() > 1e-3, "nothing was rounded"
     # a value at the border of two numbers may fall to either side, and moves its row
     assert np.median(np.abs(found - x)) < 1e-5 * np.abs(plain).max()
@@ -127,7 +126,7 @@ def test_a_tied_table_is_stored_once(precision: str) -> None:
     scales = {"fp16": 0, "int8": 4 * VOCAB, "int4": 4 * 2 * VOCAB}
     assert sum(v.const_value.nbytes for v in tables) == small[precision] + scales[precision]
     floats = [v for v in model.graph.initializers.values() if v.dtype == ir.DataType.FLOAT]
-    assert all("scales" in v.name or v.name == "quantized.middle" for v in floats)
+    assert all("scales" in v.name or v.const_value.size == 1 for v in floats)
 
 
 def test_int8_has_standard_operators_only_and_int4_microsofts() -> None:
@@ -136,8 +135,8 @@ def test_int8_has_standard_operators_only_and_int4_microsofts() -> None:
         model = _model(tied=True)
         quantize(model, precision)
         kinds[precision] = Counter((node.domain, node.op_type) for node in model.graph)
-    assert {domain for domain, _ in kinds["int8"]} == {""}
-    assert kinds["int8"]["", "MatMulInteger"] == kinds["int8"]["", "DynamicQuantizeLinear"] == 3
+    assert {domain for domain, _ in kinds["int8"]} == {"", "beamgen"}
+    assert kinds["int8"]["", "MatMulInteger"] == kinds["int8"]["beamgen", "RoundTokens"] == 3
     assert not kinds["int8"]["", "MatMul"] + kinds["int8"]["", "Gemm"]
     assert kinds["int4"]["com.microsoft", "MatMulNBits"] == 3
     assert kinds["int4"]["com.microsoft", "GatherBlockQuantized"] == 1
@@ -158,26 +157,45 @@ def test_what_several_products_read_is_rounded_once() -> None:
         )
     )
     quantize(model, "int8")
-    assert Counter(node.op_type for node in model.graph)["DynamicQuantizeLinear"] == 1
+    assert Counter(node.op_type for node in model.graph)["RoundTokens"] == 1
 
 
-def test_the_arithmetic_of_activations_is_onnxruntimes() -> None:
+def test_activations_are_rounded_as_emulated() -> None:
     x = RNG.normal(size=(2, 5, 40)).astype(np.float32) * 3 + 1
+    x[0, 1] = 0
     model = ir.from_proto(
         parser.parse_model(
-            """<ir_version: 10, opset_import: ["": 23]>
-            g (float[a, b, c] x) => (float[a, b, c] y) {
-                q, s, z = DynamicQuantizeLinear(x)
-                y = DequantizeLinear(q, s, z)
+            """<ir_version: 10, opset_import: ["": 23, "beamgen": 1]>
+            g (float[a, b, c] x) => (uint8[a, b, c] q, float[a, b, one] s) {
+                q, s = beamgen.RoundTokens(x)
             }"""
         )
     )
-    found = whole_to_uint8(torch.from_numpy(x)).numpy()
-    np.testing.assert_allclose(found, _run(model, {"x": x}), rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(blocks_to_int8(torch.from_numpy(x)).numpy(), _blocks(x), atol=1e-6)
+    body = ir.serde.deserialize_function(RoundTokens.to_function_proto())
+    model.functions[body.identifier()] = body
+    numbers, peaks = _run(model, {"x": x})
+    assert numbers.dtype == np.uint8
+    np.testing.assert_array_equal(peaks, np.abs(x).max(-1, keepdims=True))
+    assert (np.abs(numbers.astype(int) - 128).max(-1) == 127)[x.any(-1)].all()
+    found = tokens_to_uint8(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(found, (numbers / np.float32(1) - 128) / 127 * peaks, rtol=1e-6)
+    np.testing.assert_allclose(found[1], _tokens(x[1]), rtol=1e-6)
+    assert not found[0, 1].any()
+    np.testing.assert_allclose(
+        blocks_to_int8(torch.from_numpy(x[1])).numpy(), _blocks(x[1]), atol=1e-6
+    )
     nothing = torch.zeros(1, 2, 40)
-    assert not whole_to_uint8(nothing).any()
     assert not blocks_to_int8(nothing).any()
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_a_tokens_numbers_do_not_depend_on_its_neighbours(precision: str) -> None:
+    model = _model(tied=True)
+    quantize(model, precision, "u8" if precision == "int8" else "auto")
+    (together,) = _run(model, {"input_ids": IDS})
+    for row, place in np.ndindex(*IDS.shape):
+        (alone,) = _run(model, {"input_ids": IDS[row : row + 1, place : place + 1]})
+        assert np.abs(alone[0, 0] - together[row, place]).max() < 1e-6 * np.abs(together).max()
 
 
 def test_a_weight_of_zeros_stays_zero() -> None:

@@ -1,9 +1,8 @@
 """Store a decoder's weights in fewer bits, each once.
 
-*int8*: a product becomes ``DynamicQuantizeLinear -> MatMulInteger -> Cast -> Mul``, which
-ONNX Runtime fuses. The activations are rounded as a whole, one scale for all rows and
-tokens of a step. *int4*: ``com.microsoft::MatMulNBits``. *fp16*: a ``Cast`` to float32
-behind each weight, which ONNX Runtime computes once, as it loads the file.
+*int8*: a product becomes ``RoundTokens -> MatMulInteger -> Cast -> Mul -> Mul``, where each
+token has a scale of its own. *int4*: ``com.microsoft::MatMulNBits``. *fp16*: a ``Cast`` to
+float32 behind each weight, which ONNX Runtime computes once, as it loads the file.
 
 A token embedding is gathered from its rounded rows. A head that is tied to it reads
 the same tensor.
@@ -21,9 +20,11 @@ import numpy.typing as npt
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
+from beamgen.decoder.round_tokens import RoundTokens
 from beamgen.errors import AdapterError
+from beamgen.onnx_domain import DOMAIN
 from beamgen.quantization.precision import Precision
-from beamgen.quantization.rounding import BLOCK, MIDDLE, Floats, int4_blocks, int8_rows
+from beamgen.quantization.rounding import BLOCK, MIDDLE, STEP, Floats, int4_blocks, int8_rows
 from beamgen.quantization.saturation import saturates
 
 _MICROSOFT = "com.microsoft"
@@ -101,6 +102,10 @@ def quantize(decoder: ir.Model, precision: str, int8_weights: str = "auto") -> P
     decoder.functions.clear()
     passes.RemoveUnusedNodesPass()(decoder)
     decoder.functions.update(bodies)
+    if record.name == "int8":
+        decoder.opset_imports[DOMAIN] = 1
+        body = ir.serde.deserialize_function(RoundTokens.to_function_proto())
+        decoder.functions[body.identifier()] = body
     if record.operators == _MICROSOFT:
         decoder.opset_imports[_MICROSOFT] = 1
     return replace(record, quantized=names)
@@ -223,10 +228,10 @@ class _Writer:
         )
 
     def rounded(self, x: ir.Value) -> Sequence[ir.Value]:
-        """Activations as uint8, their scale and zero point, computed once for all readers."""
+        """Activations as uint8 and their peaks, computed once for all readers."""
         if x not in self._rounded:
-            outputs = "x x_scale x_zero_point"
-            self._rounded[x] = self.ops("DynamicQuantizeLinear", x, outputs=outputs)
+            outputs = "x peaks"
+            self._rounded[x] = self.ops("RoundTokens", x, outputs=outputs, domain=DOMAIN)
         return self._rounded[x]
 
     def write(self) -> None:
@@ -250,6 +255,7 @@ def _to_int8(
     signed = int8_weights == "s8" or (int8_weights == "auto" and not saturating)
     dtype = "int8" if signed else "uint8"
     middle = write.stored("quantized.zero_point", np.array(MIDDLE, np.uint8))
+    share = write.stored("quantized.step", np.array(STEP, np.float32))
     seen: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
 
     def stored(weight: ir.Value, by_row: bool) -> tuple[ir.Value, ir.Value]:
@@ -273,12 +279,14 @@ def _to_int8(
         if product.by_row:
             # of an initializer alone: ONNX Runtime computes it as it loads the file
             numbers = write.op("Transpose", numbers, output="weight", perm=[1, 0])
-        x, x_scale, x_zero = write.rounded(product.x)
-        operands = [x, numbers, x_zero] if signed else [x, numbers, x_zero, middle]
+        x, peaks = write.rounded(product.x)
+        operands = [x, numbers, middle] if signed else [x, numbers, middle, middle]
         summed = write.op("MatMulInteger", *operands, output="sum")
         floats = write.op("Cast", summed, output="float", to=_FLOAT)
-        scale = write.op("Mul", x_scale, scales, output="scale")
-        write.put(product.out, write.op("Mul", floats, scale, output="product"))
+        # of initializers alone, as the Transpose
+        steps = write.op("Mul", scales, share, output="steps")
+        by_channel = write.op("Mul", floats, steps, output="by_channel")
+        write.put(product.out, write.op("Mul", by_channel, peaks, output="product"))
     for lookup in lookups:
         write.at(lookup.node)
         numbers, scales = stored(lookup.table, True)
@@ -295,7 +303,7 @@ def _to_int8(
         name="int8",
         weights=dtype,
         zero_point=0 if signed else MIDDLE,
-        activations="uint8, one scale for a whole step",
+        activations="uint8, one scale for a token",
         saturates=saturating,
     )
 

@@ -67,8 +67,7 @@ class Judge(ABC):
             judged = [self._judge_one_beam(case, row, expected, found) for row in rows]
         else:
             theirs, ours = (self._live(trace, case) for trace in self.traces(case))
-            apart = _first_difference(ours, theirs)
-            judged = [self._judge_row(case, row, ours[row], theirs[row], apart) for row in rows]
+            judged = [self._judge_row(case, row, ours[row], theirs[row]) for row in rows]
             judged += self._judge_outputs(case, ours, found)
         partings = [parting for parting in judged if parting is not None]
         if not partings:
@@ -84,12 +83,10 @@ class Judge(ABC):
         row: int,
         ours: list[RowStep],
         theirs: list[RowStep],
-        apart: int,
     ) -> Parting | None:
         before = our_before = RowStep({(): 0.0}, {}, True)
         for step, (our_step, their_step) in enumerate(zip(ours, theirs, strict=False), start=1):
-            margins = self._margins if step <= apart else self._margins.apart()
-            parting = self._judge_step(case, row, step, our_step, their_step, before, margins)
+            parting = self._judge_step(case, row, step, our_step, their_step, before)
             if parting is not None and self._drawn_in_another_order(case, our_before, before):
                 reason = "beams of nearly one score stood in another order, and drew accordingly"
                 parting = replace(parting, verdict=Verdict.NEAR_TIE, reason=reason)
@@ -114,7 +111,7 @@ class Judge(ABC):
         for tokens, score in last.finished.items():
             worth = self._penalised(self._score(case, row, tokens), tokens, case)
             divisor = self.divisor(tokens, case)
-            if not self._margins.same(score, worth, len(tokens), divisor, alone=True):
+            if not self._margins.same(score, worth, len(tokens), divisor):
                 return Parting(
                     Verdict.DIVERGED,
                     row,
@@ -183,7 +180,6 @@ class Judge(ABC):
         ours: RowStep,
         theirs: RowStep,
         before: RowStep,
-        margins: Margins,
     ) -> Parting | None:
         """The first thing that differs after one step, in the order it is decided."""
 
@@ -210,29 +206,27 @@ class Judge(ABC):
             return sampled and alike(kept, dropped)
 
         def alike(kept: Tokens, dropped: Tokens) -> bool:
-            return drawn_alike(kept, dropped) or self._at_border(case, row, kept, dropped, margins)
+            return drawn_alike(kept, dropped) or self._at_border(case, row, kept, dropped)
 
         def divisor(tokens: Tokens) -> float:
             return self.divisor(tokens, case)
 
         parting = _compare_kept(
             *("running beams", row, step, ours.running, theirs.running),
-            *(running, drawn, margins, lambda tokens: 1.0),
+            *(running, drawn, self._margins, lambda tokens: 1.0),
         ) or _compare_kept(
             *("hypotheses", row, step, ours.finished, theirs.finished),
-            *(finished, alike, margins, divisor),
+            *(finished, alike, self._margins, divisor),
         )
         if parting is None and ours.unsatisfied != theirs.unsatisfied:
-            return self._judge_stop(case, row, step, theirs, margins)
+            return self._judge_stop(case, row, step, theirs)
         return parting
 
-    def _judge_stop(
-        self, case: ParityCase, row: int, step: int, theirs: RowStep, margins: Margins
-    ) -> Parting:
+    def _judge_stop(self, case: ParityCase, row: int, step: int, theirs: RowStep) -> Parting:
         """The same beams and hypotheses, but one side sees a reason to go on."""
         best, worst = self.best_and_worst(case, step, theirs)
         divisor = min(self.divisor(tokens, case) for tokens in theirs.running or [(0,) * step])
-        tie = margins.tied(best, worst, step, divisor)
+        tie = self._margins.tied(best, worst, step, divisor)
         return Parting(
             Verdict.NEAR_TIE if tie else Verdict.DIVERGED,
             row,
@@ -298,22 +292,20 @@ class Judge(ABC):
             for one, other in swapped
         )
 
-    def _at_border(
-        self, case: ParityCase, row: int, kept: Tokens, dropped: Tokens, margins: Margins
-    ) -> bool:
+    def _at_border(self, case: ParityCase, row: int, kept: Tokens, dropped: Tokens) -> bool:
         """Whether one of them is chosen, or is not, by a difference that noise makes.
 
         An EOS counts among a step's ``num_beams`` best continuations only, and what is
         drawn are the best with random numbers added.
         """
-        if not margins.noise:
+        if not self._margins.noise:
             return False
         borders = (
             (len(tokens), border)
             for tokens in (kept, dropped)
             for border in self._borders(case, row, tokens)
         )
-        return any(margins.tied(*border, length) for length, border in borders)
+        return any(self._margins.tied(*border, length) for length, border in borders)
 
     def _borders(self, case: ParityCase, row: int, tokens: Tokens) -> list[tuple[float, float]]:
         """Pairs of scores, of which a choice depends: see ``Candidates.border``."""
@@ -346,17 +338,6 @@ class Judge(ABC):
     def _penalised(self, score: float, tokens: Tokens, case: ParityCase) -> float:
         with np.errstate(over="ignore"):
             return float(score / np.float64(self.divisor(tokens, case)))
-
-
-def _first_difference(ours: SearchTrace, theirs: SearchTrace) -> int:
-    """The first step, from 1, after which any row of the batch has other beams."""
-    steps = (
-        step
-        for row in zip(ours, theirs, strict=True)
-        for step, (one, other) in enumerate(zip(*row, strict=False), start=1)
-        if set(one.running) != set(other.running)
-    )
-    return min(steps, default=max(map(len, theirs), default=0))
 
 
 def powered(length: int, penalty: float) -> float:

@@ -50,7 +50,7 @@ class LoopJudge(Judge):
     def drawn_alike(self, case: ParityCase, row: int, ours: Choice, theirs: Choice) -> bool:
         """By their scores, in sampling with the noise."""
         one, other = (self._perturbed(case, row, *choice) for choice in (ours, theirs))
-        return self._margins.tied(one, other, len(ours[0]), alone=True)
+        return self._margins.tied(one, other, len(ours[0]))
 
     def _borders(self, case: ParityCase, row: int, tokens: Tokens) -> list[tuple[float, float]]:
         """In sampling, those of what is drawn."""

@@ -6,15 +6,12 @@ rounded to one of 256 numbers as it runs. A value at the border of two falls to 
 side, and one that fell to the other moves all that follows. How far was measured at export,
 by teacher forcing the decoder, without any search: ``noise`` is the largest difference from
 HF (with the same rounding) of a summed log-probability, divided by the root of the
-number of tokens summed; ``noise_alone`` the same where HF goes through a sequence alone,
-whose int8 scales no neighbour shares. Twice that is allowed on top: ``noise`` as long as
-both sides compute the same beams of the same batch, ``noise_alone`` once a neighbour has
-taken another way, by a near-tie, and where HF scores one sequence.
+number of tokens summed. Twice that is allowed on top.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -35,38 +32,26 @@ class Margins:
 
     Attributes:
         noise: see the module; 0 where nothing is rounded as it runs.
-        noise_alone: the same against a sequence that HF scores alone.
         counts_prompt: whether the length penalty counts the prompt, as ONNX Runtime's
             operators have it.
     """
 
     noise: float = 0.0
-    noise_alone: float = 0.0
     counts_prompt: bool = False
 
     @classmethod
     def of(cls, manifest: Manifest) -> Margins:
         """Those of a package."""
         precision = manifest.precision
-        return cls(
-            precision.noise or 0.0, precision.noise_alone or 0.0, manifest.backend == "contrib"
-        )
+        return cls(precision.noise or 0.0, manifest.backend == "contrib")
 
-    def same(
-        self, a: float, b: float, tokens: int, divisor: float = 1.0, *, alone: bool = False
-    ) -> bool:
+    def same(self, a: float, b: float, tokens: int, divisor: float = 1.0) -> bool:
         """Whether two sums over so many tokens, divided by ``divisor``, are one score."""
-        return self._near(a, b, SCORE_TOLERANCE, tokens, divisor, alone)
+        return self._near(a, b, SCORE_TOLERANCE, tokens, divisor)
 
-    def tied(
-        self, a: float, b: float, tokens: int, divisor: float = 1.0, *, alone: bool = False
-    ) -> bool:
+    def tied(self, a: float, b: float, tokens: int, divisor: float = 1.0) -> bool:
         """Whether either may win."""
-        return self._near(a, b, NEAR_TIE_MARGIN, tokens, divisor, alone)
-
-    def apart(self) -> Margins:
-        """For steps after another row of the batch took another way, which changes the scales."""
-        return replace(self, noise=self.noise_alone)
+        return self._near(a, b, NEAR_TIE_MARGIN, tokens, divisor)
 
     def slack(self, case: ParityCase, answer: BeamOutput) -> tuple[Floats, float]:
         """On top of ``SCORE_TOLERANCE``: ``[B, R]`` for scores, one number for a token's."""
@@ -79,9 +64,6 @@ class Margins:
         slack: Floats = _SAFETY * self.noise * np.sqrt(lengths) / counted.astype(float) ** penalty
         return slack, _SAFETY * self.noise
 
-    def _near(
-        self, a: float, b: float, tolerance: float, tokens: int, divisor: float, alone: bool
-    ) -> bool:
-        noise = self.noise_alone if alone else self.noise
-        slack = _SAFETY * noise * max(tokens, 1) ** 0.5 / divisor
+    def _near(self, a: float, b: float, tolerance: float, tokens: int, divisor: float) -> bool:
+        slack = _SAFETY * self.noise * max(tokens, 1) ** 0.5 / divisor
         return near(a, b, tolerance) or abs(a - b) <= slack

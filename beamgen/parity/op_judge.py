@@ -59,8 +59,8 @@ class OpJudge(Judge):
         told = self._reference.scores(input_ids[row], attention_mask[row], tokens, config)
         one, scores = tokens[-1], told[-1].double()
         if not case.config.do_sample:
-            return self._margins.tied(float(scores[one]), float(scores[other]), 1, alone=True)
+            return self._margins.tied(float(scores[one]), float(scores[other]), 1)
         drawn = (len(tokens) - 1) * len(case.prompts) + row
         uniform = next(islice(uniform_numbers(case.config.seed or 0), drawn, None))
         below = scores.softmax(-1).cumsum(-1)[min(one, other)]
-        return self._margins.tied(float(below), uniform, 1, alone=True)
+        return self._margins.tied(float(below), uniform, 1)

@@ -14,7 +14,6 @@ from beamgen.errors import MissingExtraError
 from beamgen.parity.candidates import Candidates
 from beamgen.parity.draws import seeded_multinomial
 from beamgen.prompts import Ids
-from beamgen.quantization.emulate import prompt_then_steps
 from beamgen.search.trace import RowStep, SearchTrace, Tokens, alive
 from beamgen.search_config import SearchConfig
 
@@ -203,7 +202,7 @@ class Reference:
         ids = self._torch.tensor([[*input_ids.tolist(), *tokens]])
         mask = self._torch.tensor([[*attention_mask.tolist(), *[1] * len(tokens)]])
         positions = (mask.cumsum(dim=1) - 1).masked_fill(mask == 0, 1)
-        with self._torch.no_grad(), prompt_then_steps(self._model, prompt_len):
+        with self._torch.no_grad():
             logits = self._model(input_ids=ids, attention_mask=mask, position_ids=positions).logits
         process = self._processors(config, ids[:, :prompt_len])
         told: list[torch.Tensor] = []

@@ -103,7 +103,6 @@ class Precision:
         noise: how far a summed log-probability was found from HF's with the same rounding,
             over the root of its tokens: see ``beamgen.parity.margins``. None where nothing
             is rounded as it runs.
-        noise_alone: the same where HF goes through each sequence alone.
         quality: against fp32; None for fp32 itself.
     """
 
@@ -116,7 +115,6 @@ class Precision:
     saturates: bool | None = None
     quantized: tuple[str, ...] = ()
     noise: float | None = None
-    noise_alone: float | None = None
     quality: Quality | None = None
 
     @property

@@ -49,8 +49,7 @@ def measured(
         precision = replace(precision, quality=Quality())
     if precision.activations is not None:
         rows = [*(_longest(texts.rows) if texts is not None else ()), *_random_rows(checkpoint)]
-        together, alone = _noise(precision, checkpoint, decoder, rows)
-        precision = replace(precision, noise=together, noise_alone=alone)
+        precision = replace(precision, noise=_noise(precision, checkpoint, decoder, rows))
     return precision
 
 
@@ -76,40 +75,38 @@ def _quality(checkpoint: Checkpoint, decoder: TeacherForcing, texts: Texts) -> Q
 
 def _noise(
     precision: Precision, checkpoint: Checkpoint, decoder: TeacherForcing, rows: Rows
-) -> tuple[float, float]:
+) -> float:
     """How far a summed log-probability may be from HF's, divided by the root of its tokens.
 
     The decoder goes through several rows at once, a half as prompt and the rest token by
     token, as a search does. HF, with the same rounding, goes through the same rows at
-    once; then through each alone, as parity re-scores. The largest difference is told.
+    once, and through each alone, as parity re-scores. The largest difference is told.
     """
-    from beamgen.quantization.emulate import emulate, prompt_then_steps
+    from beamgen.quantization.emulate import emulate
 
     model = emulate(checkpoint.load_merged(), precision)
     hf, plain = _hf_logits(model), _hf_logits(checkpoint.load_merged())
-    together = alone = rounding = 0.0
+    noise = rounding = 0.0
     ordered = sorted((row for row in rows if len(row) > 3), key=len)
     for start in range(0, len(ordered), _TOGETHER):
         group = ordered[start : start + _TOGETHER]
         length = min(len(row) for row in group)
         ids, prompt_len = np.array([row[:length] for row in group]), length // 2
-        with prompt_then_steps(model, prompt_len):
-            at_once, each = hf(ids), np.concatenate([hf(row[None]) for row in ids])
+        at_once, each = hf(ids), np.concatenate([hf(row[None]) for row in ids])
         ours, at_once, each = (
             logits[:, prompt_len - 1 :]
             for logits in (decoder.logits(ids, prompt_len), at_once, each)
         )
         continued = ids[:, prompt_len - 1 :]
-        together = max(together, _drift(ours, at_once, continued))
-        alone = max(alone, _drift(ours, each, continued))
+        noise = max(noise, _drift(ours, at_once, continued), _drift(ours, each, continued))
         rounding = max(rounding, _drift(plain(ids)[:, prompt_len - 1 :], each, continued))
-    if together > _IMPLAUSIBLE * rounding:
+    if noise > _IMPLAUSIBLE * rounding:
         raise AdapterError(
-            f"the {precision.name} decoder is {together:.1e} from HF with the same rounding, which "
+            f"the {precision.name} decoder is {noise:.1e} from HF with the same rounding, which "
             f"is {rounding:.1e} from fp32: it computes something else",
             "export in fp32, and report it",
         )
-    return together, max(together, alone)
+    return noise
 
 
 def _drift(

@@ -20,6 +20,8 @@ BLOCK = 32
 MIDDLE = 128
 
 _LEVELS = 127  # of int8, on either side of 0
+#: From one rounded activation to the next in int8, as a share of its token's peak.
+STEP = 1 / _LEVELS
 Float = TypeVar("Float", bound=Any)
 
 
