@@ -78,24 +78,19 @@ def loop_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot] =
 
     A slot takes one LoRA for all rows, or one for each.
     """
-
-    def caches(prefix: str, length: str) -> dict[str, Port]:
-        port = Port(_FLOAT, ("batch", geometry.num_kv_heads, length, geometry.head_dim))
-        return dict.fromkeys(cache_names(prefix, geometry), port)
-
     return Contract(
         inputs={
             "input_ids": Port(_INT, ("batch", "new")),
             "position_ids": Port(_INT, ("batch", "new")),
             "attention_bias": Port(_FLOAT, ("batch", 1, "new", "attended")),
             "last_n": Port(_INT, ()),
-            **caches("prompt", "prompt_len"),
-            **caches("past", "past_len"),
+            **_caches(geometry, "prompt", "prompt_len"),
+            **_caches(geometry, "past", "past_len"),
             **_slots(slots, "rows"),
         },
         outputs={
             "logits": Port(_FLOAT, ("batch", "last", vocab_size)),
-            **caches("present", "present_len"),
+            **_caches(geometry, "present", "present_len"),
         },
     )
 
@@ -139,25 +134,26 @@ def step_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot] =
     ``last`` says of which new token each row's logits are wanted. A slot takes one
     LoRA for all rows.
     """
-
-    def caches(prefix: str, length: str) -> dict[str, Port]:
-        port = Port(_FLOAT, ("batch", geometry.num_kv_heads, length, geometry.head_dim))
-        return dict.fromkeys(cache_names(prefix, geometry), port)
-
     return Contract(
         inputs={
             "input_ids": Port(_INT, ("batch", "new")),
             "position_ids": Port(_INT, ("batch", "new")),
             "attention_bias": Port(_FLOAT, ("batch", 1, "new", "attended")),
             "last": Port(_INT, ("batch",)),
-            **caches("past_key_values", "past_len"),
+            **_caches(geometry, "past_key_values", "past_len"),
             **_slots(slots, 1),
         },
         outputs={
             "logits": Port(_FLOAT, ("batch", 1, vocab_size)),
-            **caches("present", "attended"),
+            **_caches(geometry, "present", "attended"),
         },
     )
+
+
+def _caches(geometry: KVGeometry, prefix: str, length: str) -> dict[str, Port]:
+    """Keys and values apart, with the heads before the entries."""
+    port = Port(_FLOAT, ("batch", geometry.num_kv_heads, length, geometry.head_dim))
+    return dict.fromkeys(cache_names(prefix, geometry), port)
 
 
 def _slots(slots: Sequence[Slot], rows: int | str) -> dict[str, Port]:

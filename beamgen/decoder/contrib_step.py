@@ -107,16 +107,6 @@ class OpCache(StepCache):
         self.present = list(past)
         self.rows = rows
 
-    def update(
-        self,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        layer_idx: int,
-        cache_kwargs: dict[str, Any] | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Hand them on."""
-        return key, value
-
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Entries held by a layer."""
         return self.present[layer_idx].shape[3]
@@ -179,9 +169,7 @@ class ContribStep(TracedStep):
         rows = torch.arange(BATCH * _COPIES)
         past = torch.zeros(2, len(rows), heads, PAST, width)
         return {
-            "input_ids": torch.ones(BATCH, NEW, dtype=torch.long),
-            "position_ids": torch.arange(NEW).expand(BATCH, NEW),
-            "attention_bias": torch.zeros(BATCH, 1, NEW, PAST + NEW),
+            **self.dummy_tokens(PAST + NEW),
             "row_of_copy": rows // _COPIES,
             "key_rows": rows[::_COPIES],
             "value_rows": rows[::_COPIES] + len(rows),

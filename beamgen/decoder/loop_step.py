@@ -17,14 +17,13 @@ from beamgen.decoder.traced_step import (
     BATCH,
     NEW,
     PAST,
+    KVPairs,
     SlotPairs,
     StepCache,
     TracedStep,
     plain_attention,
 )
 from beamgen.onnx_domain import DOMAIN, beamgen_ops
-
-KVPairs = list[tuple[torch.Tensor, torch.Tensor]]
 
 _PROMPT, _LAST = 5, 2
 
@@ -151,15 +150,9 @@ class LoopStep(TracedStep):
     def dummy_inputs(self) -> dict[str, Any]:
         """Zeros."""
         return {
-            "input_ids": torch.ones(BATCH, NEW, dtype=torch.long),
-            "position_ids": torch.arange(NEW).expand(BATCH, NEW),
-            "attention_bias": torch.zeros(BATCH, 1, NEW, _PROMPT + PAST + NEW),
+            **self.dummy_tokens(_PROMPT + PAST + NEW),
             "last_n": torch.tensor(_LAST),
-            "prompt": self._dummy_cache(_PROMPT),
-            "past": self._dummy_cache(PAST),
+            "prompt": self.dummy_cache(_PROMPT),
+            "past": self.dummy_cache(PAST),
             "slots": self.dummy_slots(BATCH),
         }
-
-    def _dummy_cache(self, length: int) -> KVPairs:
-        shape = (BATCH, self.geometry.num_kv_heads, length, self.geometry.head_dim)
-        return [(torch.zeros(shape), torch.zeros(shape)) for _ in range(self.geometry.num_layers)]

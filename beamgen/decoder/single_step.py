@@ -14,17 +14,15 @@ from onnxscript import script
 
 from beamgen.decoder.contract import Contract, step_contract
 from beamgen.decoder.traced_step import (
-    BATCH,
     NEW,
     PAST,
+    KVPairs,
     SlotPairs,
     StepCache,
     TracedStep,
     plain_attention,
 )
 from beamgen.onnx_domain import DOMAIN, beamgen_ops
-
-KVPairs = list[tuple[torch.Tensor, torch.Tensor]]
 
 
 @script(beamgen_ops, default_opset=op)
@@ -89,16 +87,6 @@ class StepKVCache(StepCache):
         """L pairs ``[B, Hkv, P, D]``."""
         self.present = list(past)
 
-    def update(
-        self,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        layer_idx: int,
-        cache_kwargs: dict[str, Any] | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Hand them on."""
-        return key, value
-
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Entries held by a layer."""
         return self.present[layer_idx][0].shape[2]
@@ -156,13 +144,9 @@ class SingleStep(TracedStep):
 
     def dummy_inputs(self) -> dict[str, Any]:
         """Zeros."""
-        shape = (BATCH, self.geometry.num_kv_heads, PAST, self.geometry.head_dim)
-        layers = range(self.geometry.num_layers)
         return {
-            "input_ids": torch.ones(BATCH, NEW, dtype=torch.long),
-            "position_ids": torch.arange(NEW).expand(BATCH, NEW),
-            "attention_bias": torch.zeros(BATCH, 1, NEW, PAST + NEW),
+            **self.dummy_tokens(PAST + NEW),
             "last": torch.tensor([NEW - 1, NEW - 2]),
-            "past": [(torch.zeros(shape), torch.zeros(shape)) for _ in layers],
+            "past": self.dummy_cache(PAST),
             "slots": self.dummy_slots(1),
         }

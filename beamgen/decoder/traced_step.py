@@ -26,6 +26,8 @@ ATTENTION_NAME = "beamgen_traced"
 BATCH, PAST, NEW = 2, 3, 4
 _RANK = 6
 
+#: Keys and values of each layer.
+KVPairs = list[tuple[torch.Tensor, torch.Tensor]]
 #: A and B of each slot, in order.
 SlotPairs = Sequence[tuple[torch.Tensor, torch.Tensor]]
 
@@ -39,7 +41,6 @@ class StepCache(ABC):
 
     is_compileable = False
 
-    @abstractmethod
     def update(
         self,
         key: torch.Tensor,
@@ -47,7 +48,8 @@ class StepCache(ABC):
         layer_idx: int,
         cache_kwargs: dict[str, Any] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Take a layer's new entries ``[B, Hkv, N, D]``; returns what ``attend`` is given."""
+        """Take a layer's new entries ``[B, Hkv, N, D]``; returns what ``attend`` is given: them."""
+        return key, value
 
     @abstractmethod
     def get_seq_length(self, layer_idx: int = 0) -> int:
@@ -168,6 +170,19 @@ class TracedStep(torch.nn.Module, ABC):
                 "leave it out of --lora-slots, or merge with --lora",
             ) from error
         return layer
+
+    def dummy_tokens(self, attended: int) -> dict[str, torch.Tensor]:
+        """What every step is given of ``NEW`` tokens that attend to so many entries."""
+        return {
+            "input_ids": torch.ones(BATCH, NEW, dtype=torch.long),
+            "position_ids": torch.arange(NEW).expand(BATCH, NEW),
+            "attention_bias": torch.zeros(BATCH, 1, NEW, attended),
+        }
+
+    def dummy_cache(self, length: int) -> KVPairs:
+        """Zeros, keys and values apart."""
+        shape = (BATCH, self.geometry.num_kv_heads, length, self.geometry.head_dim)
+        return [(torch.zeros(shape), torch.zeros(shape)) for _ in range(self.geometry.num_layers)]
 
     def dummy_slots(self, rows: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Zeros, for as many rows."""
