@@ -333,6 +333,7 @@ def test_transformers_has_to_run(
         (["--prompt-tokens", "0"], "'0+64' is no workload", "64+64"),
         (["--workload", "8+8", "--new-tokens", "8"], "--workload says both", "leave out"),
         (["--turns", "0"], "turns is 0", "at least 1"),
+        (["--threads", "0"], "threads is 0", "at least 1"),
         (["--shape", "gpt2", "-m", "somewhere"], "both a model and a shape", "leave out"),
         (["-o", "{there}"], "bench.json exists", "--force"),
     ],

@@ -223,6 +223,8 @@ def test_a_package_keeps_its_backend_and_what_it_requires(checkpoints, tmp_path:
     assert made.manifest.search == plain.manifest.search
     taken = _run("quantize", plain.folder, "--precision", "fp16", "--no-parity")
     assert (taken.exit_code, "exists" in taken.stderr) == (1, True)
+    with pytest.raises(BeamgenError, match="plain-fp16 is fp16 already"):
+        quantize(made, tmp_path / "twice", precision="fp16")
     with pytest.raises(BeamgenError, match="is the package that is read"):
         quantize(plain, plain.folder, force=True)
 

@@ -122,9 +122,8 @@ def bench(
         JobError: the checkpoint cannot be used, or transformers itself fails.
     """
     say = progress or (lambda line: None)
-    conditions = _Conditions(
-        num_beams, batch_size, threads or available_cores(), turns, runs, seed, timeout
-    )
+    threads = available_cores() if threads is None else threads
+    conditions = _Conditions(num_beams, batch_size, threads, turns, runs, seed, timeout)
     works = [each if isinstance(each, Workload) else Workload.parse(each) for each in workloads]
     works = list(dict.fromkeys(works))
     chosen = _choose(against)

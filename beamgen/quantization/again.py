@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from beamgen.errors import PackageError
+from beamgen.errors import PackageError, SettingError
 from beamgen.lora.source import read_lora
 from beamgen.package import WEIGHTS, Package, check_target
 from beamgen.pipeline import ExportResult, write_package
 from beamgen.proof import Progress
 from beamgen.quantization.precision import Wanted
+from beamgen.quantization.saturation import saturates
 from beamgen.sources import lora_source, open_source
 
 if TYPE_CHECKING:
@@ -53,13 +54,15 @@ def quantize(
         progress: called with one line as each stage begins.
 
     Raises:
-        SettingError: there is no such precision.
+        SettingError: there is no such precision, or the package has it already.
         PackageError: the output exists, or the package cannot be read.
         CheckpointError, LoraError: what it was made of is not there.
         MissingExtraError: torch is not installed.
     """
     manifest = package.manifest
     wanted = Wanted(precision, int8_weights, None if quality_text is None else Path(quality_text))
+    if wanted.name == manifest.precision.name and _kind(wanted) == manifest.precision.int8_weights:
+        raise SettingError(f"{package.folder} is {precision} already", "name another --precision")
     folder = package.folder.resolve()
     target = Path(output) if output is not None else folder.with_name(f"{folder.name}-{precision}")
     if target.resolve() == folder:
@@ -84,6 +87,13 @@ def quantize(
         parity=parity,
         say=progress or (lambda line: None),
     )
+
+
+def _kind(wanted: Wanted) -> str:
+    """One of ``INT8_WEIGHTS``; ``auto`` for all but int8."""
+    if wanted.name != "int8" or wanted.int8_weights != "auto":
+        return wanted.int8_weights
+    return "u8" if saturates() else "s8"
 
 
 def _source(package: Package, name: str, *, needed: bool) -> str:
