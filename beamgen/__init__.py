@@ -7,82 +7,93 @@ transformers.
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from beamgen.adapter import DecoderAdapter as DecoderAdapter
     from beamgen.adapter import KVGeometry as KVGeometry
     from beamgen.adapter import PositionLimits as PositionLimits
-    from beamgen.benchmark import CONTESTANTS as CONTESTANTS
-    from beamgen.benchmark import BenchReport as BenchReport
-    from beamgen.benchmark import bench as bench
-    from beamgen.catalogue import Catalogue as Catalogue
-    from beamgen.checkpoint import Checkpoint as Checkpoint
-    from beamgen.checkpoint import open_checkpoint as open_checkpoint
-    from beamgen.description import Description as Description
-    from beamgen.description import describe as describe
+    from beamgen.bench.contestants import CONTESTANTS as CONTESTANTS
+    from beamgen.bench.race import bench as bench
+    from beamgen.bench.report import BenchReport as BenchReport
+    from beamgen.checkpoint.checkpoint import Checkpoint as Checkpoint
+    from beamgen.checkpoint.checkpoint import open_checkpoint as open_checkpoint
+    from beamgen.checkpoint.lora_source import read_lora as read_lora
     from beamgen.errors import BeamgenError as BeamgenError
-    from beamgen.explanation import Explanation as Explanation
-    from beamgen.explanation import explain as explain
-    from beamgen.explanation import page as page
-    from beamgen.explanation import svg as svg
+    from beamgen.explain.html import page as page
+    from beamgen.explain.picture import svg as svg
+    from beamgen.explain.run import explain as explain
+    from beamgen.explain.story import Explanation as Explanation
+    from beamgen.export.add_lora import ConvertResult as ConvertResult
+    from beamgen.export.add_lora import convert_lora as convert_lora
+    from beamgen.export.add_lora import lora_fit as lora_fit
+    from beamgen.export.add_lora import remove_lora as remove_lora
+    from beamgen.export.export import export as export
+    from beamgen.export.requantize import quantize as quantize
+    from beamgen.export.write import ExportResult as ExportResult
     from beamgen.formats import FORMATS as FORMATS
     from beamgen.formats import Check as Check
     from beamgen.formats import Packaged as Packaged
     from beamgen.formats import package_as as package_as
-    from beamgen.lora.convert import ConvertResult as ConvertResult
-    from beamgen.lora.convert import convert_lora as convert_lora
-    from beamgen.lora.convert import remove_lora as remove_lora
+    from beamgen.inspect.description import Description as Description
+    from beamgen.inspect.description import describe as describe
     from beamgen.lora.fit import FitReport as FitReport
-    from beamgen.lora.fit import lora_fit as lora_fit
     from beamgen.lora.slots import Lora as Lora
     from beamgen.lora.slots import Slot as Slot
-    from beamgen.lora.source import read_lora as read_lora
-    from beamgen.package import Package as Package
-    from beamgen.package import open_package as open_package
-    from beamgen.package import stamp_parity as stamp_parity
-    from beamgen.parity import GRIDS as GRIDS
-    from beamgen.parity import ParityReport as ParityReport
-    from beamgen.parity import check_parity as check_parity
-    from beamgen.pipeline import ExportResult as ExportResult
-    from beamgen.pipeline import export as export
-    from beamgen.quantization.again import quantize as quantize
-    from beamgen.quantization.precision import Precision as Precision
+    from beamgen.package.folder import Package as Package
+    from beamgen.package.folder import open_package as open_package
+    from beamgen.package.folder import stamp_parity as stamp_parity
+    from beamgen.package.source import lora_source as lora_source
+    from beamgen.package.source import open_source as open_source
+    from beamgen.parity.check import check_parity as check_parity
+    from beamgen.parity.grids.named import GRIDS as GRIDS
+    from beamgen.parity.report import ParityReport as ParityReport
+    from beamgen.quantization.record import Precision as Precision
     from beamgen.registry import adapters as adapters
     from beamgen.registry import broken_plugins as broken_plugins
     from beamgen.registry import find_adapter as find_adapter
     from beamgen.registry import register as register
-    from beamgen.runtime import Generation as Generation
-    from beamgen.runtime import Generator as Generator
-    from beamgen.search_config import SearchConfig as SearchConfig
-    from beamgen.sources import lora_source as lora_source
-    from beamgen.sources import open_source as open_source
-    from beamgen.training import FinetuneResult as FinetuneResult
-    from beamgen.training import finetune as finetune
+    from beamgen.runtime.generator import Generation as Generation
+    from beamgen.runtime.generator import Generator as Generator
+    from beamgen.settings.catalogue import Catalogue as Catalogue
+    from beamgen.settings.config import SearchConfig as SearchConfig
+    from beamgen.training.job import FinetuneResult as FinetuneResult
+    from beamgen.training.recipe import finetune as finetune
 
 _HOMES = {
     "adapter": ("DecoderAdapter", "KVGeometry", "PositionLimits"),
-    "benchmark": ("CONTESTANTS", "BenchReport", "bench"),
-    "catalogue": ("Catalogue",),
-    "checkpoint": ("Checkpoint", "open_checkpoint"),
-    "description": ("Description", "describe"),
+    "bench.contestants": ("CONTESTANTS",),
+    "bench.race": ("bench",),
+    "bench.report": ("BenchReport",),
+    "checkpoint.checkpoint": ("Checkpoint", "open_checkpoint"),
+    "checkpoint.lora_source": ("read_lora",),
     "errors": ("BeamgenError",),
-    "explanation": ("Explanation", "explain", "page", "svg"),
+    "explain.html": ("page",),
+    "explain.picture": ("svg",),
+    "explain.run": ("explain",),
+    "explain.story": ("Explanation",),
+    "export.add_lora": ("ConvertResult", "convert_lora", "lora_fit", "remove_lora"),
+    "export.export": ("export",),
+    "export.requantize": ("quantize",),
+    "export.write": ("ExportResult",),
     "formats": ("FORMATS", "Check", "Packaged", "package_as"),
-    "lora.convert": ("ConvertResult", "convert_lora", "remove_lora"),
-    "lora.fit": ("FitReport", "lora_fit"),
+    "inspect.description": ("Description", "describe"),
+    "lora.fit": ("FitReport",),
     "lora.slots": ("Lora", "Slot"),
-    "lora.source": ("read_lora",),
-    "package": ("Package", "open_package", "stamp_parity"),
-    "parity": ("GRIDS", "ParityReport", "check_parity"),
-    "pipeline": ("ExportResult", "export"),
-    "quantization.again": ("quantize",),
-    "quantization.precision": ("Precision",),
+    "package.folder": ("Package", "open_package", "stamp_parity"),
+    "package.source": ("lora_source", "open_source"),
+    "parity.check": ("check_parity",),
+    "parity.grids.named": ("GRIDS",),
+    "parity.report": ("ParityReport",),
+    "quantization.record": ("Precision",),
     "registry": ("adapters", "broken_plugins", "find_adapter", "register"),
-    "runtime": ("Generation", "Generator"),
-    "search_config": ("SearchConfig",),
-    "sources": ("lora_source", "open_source"),
-    "training": ("FinetuneResult", "finetune"),
+    "runtime.generator": ("Generation", "Generator"),
+    "settings.catalogue": ("Catalogue",),
+    "settings.config": ("SearchConfig",),
+    "training.job": ("FinetuneResult",),
+    "training.recipe": ("finetune",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -103,3 +114,17 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return [*globals(), *__all__]
+
+
+class _PublicNames(ModuleType):
+    """``beamgen.export`` is the function, though a folder of that name is imported.
+
+    Importing a submodule binds it in its package; here a public name goes first.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME_OF and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _PublicNames

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from beamgen.adapter import DecoderAdapter
-from beamgen.checkpoint import demo_checkpoint
+from beamgen.checkpoint.checkpoint import demo_checkpoint
 from beamgen.errors import AdapterError, BeamgenError, one_line
 from beamgen.registry import find_adapter
 
@@ -229,7 +229,7 @@ def _check_contrib(adapter: DecoderAdapter) -> None:
 
 
 def _check_parity(adapter: DecoderAdapter, backend: str) -> None:
-    from beamgen.pipeline import export
+    from beamgen.export.export import export
 
     with tempfile.TemporaryDirectory() as folder:
         checkpoint, package = Path(folder, "checkpoint"), Path(folder, "package")

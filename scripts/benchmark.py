@@ -30,8 +30,8 @@ from rich.console import Console
 from rich.table import Table
 
 from beamgen import Generator, SearchConfig, export, open_checkpoint
-from beamgen.benchmark.machine import peak_memory
-from beamgen.benchmark.shapes import find_shape, random_checkpoint
+from beamgen.bench.machine import peak_memory
+from beamgen.bench.shapes import find_shape, random_checkpoint
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 
 from beamgen import SearchConfig, export, find_adapter, package_as
-from beamgen.checkpoint import open_checkpoint
+from beamgen.checkpoint.checkpoint import open_checkpoint
 from beamgen.formats.genai.check import ended
 from beamgen.formats.genai.config import CONFIG
-from beamgen.package import MODEL
-from beamgen.parity.grids import ordinary_ids
+from beamgen.package.folder import MODEL
+from beamgen.parity.grids.shapes import ordinary_ids
 from beamgen.parity.reference import Reference
-from beamgen.prompts import left_pad
+from beamgen.settings.prompts import left_pad
 from beamgen.testing import tiny_model
 
 ARCHITECTURES = ("gpt2", "biogpt", "phi3")

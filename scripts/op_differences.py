@@ -27,11 +27,12 @@ from rich.console import Console
 from rich.table import Table
 
 from beamgen import Package, adapters, export, open_checkpoint
-from beamgen.beam_output import BeamOutput
-from beamgen.parity import ParityCase, op_rule
-from beamgen.parity.op_file import OpFile
-from beamgen.parity.op_reference import OpReference, as_output
+from beamgen.parity.contrib import rule as op_rule
+from beamgen.parity.contrib.file import OpFile
+from beamgen.parity.contrib.reference import OpReference, as_output
 from beamgen.parity.reference import Reference
+from beamgen.parity.report import ParityCase
+from beamgen.settings.result import BeamOutput
 from beamgen.testing import tiny_model
 
 _NEW_TOKENS = 20

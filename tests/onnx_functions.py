@@ -13,8 +13,9 @@ import onnxruntime
 from onnx import helper
 
 from beamgen.decoder import add_lora
-from beamgen.search import op_cache, padding
-from beamgen.search.functions import LOOP_MODULES, functions
+from beamgen.search.functions import contrib_cache as op_cache
+from beamgen.search.functions import padding
+from beamgen.search.functions.library import LOOP_MODULES, functions
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from onnx_functions import run
 from transformers import GenerationConfig
 from transformers.generation import GenerationMixin
 
-from beamgen.search import beam_search
+from beamgen.search.functions import beam_search
 
 HF = GenerationMixin()
 EARLY = {False: 0, True: 1, "never": 2}

@@ -18,17 +18,17 @@ import pytest
 from click.testing import CliRunner
 from conftest import ARCHITECTURES
 
-import beamgen.benchmark.race as race
-import beamgen.benchmark.worker as worker
+from beamgen.bench import race
+from beamgen.bench import worker
 from beamgen import CONTESTANTS, BeamgenError, BenchReport, adapters, bench, find_adapter
-from beamgen.benchmark.contestants import Contestant, contestants, preparations
-from beamgen.benchmark.floor import cache_bytes, floor_seconds, measure_bandwidth, read_weights
-from beamgen.benchmark.machine import describe_machine
-from beamgen.benchmark.processes import checked, crash, run_job
-from beamgen.benchmark.report import judge
-from beamgen.benchmark.shapes import find_shape, random_checkpoint, shapes
-from beamgen.benchmark.workload import Task, Workload
-from beamgen.benchmark.workspace import Workspace
+from beamgen.bench.contestants import Contestant, contestants, preparations
+from beamgen.bench.floor import cache_bytes, floor_seconds, measure_bandwidth, read_weights
+from beamgen.bench.machine import describe_machine
+from beamgen.bench.processes import checked, crash, run_job
+from beamgen.bench.report import judge
+from beamgen.bench.shapes import find_shape, random_checkpoint, shapes
+from beamgen.bench.workload import Task, Workload
+from beamgen.bench.workspace import Workspace
 from beamgen.cli import main
 from beamgen.testing import tiny_model
 

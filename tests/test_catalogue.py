@@ -12,8 +12,8 @@ from onnx_functions import run
 from transformers.generation.logits_process import PrefixConstrainedLogitsProcessor
 
 from beamgen import BeamgenError
-from beamgen.catalogue import Catalogue
-from beamgen.search import catalogue as functions
+from beamgen.search.functions import catalogue as functions
+from beamgen.settings.catalogue import Catalogue
 
 INF = float("inf")
 NOTHING = np.array([], np.int64)

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from beamgen import BeamgenError, find_adapter, open_checkpoint
-from beamgen.checkpoint import demo_checkpoint, load_tokenizer
+from beamgen.checkpoint.checkpoint import demo_checkpoint
+from beamgen.checkpoint.tokenizer import load_tokenizer
 from beamgen.testing import tiny_model
 
 

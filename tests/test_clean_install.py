@@ -10,7 +10,7 @@ import pytest
 from peft_folders import save_lora
 
 from beamgen import Generator, export, find_adapter
-from beamgen.checkpoint import demo_checkpoint
+from beamgen.checkpoint.checkpoint import demo_checkpoint
 
 ROOT = Path(__file__).parents[1]
 

@@ -22,9 +22,9 @@ from beamgen import (
     find_adapter,
     open_checkpoint,
 )
-from beamgen.contrib_op import DOMAIN
-from beamgen.parity import ParityCase, ParityReport, Verdict
-from beamgen.parity.op_grids import CASES, op_axes
+from beamgen.parity.contrib.grids import CASES, op_axes
+from beamgen.parity.report import ParityCase, ParityReport, Verdict
+from beamgen.settings.contrib import DOMAIN
 from beamgen.testing import tiny_model
 
 PROMPTS = [[5, 9, 7], [11, 12, 13, 14, 15], [20, 21]]
@@ -100,7 +100,7 @@ def test_all_settings_in_pairs(
 def test_the_grid_makes_any_two_values_meet(operator: str, contrib: Callable[..., Package]) -> None:
     from itertools import combinations
 
-    from beamgen.parity.settings_grid import covering_rows
+    from beamgen.parity.grids.settings import covering_rows
 
     axes = op_axes(contrib("gpt2", operator).manifest.search)
     met = {

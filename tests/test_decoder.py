@@ -17,11 +17,11 @@ from onnx import helper, parser
 from beamgen import BeamgenError, KVGeometry, find_adapter
 from beamgen.decoder import contract
 from beamgen.decoder.contrib_step import ContribStep
-from beamgen.decoder.drop_noops import drop_noops
 from beamgen.decoder.export import export_decoder
-from beamgen.decoder.fold_shapes import fold_shapes
 from beamgen.decoder.loop_step import LoopStep
-from beamgen.decoder.place_weights import place_weights
+from beamgen.decoder.passes.drop_noops import drop_noops
+from beamgen.decoder.passes.fold_shapes import fold_shapes
+from beamgen.decoder.passes.place_weights import place_weights
 from beamgen.decoder.single_step import SingleStep
 from beamgen.testing import tiny_model
 

@@ -18,7 +18,7 @@ from onnx_functions import run as run_function
 from peft_folders import save_lora
 from transformers import AutoModelForCausalLM, AutoTokenizer, Phi3Config
 
-import beamgen.pipeline
+import beamgen.export.export
 from beamgen import (
     BeamgenError,
     Package,
@@ -28,15 +28,15 @@ from beamgen import (
     open_checkpoint,
     package_as,
 )
-from beamgen.checkpoint import demo_checkpoint
+from beamgen.checkpoint.checkpoint import demo_checkpoint
 from beamgen.cli import main
 from beamgen.formats.genai.check import check_folder, ended
 from beamgen.formats.genai.config import check_runs, genai_config, max_length, not_carried
-from beamgen.parity.grids import ordinary_ids
+from beamgen.parity.grids.shapes import ordinary_ids
 from beamgen.parity.reference import Reference
-from beamgen.prompts import left_pad
-from beamgen.search.padding import masked_step, windowed_step
-from beamgen.search_config import SearchConfig
+from beamgen.search.functions.padding import masked_step, windowed_step
+from beamgen.settings.config import SearchConfig
+from beamgen.settings.prompts import left_pad
 from beamgen.testing import tiny_model
 
 og = pytest.importorskip("onnxruntime_genai", reason="onnxruntime-genai is not installed")
@@ -329,7 +329,7 @@ def test_a_recompute_boundary_is_the_context(tmp_path: Path) -> None:
 
 
 def test_a_large_decoder_keeps_its_weights_beside_it(packages, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(beamgen.pipeline, "EXTERNAL_DATA_BYTES", 1000)
+    monkeypatch.setattr(beamgen.export.export, "EXTERNAL_DATA_BYTES", 1000)
     made = package_as(packages("biogpt"), "genai", tmp_path / "out")
     assert (tmp_path / "out" / "model.onnx.data").stat().st_size > 100_000
     assert made.checks[0].passed

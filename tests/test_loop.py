@@ -28,9 +28,9 @@ from beamgen import (
     open_checkpoint,
     open_source,
 )
-from beamgen.parameters import PARAMETERS
-from beamgen.parity import ParityCase, Verdict
-from beamgen.parity.settings_grid import AXES, CASES, covering_rows
+from beamgen.parity.grids.settings import AXES, CASES, covering_rows
+from beamgen.parity.report import ParityCase, Verdict
+from beamgen.settings.parameters import PARAMETERS
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from beamgen import Generator, Package, export, find_adapter, finetune, open_package
-from beamgen.checkpoint import Checkpoint, demo_checkpoint
-from beamgen.parity import check_parity
+from beamgen.checkpoint.checkpoint import Checkpoint, demo_checkpoint
+from beamgen.parity.check import check_parity
 from beamgen.parity.reference import Reference
-from beamgen.prompts import left_pad
+from beamgen.settings.prompts import left_pad
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -28,9 +28,9 @@ from beamgen import (
     open_source,
     remove_lora,
 )
-from beamgen.parity import check_parity
+from beamgen.parity.check import check_parity
 from beamgen.parity.reference import Reference
-from beamgen.prompts import left_pad
+from beamgen.settings.prompts import left_pad
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -15,8 +15,8 @@ from beamgen import BeamgenError, Lora, Slot, find_adapter
 from beamgen.decoder.add_lora import AddLora
 from beamgen.lora.adapter_file import read_adapter, write_adapter
 from beamgen.lora.fit import check_fits, misfits
-from beamgen.lora.loaded import fill
 from beamgen.lora.targets import find_slots
+from beamgen.runtime.loras import fill
 from beamgen.testing import tiny_model
 
 SLOTS = (Slot("h.0.fc", 6, 5), Slot("h.1.fc", 6, 5), Slot("h.0.proj", 5, 6))

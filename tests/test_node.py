@@ -16,8 +16,8 @@ from filelock import FileLock
 from peft_folders import save_lora
 
 from beamgen import Generator, export
-from beamgen.lora.loaded import LoadedLoras
-from beamgen.prompts import left_pad
+from beamgen.runtime.loras import LoadedLoras
+from beamgen.settings.prompts import left_pad
 
 SOURCES = Path(__file__).parent / "node"
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from onnx_functions import run
 
-from beamgen.search import one_beam
+from beamgen.search.functions import one_beam
 
 INF = float("inf")
 NOTHING = np.array([], np.int64)

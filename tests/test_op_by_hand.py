@@ -17,7 +17,7 @@ from transformers import GenerationMixin, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
 from beamgen import SearchConfig
-from beamgen.parity.op_rule import Beams, beam_search
+from beamgen.parity.contrib.rule import Beams, beam_search
 
 EOS, VOCAB = 3, 8
 ONE, TWO, NOISE = 1, 2, 4

@@ -13,7 +13,7 @@ from beamgen import find_adapter
 from beamgen.decoder import contract
 from beamgen.decoder.contrib_step import ContribStep
 from beamgen.decoder.export import export_decoder
-from beamgen.search.op_cache import op_inputs
+from beamgen.search.functions.contrib_cache import op_inputs
 from beamgen.testing import tiny_model
 
 NO_WINDOW = [2**62]

@@ -12,9 +12,9 @@ import pytest
 from onnx import helper, numpy_helper
 
 from beamgen import BeamgenError, Package, check_parity, export, open_checkpoint, open_package
-from beamgen.contrib_op import DOMAIN
-from beamgen.package import write_manifest
-from beamgen.parity import ParityCase, ParityReport, Verdict
+from beamgen.package.folder import write_manifest
+from beamgen.parity.report import ParityCase, ParityReport, Verdict
+from beamgen.settings.contrib import DOMAIN
 
 PROMPTS = ((5, 9, 7, 11, 30), (12, 4, 8, 60, 33))
 

@@ -19,8 +19,8 @@ from transformers.generation.logits_process import (
 )
 
 from beamgen import SearchConfig
-from beamgen.contrib_op import op_type
-from beamgen.parity.op_rule import LOWEST, draw, processed, top_p_filtered, uniform_numbers
+from beamgen.parity.contrib.rule import LOWEST, draw, processed, top_p_filtered, uniform_numbers
+from beamgen.settings.contrib import op_type
 
 VOCAB = 30
 

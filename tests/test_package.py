@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from beamgen import BeamgenError, Generator, Package, export, open_package, stamp_parity
-from beamgen.package import new_package_folder
+from beamgen.package.folder import new_package_folder
 
 
 @pytest.fixture

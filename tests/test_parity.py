@@ -13,9 +13,9 @@ from onnx import helper, numpy_helper
 from onnx_functions import call_of, initializers
 
 from beamgen import Catalogue, Package, check_parity, open_checkpoint, open_package
-from beamgen.package import write_manifest
-from beamgen.parity import ParityCase, ParityReport, Parting, Verdict
-from beamgen.search_config import SearchConfig
+from beamgen.package.folder import write_manifest
+from beamgen.parity.report import ParityCase, ParityReport, Parting, Verdict
+from beamgen.settings.config import SearchConfig
 
 PROMPT = (5, 9, 7, 11, 30)
 Mutation = Callable[[onnx.ModelProto], None]

@@ -10,10 +10,10 @@ import pytest
 from conftest import ARCHITECTURES
 
 from beamgen import BeamgenError, Generator, Package, SearchConfig
-from beamgen.beam_output import BeamOutput
-from beamgen.parameters import PER_ROW
-from beamgen.prompts import left_pad
-from beamgen.search_config import SAMPLING
+from beamgen.settings.config import SAMPLING
+from beamgen.settings.parameters import PER_ROW
+from beamgen.settings.prompts import left_pad
+from beamgen.settings.result import BeamOutput
 
 #: Three values of every setting that rows may have of their own.
 VALUES = {

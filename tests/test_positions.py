@@ -18,7 +18,7 @@ from beamgen import (
     find_adapter,
     open_checkpoint,
 )
-from beamgen.parity import ParityCase
+from beamgen.parity.report import ParityCase
 from beamgen.testing import tiny_model
 
 

@@ -13,7 +13,7 @@ from transformers import GenerationConfig
 from transformers.generation import GenerationMixin
 from transformers.generation import logits_process as hf
 
-from beamgen.search import processors
+from beamgen.search.functions import processors
 
 B, N, V = 2, 3, 20
 INF = float("inf")

@@ -13,16 +13,16 @@ import torch
 from onnx import TensorProto, helper, numpy_helper, parser
 
 from beamgen import BeamgenError, find_adapter
-from beamgen.checkpoint import demo_checkpoint, open_checkpoint
-from beamgen.decoder import quantize as module
-from beamgen.decoder.place_weights import place_weights
-from beamgen.decoder.quantize import quantize
-from beamgen.decoder.round_tokens import RoundTokens
+from beamgen.checkpoint.checkpoint import demo_checkpoint, open_checkpoint
+from beamgen.decoder.passes import quantize as module
+from beamgen.decoder.passes.place_weights import place_weights
+from beamgen.decoder.passes.quantize import quantize
+from beamgen.decoder.passes.round_tokens import RoundTokens
+from beamgen.export.texts import texts_of
 from beamgen.quantization import rounding, saturation
 from beamgen.quantization.emulate import blocks_to_int8, tokens_to_uint8
-from beamgen.quantization.precision import Precision, Quality, Wanted
+from beamgen.quantization.record import Precision, Quality, Wanted
 from beamgen.quantization.saturation import saturates
-from beamgen.quantization.texts import texts_of
 
 VOCAB, WIDTH, INNER = 50, 40, 64  # 40 fills its second block of 32 with zeros
 IDS = np.array([[3, 7, 49, 0], [1, 1, 2, 30]])

@@ -16,12 +16,12 @@ from onnx_functions import call_of, initializers
 from peft_folders import save_lora
 
 from beamgen import BeamgenError, Generator, Package, check_parity, describe, export, open_package
-from beamgen.checkpoint import open_checkpoint
+from beamgen.checkpoint.checkpoint import open_checkpoint
 from beamgen.cli import main
-from beamgen.parity.grids import Likely, quick_grid
+from beamgen.export.requantize import quantize
+from beamgen.parity.grids.shapes import Likely, quick_grid
 from beamgen.parity.report import ParityCase
 from beamgen.quantization import saturation
-from beamgen.quantization.again import quantize
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -15,7 +15,7 @@ from trainings import train, two_lines
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from beamgen import BeamgenError, find_adapter, finetune
-from beamgen.checkpoint import load_tokenizer
+from beamgen.checkpoint.tokenizer import load_tokenizer
 
 REASON = "bitsandbytes is not installed: pip install 'beamgen[finetune]'"
 

@@ -19,7 +19,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.generation import GenerationMixin
 
 from beamgen.parity import draws
-from beamgen.search import random_numbers
+from beamgen.search.functions import random_numbers
 
 WORD = 0xFFFFFFFF
 LEAST, MOST = 1e-3, 1 - 1e-3

@@ -28,10 +28,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from beamgen import BeamgenError, Generator, Package, export, find_adapter, package_as
 from beamgen.cli import main
 from beamgen.errors import SettingError
-from beamgen.search.functions import functions
-from beamgen.search.graph_parts import Tape
-from beamgen.text import pieces, units
-from beamgen.text.check import (
+from beamgen.formats.text import pieces, units
+from beamgen.formats.text.check import (
     TEXTS,
     check_decoding,
     check_encoding,
@@ -41,8 +39,10 @@ from beamgen.text.check import (
     random_ids,
     texts_for,
 )
-from beamgen.text.kinds import class_pages
-from beamgen.text.tables import read_tokenizer
+from beamgen.formats.text.kinds import class_pages
+from beamgen.formats.text.tables import read_tokenizer
+from beamgen.search.functions.library import functions
+from beamgen.tape import Tape
 
 pytest.importorskip("onnxruntime_extensions")
 
@@ -493,7 +493,7 @@ def test_an_unequal_tokenizer_writes_nothing(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    import beamgen.text.tables as module
+    import beamgen.formats.text.tables as module
 
     monkeypatch.setattr(module, "read_tokenizer", lambda t: replace(read_tokenizer(t), before=(3,)))
     with pytest.raises(SettingError, match="GPT2TokenizerFast cannot go"):

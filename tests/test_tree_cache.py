@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from onnx_functions import run
 
-from beamgen.search import tree_cache
+from beamgen.search.functions import tree_cache
 
 MASKED = np.finfo(np.float32).min
 NO_WINDOW = [2**62]

@@ -13,7 +13,7 @@ from transformers import GenerationConfig
 from transformers.generation import GenerationMixin
 from transformers.generation import logits_process as hf
 
-from beamgen.search import processors, warpers
+from beamgen.search.functions import processors, warpers
 
 INF = float("inf")
 BEAMS = 3

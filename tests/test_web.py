@@ -19,18 +19,20 @@ import pytest
 from web_site import EXAMPLES, Page, in_node, node_modules, page
 
 from beamgen import Generator, Package, explain, export, package_as
-from beamgen.beam_output import BeamOutput
-from beamgen.checkpoint import demo_checkpoint, load_tokenizer
+from beamgen.checkpoint.checkpoint import demo_checkpoint
+from beamgen.checkpoint.tokenizer import load_tokenizer
 from beamgen.errors import PackageError, PromptError, SettingError
 from beamgen.formats.web.graph import FED, web_graph
 from beamgen.formats.web.hard_texts import HARD_TEXTS
 from beamgen.formats.web.modules import JINJA, add_modules
 from beamgen.formats.web.proof import prove
 from beamgen.formats.web.texts import add_text
-from beamgen.prompts import left_pad
 from beamgen.registry import find_adapter
-from beamgen.search.session import session_of
-from beamgen.search.trace import SearchTrace, read_trace, with_trace_outputs
+from beamgen.runtime.session import session_of
+from beamgen.runtime.trace import SearchTrace, read_trace
+from beamgen.search.traced import with_trace_outputs
+from beamgen.settings.prompts import left_pad
+from beamgen.settings.result import BeamOutput
 
 __all__ = ["node_modules", "page"]  # fixtures
 

@@ -12,8 +12,8 @@ from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast
 
-from beamgen.text.pieces import PATTERNS
-from beamgen.text.steps import BLANK
+from beamgen.formats.text.pieces import PATTERNS
+from beamgen.formats.text.steps import BLANK
 
 _WORLD = (
     "na\u00efve caf\u00e9 \u00fcber \u00df \u05e9\u05dc\u05d5\u05dd \u0645\u0631\u062d\u0628\u0627 "

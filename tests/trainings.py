@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from beamgen import BeamgenError, FinetuneResult, find_adapter, finetune
-from beamgen.checkpoint import demo_checkpoint, load_tokenizer
+from beamgen.checkpoint.checkpoint import demo_checkpoint
+from beamgen.checkpoint.tokenizer import load_tokenizer
 from beamgen.training.data import read_rows, stop_ids, tokenize_rows
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "lora"

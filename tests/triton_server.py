@@ -14,7 +14,7 @@ import numpy as np
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from beamgen.formats.triton.checks import load, parse
-from beamgen.search.names import PROMPT_LENGTHS
+from beamgen.formats.triton.ports import PROMPT_LENGTHS
 
 DTYPES = {"INT64": np.int64, "INT32": np.int32, "FP32": np.float32}
 NAMES = {np.dtype(dtype): name for name, dtype in DTYPES.items()}

@@ -1,1 +1,4 @@
-"""From a checkpoint to one decoder step in ONNX. The only place that imports optimum."""
+"""A model becomes one decoder step in ONNX: traced, cleaned up, rounded.
+
+Imports torch, optimum and onnx_ir; nothing that knows of a search.
+"""

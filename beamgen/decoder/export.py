@@ -18,11 +18,11 @@ from transformers import PreTrainedModel
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.decoder import contract
-from beamgen.decoder.drop_noops import drop_noops
-from beamgen.decoder.fold_shapes import fold_shapes
 from beamgen.decoder.loop_step import LoopStep
 from beamgen.decoder.onnx_config import StepOnnxConfig
-from beamgen.decoder.place_weights import place_weights
+from beamgen.decoder.passes.drop_noops import drop_noops
+from beamgen.decoder.passes.fold_shapes import fold_shapes
+from beamgen.decoder.passes.place_weights import place_weights
 from beamgen.decoder.traced_step import TracedStep
 from beamgen.lora.slots import Slot
 from beamgen.onnx_domain import DOMAIN

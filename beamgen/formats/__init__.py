@@ -13,12 +13,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from beamgen import embedded
 from beamgen.errors import PackageError, SettingError, close_matches
-from beamgen.folders import check_replaceable, new_folder
-from beamgen.package import Package
-from beamgen.proof import Progress
-from beamgen.search_config import SearchConfig
+from beamgen.export.prove import Progress
+from beamgen.package import embedded
+from beamgen.package.folder import Package
+from beamgen.package.folders import check_replaceable, new_folder
+from beamgen.settings.config import SearchConfig
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ import numpy as np
 
 from beamgen.errors import LoraError
 from beamgen.lora.pairs import PairedTensors, split_name
-from beamgen.lora.slots import A, B, Lora
-from beamgen.package import ADAPTER_SUFFIX
+from beamgen.lora.slots import ADAPTER_SUFFIX, A, B, Lora
 
 _VERSION = 1
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from beamgen.errors import LoraError
 from beamgen.lora.slots import A, B, Lora, Slot, leaf
-from beamgen.package import Package
 
 _SHOWN = 3
 
@@ -36,14 +35,11 @@ class FitReport:
         return 3 if self.problems else 0
 
 
-def lora_fit(lora: Lora, package: Package) -> FitReport:
-    """Hold a LoRA against a package's slots, tensor by tensor."""
-    slots, source = package.manifest.lora_slots, package.manifest.source
+def fit_report(lora: Lora, slots: Sequence[Slot], base: str) -> FitReport:
+    """Hold a LoRA against the slots of a package made of ``base``, tensor by tensor."""
     problems, notes = misfits(lora, slots), []
-    if lora.base and _last(lora.base) != _last(source["model"]):
-        notes.append(
-            f"it says that it was trained on {lora.base}, the package is of {source['model']}"
-        )
+    if lora.base and _last(lora.base) != _last(base):
+        notes.append(f"it says that it was trained on {lora.base}, the package is of {base}")
     if not problems and len(lora.weights) < len(slots):
         notes.append("layers that it leaves out stay the base model's")
     cure = _cure(lora, slots) if problems else None

@@ -13,6 +13,9 @@ Floats = npt.NDArray[np.float32]
 
 A, B = "lora_A.weight", "lora_B.weight"
 
+#: Of ONNX Runtime's files of LoRA weights.
+ADAPTER_SUFFIX = ".onnx_adapter"
+
 
 @dataclass(frozen=True)
 class Slot:

@@ -1,4 +1,6 @@
-"""Does the file agree with Hugging Face ``generate``, token for token and score for score?
+"""Does a file agree with Hugging Face ``generate``, token for token and score for score?
+
+Imports all that stands below; torch and transformers inside functions.
 
 Each case ends in one of these verdicts. *Exact*: same tokens, same scores. *Op rule*:
 what ONNX Runtime's operator has to answer by its own rule, which is not HF's.
@@ -6,29 +8,3 @@ what ONNX Runtime's operator has to answer by its own rule, which is not HF's.
 and the other dropped lie within the margin of float arithmetic; both answers are
 right. *Diverged*: they part anywhere else, or their scores do.
 """
-
-from beamgen.parity.check import check_parity
-from beamgen.parity.grids import Grid
-from beamgen.parity.named_grids import GRIDS
-from beamgen.parity.report import (
-    NEAR_TIE_MARGIN,
-    SCORE_TOLERANCE,
-    CaseResult,
-    ParityCase,
-    ParityReport,
-    Parting,
-    Verdict,
-)
-
-__all__ = [
-    "GRIDS",
-    "NEAR_TIE_MARGIN",
-    "SCORE_TOLERANCE",
-    "CaseResult",
-    "Grid",
-    "ParityCase",
-    "ParityReport",
-    "Parting",
-    "Verdict",
-    "check_parity",
-]

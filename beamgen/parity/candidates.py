@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from beamgen.search.trace import Tokens
+from beamgen.runtime.trace import Tokens
 
 
 class Candidates:

@@ -8,16 +8,15 @@ from functools import partial
 
 import numpy as np
 
-from beamgen.beam_output import BeamOutput
-from beamgen.checkpoint import Checkpoint
-from beamgen.package import Package
-from beamgen.parity.grids import Grid, ordinary_ids, prompt_cases
+from beamgen.checkpoint.checkpoint import Checkpoint
+from beamgen.package.folder import Package
+from beamgen.parity.contrib.file import OpFile
+from beamgen.parity.contrib.judge import OpJudge
+from beamgen.parity.contrib.reference import OpReference, as_output
+from beamgen.parity.grids.named import GRIDS
+from beamgen.parity.grids.shapes import Grid, ordinary_ids, prompt_cases
 from beamgen.parity.loop_judge import LoopJudge
 from beamgen.parity.margins import Margins
-from beamgen.parity.named_grids import GRIDS
-from beamgen.parity.op_file import OpFile
-from beamgen.parity.op_judge import OpJudge
-from beamgen.parity.op_reference import OpReference, as_output
 from beamgen.parity.reference import Reference
 from beamgen.parity.report import (
     CaseResult,
@@ -28,10 +27,11 @@ from beamgen.parity.report import (
     same_row,
     same_tokens,
 )
-from beamgen.prompts import left_pad
-from beamgen.quantization.reference import reference_model
+from beamgen.parity.rounded import reference_model
 from beamgen.quantization.saturation import check_exact
-from beamgen.runtime import Generator
+from beamgen.runtime.generator import Generator
+from beamgen.settings.prompts import left_pad
+from beamgen.settings.result import BeamOutput
 
 
 def check_parity(
@@ -47,7 +47,7 @@ def check_parity(
     """Compare a package with HF ``generate`` on its checkpoint.
 
     A contrib package is held against the rule of its operator, see
-    ``beamgen.parity.op_rule``; where that rule's answer is HF's too, it is exact.
+    ``beamgen.parity.contrib.rule``; where that rule's answer is HF's too, it is exact.
 
     HF answers first and its model is freed before the file is loaded, so that
     both need not be in memory at once; it is loaded again only to explain a

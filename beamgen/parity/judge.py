@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from beamgen.beam_output import DEAD, BeamOutput
 from beamgen.parity.candidates import Candidates
 from beamgen.parity.margins import Margins
 from beamgen.parity.reference import Reference
@@ -21,7 +20,8 @@ from beamgen.parity.report import (
     near,
     same_row,
 )
-from beamgen.search.trace import RowStep, SearchTrace, Tokens
+from beamgen.runtime.trace import RowStep, SearchTrace, Tokens
+from beamgen.settings.result import DEAD, BeamOutput
 
 #: A continuation, and the beam or independent sequence that it stands on.
 Choice = tuple[Tokens, int]

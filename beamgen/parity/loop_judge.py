@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from beamgen.lora.loaded import LoadedLoras
-from beamgen.package import Package
+from beamgen.package.folder import Package
 from beamgen.parity.candidates import Candidates
 from beamgen.parity.draws import gumbel_noise
 from beamgen.parity.judge import Choice, Judge, powered
 from beamgen.parity.margins import Margins
 from beamgen.parity.reference import Reference
 from beamgen.parity.report import ParityCase
-from beamgen.search.session import session_of
-from beamgen.search.trace import RowStep, SearchTrace, Tokens, read_trace, with_trace_outputs
+from beamgen.runtime.loras import LoadedLoras
+from beamgen.runtime.session import session_of
+from beamgen.runtime.trace import RowStep, SearchTrace, Tokens, read_trace
+from beamgen.search.traced import with_trace_outputs
 
 
 class LoopJudge(Judge):

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from beamgen.beam_output import BeamOutput
-from beamgen.manifest import Manifest
+from beamgen.package.manifest import Manifest
 from beamgen.parity.report import NEAR_TIE_MARGIN, SCORE_TOLERANCE, ParityCase, near
+from beamgen.settings.result import BeamOutput
 
 #: The noise is the largest of a sample, not of all there is.
 _SAFETY = 2.0

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from beamgen.beam_output import DEAD, BeamOutput
 from beamgen.errors import MissingExtraError
 from beamgen.parity.candidates import Candidates
 from beamgen.parity.draws import seeded_multinomial
-from beamgen.prompts import Ids
-from beamgen.search.trace import RowStep, SearchTrace, Tokens, alive
-from beamgen.search_config import SearchConfig
+from beamgen.runtime.trace import RowStep, SearchTrace, Tokens, alive
+from beamgen.settings.config import SearchConfig
+from beamgen.settings.prompts import Ids
+from beamgen.settings.result import DEAD, BeamOutput
 
 if TYPE_CHECKING:
     import torch

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from beamgen.beam_output import BeamOutput
-from beamgen.prompts import Ids, left_pad
-from beamgen.search_config import SearchConfig
+from beamgen.settings.config import SearchConfig
+from beamgen.settings.prompts import Ids, left_pad
+from beamgen.settings.result import BeamOutput
 
 Prompts = tuple[tuple[int, ...], ...]
 

@@ -1,6 +1,5 @@
-"""Weights of fewer bits: how they are rounded, what HF has to answer with them, what is lost.
+"""What rounding weights is: the record of it, the arithmetic in NumPy, HF's side of it.
 
-``precision`` is the record of it, ``rounding`` the arithmetic in NumPy, which both
-``beamgen.decoder.quantize`` (the file) and ``emulate`` (HF's side) follow. ``quality``
-measures against fp32.
+Imports NumPy only; torch and ONNX Runtime inside functions. ``rounding`` is followed by both
+``beamgen.decoder.passes.quantize`` (the file) and ``emulate`` (HF).
 """

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from beamgen.errors import CheckpointError
-from beamgen.quantization.precision import Precision
+from beamgen.quantization.record import Precision
 from beamgen.quantization.rounding import (
     BLOCK,
     STEP,

@@ -1,1 +1,4 @@
-"""The search graph: one beam-search step, the tree cache, and the loop around them."""
+"""A decoder step becomes a search: one graph that gives whole sequences.
+
+Imports onnx_ir and onnxscript; never torch or transformers.
+"""

@@ -11,9 +11,16 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from beamgen.search import beam_search, catalogue, one_beam, processors, random_numbers, warpers
-from beamgen.search.graph_parts import Tape
+from beamgen.search.functions import (
+    beam_search,
+    catalogue,
+    one_beam,
+    processors,
+    random_numbers,
+    warpers,
+)
 from beamgen.search.state import Settings, Step
+from beamgen.tape import Tape
 
 
 @dataclass(frozen=True)

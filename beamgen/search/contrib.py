@@ -12,22 +12,23 @@ from collections.abc import Collection, Mapping, Sequence
 
 import onnx_ir as ir
 
-from beamgen import contrib_io, contrib_op
 from beamgen.adapter import KVGeometry
 from beamgen.decoder.contract import op_cache_names
 from beamgen.lora.slots import Slot
-from beamgen.search import op_cache
-from beamgen.search.functions import functions
-from beamgen.search.graph_parts import (
-    DecoderCopier,
-    Tape,
+from beamgen.search.decoder_copy import DecoderCopier
+from beamgen.search.functions import contrib_cache as op_cache
+from beamgen.search.functions.library import functions
+from beamgen.search.ports import (
     attended_window,
     parameter_inputs,
     prompt_input,
     slot_inputs,
     with_default,
 )
-from beamgen.search_config import SearchConfig
+from beamgen.settings import contrib as contrib_op
+from beamgen.settings import contrib_inputs
+from beamgen.settings.config import SearchConfig
+from beamgen.tape import Tape
 
 _INT32, _FLOAT = ir.DataType.INT32, ir.DataType.FLOAT
 
@@ -72,8 +73,8 @@ def build_contrib(
     attention_mask = prompt_input("attention_mask", "0 on padding, 1 on text", _INT32)
     parameters = parameter_inputs(
         contrib_op.parameters(op, vocab_size),
-        contrib_io.inputs(config, 1, vocab_size),
-        {*required, *contrib_io.without_default(config)},
+        contrib_inputs.inputs(config, 1, vocab_size),
+        {*required, *contrib_inputs.without_default(config)},
     )
     lora = slot_inputs(slots, 1, required)
     copy = DecoderCopier(decoder.graph, lora)
@@ -84,7 +85,7 @@ def build_contrib(
         _in_order(op, {**masks, "input_ids": input_ids, "attention_mask": attention_mask}),
         outputs,
         {
-            **contrib_io.attributes(config, vocab_size),
+            **contrib_inputs.attributes(config, vocab_size),
             "decoder": _subgraph(main, copy, geometry, parameters, attention_window, vocab_size),
         },
         domain=contrib_op.DOMAIN,

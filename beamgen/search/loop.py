@@ -26,11 +26,10 @@ import onnx_ir as ir
 from beamgen.adapter import KVGeometry
 from beamgen.decoder.contract import cache_names
 from beamgen.lora.slots import Slot
-from beamgen.parameters import PARAMETERS
-from beamgen.search import beam_search, processors, tree_cache
-from beamgen.search.functions import LOOP_MODULES, functions
-from beamgen.search.graph_parts import (
-    Tape,
+from beamgen.search.functions import beam_search, processors, tree_cache
+from beamgen.search.functions.library import LOOP_MODULES, functions
+from beamgen.search.nested_decoder import NestedDecoder
+from beamgen.search.ports import (
     attended_window,
     parameter_inputs,
     prompt_input,
@@ -38,10 +37,11 @@ from beamgen.search.graph_parts import (
     slot_inputs,
     with_default,
 )
-from beamgen.search.nested_decoder import NestedDecoder
 from beamgen.search.state import STATE_TYPES, Settings, State
 from beamgen.search.step import search_step
-from beamgen.search_config import SearchConfig
+from beamgen.settings.config import SearchConfig
+from beamgen.settings.parameters import PARAMETERS
+from beamgen.tape import Tape
 
 #: Steps between two compactions of the cache.
 STEPS_PER_CHUNK = 8

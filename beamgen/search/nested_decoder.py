@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping
 
 import onnx_ir as ir
 
-from beamgen.search.graph_parts import Tape, copied_decoder, copy_nodes, shared_weight
+from beamgen.search.decoder_copy import copied_decoder
+from beamgen.tape import Tape, copy_nodes, shared_weight
 
 #: Operators whose kernels pack their weights.
 _PACKING = {"MatMul", "Gemm", "MatMulInteger", "MatMulNBits"}

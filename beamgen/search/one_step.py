@@ -9,15 +9,15 @@ import onnx_ir as ir
 from beamgen.adapter import KVGeometry
 from beamgen.decoder.contract import cache_names
 from beamgen.lora.slots import Slot
-from beamgen.search import padding
-from beamgen.search.functions import functions
-from beamgen.search.graph_parts import (
-    DecoderCopier,
-    Tape,
+from beamgen.search.decoder_copy import DecoderCopier
+from beamgen.search.functions import padding
+from beamgen.search.functions.library import functions
+from beamgen.search.ports import (
     attended_window,
     slot_inputs,
     with_default,
 )
+from beamgen.tape import Tape
 
 _INT, _FLOAT = ir.DataType.INT64, ir.DataType.FLOAT
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from beamgen.search import beam_search, catalogue, one_beam
 from beamgen.search.choice import Chosen, choose
-from beamgen.search.graph_parts import Tape
+from beamgen.search.functions import beam_search, catalogue, one_beam
 from beamgen.search.state import STATE_TYPES, Settings, State, Step
+from beamgen.tape import Tape
 
-#: What a search can be retold from, besides the state; see ``beamgen.search.trace``.
+#: What a search can be retold from, besides the state; see ``beamgen.runtime.trace``.
 _TOLD = "top_scores top_tokens top_beams running_index finished_index"
 _RESULTS = f"go_on {' '.join(STATE_TYPES)} parents {_TOLD}"
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from beamgen.errors import CheckpointError, TrainingDataError, one_line
 
 if TYPE_CHECKING:
-    from beamgen.checkpoint import Checkpoint
+    from beamgen.checkpoint.checkpoint import Checkpoint
 
 #: The label of a token that is not learned, in torch and transformers.
 IGNORE_INDEX = -100

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from beamgen.errors import PackageError, SettingError
-from beamgen.folders import check_replaceable
 from beamgen.lora.peft_folder import CONFIG
+from beamgen.package.folders import check_replaceable
 
 #: What was asked and what came of it, beside what peft's ``save_pretrained`` writes.
 RECORD = "finetune.json"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from beamgen.checkpoint import Checkpoint
-from beamgen.proof import Progress
+from beamgen.checkpoint.checkpoint import Checkpoint
+from beamgen.export.prove import Progress
 from beamgen.training.data import TrainingRow
 from beamgen.training.settings import TrainingSettings
 

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from beamgen.adapter import DecoderAdapter
-from beamgen.checkpoint import Checkpoint, load_tokenizer
+from beamgen.checkpoint.checkpoint import Checkpoint
+from beamgen.checkpoint.resolve import resolve
+from beamgen.checkpoint.tokenizer import load_tokenizer
 from beamgen.errors import BeamgenError, CheckpointError, MissingExtraError, SettingError
-from beamgen.folders import move_into_place
+from beamgen.export.prove import Progress
 from beamgen.lora.targets import ALL_LINEAR
-from beamgen.proof import Progress
-from beamgen.sources import resolve
+from beamgen.package.folders import move_into_place
 from beamgen.training.data import (
     TrainingData,
     TrainingRow,

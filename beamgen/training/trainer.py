@@ -33,9 +33,9 @@ from transformers import (
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging as hf_logging
 
-from beamgen.checkpoint import Checkpoint
+from beamgen.checkpoint.checkpoint import Checkpoint
 from beamgen.errors import CheckpointError, SettingError, one_line
-from beamgen.proof import Progress
+from beamgen.export.prove import Progress
 from beamgen.training.data import IGNORE_INDEX, TrainingRow
 from beamgen.training.job import FinetuneResult, TrainingJob
 from beamgen.training.settings import TrainingSettings

@@ -11,17 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from beamgen import embedded
 from beamgen.adapter import DecoderAdapter
-from beamgen.checkpoint import Checkpoint
+from beamgen.checkpoint.checkpoint import Checkpoint
 from beamgen.errors import MissingExtraError
+from beamgen.export.prove import Progress
+from beamgen.export.save import save_graph
 from beamgen.formats import Check, Format
 from beamgen.formats.genai.config import CONFIG, check_runs, genai_config, not_carried
-from beamgen.package import ADAPTERS, MODEL, WEIGHTS, Package
-from beamgen.pipeline import save_graph
-from beamgen.proof import Progress
-from beamgen.quantization.precision import Precision
-from beamgen.sources import open_source
+from beamgen.package import embedded
+from beamgen.package.folder import ADAPTERS, MODEL, WEIGHTS, Package
+from beamgen.package.source import open_source
+from beamgen.quantization.record import Precision
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -9,18 +9,20 @@ from pathlib import Path
 
 import numpy as np
 
-from beamgen.checkpoint import Checkpoint, load_tokenizer
+from beamgen.checkpoint.checkpoint import Checkpoint
+from beamgen.checkpoint.tokenizer import load_tokenizer
 from beamgen.errors import BeamgenError, MissingExtraError, one_line
+from beamgen.export.prove import Progress
 from beamgen.formats import Check
 from beamgen.formats.genai.config import context_length
 from beamgen.formats.genai.run import GenaiModel, import_genai
-from beamgen.package import ADAPTER_SUFFIX, ADAPTERS, Package
-from beamgen.parity.grids import ordinary_ids
+from beamgen.lora.slots import ADAPTER_SUFFIX
+from beamgen.package.folder import ADAPTERS, Package
+from beamgen.package.source import lora_source
+from beamgen.parity.grids.shapes import ordinary_ids
 from beamgen.parity.reference import Reference
-from beamgen.prompts import left_pad
-from beamgen.proof import Progress
-from beamgen.search_config import SearchConfig
-from beamgen.sources import lora_source
+from beamgen.settings.config import SearchConfig
+from beamgen.settings.prompts import left_pad
 
 Rows = list[list[int]]
 

@@ -6,11 +6,11 @@ import math
 from typing import Any
 
 from beamgen.adapter import DecoderAdapter
-from beamgen.checkpoint import Checkpoint
+from beamgen.checkpoint.checkpoint import Checkpoint
 from beamgen.errors import SettingError
-from beamgen.manifest import Manifest
-from beamgen.package import MODEL
-from beamgen.search_config import SearchConfig
+from beamgen.package.folder import MODEL
+from beamgen.package.manifest import Manifest
+from beamgen.settings.config import SearchConfig
 
 CONFIG = "genai_config.json"
 

@@ -15,18 +15,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from beamgen import embedded
 from beamgen.errors import MissingExtraError, SettingError
+from beamgen.export.prove import Progress
 from beamgen.formats import Check, Format
 from beamgen.formats.triton.checks import check_config, check_joined, load
 from beamgen.formats.triton.config import ModelConfig, Tensor, tensor, to_text
 from beamgen.formats.triton.plan import Plan, make_plan, unheeded
-from beamgen.formats.triton.ports import Ports, ports_of
+from beamgen.formats.triton.ports import PROMPT_LENGTHS, Ports, ports_of
 from beamgen.formats.triton.server import check_served
 from beamgen.formats.triton.trials import joined_trials, plain_trials
-from beamgen.package import MODEL, WEIGHTS, Package
-from beamgen.proof import Progress
-from beamgen.search.names import PROMPT_LENGTHS
+from beamgen.package import embedded
+from beamgen.package.folder import MODEL, WEIGHTS, Package
 
 BATCHINGS = ("dynamic", "ragged", "simple")
 
@@ -105,8 +104,8 @@ def _rewrite(package: Package, plan: Plan, place: Path) -> None:
     try:
         import onnx_ir as ir
 
-        from beamgen.pipeline import save_graph
-        from beamgen.search.set_inputs import join_prompts, set_inputs
+        from beamgen.export.save import save_graph
+        from beamgen.formats.triton.graph import join_prompts, set_inputs
     except ImportError as error:
         raise MissingExtraError(
             "beamgen package --format triton", "export", error.name or "onnx_ir"

@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from beamgen.errors import SettingError, close_matches
-from beamgen.lora.loaded import LoadedLoras
-from beamgen.package import Package
-from beamgen.parameters import PARAMETERS, PER_ROW
-from beamgen.prompts import check_ids, check_lengths
-from beamgen.search_config import SAMPLING, SearchConfig
-from beamgen.setting_checks import named_ids
+from beamgen.package.folder import Package
+from beamgen.runtime.loras import LoadedLoras
+from beamgen.settings.checks import named_ids
+from beamgen.settings.config import SAMPLING, SearchConfig
+from beamgen.settings.parameters import PARAMETERS, PER_ROW
+from beamgen.settings.prompts import check_ids, check_lengths
 
 _MAX_INT32 = 2**31 - 1
 
@@ -189,6 +189,6 @@ def _check_fixed(search: SearchConfig, chosen: Collection[str], package: Package
                 f"set --{new.replace('_', '-')} N, or add {new} to --inputs",
             )
     if "max_new_tokens" not in chosen:
-        check_lengths(package, 1, search.for_prompt(1).max_new_tokens or 0)
+        check_lengths(package.manifest.limits, 1, search.for_prompt(1).max_new_tokens or 0)
     for name, ids in named_ids(search).items():
         check_ids(name, np.asarray(ids, np.int64), package.manifest.vocab_size)

@@ -8,6 +8,9 @@ from typing import Any
 
 from beamgen.formats.triton.config import Ported
 
+#: How long the prompts are, where they follow one another in ``input_ids``.
+PROMPT_LENGTHS = "prompt_lengths"
+
 
 @dataclass(frozen=True)
 class Ports:

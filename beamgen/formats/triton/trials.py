@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from beamgen import contrib_io
-from beamgen.beam_output import BeamOutput
 from beamgen.formats import trial_length
 from beamgen.formats.triton.plan import Plan
-from beamgen.lora.loaded import LoadedLoras
-from beamgen.package import Package
-from beamgen.parameters import PARAMETERS
-from beamgen.runtime import Generator
-from beamgen.search.names import PROMPT_LENGTHS
+from beamgen.formats.triton.ports import PROMPT_LENGTHS
+from beamgen.package.folder import Package
+from beamgen.runtime.generator import Generator
+from beamgen.runtime.loras import LoadedLoras
+from beamgen.settings.contrib_inputs import feeds
+from beamgen.settings.parameters import PARAMETERS
+from beamgen.settings.result import BeamOutput
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -129,7 +129,7 @@ def plain_trials(package: Package) -> list[Trial]:
     config = manifest.search.with_overrides({**limits, "num_return_sequences": 1})
     config = config.for_prompt(ids.shape[1])
     if manifest.backend == "contrib":
-        whole = contrib_io.feeds(ids, mask, config, manifest.vocab_size)
+        whole = feeds(ids, mask, config, manifest.vocab_size)
     else:
         whole = {"input_ids": ids, "attention_mask": mask, **config.inputs()}
     whole |= LoadedLoras(package).feeds(None, 1)

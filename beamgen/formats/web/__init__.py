@@ -10,15 +10,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from beamgen.checkpoint import load_tokenizer
+from beamgen.checkpoint.tokenizer import load_tokenizer
 from beamgen.errors import PromptError, SettingError
 from beamgen.formats import Check, Format
 from beamgen.formats.web.graph import FED, web_graph
 from beamgen.formats.web.modules import ORT_WEB, add_modules
 from beamgen.formats.web.proof import prove
 from beamgen.formats.web.texts import add_text
-from beamgen.package import MODEL, WEIGHTS, Package
-from beamgen.runtime import Generator
+from beamgen.package.folder import MODEL, WEIGHTS, Package
+from beamgen.runtime.generator import Generator
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from beamgen import embedded
 from beamgen.errors import MissingExtraError, PackageError, one_line
-from beamgen.package import Package
+from beamgen.package import embedded
+from beamgen.package.folder import Package
 
 #: What a page may change. All else stays as the package has it, as constants.
 FED = (
@@ -43,7 +43,7 @@ def web_graph(package: Package) -> bytes:
         import onnx_ir as ir
     except ImportError as error:
         raise MissingExtraError("beamgen package --format web", "export", "onnx-ir") from error
-    from beamgen.search.trace import with_trace_outputs
+    from beamgen.search.traced import with_trace_outputs
 
     try:
         # a page fetches one file

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from beamgen.formats import Check
 from beamgen.formats.web.hard_texts import HARD_TEXTS
 from beamgen.formats.web.modules import JINJA, ORT_WEB, TOKENIZERS
-from beamgen.runtime import Generator
+from beamgen.runtime.generator import Generator
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

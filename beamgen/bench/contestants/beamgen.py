@@ -1,0 +1,69 @@
+"""Our own files, in every precision and from both backends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from beamgen.bench.contestants import Contestant, Preparation, Search
+from beamgen.bench.workload import Task
+from beamgen.bench.workspace import Workspace
+from beamgen.settings.prompts import Ids
+
+
+def _export(**options: Any) -> Preparation:
+    def prepare(workspace: Workspace, folder: Path) -> None:
+        from beamgen.export.export import export
+
+        export(
+            workspace.checkpoint,
+            folder,
+            trust_remote_code=workspace.trust_remote_code,
+            parity=False,
+            # the contrib operator's EOS id is fixed when it is exported
+            settings={"num_beams": workspace.num_beams, "eos_token_id": ()},
+            **options,
+        )
+
+    return prepare
+
+
+def _load(name: str) -> Callable[[Workspace, Task], Search]:
+    def load(workspace: Workspace, task: Task) -> Search:
+        import numpy as np
+
+        from beamgen.runtime.generator import Generator
+
+        generator = Generator(workspace.files(name), threads=task.threads, verify=False)
+        base = generator.search.with_overrides(
+            {"num_beams": task.num_beams, "eos_token_id": (), "length_penalty": 1.0}
+        )
+
+        def search(ids: Ids, new_tokens: int) -> list[list[int]]:
+            config = base.with_overrides({"max_new_tokens": new_tokens})
+            found = generator.search_ids(ids, np.ones_like(ids), config).sequences
+            rows: list[list[int]] = found[:, 0, ids.shape[1] :].tolist()
+            return rows
+
+        return search
+
+    return load
+
+
+def _contestant(name: str, precision: str = "float32") -> Contestant:
+    return Contestant(name, _load(name), (name,), ("torch", "optimum-onnx"), precision, ours=True)
+
+
+PREPARATIONS: dict[str, Preparation] = {
+    "beamgen": _export(),
+    "beamgen-contrib": _export(backend="contrib"),
+    "beamgen-int8": _export(precision="int8"),
+    "beamgen-int4": _export(precision="int4"),
+}
+CONTESTANTS = (
+    _contestant("beamgen"),
+    _contestant("beamgen-contrib"),
+    _contestant("beamgen-int8", "int8"),
+    _contestant("beamgen-int4", "int4"),
+)

@@ -1,0 +1,86 @@
+"""CTranslate2, a C++ library with decoders of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from beamgen.bench.contestants import Contestant, Preparation, Search
+from beamgen.bench.dummy_tokenizer import dummy_tokenizer
+from beamgen.bench.workload import Task
+from beamgen.bench.workspace import Workspace
+from beamgen.settings.prompts import Ids
+
+
+def _convert(quantization: str | None) -> Preparation:
+    def prepare(workspace: Workspace, folder: Path) -> None:
+        from ctranslate2.converters import TransformersConverter
+
+        class Converter(TransformersConverter):  # type: ignore[misc] # it has no types
+            def load_model(self, *args: Any, **options: Any) -> Any:
+                model = super().load_model(*args, **options)
+                # its loader of LongRoPE models looks for the factors in each layer, where
+                # transformers no longer has them
+                scaling = getattr(model.config, "rope_scaling", None) or {}
+                names = ("long_factor", "short_factor")
+                factors = SimpleNamespace(**{name: scaling.get(name) for name in names})
+                for layer in getattr(model.base_model, "layers", []):
+                    if hasattr(layer, "self_attn") and not hasattr(layer.self_attn, "rotary_emb"):
+                        layer.self_attn.rotary_emb = factors
+                return model
+
+            def load_tokenizer(self, *args: Any, **options: Any) -> Any:
+                return dummy_tokenizer(workspace.vocab_size)
+
+        converter = Converter(
+            str(workspace.checkpoint), trust_remote_code=workspace.trust_remote_code
+        )
+        converter.convert(str(folder), quantization=quantization, force=True)
+
+    return prepare
+
+
+def _load(name: str, compute_type: str) -> Callable[[Workspace, Task], Search]:
+    def load(workspace: Workspace, task: Task) -> Search:
+        import ctranslate2
+
+        folder = workspace.files(name)
+        words: list[str] = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
+        generator = ctranslate2.Generator(
+            str(folder), compute_type=compute_type, intra_threads=task.threads, inter_threads=1
+        )
+
+        def search(ids: Ids, new_tokens: int) -> list[list[int]]:
+            results = generator.generate_batch(
+                [[words[token] for token in row] for row in ids.tolist()],
+                beam_size=task.num_beams,
+                max_length=new_tokens,
+                length_penalty=1.0,
+                end_token=[],
+                include_prompt_in_result=False,
+            )
+            return [list(result.sequences_ids[0]) for result in results]
+
+        return search
+
+    return load
+
+
+PREPARATIONS: dict[str, Preparation] = {
+    "ctranslate2": _convert(None),
+    "ctranslate2-int8": _convert("int8"),
+}
+_REQUIRES = ("ctranslate2", "torch")
+CONTESTANTS = (
+    Contestant("ctranslate2", _load("ctranslate2", "float32"), ("ctranslate2",), _REQUIRES),
+    Contestant(
+        "ctranslate2-int8",
+        _load("ctranslate2-int8", "int8"),
+        ("ctranslate2-int8",),
+        _REQUIRES,
+        "int8",
+    ),
+)

@@ -1,0 +1,295 @@
+"""Opening a Hugging Face checkpoint: a local folder or a hub id."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from beamgen.adapter import DecoderAdapter
+from beamgen.checkpoint.hub import download, is_hub_id
+from beamgen.checkpoint.lora_source import find_peft, origin
+from beamgen.checkpoint.tokenizer import has_tokenizer
+from beamgen.errors import CheckpointError, MissingExtraError, one_line
+from beamgen.registry import find_adapter
+
+if TYPE_CHECKING:
+    from transformers import (
+        GenerationConfig,
+        PretrainedConfig,
+        PreTrainedModel,
+    )
+
+_CONFIGS = ["*.json", "*.txt", "*.model", "*.jinja", "LICENSE*"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint on disk whose config was read; its weights were not.
+
+    Attributes:
+        source: what the user named: a path, a hub id, or ``demo:NAME``.
+        folder: where its files are.
+        revision: the hub revision asked for, or None.
+        trust_remote_code: whether its own Python code may run.
+        config: HF config.
+        generation_config: the checkpoint's generation defaults.
+        generation_fields: the fields its ``generation_config.json`` spells out,
+            be it with HF's own default.
+        lora: path or hub id of a LoRA that its model is loaded with, or None.
+    """
+
+    source: str
+    folder: Path
+    revision: str | None
+    trust_remote_code: bool
+    config: PretrainedConfig
+    generation_config: GenerationConfig
+    generation_fields: frozenset[str]
+    lora: str | None = None
+
+    def with_lora(self, source: str | os.PathLike[str] | None) -> Checkpoint:
+        """The same checkpoint, whose model is loaded with a LoRA of peft's, if any."""
+        return replace(self, lora=None if source is None else origin(source))
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """``kind`` (``demo``, ``folder`` or ``hub``) and ``model``, by which to find it again."""
+        if self.source.startswith("demo:"):
+            return {"kind": "demo", "model": self.source.removeprefix("demo:")}
+        folder = Path(self.source).expanduser()
+        if folder.is_dir():
+            return {"kind": "folder", "model": str(folder.resolve())}
+        return {"kind": "hub", "model": self.source}
+
+    @property
+    def name(self) -> str:
+        """A short name for folders: the last part of its path or id."""
+        return Path(self.origin["model"]).name
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether any tokenizer file lies beside the weights."""
+        return has_tokenizer(self.folder)
+
+    @property
+    def dtype(self) -> str:
+        """The dtype the weights are stored in, e.g. ``bfloat16``."""
+        dtype = getattr(self.config, "dtype", None)
+        return str(dtype).removeprefix("torch.") if dtype is not None else "float32"
+
+    @property
+    def vocab_size(self) -> int:
+        """V."""
+        size: int = self.config.get_text_config().vocab_size
+        return size
+
+    def adapter(self, asked: str | None = None) -> DecoderAdapter:
+        """The adapter for this checkpoint, checked against the class asked for.
+
+        Raises:
+            AdapterError: no adapter knows the architecture.
+            CheckpointError: the checkpoint is of another architecture.
+        """
+        if asked is None:
+            return find_adapter(self.config.model_type)
+        adapter = find_adapter(asked)
+        if adapter.model_type != self.config.model_type:
+            raise CheckpointError(
+                f"{self.source} is a '{self.config.model_type}' checkpoint, but "
+                f"{asked} is '{adapter.model_type}'",
+                "leave out --model-class to take the checkpoint's own architecture",
+            )
+        return adapter
+
+    def load_model(self) -> PreTrainedModel:
+        """The model with its language-modelling head: fp32, on the CPU, in eval mode.
+
+        A LoRA is active in it, as peft runs it.
+
+        Raises:
+            MissingExtraError: torch is not installed; or peft, for a LoRA.
+            CheckpointError: weights are missing, damaged, or do not fit the config.
+            LoraError: the LoRA does not fit.
+        """
+        from beamgen.lora.peft_model import active
+
+        model = self._load_base()
+        return model if self.lora is None else active(model, find_peft(self.lora))
+
+    def load_merged(self) -> PreTrainedModel:
+        """The model of ``load_model``, with its LoRA added to the weights.
+
+        Raises:
+            MissingExtraError, CheckpointError, LoraError: see ``load_model``.
+        """
+        from beamgen.lora.peft_model import merged
+
+        model = self._load_base()
+        return model if self.lora is None else merged(model, find_peft(self.lora))
+
+    def empty_model(self) -> PreTrainedModel:
+        """The architecture without weights, in no time and no memory.
+
+        Raises:
+            MissingExtraError: torch is not installed.
+        """
+        torch, auto_model = _torch_and_auto_model()
+        with torch.device("meta"):
+            model: PreTrainedModel = auto_model.from_config(
+                self.config, trust_remote_code=self.trust_remote_code
+            )
+        return model
+
+    def copy_companions(self, folder: Path) -> None:
+        """Write the configs and the tokenizer, all that a model needs besides its weights."""
+        self.config.save_pretrained(folder)
+        # save_pretrained would refuse a temperature without do_sample, which many have
+        self.generation_config.to_json_file(folder / "generation_config.json")
+        if self.has_tokenizer:
+            for path in sorted(self.folder.iterdir()):
+                if _is_companion(path):
+                    shutil.copyfile(path, folder / path.name)
+
+    def _load_base(self) -> PreTrainedModel:
+        torch, auto_model = _torch_and_auto_model()
+        try:
+            model, report = auto_model.from_pretrained(
+                self.folder,
+                dtype=torch.float32,
+                trust_remote_code=self.trust_remote_code,
+                output_loading_info=True,
+                local_files_only=True,
+            )
+        except Exception as error:  # each weight format fails in its own way
+            raise CheckpointError(
+                f"cannot load the weights of {self.source}: {one_line(error)}",
+                "download or save the checkpoint again; it must load with "
+                "AutoModelForCausalLM.from_pretrained",
+            ) from error
+        missing = sorted(report["missing_keys"])
+        mismatched = sorted(str(key[0]) for key in report["mismatched_keys"])
+        if missing or mismatched:
+            listed = ", ".join([*missing, *mismatched][:5])
+            raise CheckpointError(
+                f"{self.source} lacks weights of {type(model).__name__} or has them in "
+                f"another shape: {listed} ({len(missing) + len(mismatched)} in all)",
+                "is this the checkpoint of a model with a language-modelling head?",
+            )
+        eval_model: PreTrainedModel = model.eval()
+        return eval_model
+
+
+def open_checkpoint(
+    source: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> Checkpoint:
+    """Find a checkpoint and read its config.
+
+    Args:
+        source: a local folder or a hub id such as ``microsoft/biogpt``.
+        revision: branch, tag or commit on the hub.
+        trust_remote_code: run Python code that comes with the checkpoint.
+
+    Raises:
+        CheckpointError: missing path, hub out of reach, or no readable config.
+    """
+    name = os.fspath(source)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if revision is not None:
+            raise CheckpointError(
+                f"--revision {revision} was given with the local folder {name}",
+                "leave it out: a revision belongs to a hub id",
+            )
+    elif folder.exists():
+        raise CheckpointError(
+            f"{name} is a file, not a checkpoint folder", "pass the folder that holds config.json"
+        )
+    elif is_hub_id(name):
+        wanted = [*_CONFIGS, "*.py"] if trust_remote_code else _CONFIGS
+        folder = download(
+            name, wanted, revision=revision, what="checkpoint", refuse=CheckpointError
+        )
+    else:
+        raise CheckpointError(f"there is no folder {name}", "check the path")
+    return _read(name, folder, revision, trust_remote_code)
+
+
+def demo_checkpoint(adapter: DecoderAdapter) -> Checkpoint:
+    """The adapter's embedded demo checkpoint.
+
+    Raises:
+        CheckpointError: it has none.
+    """
+    if adapter.demo is None or not adapter.demo.is_dir():
+        raise CheckpointError(
+            f"the adapter '{adapter.name}' ships no demo checkpoint",
+            "pass --model with a checkpoint folder or hub id",
+        )
+    return _read(f"demo:{adapter.name}", adapter.demo, None, False)
+
+
+def _is_companion(path: Path) -> bool:
+    """Tokenizer files of any kind, chat templates, licences; no weights, no configs."""
+    ours = {"config.json", "generation_config.json"}
+    weights = path.name.endswith(".index.json")
+    kinds = {".json", ".txt", ".model", ".jinja"}
+    licence = path.name.upper().startswith("LICEN")
+    return (
+        path.is_file()
+        and path.name not in ours
+        and not weights
+        and (path.suffix in kinds or licence)
+    )
+
+
+def _read(name: str, folder: Path, revision: str | None, trust_remote_code: bool) -> Checkpoint:
+    from transformers import AutoConfig, GenerationConfig
+
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(
+            f"{name} holds no config.json", "pass the folder that save_pretrained wrote"
+        )
+    try:
+        config = AutoConfig.from_pretrained(
+            folder, trust_remote_code=trust_remote_code, local_files_only=True
+        )
+        settings, spelled_out = folder / "generation_config.json", frozenset[str]()
+        if settings.is_file():
+            generation = GenerationConfig.from_pretrained(folder, local_files_only=True)
+            spelled_out = frozenset(json.loads(settings.read_text(encoding="utf-8")))
+        else:
+            generation = GenerationConfig.from_model_config(config)
+    except Exception as error:  # json, unknown model types, remote code refused
+        wants_code = "trust_remote_code" in str(error)
+        raise CheckpointError(
+            f"cannot read the config of {name}: {one_line(error)}",
+            "read its Python code, then pass --trust-remote-code"
+            if wants_code
+            else "is it a transformers checkpoint?",
+        ) from error
+    if getattr(config, "add_cross_attention", False):
+        raise CheckpointError(
+            f"{name} has cross-attention", "beamgen builds graphs for decoder-only models"
+        )
+    if config.is_encoder_decoder:
+        raise CheckpointError(
+            f"{name} is an encoder-decoder ('{config.model_type}')",
+            "beamgen builds graphs for decoder-only models",
+        )
+    return Checkpoint(name, folder, revision, trust_remote_code, config, generation, spelled_out)
+
+
+def _torch_and_auto_model() -> tuple[Any, Any]:
+    try:
+        import torch
+        from transformers import AutoModelForCausalLM
+    except ImportError as error:
+        raise MissingExtraError("loading a checkpoint's weights", "export", "torch") from error
+    return torch, AutoModelForCausalLM

@@ -1,0 +1,4 @@
+"""Why a search found what it found: its beams, step by step.
+
+Imports ``runtime`` and ``search`` to look inside a file; draws with the standard library.
+"""

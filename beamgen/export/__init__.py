@@ -1,0 +1,4 @@
+"""The whole flow: a request is resolved, a graph is built, a package is written and proved.
+
+Imports all that stands below; nothing below imports it.
+"""

@@ -1,0 +1,137 @@
+"""A LoRA becomes an ``.onnx_adapter`` file of a package, and is proved."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from beamgen.checkpoint.lora_source import lora_name, origin, read_lora
+from beamgen.errors import LoraError
+from beamgen.export.prove import Progress, prove
+from beamgen.lora.adapter_file import write_adapter
+from beamgen.lora.fit import FitReport, check_fits, fit_report
+from beamgen.lora.slots import ADAPTER_SUFFIX, Lora
+from beamgen.package.folder import ADAPTERS, Package, forget_lora, record_lora
+from beamgen.package.source import open_source
+
+if TYPE_CHECKING:
+    from beamgen.parity.report import ParityReport
+
+
+@dataclass(frozen=True)
+class ConvertResult:
+    """What ``convert_lora`` made.
+
+    Attributes:
+        package: with the LoRA.
+        name: what it is called there.
+        path: of its file.
+        lora: its weights.
+        parity: the report, or None where nothing was compared.
+    """
+
+    package: Package
+    name: str
+    path: Path
+    lora: Lora
+    parity: ParityReport | None
+
+
+def convert_lora(
+    package: Package,
+    source: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    checkpoint: str | None = None,
+    force: bool = False,
+    parity: bool = True,
+    trust_remote_code: bool = False,
+    progress: Progress | None = None,
+) -> ConvertResult:
+    """Write ``adapters/NAME.onnx_adapter``, and compare it with HF + peft.
+
+    Args:
+        package: one exported with slots.
+        source: a PEFT folder, a hub id; or an ``.onnx_adapter`` file, which cannot be
+            compared with anything.
+        name: by default the folder's or file's.
+        checkpoint: the base model; by default the one named in the package.
+        force: replace a LoRA of that name.
+        parity: end with the quick parity grid.
+        trust_remote_code: run Python code that comes with the checkpoint.
+        progress: called with one line as each stage begins.
+
+    Raises:
+        LoraError: it cannot be read or does not fit, or the name is taken; nothing is
+            written then.
+        CheckpointError, MissingExtraError: the base model cannot be loaded for the
+            comparison; nothing is written then either.
+    """
+    say = progress or (lambda line: None)
+    lora, called = read_lora(source), lora_name(source, name)
+    check_fits(lora, package.manifest.lora_slots)
+    if called in package.loras and not force:
+        raise LoraError(
+            f"the package has a LoRA called '{called}'", "pass --force to replace it, or --name"
+        )
+    folder = Path(lora.source)
+    base = None
+    if parity and folder.is_dir():
+        base = open_source(package, checkpoint, trust_remote_code=trust_remote_code)
+    say(f"converting {called}")
+    report = None
+    with _undone_on_failure(package, called):
+        package = add_adapter(package, called, lora, origin(source))
+        if base is not None:
+            package, report = prove(package, base.with_lora(folder), say, lora=called)
+    return ConvertResult(package, called, package.loras[called], lora, report)
+
+
+def lora_fit(lora: Lora, package: Package) -> FitReport:
+    """Hold a LoRA against a package's slots, tensor by tensor."""
+    manifest = package.manifest
+    return fit_report(lora, manifest.lora_slots, manifest.source["model"])
+
+
+def add_adapter(package: Package, name: str, lora: Lora, source: str) -> Package:
+    """Write a LoRA into a package's ``adapters/``, and both into its manifest."""
+    folder = package.folder / ADAPTERS
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}{ADAPTER_SUFFIX}"
+    write_adapter(lora, path)
+    about = {"source": source, "base": lora.base, "parity": None}
+    return record_lora(package, name, about)
+
+
+def remove_lora(package: Package, name: str) -> Package:
+    """Delete a LoRA of a package, and what its manifest says of it.
+
+    Raises:
+        LoraError: there is none of that name.
+    """
+    recorded = name in package.manifest.loras
+    path = package.loras.get(name) if recorded else package.lora_path(name)
+    left = forget_lora(package, name)
+    if path is not None:
+        path.unlink()
+    return left
+
+
+@contextlib.contextmanager
+def _undone_on_failure(package: Package, name: str) -> Iterator[None]:
+    """Put back the LoRA of that name, or none, where the block does not end well."""
+    path, about = package.loras.get(name), package.manifest.loras.get(name, {})
+    before = path.read_bytes() if path is not None else None
+    try:
+        yield
+    except BaseException:
+        if path is not None and before is not None:
+            path.write_bytes(before)
+            record_lora(package, name, about)
+        elif name in package.loras:
+            remove_lora(package, name)
+        raise

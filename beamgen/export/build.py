@@ -1,0 +1,93 @@
+"""Checkpoint -> decoder -> search graph."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from beamgen.errors import MissingExtraError
+from beamgen.export.prove import Progress
+from beamgen.export.quality import measured
+from beamgen.export.request import ExportRequest
+from beamgen.export.save import EXTERNAL_DATA_BYTES, weight_bytes
+from beamgen.export.texts import Texts
+from beamgen.quantization.record import Precision
+from beamgen.quantization.saturation import inexact
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+def build_graph(
+    request: ExportRequest, scratch: Path, texts: Texts | None, say: Progress
+) -> tuple[ir.Model, Precision]:
+    """The graph of a request, and its precision with what that costs.
+
+    Args:
+        request: what is to be built.
+        scratch: an empty folder; large weights stay in files there.
+        texts: on which the loss of quality is measured, if any.
+        say: called with one line as each stage begins.
+
+    Raises:
+        MissingExtraError: what exports is not installed.
+        CheckpointError, LoraError: the weights do not load.
+    """
+    try:
+        from beamgen.decoder.contrib_step import ContribStep
+        from beamgen.decoder.export import export_decoder
+        from beamgen.decoder.loop_step import LoopStep
+        from beamgen.decoder.passes.quantize import quantize
+        from beamgen.export.teacher_forcing import TeacherForcing
+        from beamgen.search.contrib import build_contrib
+        from beamgen.search.loop import build_loop
+    except ImportError as error:
+        raise MissingExtraError("beamgen export", "export", error.name or "torch") from error
+    model = request.checkpoint.load_merged()
+    step = ContribStep if request.backend == "contrib" else LoopStep
+    decoder = export_decoder(request.adapter, model, scratch, step, request.slots)
+    del model
+    gc.collect()
+    geometry = request.adapter.kv_geometry(request.checkpoint.config)
+    window = request.adapter.position_limits(request.checkpoint.config).attention_window
+    precision = quantize(decoder, request.precision.name, request.precision.int8_weights)
+    if precision.name != "fp32":
+        say(f"measuring what {precision.name} costs")
+        alone = decoder
+        # The contrib decoder cannot be asked for all places of a text; and where int8 weights
+        # overflow, uint8 ones give what they would give elsewhere.
+        if request.backend == "contrib" or inexact(precision.weights):
+            (scratch / "alone").mkdir()
+            alone = export_decoder(
+                request.adapter, request.checkpoint.load_merged(), scratch / "alone"
+            )
+            quantize(alone, request.precision.name, "u8" if inexact(precision.weights) else "auto")
+        runner = TeacherForcing(
+            *(alone, scratch, geometry, window), request.slots if alone is decoder else ()
+        )
+        precision = measured(precision, request.checkpoint, runner, texts)
+        del alone, runner
+        gc.collect()
+    if request.backend == "contrib":
+        graph = build_contrib(
+            decoder,
+            geometry,
+            request.search,
+            request.checkpoint.vocab_size,
+            window,
+            request.required,
+            request.slots,
+        )
+    else:
+        external = request.external_data or weight_bytes(decoder) > EXTERNAL_DATA_BYTES
+        graph = build_loop(
+            decoder,
+            geometry,
+            request.search,
+            window,
+            request.required,
+            request.slots,
+            external=external,
+        )
+    return graph, precision

@@ -1,0 +1,67 @@
+"""What ``beamgen.json`` says of a graph that was just built."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from beamgen.export.request import ExportRequest
+from beamgen.package.manifest import Manifest
+from beamgen.quantization.record import Precision
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+_VERSIONED = ("beamgen", "torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnx-ir",
+              "onnxscript", "onnxruntime")  # fmt: skip
+
+
+def manifest_of(request: ExportRequest, graph: ir.Model, precision: Precision) -> Manifest:
+    """What ``beamgen.json`` says of a graph, before any parity check."""
+    checkpoint, slots = request.checkpoint, request.slots
+    of_slots = {name for slot in slots for name in slot.inputs}
+    meanings = {parameter.name: parameter.meaning for parameter in request.parameters}
+    return Manifest(
+        adapter=request.adapter.name,
+        backend=request.backend,
+        source={
+            **checkpoint.origin,
+            "revision": checkpoint.revision,
+            "dtype": checkpoint.dtype,
+            "lora": checkpoint.lora,
+        },
+        dtype="float32",
+        vocab_size=checkpoint.vocab_size,
+        limits=request.adapter.position_limits(checkpoint.config),
+        search=request.search,
+        inputs=[
+            {
+                **_row(value),
+                "meaning": meanings.get(value.name or "", value.doc_string),
+                "default": _default(value),
+            }
+            for value in graph.graph.inputs
+            if value.name not in of_slots
+        ],
+        outputs=[{**_row(value), "meaning": value.doc_string} for value in graph.graph.outputs],
+        versions={name: metadata.version(name) for name in _VERSIONED},
+        precision=precision,
+        lora_slots=tuple(slots),
+    )
+
+
+def _default(value: ir.Value) -> list[Any] | str | None:
+    """None where there is no default; a mask over the vocabulary in words."""
+    tensor = value.const_value
+    if tensor is None:
+        return None
+    listed: list[Any] = tensor.numpy().tolist()
+    return "1, and 0 at banned ids" if (value.name or "").endswith("vocab_mask") else listed
+
+
+def _row(value: ir.Value) -> dict[str, Any]:
+    return {
+        "name": value.name,
+        "dtype": str(value.dtype).lower(),
+        "shape": [dim if isinstance(dim, int) else dim.value for dim in (value.shape or ())],
+    }

@@ -1,0 +1,140 @@
+"""A package in another precision, from the checkpoint that it was made of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict, Unpack
+
+from beamgen.checkpoint.lora_source import read_lora
+from beamgen.errors import PackageError, SettingError
+from beamgen.export.options import check_options
+from beamgen.export.prove import Progress
+from beamgen.export.request import ExportRequest
+from beamgen.export.write import ExportResult, write_package
+from beamgen.package.folder import WEIGHTS, Package, check_target
+from beamgen.package.source import lora_source, open_source
+from beamgen.quantization.record import Wanted
+from beamgen.quantization.saturation import saturates
+
+if TYPE_CHECKING:
+    import onnx
+
+_PROMPTS = ("input_ids", "attention_mask")
+
+
+class QuantizeOptions(TypedDict, total=False):
+    """The keyword arguments of ``quantize`` besides the precision.
+
+    Attributes:
+        int8_weights: see ``ExportOptions``.
+        quality_text: see ``ExportOptions``.
+        checkpoint: where the package's checkpoint is, if no longer where it was.
+        trust_remote_code: run Python code that comes with the checkpoint.
+        force: replace an existing package.
+        parity: end with the quick parity grid; True unless told otherwise.
+    """
+
+    int8_weights: str
+    quality_text: str | os.PathLike[str] | None
+    checkpoint: str | None
+    trust_remote_code: bool
+    force: bool
+    parity: bool
+
+
+def quantize(
+    package: Package,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    precision: str = "int8",
+    progress: Progress | None = None,
+    **options: Unpack[QuantizeOptions],
+) -> ExportResult:
+    """Export a package's checkpoint once more, in another precision, and prove it.
+
+    Backend, settings, slots and LoRAs are the package's. The weights are read from the
+    checkpoint: rounding what was rounded before would lose twice.
+
+    Args:
+        package: what to make again; it is not changed.
+        output: the folder to write; None names it after the package, e.g.
+            ``biogpt-onnx-int8``.
+        precision: ``fp32``, ``fp16``, ``int8`` or ``int4``.
+        progress: called with one line as each stage begins.
+        options: see ``QuantizeOptions``.
+
+    Raises:
+        SettingError: there is no such precision, or the package has it already.
+        PackageError: the output exists, or the package cannot be read.
+        CheckpointError, LoraError: what it was made of is not there.
+        MissingExtraError: torch is not installed.
+    """
+    check_options("quantize", options, QuantizeOptions)
+    text, parity = options.get("quality_text"), options.get("parity", True)
+    manifest = package.manifest
+    int8_weights = options.get("int8_weights", "auto")
+    wanted = Wanted(precision, int8_weights, None if text is None else Path(text))
+    if wanted.name == manifest.precision.name and _kind(wanted) == manifest.precision.int8_weights:
+        raise SettingError(f"{package.folder} is {precision} already", "name another --precision")
+    folder = package.folder.resolve()
+    target = Path(output) if output is not None else folder.with_name(f"{folder.name}-{precision}")
+    if target.resolve() == folder:
+        raise PackageError(
+            f"{target} is the package that is read", "name another folder: --output NAME"
+        )
+    check_target(target, force=options.get("force", False))
+    source = open_source(
+        package,
+        options.get("checkpoint"),
+        trust_remote_code=options.get("trust_remote_code", False),
+    )
+    loras = {
+        name: (_source(package, name, needed=parity), read_lora(path))
+        for name, path in package.loras.items()
+    }
+    request = ExportRequest(
+        source,
+        source.adapter(manifest.adapter),
+        target,
+        manifest.search,
+        backend=manifest.backend,
+        required=frozenset(_required(package)),
+        slots=manifest.lora_slots,
+        loras=loras,
+        precision=wanted,
+        external_data=WEIGHTS in manifest.files,
+        force=options.get("force", False),
+        parity=parity,
+    )
+    return write_package(request, progress or (lambda line: None))
+
+
+def _kind(wanted: Wanted) -> str:
+    """One of ``INT8_WEIGHTS``; ``auto`` for all but int8."""
+    if wanted.name != "int8" or wanted.int8_weights != "auto":
+        return wanted.int8_weights
+    return "u8" if saturates() else "s8"
+
+
+def _source(package: Package, name: str, *, needed: bool) -> str:
+    """Where a LoRA came from, which has to be there only if it is compared with that."""
+    told = package.manifest.loras.get(name, {}).get("source")
+    return lora_source(package, name) if needed else str(told)
+
+
+def _required(package: Package) -> Iterator[str]:
+    """Names of the parameters without a default; ``lora`` stands for the slots' inputs."""
+    graph = _read(package).graph
+    defaults = {tensor.name for tensor in graph.initializer}
+    slots = {name for slot in package.manifest.lora_slots for name in slot.inputs}
+    for value in graph.input:
+        if value.name not in defaults and value.name not in _PROMPTS:
+            yield "lora" if value.name in slots else value.name
+
+
+def _read(package: Package) -> onnx.ModelProto:
+    import onnx
+
+    return onnx.load(package.model, load_external_data=False)

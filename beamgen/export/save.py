@@ -1,0 +1,35 @@
+"""Writing a graph with its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from beamgen.package.folder import MODEL, WEIGHTS
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+#: Above this many bytes of weights they go into ``model.onnx.data``: one protobuf
+#: message holds at most 2 GiB.
+EXTERNAL_DATA_BYTES = 2_000_000_000
+
+
+def save_graph(graph: ir.Model, folder: Path, *, external_data: bool = False) -> None:
+    """Write ``model.onnx``, with ``model.onnx.data`` beside it if wished or if it would not fit."""
+    import onnx_ir as ir
+
+    external = external_data or weight_bytes(graph) > EXTERNAL_DATA_BYTES
+    if not external:  # what was read from a file with external data would still point there
+        ir.external_data.load_to_model(graph)
+    ir.save(graph, folder / MODEL, external_data=WEIGHTS if external else None)
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """Of all initializers, those of bodies included."""
+    return sum(
+        value.const_value.nbytes
+        for graph in model.graphs()
+        for value in graph.initializers.values()
+        if value.const_value is not None
+    )

@@ -1,0 +1,99 @@
+"""A loop decoder on its own: its logits along a text that is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from beamgen.adapter import KVGeometry
+from beamgen.decoder.contract import cache_names
+from beamgen.lora.slots import Slot
+from beamgen.settings.prompts import Ids
+
+Floats = npt.NDArray[np.float32]
+
+_MASKED = np.finfo(np.float32).min
+_FILE = "decoder.onnx"
+
+
+class TeacherForcing:
+    """Runs a decoder that holds ``contract.loop_contract`` in ONNX Runtime."""
+
+    def __init__(
+        self,
+        decoder: ir.Model,
+        folder: Path,
+        geometry: KVGeometry,
+        attention_window: int | None = None,
+        slots: Sequence[Slot] = (),
+    ) -> None:
+        """Write the decoder into ``folder`` and load it.
+
+        Args:
+            decoder: read, not changed.
+            folder: for files that have to stay as long as this is used.
+            geometry: the decoder's caches.
+            attention_window: tokens a position sees, itself included, or None.
+            slots: its linear layers that take a LoRA; they get none.
+        """
+        import onnxruntime
+
+        ir.save(decoder, folder / _FILE, external_data=f"{_FILE}.data")
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            str(folder / _FILE), options, providers=["CPUExecutionProvider"]
+        )
+        self._names = [output.name for output in self._session.get_outputs()]
+        self._geometry = geometry
+        self._window = attention_window
+        self._no_lora = {
+            name: empty
+            for slot in slots
+            for name, empty in zip(slot.inputs, slot.empty(), strict=True)
+        }
+
+    def logits(self, ids: Ids, prompt_len: int | None = None) -> Floats:
+        """Logits ``[B, N, V]`` of what follows each place of ``[B, N]``.
+
+        Args:
+            ids: rows of one length, without padding.
+            prompt_len: tokens of the first step, each later one alone, as in a search;
+                None takes all in one step.
+        """
+        length = ids.shape[1]
+        prompt_len = prompt_len or length
+        shape = (len(ids), self._geometry.num_kv_heads, 0, self._geometry.head_dim)
+        empty = [np.zeros(shape, np.float32)] * (2 * self._geometry.num_layers)
+        first, prompt = self._step(ids[:, :prompt_len], 0, empty, empty)
+        told, past = [first], empty
+        for place in range(prompt_len, length):
+            logits, past = self._step(ids[:, place : place + 1], place, prompt, past)
+            told.append(logits)
+        return np.concatenate(told, axis=1)
+
+    def _step(
+        self, ids: Ids, start: int, prompt: list[Any], past: list[Any]
+    ) -> tuple[Floats, list[Any]]:
+        """Logits ``[B, N, V]`` of new tokens, the first of them at ``start``, and the cache."""
+        batch, new = ids.shape
+        places = np.arange(start, start + new)
+        distance = places[:, None] - np.arange(start + new)
+        hidden = (distance < 0) | (distance >= (self._window or np.inf))
+        bias = np.where(hidden, _MASKED, np.float32(0))
+        feeds = {
+            "input_ids": ids,
+            "position_ids": np.tile(places, (batch, 1)),
+            "attention_bias": np.tile(bias, (batch, 1, 1, 1)),
+            "last_n": np.array(new),
+            **dict(zip(cache_names("prompt", self._geometry), prompt, strict=True)),
+            **dict(zip(cache_names("past", self._geometry), past, strict=True)),
+            **self._no_lora,
+        }
+        logits, *present = self._session.run(self._names, feeds)
+        return logits, present

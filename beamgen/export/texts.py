@@ -1,0 +1,81 @@
+"""The text on which quality is measured."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from beamgen.adapter import DecoderAdapter
+from beamgen.checkpoint.checkpoint import Checkpoint
+from beamgen.checkpoint.tokenizer import load_tokenizer
+from beamgen.errors import SettingError, one_line
+from beamgen.quantization.record import Wanted
+
+#: Longer texts are cut: a perplexity over short contexts is one, too.
+_LONGEST = 512
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts as token ids.
+
+    Attributes:
+        source: what the user named, or the demo checkpoint's own.
+        rows: two ids or more each.
+    """
+
+    source: str
+    rows: tuple[tuple[int, ...], ...]
+
+    @property
+    def predicted(self) -> int:
+        """Tokens that another one precedes."""
+        return sum(len(row) - 1 for row in self.rows)
+
+
+def texts_of(wanted: Wanted, checkpoint: Checkpoint, adapter: DecoderAdapter) -> Texts | None:
+    """The text asked for; a demo checkpoint's held-out one; or None.
+
+    A line is a text, or a chat as a JSON list of messages, for the chat template.
+
+    Raises:
+        SettingError: the file cannot be read or holds no text, or there is no tokenizer.
+    """
+    path, source = wanted.text, str(wanted.text)
+    if wanted.name == "fp32":
+        return None
+    if path is None:
+        if checkpoint.origin["kind"] != "demo" or adapter.held_out is None:
+            return None
+        path, source = adapter.held_out, f"{adapter.name}'s held-out definitions"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(
+            f"cannot read the text {path}: {one_line(error)}", "name a UTF-8 file, one text a line"
+        ) from error
+    tokenizer = load_tokenizer(checkpoint.folder, trust_remote_code=checkpoint.trust_remote_code)
+    if tokenizer is None:
+        raise SettingError(
+            f"{checkpoint.source} has no tokenizer to read {path} with",
+            "leave the text out: the loss is then not measured",
+        )
+    room = adapter.position_limits(checkpoint.config)
+    longest = min(room.recompute_boundary or room.max_positions, _LONGEST)
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if line.startswith("[{"):
+            try:
+                ids = tokenizer.apply_chat_template(json.loads(line))
+            except Exception as error:  # json's, jinja's and the tokenizer's own
+                raise SettingError(
+                    f"line {number} of {path} is no chat: {one_line(error)}",
+                    'a chat is [{"role": "user", "content": "..."}, ...]',
+                ) from error
+        else:
+            ids = tokenizer.encode(line)
+        rows.append(tuple(ids[:longest]))
+    rows = [row for row in rows if len(row) > 1]
+    if not rows:
+        raise SettingError(f"{path} holds no text", "write one text a line")
+    return Texts(source, tuple(rows))

@@ -1,0 +1,95 @@
+"""A package is made of what was found to be possible, and proved."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from beamgen.adapter import DecoderAdapter
+from beamgen.checkpoint.checkpoint import Checkpoint
+from beamgen.export.add_lora import add_adapter
+from beamgen.export.build import build_graph
+from beamgen.export.manifest import manifest_of
+from beamgen.export.prove import Progress, prove
+from beamgen.export.request import ExportRequest
+from beamgen.export.save import save_graph
+from beamgen.export.texts import texts_of
+from beamgen.package import embedded
+from beamgen.package.folder import (
+    Package,
+    new_package_folder,
+    open_package,
+    seal_parity,
+    write_manifest,
+)
+from beamgen.quantization.saturation import check_exact
+
+if TYPE_CHECKING:
+    from beamgen.parity.report import ParityReport
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What ``export`` made.
+
+    Attributes:
+        package: the finished package.
+        checkpoint: what it was made from.
+        adapter: the architecture's.
+        parity: the report, or None where the check was left out.
+        lora_parity: a report with each LoRA in the package's slots.
+    """
+
+    package: Package
+    checkpoint: Checkpoint
+    adapter: DecoderAdapter
+    parity: ParityReport | None
+    lora_parity: Mapping[str, ParityReport] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """0 where all agree, or nothing was compared."""
+        reports = [*([self.parity] if self.parity else []), *self.lora_parity.values()]
+        return max((report.exit_code for report in reports), default=0)
+
+
+def write_package(request: ExportRequest, say: Progress) -> ExportResult:
+    """Make a package of what was found to be possible, and prove it.
+
+    Args:
+        request: what is to be written.
+        say: called with one line as each stage begins.
+
+    Raises:
+        BeamgenError: with nothing written.
+    """
+    checkpoint, adapter, target = request.checkpoint, request.adapter, request.target
+    texts = texts_of(request.precision, checkpoint, adapter)
+    if request.parity and request.precision.int8_weights == "s8":
+        check_exact("int8")
+    with new_package_folder(target, force=request.force) as folder:
+        say(f"tracing {checkpoint.source} ({adapter.name}, {checkpoint.dtype}) in float32")
+        with tempfile.TemporaryDirectory(prefix=".decoder-", dir=folder) as scratch:
+            graph, precision = build_graph(request, Path(scratch), texts, say)
+            say("writing the search graph")
+            made = manifest_of(request, graph, precision)
+            graph.metadata_props.update(embedded.records(made))
+            save_graph(graph, folder, external_data=request.external_data)
+        checkpoint.copy_companions(folder)
+        write_manifest(folder, made)
+        package = open_package(folder, verify=False)
+        report, lora_reports = None, {}
+        if request.parity:
+            package, report = prove(package, checkpoint, say)
+            package = seal_parity(package)
+        for name, (source, weights) in request.loras.items():
+            say(f"converting the LoRA {name}")
+            package = add_adapter(package, name, weights, source)
+            if request.parity:
+                with_lora = checkpoint.with_lora(source)
+                package, lora_reports[name] = prove(package, with_lora, say, lora=name)
+    done = open_package(target, verify=False)
+    return ExportResult(done, checkpoint, adapter, report, lora_reports)

@@ -1,0 +1,116 @@
+"""A loop file for a server that joins requests into batches.
+
+Such a server concatenates the inputs of its requests along their first axis and splits
+the outputs again. So what it feeds has a value for each row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from beamgen.formats.triton.ports import PROMPT_LENGTHS
+from beamgen.search.functions import batching
+from beamgen.search.functions.library import functions
+from beamgen.tape import Tape
+
+Values = Mapping[str, npt.NDArray[np.generic]]
+
+
+def set_inputs(
+    model: ir.Model, values: Values, per_row: Collection[str], outputs: Collection[str]
+) -> ir.Model:
+    """Give a file other defaults, and none to what each row gives.
+
+    A server feeds no input that it is not told of, so a default is then a constant. It
+    does not become one in the file: ONNX Runtime 1.31.1 inlines the branch of an If whose
+    condition is constant, mixes up names where branches are nested, and refuses the file.
+
+    Args:
+        model: the loop backend's; read, not changed. The weights are shared.
+        values: of every input but the prompts, ``num_return_sequences`` among them.
+        per_row: the parameters that get no default, and are ``[batch]``.
+        outputs: those that are kept.
+
+    Returns:
+        A model that needs ``input_ids``, ``attention_mask`` and the parameters ``per_row``.
+    """
+    model = model.clone()
+    graph = model.graph
+    for value in graph.inputs:
+        name = value.name or ""
+        if name in per_row:
+            graph.initializers.pop(name, None)
+            value.const_value = None
+            value.shape = ir.Shape(["batch"])
+        elif name in values:
+            value.const_value = ir.tensor(values[name], name=name)
+            graph.initializers[name] = value
+    for output in list(graph.outputs):
+        if output.name not in outputs:
+            graph.outputs.remove(output)
+            continue
+        returned = int(values["num_return_sequences"][0])
+        output.shape = ir.Shape(["batch", returned, *tuple(output.shape or ())[2:]])
+    return model
+
+
+def join_prompts(model: ir.Model, pad_token_id: int, fill_token_id: int) -> ir.Model:
+    """Take prompts of unequal length one after the other, and pad them in the file.
+
+    Args:
+        model: with ``input_ids``, ``attention_mask`` and ``sequences``; read, not changed.
+        pad_token_id: stands before the shorter prompts, unseen.
+        fill_token_id: follows the shorter sequences.
+
+    Returns:
+        A model with ``input_ids`` ``[tokens]`` of all rows and ``prompt_lengths`` int32
+        ``[batch, 1]`` in place of the two; its ``sequences`` begin with their prompts.
+    """
+    model = model.clone()
+    graph = model.graph
+    old = {value.name: value for value in graph.inputs}
+    input_ids, mask = old["input_ids"], old["attention_mask"]
+    tokens = ir.Value(
+        name="input_ids",
+        type=ir.TensorType(ir.DataType.INT64),
+        shape=ir.Shape(["tokens"]),
+        doc_string="the prompts, one after the other",
+    )
+    lengths = ir.Value(
+        name=PROMPT_LENGTHS,
+        type=ir.TensorType(ir.DataType.INT32),
+        shape=ir.Shape(["batch", 1]),
+        doc_string="how many tokens each prompt has",
+    )
+    before, after = Tape("prompts"), Tape("aligned")
+    wide = before.standard("Cast", lengths, output="lengths", to=ir.DataType.INT64)
+    pad = before.constant("pad_token_id", [pad_token_id])
+    padded = before.call(
+        batching.left_padded, tokens, wide, pad, outputs="input_ids attention_mask"
+    )
+    rest = [value for value in graph.inputs if value not in (input_ids, mask)]
+    for value, new in zip((input_ids, mask), padded, strict=True):
+        new.type, new.shape = value.type, value.shape
+        value.replace_all_uses_with(new)
+    graph.inputs[:] = [tokens, lengths, *rest]
+    first = next(iter(graph))
+    graph.insert_before(first, before.nodes)
+
+    (sequences,) = (value for value in graph.outputs if value.name == "sequences")
+    place, shape = list(graph.outputs).index(sequences), sequences.shape
+    sequences.name = "search/sequences"
+    fill = after.constant("fill_token_id", [fill_token_id])
+    (aligned,) = after.call(batching.left_aligned, sequences, wide, fill, outputs="sequences")
+    aligned.name, aligned.shape = "sequences", shape
+    aligned.type = ir.TensorType(ir.DataType.INT64)
+    graph.extend(after.nodes)
+    graph.outputs[place] = aligned
+    for constant in (*before.initializers, *after.initializers):
+        graph.register_initializer(constant)
+    for function in functions(batching):
+        model.functions[function.identifier()] = function
+    return model

@@ -1,0 +1,82 @@
+"""What a ``model.onnx`` says of itself, in its metadata: it may lose its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+from beamgen.package.manifest import Manifest
+
+#: For which program a graph was rewritten.
+FORMAT = "beamgen.format"
+
+_MANIFEST, _PARITY = "beamgen.manifest", "beamgen.parity"
+
+#: Of the manifest; inputs and outputs stand in the graph itself.
+_FIELDS = ("schema_version", "adapter", "backend", "source", "dtype", "vocab_size", "limits",
+           "search", "versions", "precision")  # fmt: skip
+
+
+def records(manifest: Manifest) -> dict[str, str]:
+    """The metadata to write into a graph; of folders the names alone."""
+    values = manifest.to_json()
+    about = {name: values[name] for name in _FIELDS} | {"source": source_of(manifest)}
+    return {_MANIFEST: json.dumps(about, ensure_ascii=False)}
+
+
+def source_of(manifest: Manifest) -> dict[str, Any]:
+    """What a package was made of, for files that travel: of folders the names alone."""
+    return {name: _without_path(value) for name, value in manifest.source.items()}
+
+
+def _without_path(value: Any) -> Any:
+    """Hub ids have a slash, too, but are not absolute."""
+    is_path = isinstance(value, str) and PurePath(value).is_absolute()
+    return PurePath(value).name if is_path else value
+
+
+def append_parity(model: Path, verdict: Mapping[str, Any]) -> None:
+    """Add a verdict to a file's metadata without reading or rewriting the file.
+
+    Serialized messages may be concatenated: their repeated fields are, too, which
+    the metadata is.
+
+    Source: https://protobuf.dev/programming-guides/encoding/#last-one-wins
+    """
+    import onnx
+
+    text = json.dumps(verdict, ensure_ascii=False)
+    entry = onnx.StringStringEntryProto(key=_PARITY, value=text)
+    with model.open("ab") as stream:
+        stream.write(onnx.ModelProto(metadata_props=[entry]).SerializeToString())
+
+
+def read(metadata: Mapping[str, str]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """The manifest's fields and the parity verdict, where a file has them.
+
+    Raises:
+        ValueError: they are damaged.
+    """
+    manifest = _entry(metadata, _MANIFEST, {"source": dict, "versions": dict, "precision": dict})
+    parity = _entry(metadata, _PARITY, {"verdict": str, "cases": int, "transformers": str})
+    return manifest, parity
+
+
+def _entry(
+    metadata: Mapping[str, str], key: str, needed: Mapping[str, type]
+) -> dict[str, Any] | None:
+    """An entry with at least what is told of it."""
+    if key not in metadata:
+        return None
+    try:
+        values = json.loads(metadata[key])
+    except RecursionError as error:
+        raise ValueError(f"{key} is nested too deep") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{key} is no table")
+    for name, kind in needed.items():
+        if not isinstance(values.get(name), kind):
+            raise ValueError(f"{key} has no {name}")
+    return values

@@ -1,0 +1,92 @@
+"""The manifest, ``beamgen.json``: what is in a package and where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from beamgen.adapter import PositionLimits
+from beamgen.lora.slots import Slot
+from beamgen.quantization.record import Precision
+from beamgen.settings.config import SearchConfig
+from beamgen.settings.contrib import op_type
+
+SCHEMA_VERSION = 1
+
+#: Ways to search: HF's own, or ONNX Runtime's operators.
+BACKENDS = ("loop", "contrib")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """``beamgen.json``: what is in the package and where it came from.
+
+    Attributes:
+        schema_version: of this file; a reader refuses every other.
+        adapter: name of the architecture's adapter.
+        backend: ``loop`` or ``contrib``.
+        source: the checkpoint: ``kind``, ``model``, ``revision`` and stored ``dtype``.
+        dtype: of the arithmetic outside of products, and of the cache.
+        precision: how the weights are stored and multiplied, and what that costs.
+        vocab_size: V.
+        limits: how long a sequence may be.
+        search: the defaults of the search parameters.
+        inputs: one row per graph input, but for the slots': name, dtype, shape, default,
+            meaning.
+        outputs: one row per graph output: name, dtype, shape, meaning.
+        versions: of the packages that took part in the export.
+        lora_slots: the linear layers that take a LoRA; each has two inputs.
+        loras: where each LoRA of ``adapters/`` was converted from, and its ``parity``.
+        parity: the verdict of the last parity check, or None.
+        files: SHA-256 and size in bytes of every other file of the package.
+    """
+
+    adapter: str
+    backend: str
+    source: dict[str, Any]
+    dtype: str
+    vocab_size: int
+    limits: PositionLimits
+    search: SearchConfig
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+    versions: dict[str, str]
+    precision: Precision = field(default_factory=Precision)
+    lora_slots: tuple[Slot, ...] = ()
+    loras: dict[str, dict[str, Any]] = field(default_factory=dict)
+    parity: dict[str, Any] | None = None
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def operator(self) -> str | None:
+        """Which of ONNX Runtime's operators a contrib package holds."""
+        return op_type(self.search) if self.backend == "contrib" else None
+
+    def to_json(self) -> dict[str, Any]:
+        """As written to disk."""
+        values = {**asdict(self), "search": self.search.to_json()}
+        return {"schema_version": values.pop("schema_version"), **values}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Manifest:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            ValueError: it names no backend, or its LoRAs and slots are no such things.
+        """
+        if values["backend"] not in BACKENDS:
+            raise ValueError(f"no backend is called {values['backend']!r}")
+        loras = values["loras"]
+        if not isinstance(loras, dict) or not all(isinstance(a, dict) for a in loras.values()):
+            raise ValueError("loras are no table by name")
+        return cls(
+            **{
+                **values,
+                "limits": PositionLimits(**values["limits"]),
+                "search": SearchConfig.from_json(values["search"]),
+                "precision": Precision.from_json(values["precision"]),
+                "lora_slots": tuple(Slot(**slot) for slot in values["lora_slots"]),
+            }
+        )

@@ -1,0 +1,4 @@
+"""The cases that are compared: prompts and settings.
+
+Imports NumPy, ``settings`` and ``package``.
+"""

@@ -1,0 +1,59 @@
+"""The functions that a file holds, as ONNX has them."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import onnx_ir as ir
+from onnxscript import OnnxFunction
+
+from beamgen.onnx_domain import DOMAIN
+from beamgen.search.functions import (
+    beam_search,
+    catalogue,
+    one_beam,
+    processors,
+    random_numbers,
+    tree_cache,
+    warpers,
+)
+
+#: Of the loop backend.
+LOOP_MODULES = (beam_search, one_beam, random_numbers, processors, warpers, catalogue, tree_cache)
+
+
+def functions(*modules: ModuleType) -> list[ir.Function]:
+    """All of some modules, in no order: ONNX looks them up by name."""
+    return [
+        _without_casts(_read(value))
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, OnnxFunction)
+    ]
+
+
+def _read(function: OnnxFunction[Any, Any]) -> ir.Function:
+    proto = function.to_function_proto()
+    # onnxscript does not see calls that stand in the branches of an If only
+    if DOMAIN not in {opset.domain for opset in proto.opset_import}:
+        proto.opset_import.add(domain=DOMAIN, version=1)
+    return ir.serde.deserialize_function(proto)
+
+
+def _without_casts(function: ir.Function) -> ir.Function:
+    """Drop the casts that onnxscript adds.
+
+    It casts every literal like the operand beside it, of which it knows no type.
+    Here a literal has its operand's type, or an explicit Cast; if not, ONNX
+    Runtime refuses the file. They were a ninth of the nodes that it has to load.
+    """
+    for node in list(ir.traversal.RecursiveGraphIterator(function.graph)):
+        literal = node.inputs[0] if node.op_type == "CastLike" else None
+        producer = literal.producer() if literal is not None else None
+        if literal is None or producer is None or producer.op_type != "Constant":
+            continue
+        node.outputs[0].replace_all_uses_with(literal)
+        if node.graph is not None:
+            node.graph.remove(node)
+    return function

@@ -1,0 +1,89 @@
+"""Inputs and outputs of a search graph."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import numpy.typing as npt
+import onnx_ir as ir
+
+from beamgen.decoder.contract import slot_ports
+from beamgen.lora.slots import Slot
+from beamgen.settings.parameters import Parameter
+from beamgen.settings.result import OUTPUT_MEANINGS
+from beamgen.tape import Tape
+
+_NO_WINDOW = 2**62
+
+
+def attended_window(tape: Tape, attention_window: int | None) -> ir.Value:
+    """How many tokens a position sees, itself included, int64 ``[1]``."""
+    return tape.constant("attention_window", [attention_window or _NO_WINDOW])
+
+
+def prompt_input(name: str, meaning: str, dtype: ir.DataType = ir.DataType.INT64) -> ir.Value:
+    """An input ``[batch, prompt_len]``."""
+    return ir.Value(
+        name=name,
+        type=ir.TensorType(dtype),
+        shape=ir.Shape(["batch", "prompt_len"]),
+        doc_string=meaning,
+    )
+
+
+def search_output(value: ir.Value, name: str, dtype: ir.DataType, *further: str) -> ir.Value:
+    """Declare a value as an output ``[batch, num_return_sequences, ...]``."""
+    value.name = name
+    value.dtype = dtype
+    value.shape = ir.Shape(["batch", "num_return_sequences", *further])
+    value.doc_string = OUTPUT_MEANINGS[name]
+    return value
+
+
+def parameter_inputs(
+    parameters: Iterable[Parameter],
+    defaults: Mapping[str, npt.NDArray[Any]],
+    required: Collection[str] = (),
+) -> dict[str, ir.Value]:
+    """Inputs that are initializers too: their defaults, which a caller may override.
+
+    Those that are required have no default. Each axis has a name of its own: one
+    row's value and all rows' do not meet.
+    """
+    values = {}
+    for parameter in parameters:
+        tensor = ir.tensor(defaults[parameter.name], name=parameter.name)
+        axes = [
+            int(axis) if axis.isdecimal() else f"{axis}_{parameter.name}" for axis in parameter.axes
+        ]
+        values[parameter.name] = ir.Value(
+            name=parameter.name,
+            type=ir.TensorType(tensor.dtype),
+            shape=ir.Shape(axes),
+            const_value=None if parameter.name in required else tensor,
+            doc_string=parameter.meaning,
+        )
+    return values
+
+
+def slot_inputs(
+    slots: Iterable[Slot], rows: int | str, required: Collection[str] = ()
+) -> dict[str, ir.Value]:
+    """Inputs for a LoRA's A and B, whose default is of rank 0 unless ``lora`` is required."""
+    values = {}
+    for slot in slots:
+        ports = slot_ports(slot, rows).items()
+        for (name, port), empty in zip(ports, slot.empty(), strict=True):
+            values[name] = ir.Value(
+                name=name,
+                type=ir.TensorType(port.dtype),
+                shape=ir.Shape(port.shape),
+                const_value=None if "lora" in required else ir.tensor(empty, name=name),
+            )
+    return values
+
+
+def with_default(inputs: Iterable[ir.Value]) -> list[ir.Value]:
+    """Those that are initializers too."""
+    return [value for value in inputs if value.const_value is not None]

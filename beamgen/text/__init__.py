@@ -1,1 +1,0 @@
-"""A tokenizer as part of a graph: text to ids before the search, ids to text behind it."""
