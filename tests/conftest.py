@@ -17,31 +17,31 @@ from pathlib import Path
 import pytest
 import transformers
 from filelock import FileLock
+from support.architectures import OPERATORS
 
 from beamgen import Generator, Package, export, find_adapter, open_package
 from beamgen.testing import tiny_model
 
 #: Fixtures of their own module, used by name.
-pytest_plugins = ["trainings"]
-
-ARCHITECTURES = ("gpt2", "biogpt", "phi3")
-
-#: Settings that choose each of ONNX Runtime's operators.
-OPERATORS = {
-    "BeamSearch": {"num_beams": 4},
-    "GreedySearch": {"num_beams": 1},
-    "Sampling": {"num_beams": 1, "do_sample": True, "top_k": 0},
-}
+pytest_plugins = ["support.trainings"]
 
 #: Minutes each: they begin first, so that no worker waits for another in the end.
-LONGEST = ("test_readme.py", "test_contrib.py", "test_loop.py", "test_lora_end_to_end.py")
+LONGEST = (
+    "test_readme.py",
+    "runtime/test_contrib.py",
+    "search/test_loop.py",
+    "training/test_end_to_end.py",
+)
 
 transformers.logging.set_verbosity_error()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name not in LONGEST)
-    items.sort(key=lambda item: item.path.name != LONGEST[0])
+    def place(item: pytest.Item) -> str:
+        return item.path.relative_to(Path(__file__).parent).as_posix()
+
+    items.sort(key=lambda item: place(item) not in LONGEST)
+    items.sort(key=lambda item: place(item) != LONGEST[0])
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from peft_folders import save_lora
+from support.peft_folders import save_lora
 
 from beamgen import Generator, export, find_adapter
 from beamgen.checkpoint.checkpoint import demo_checkpoint

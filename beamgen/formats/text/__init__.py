@@ -48,7 +48,6 @@ def write(
     say: Progress,
     *,
     target: Path,
-    with_tokenizer: bool = False,
 ) -> Sequence[Check]:
     """Write ``model.onnx`` with the package's tokenizer in it, and ``beamgen-text.json``.
 
@@ -57,18 +56,12 @@ def write(
         folder: an empty one.
         say: called with one line as each stage begins.
         target: the folder's name in the end.
-        with_tokenizer: has to be set: without it the package is such a file already.
 
     Raises:
         SettingError: the tokenizer or the backend cannot be in such a file, or the
             graph's tokenizer gives other ids than Hugging Face's.
         MissingExtraError: onnxruntime-extensions, onnx-ir or onnxscript is not installed.
     """
-    if not with_tokenizer:
-        raise SettingError(
-            f"{package.model} is an .onnx file already",
-            "pass --with-tokenizer for one that takes and gives text, or another --format",
-        )
     if package.manifest.backend != "loop":
         raise SettingError(
             f"a {package.manifest.backend} package takes int32 ids and tells no finish reasons, "
@@ -87,7 +80,7 @@ def write(
         from beamgen.formats.text.graph import with_tokenizer as merge
         from beamgen.formats.text.tables import read_tokenizer
     except ImportError as error:
-        raise MissingExtraError("--with-tokenizer", "text", error.name or "onnx-ir") from error
+        raise MissingExtraError("beamgen package text", "text", error.name or "onnx-ir") from error
     tables = read_tokenizer(tokenizer)
     checks = _check_tokenizer(tokenizer, tables, say)
     say("merging the tokenizer into the graph")

@@ -1,0 +1,250 @@
+"""Packages of rounded weights: parity, what is recorded, and that a wrong search is caught."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner, Result
+from onnx import helper, numpy_helper
+from support.onnx_functions import call_of, initializers
+from support.peft_folders import save_lora
+
+from beamgen import BeamgenError, Generator, Package, check_parity, describe, export, open_package
+from beamgen.checkpoint.checkpoint import open_checkpoint
+from beamgen.cli import main
+from beamgen.export.requantize import quantize
+from beamgen.parity.grids.shapes import Likely, quick_grid
+from beamgen.parity.report import ParityCase
+from beamgen.quantization import saturation
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+CONTRIB = {"max_new_tokens": 10, "eos_token_id": 2, "num_beams": 4, "length_penalty": 0.0}
+
+
+def _run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def made(once, checkpoints) -> Callable[..., Package]:
+    """``made("gpt2", "int8")``: of the tiny checkpoint, proved; treat it as read-only."""
+
+    def make(name: str, precision: str, backend: str = "loop") -> Package:
+        settings = CONTRIB if backend == "contrib" else {}
+        options = {"precision": precision, "backend": backend, "settings": settings}
+        folder = once(
+            f"quantized/{name}-{precision}-{backend}",
+            lambda to: export(checkpoints(name), to, **options),
+        )
+        return open_package(folder)
+
+    return make
+
+
+_QUICK = [
+    ("gpt2", "int8", "loop"),
+    ("biogpt", "int4", "loop"),
+    ("phi3", "fp16", "loop"),
+    ("gpt2", "int8", "contrib"),
+]
+_REST = [
+    *[(name, "int8", "loop") for name in ("biogpt", "phi3")],
+    *[(name, "int4", "loop") for name in ("gpt2", "phi3")],
+    *[(name, "fp16", "loop") for name in ("gpt2", "biogpt")],
+    *[
+        (name, precision, "contrib")
+        for name in ("biogpt", "phi3")
+        for precision in ("int8", "int4")
+    ],
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "backend"),
+    [*_QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in _REST)],
+)
+def test_parity_with_hf_on_the_same_rounding(
+    name: str, precision: str, backend: str, made: Callable[..., Package]
+) -> None:
+    package = made(name, precision, backend)
+    parity, record = package.manifest.parity, package.manifest.precision
+    assert parity["diverged"] == 0, parity["partings"]
+    if precision == "fp16":
+        assert parity["exact"] + parity["op rule"] == 12
+    assert record.name == precision
+    assert (record.noise is None) == (precision == "fp16")
+    assert record.quality.tokens == 0, "random weights, and no text"
+
+
+def test_the_file_is_smaller_and_says_what_it_is(
+    made: Callable[..., Package], packages: Callable[[str], Package]
+) -> None:
+    plain = packages("gpt2")
+    table = 96 * 64 * 4
+    found = describe(made("gpt2", "int8").folder, providers=False)
+    assert found.provenance["precision"]["name"] == "int8"
+    assert found.weights["float32"] < describe(plain.folder, providers=False).weights["float32"] / 3
+    assert found.weights["uint8" if saturation.saturates() else "int8"] > table / 4
+    shown = _run("inspect", "-m", made("gpt2", "int8").folder, "--no-load").output
+    assert "weights: int8: " in shown
+    assert "standard ONNX operators" in shown
+    assert "quality: not measured" in shown
+    shown = _run("inspect", "-m", made("biogpt", "int4").folder, "--no-load").output
+    assert "blocks of 32" in shown
+    assert "com.microsoft operators" in shown
+
+
+def _two_cases(package: Package, likely: Likely, seed: int = 0) -> list[ParityCase]:
+    """One prompt, and four that are padded."""
+    return quick_grid(package, likely, seed)[::6]
+
+
+def _mutant(package: Package, to: Path, change: Callable[[onnx.ModelProto], None]) -> Package:
+    shutil.copytree(package.folder, to)
+    model = onnx.load(to / "model.onnx")
+    change(model)
+    onnx.save(model, to / "model.onnx")
+    return open_package(to, verify=False)
+
+
+def _another_penalty(model: onnx.ModelProto) -> None:
+    """All nodes read another length penalty than the one that is fed."""
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1.1], np.float32), "wrong"))
+
+    def rewire(graph: onnx.GraphProto) -> int:
+        count = 0
+        for node in graph.node:
+            if node.op_type != "search_mode":
+                for place, name in enumerate(node.input):
+                    if name == "search/length_penalty":
+                        node.input[place] = "wrong"
+                        count += 1
+            count += sum(rewire(attribute.g) for attribute in node.attribute)
+        return count
+
+    assert rewire(model.graph)
+
+
+def _one_past_for_all(model: onnx.ModelProto) -> None:
+    """Every beam goes on with the cache entries of beam 0."""
+    model.graph.initializer.append(numpy_helper.from_array(np.array(0), "zero"))
+    body, chosen = call_of(model, "next_entries")
+    place = list(body.node).index(chosen)
+    parents = chosen.input[2]
+    chosen.input[2] = "first_beam"
+    body.node.insert(place, helper.make_node("Mul", [parents, "zero"], ["first_beam"]))
+
+
+@pytest.mark.parametrize("change", [_another_penalty, _one_past_for_all])
+def test_a_wrong_search_diverges(
+    change: Callable[[onnx.ModelProto], None], made, checkpoints, tmp_path: Path
+) -> None:
+    """The noise that rounding makes is no excuse."""
+    package = _mutant(made("gpt2", "int8"), tmp_path / "mutant", change)
+    report = check_parity(package, open_checkpoint(checkpoints("gpt2")), grid=_two_cases)
+    assert report.exit_code == 3
+
+
+def test_other_weights_diverge(made, checkpoints, tmp_path: Path) -> None:
+    """HF is rounded anew from the checkpoint: a scale that is wrong in the file shows."""
+
+    def change(model: onnx.ModelProto) -> None:
+        for tensor in initializers(model):
+            if tensor.name.endswith("h.1.mlp.c_fc.weight.scales"):
+                values = numpy_helper.to_array(tensor) * 1.2
+                tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float32), tensor.name))
+                return
+        raise AssertionError("no such weight")
+
+    package = _mutant(made("gpt2", "int8"), tmp_path / "mutant", change)
+    report = check_parity(package, open_checkpoint(checkpoints("gpt2")), grid=_two_cases)
+    assert report.exit_code == 3
+
+
+def test_a_lora_in_slots_is_added_to_the_rounded_layer(checkpoints, tmp_path: Path) -> None:
+    lora = save_lora(checkpoints("gpt2"), tmp_path / "own", seed=1)
+    result = export(
+        checkpoints("gpt2"),
+        tmp_path / "package",
+        precision="int4",
+        settings={"max_new_tokens": 6},
+        lora_slots=[],
+        lora=[lora],
+        parity=False,
+    )
+    with_lora = open_checkpoint(checkpoints("gpt2")).with_lora(lora)
+    report = check_parity(result.package, with_lora, lora="own", grid=_two_cases)
+    assert report.exit_code == 0
+    assert report.same_tokens
+    again = quantize(result.package, tmp_path / "again", precision="fp16", parity=False).package
+    assert list(again.loras) == ["own"]
+    assert len(again.manifest.lora_slots) == len(result.package.manifest.lora_slots)
+    assert again.manifest.search == result.package.manifest.search
+
+
+def test_quality_is_measured_on_a_demo_checkpoints_text(demos, tmp_path: Path) -> None:
+    out = tmp_path / "small"
+    done = _run("quantize", demos("biogpt").folder, "-o", out, "--no-parity", "--json")
+    assert done.exit_code == 0, done.output
+    quality = json.loads(done.stdout)["precision"]["quality"]
+    assert quality["tokens"] == 6094
+    assert quality["perplexity_fp32"] == pytest.approx(37.27, abs=0.01)
+    assert quality["perplexity"] == pytest.approx(quality["perplexity_fp32"], rel=0.01)
+    assert 0.97 < quality["top1_agreement"] < 1
+    model = {name: entry["bytes"] for name, entry in open_package(out).manifest.files.items()}
+    before = demos("biogpt").manifest.files["model.onnx"]["bytes"]
+    assert model["model.onnx"] < 0.4 * before
+    assert "perplexity" in _run("inspect", "-m", out, "--no-load").output
+    (best,) = Generator(out).generate("aspirin is", num_return_sequences=1)
+    assert best[0].new_text
+
+
+def test_a_package_keeps_its_backend_and_what_it_requires(checkpoints, tmp_path: Path) -> None:
+    settings = {"num_beams": 3, "max_new_tokens": 7, "eos_token_id": 2}
+    plain = export(
+        checkpoints("gpt2"),
+        tmp_path / "plain",
+        parity=False,
+        settings=settings,
+        required=["seed"],
+    ).package
+    text = _run("quantize", plain.folder, "--precision", "fp16", "--no-parity").output
+    assert "fp16: float16 weights, fp32 arithmetic" in text
+    made = open_package(tmp_path / "plain-fp16")
+    required = [row["name"] for row in made.manifest.inputs if row["default"] is None]
+    assert "seed" in required
+    assert made.manifest.search == plain.manifest.search
+    taken = _run("quantize", plain.folder, "--precision", "fp16", "--no-parity")
+    assert (taken.exit_code, "exists" in taken.stderr) == (1, True)
+    with pytest.raises(BeamgenError, match="plain-fp16 is fp16 already"):
+        quantize(made, tmp_path / "twice", precision="fp16")
+    with pytest.raises(BeamgenError, match="is the package that is read"):
+        quantize(plain, plain.folder, force=True)
+
+
+def test_s8_weights_where_they_overflow(
+    made, checkpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saturation, "saturates", lambda: True)
+    with pytest.raises(BeamgenError, match="overflow"):
+        export(checkpoints("gpt2"), tmp_path / "s8", precision="int8", int8_weights="s8")
+    assert not (tmp_path / "s8").exists()
+    package = export(
+        *(checkpoints("gpt2"), tmp_path / "s8"),
+        precision="int8",
+        int8_weights="s8",
+        parity=False,
+    ).package
+    assert package.manifest.precision.noise < 0.2, "measured with weights that do not overflow"
+    with pytest.warns(UserWarning, match="--int8-weights u8"):
+        Generator(package)
+    assert "overflow" in describe(package.folder, providers=False).inexact
+    with pytest.raises(BeamgenError, match="overflow"):
+        check_parity(package, open_checkpoint(checkpoints("gpt2")))

@@ -1,0 +1,200 @@
+"""Slots: which layers get one, what a LoRA in them computes, and what does not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from support.architectures import ARCHITECTURES
+from support.onnx_functions import run
+
+from beamgen import BeamgenError, Lora, Slot, find_adapter
+from beamgen.decoder.add_lora import AddLora
+from beamgen.lora.adapter_file import read_adapter, write_adapter
+from beamgen.lora.fit import check_fits, misfits
+from beamgen.lora.targets import find_slots
+from beamgen.runtime.loras import fill
+from beamgen.testing import tiny_model
+
+SLOTS = (Slot("h.0.fc", 6, 5), Slot("h.1.fc", 6, 5), Slot("h.0.proj", 5, 6))
+
+
+def _lora(modules: dict[str, int], seed: int = 0) -> Lora:
+    """Random weights of these ranks."""
+    random = np.random.default_rng(seed)
+    sizes = {slot.module: slot for slot in SLOTS}
+    return Lora(
+        "somewhere",
+        {
+            module: (
+                random.standard_normal((sizes[module].in_features, rank)).astype(np.float32),
+                random.standard_normal((rank, sizes[module].out_features)).astype(np.float32),
+            )
+            for module, rank in modules.items()
+        },
+    )
+
+
+@pytest.mark.parametrize("rank", [0, 1, 9])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_add_lora_adds_x_a_b(rank: int, rows: int) -> None:
+    random = np.random.default_rng(0)
+    output, x, a, b = (
+        random.standard_normal(shape).astype(np.float32)
+        for shape in ((3, 4, 5), (3, 4, 6), (rows, 6, rank), (rows, rank, 5))
+    )
+    (found,) = run(AddLora, output, x, a, b)
+    np.testing.assert_allclose(found, output + x @ a @ b, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_all_linear_are_all_but_the_head(name: str) -> None:
+    """As peft's own ``all-linear`` has it."""
+    import peft
+
+    model = tiny_model(find_adapter(name).tiny_config())
+    slots = find_slots(model, ["all-linear"])
+    config = peft.LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM")
+    adapted = peft.get_peft_model(model, config).get_base_model()
+    layers = {
+        module_name: module
+        for module_name, module in adapted.named_modules()
+        if isinstance(module, peft.tuners.lora.LoraLayer)
+    }
+    assert {slot.module for slot in slots} == set(layers)
+    for slot in slots:
+        layer = layers[slot.module]
+        sizes = layer.lora_A["default"].in_features, layer.lora_B["default"].out_features
+        assert (slot.in_features, slot.out_features) == sizes
+
+
+def test_targets_are_named_as_in_peft() -> None:
+    model = tiny_model(find_adapter("gpt2").tiny_config())
+
+    def found(*targets: str) -> list[str]:
+        return [slot.module.removeprefix("transformer.h.") for slot in find_slots(model, targets)]
+
+    assert found("c_attn") == ["0.attn.c_attn", "1.attn.c_attn"]
+    assert found("mlp.c_proj") == ["0.mlp.c_proj", "1.mlp.c_proj"]
+    assert found("transformer.h.1.mlp.c_fc", "c_attn") == [
+        "0.attn.c_attn",
+        "1.attn.c_attn",
+        "1.mlp.c_fc",
+    ]
+    assert found("lm_head") == ["lm_head"]
+    assert len(found("all-linear", "lm_head")) == 1 + len(found("all-linear"))
+    with pytest.raises(BeamgenError, match=r"'c_atn' is no linear layer.*\ndid you mean c_attn"):
+        find_slots(model, ["c_atn"])
+    with pytest.raises(BeamgenError, match=r"'wte' is no linear layer"):
+        find_slots(model, ["wte"])
+
+
+def test_a_lora_of_some_layers_fits() -> None:
+    check_fits(_lora({"h.1.fc": 3}), SLOTS)
+    check_fits(_lora({"h.1.fc": 3, "h.0.proj": 1}), SLOTS)
+
+
+def test_what_does_not_fit_is_named() -> None:
+    wide = Lora("w", {"h.0.fc": (np.ones((7, 2), np.float32), np.ones((2, 4), np.float32))})
+    assert misfits(wide, SLOTS) == [
+        "h.0.fc.lora_A.weight takes 7 features, the layer 6",
+        "h.0.fc.lora_B.weight gives 4 features, the layer 5",
+    ]
+    with pytest.raises(BeamgenError, match=r"trained on the package's base model"):
+        check_fits(wide, SLOTS)
+    other = Lora("o", {"h.0.gate": (np.ones((6, 2), np.float32), np.ones((2, 5), np.float32))})
+    with pytest.raises(BeamgenError, match=r"gate.lora_A.weight has no slot.*\n.*fc,gate,proj"):
+        check_fits(other, SLOTS)
+    stranger = Lora("s", {"layers.0.q": other.weights["h.0.gate"]})
+    with pytest.raises(BeamgenError, match=r"q.lora_A.weight has no slot.*\ntake a LoRA"):
+        check_fits(stranger, SLOTS)
+    with pytest.raises(BeamgenError, match=r"\nexport the checkpoint with --lora-slots"):
+        check_fits(other, ())
+
+
+def test_rows_with_their_own_loras_are_filled_up_to_one_rank() -> None:
+    one, two = _lora({"h.0.fc": 2}), _lora({"h.0.fc": 5, "h.0.proj": 1}, seed=1)
+    a, b = fill(SLOTS[0], [one, None, two])
+    assert a.shape == (3, 6, 5)
+    assert b.shape == (3, 5, 5)
+    for row, lora in enumerate((one, None, two)):
+        expected = 0.0 if lora is None else np.matmul(*lora.weights["h.0.fc"])
+        np.testing.assert_allclose(a[row] @ b[row], expected, atol=1e-6)
+    assert fill(SLOTS[1], [one, None, two])[0].shape == (1, 6, 0), "no one changes h.1.fc"
+    assert fill(SLOTS[0], [None])[1].shape == (1, 0, 5)
+
+
+def test_one_lora_for_all_rows_is_not_copied() -> None:
+    """It may be large, and is fed with every call."""
+    lora = _lora({"h.0.fc": 2})
+    for fed, own in zip(fill(SLOTS[0], [lora]), lora.weights["h.0.fc"], strict=True):
+        assert fed.shape == (1, *own.shape)
+        assert np.shares_memory(fed, own)
+
+
+def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
+    lora, path = _lora({"h.0.fc": 4, "h.1.fc": 9}), tmp_path / "x.onnx_adapter"
+    write_adapter(lora, path)
+    found = read_adapter(path)
+    assert found.ranks == [4, 9]
+    assert found.targets == {"fc": 2}
+    for module, pair in lora.weights.items():
+        for tensor, expected in zip(found.weights[module], pair, strict=True):
+            np.testing.assert_array_equal(tensor, expected)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.onnx_adapter"]
+
+
+def _save(path: Path, **tensors: np.ndarray) -> Path:
+    """Any tensors in ONNX Runtime's format; ``__`` stands for a dot."""
+    file = onnxruntime.AdapterFormat()
+    values = {
+        name.replace("__", "."): onnxruntime.OrtValue.ortvalue_from_numpy(tensor)
+        for name, tensor in tensors.items()
+    }
+    file.set_parameters(values)
+    file.export_adapter(str(path))
+    return path
+
+
+ONES = np.ones((6, 2), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "named"),
+    [
+        ({"h__lora_A__weight": ONES}, "h.lora_B.weight is missing"),
+        ({"h__lora_A__quant__weight": ONES}, "is quantized (olive --quantize_int4)"),
+        (
+            {"model__layers__0__attn__q_proj__lora_A__MatMul__weight": ONES},
+            "named for onnxruntime-genai's model builder",
+        ),
+        ({"anything": ONES}, "anything is no lora_A.weight or lora_B.weight"),
+        ({"h__lora_A__weight": np.ones((2, 6, 2), np.float32)}, "has shape [2, 6, 2]"),
+    ],
+)
+def test_other_tensors_are_refused_by_name(tensors: dict, named: str, tmp_path: Path) -> None:
+    path = _save(tmp_path / "x.onnx_adapter", **tensors)
+    with pytest.raises(BeamgenError) as caught:
+        read_adapter(path)
+    assert named in caught.value.cause
+
+
+@pytest.mark.parametrize("cut", [0, 10, -8])
+def test_a_damaged_file(cut: int, tmp_path: Path) -> None:
+    path = tmp_path / "x.onnx_adapter"
+    write_adapter(_lora({"h.0.fc": 4}), path)
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(BeamgenError, match=r"is no .onnx_adapter file, or damaged"):
+        read_adapter(path)
+
+
+def test_an_onnx_model_is_no_adapter(tmp_path: Path) -> None:
+    path = tmp_path / "x.onnx_adapter"
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [])), path)
+    with pytest.raises(BeamgenError, match=r"is no .onnx_adapter file, or damaged"):
+        read_adapter(path)
+    with pytest.raises(BeamgenError, match=r"there is no file"):
+        read_adapter(tmp_path / "y.onnx_adapter")

@@ -1,0 +1,77 @@
+"""The tables of ``search_config`` against HF itself: "without effect" has to be true."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from support.setting_values import OTHER
+from transformers import CompileConfig, GenerationConfig, PreTrainedModel
+
+from beamgen import BeamgenError, SearchConfig, open_checkpoint
+from beamgen.settings.config import SAMPLING
+from beamgen.settings.hf_fields import WITHOUT_EFFECT
+
+# Prompts that hold most of the vocabulary, for the fields that look for repetitions.
+PROMPT = torch.stack((torch.arange(3, 90), torch.arange(89, 2, -1)))
+VALUES = {**OTHER, "compile_config": CompileConfig()}
+#: Makes an assistant of the model, which then answers in a form of its own.
+ASSISTANTS_OWN = {"is_assistant"}
+
+
+@pytest.fixture(scope="module")
+def model(checkpoints: Callable[[str], Path]) -> PreTrainedModel:
+    loaded = open_checkpoint(checkpoints("gpt2")).load_model()
+    loaded.generation_config = GenerationConfig()
+    return loaded
+
+
+def _sequences(model: PreTrainedModel, beams: int, **fields) -> list[list[int]]:
+    config = GenerationConfig(
+        num_beams=beams, max_new_tokens=16, eos_token_id=[2, 45, 60], pad_token_id=0
+    )
+    for name, value in fields.items():
+        setattr(config, name, value)
+    with torch.no_grad():
+        output = model.generate(
+            PROMPT, attention_mask=torch.ones_like(PROMPT), generation_config=config
+        )
+    return (output if isinstance(output, torch.Tensor) else output.sequences).tolist()
+
+
+UNHEEDED = (WITHOUT_EFFECT | {*SAMPLING} | {"output_scores"}) - ASSISTANTS_OWN - {"seed"}
+
+
+@pytest.mark.parametrize("name", sorted(UNHEEDED))
+def test_a_field_that_is_passed_over_changes_nothing_in_hf(
+    model: PreTrainedModel, name: str
+) -> None:
+    value = {name: VALUES[name]}
+    assert _sequences(model, 4, **value) == _sequences(model, 4)
+    if name != "assistant_early_exit":  # greedy: another algorithm, for models trained for it
+        assert _sequences(model, 1, **value) == _sequences(model, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("encoder_repetition_penalty", 3.0),
+        ("encoder_no_repeat_ngram_size", 1),
+    ],
+)
+def test_a_field_that_changes_hfs_answer_is_refused(
+    model: PreTrainedModel, name: str, value: object
+) -> None:
+    """Two of them are named after encoders, and yet act on a decoder's prompt."""
+    assert _sequences(model, 4, **{name: value}) != _sequences(model, 4)
+    config = GenerationConfig(eos_token_id=2, pad_token_id=0, **{name: value})
+    with pytest.raises(BeamgenError, match=name):
+        SearchConfig.from_generation_config(config)
+
+
+def test_a_field_that_hf_does_not_know_is_refused() -> None:
+    config = GenerationConfig(eos_token_id=2, pad_token_id=0, my_own_penalty=1.5)
+    with pytest.raises(BeamgenError, match=r"my_own_penalty=1\.5"):
+        SearchConfig.from_generation_config(config)

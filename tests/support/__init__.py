@@ -1,0 +1,1 @@
+"""What tests share: checkpoints made here, servers, and ways to run functions alone."""

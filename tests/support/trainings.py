@@ -1,0 +1,75 @@
+"""What the tests of training share."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from beamgen import BeamgenError, FinetuneResult, find_adapter, finetune
+from beamgen.checkpoint.checkpoint import demo_checkpoint
+from beamgen.checkpoint.tokenizer import load_tokenizer
+from beamgen.training.data import read_rows, stop_ids, tokenize_rows
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "lora"
+ROWS = [{"prompt": f"{name} is", "completion": " a drug."} for name in ("aspirin", "codeine")]
+CHAT = {
+    "messages": [
+        {"role": "user", "content": "What is an ant?"},
+        {"role": "assistant", "content": "An insect."},
+    ]
+}
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("a training reached for the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Callable[..., Path]:
+    """``rows(row, row, ...)``: a JSONL file of them."""
+
+    def write(*given: Any, name: str = "rows.jsonl") -> Path:
+        lines = [row if isinstance(row, str) else json.dumps(row) for row in given]
+        (tmp_path / name).write_text("\n".join(lines))
+        return tmp_path / name
+
+    return write
+
+
+def train(output: Path, **settings: Any) -> FinetuneResult:
+    given = {
+        "model_class": "biogpt",
+        "data": EXAMPLES / "drugs.jsonl",
+        "eval_data": EXAMPLES / "drugs-eval.jsonl",
+        "learning_rate": 5e-3,
+        "lora_dropout": 0.1,
+        "max_steps": 30,
+        "save_steps": 10,
+    }
+    return finetune(output=output, **{**given, **settings})
+
+
+def weights(folder: Path) -> str:
+    return hashlib.sha256((folder / "adapter_model.safetensors").read_bytes()).hexdigest()
+
+
+def tokenized(name: str, path: Path, limit: int = 128) -> Any:
+    checkpoint = demo_checkpoint(find_adapter(name))
+    tokenizer = load_tokenizer(checkpoint.folder)
+    return tokenize_rows(read_rows(path), tokenizer, stop_ids(checkpoint, tokenizer), limit)
+
+
+def two_lines(caught: pytest.ExceptionInfo[BeamgenError]) -> str:
+    assert len(str(caught.value).splitlines()) == 2
+    assert caught.value.cure
+    return caught.value.cause
