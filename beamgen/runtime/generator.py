@@ -19,10 +19,8 @@ from beamgen.quantization.saturation import inexact
 from beamgen.runtime.contrib import one_for_all_rows, run_contrib
 from beamgen.runtime.loras import LoadedLoras, LoraChoice
 from beamgen.settings.catalogue import Catalogue
-from beamgen.settings.checks import named_ids
 from beamgen.settings.config import SearchConfig, stacked_inputs
 from beamgen.settings.contrib import SEED_BITS
-from beamgen.settings.parameters import PER_ROW
 from beamgen.settings.prompts import (
     Ids,
     Prompt,
@@ -36,6 +34,7 @@ from beamgen.settings.prompts import (
     token_ids,
 )
 from beamgen.settings.result import FINISH_REASONS, BeamOutput
+from beamgen.settings.table import PER_ROW
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -227,7 +226,7 @@ class Generator:
         check_batch(input_ids, attention_mask, manifest.vocab_size)
         for each in dict.fromkeys(configs):
             check_lengths(manifest.limits, input_ids.shape[1], each.max_new_tokens or 0)
-            for name, ids in named_ids(each).items():
+            for name, ids in each.named_ids.items():
                 check_ids(name, np.asarray(ids, np.int64), manifest.vocab_size)
         if not isinstance(config, SearchConfig) and len(configs) != len(input_ids):
             raise PromptError(

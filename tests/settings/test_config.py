@@ -8,7 +8,7 @@ from transformers import GenerationConfig
 from beamgen import BeamgenError, Catalogue, SearchConfig
 from beamgen.settings.config import stacked_inputs
 from beamgen.settings.hf_fields import REFUSED, WITHOUT_EFFECT
-from beamgen.settings.parameters import PARAMETERS, PER_ROW
+from beamgen.settings.table import PARAMETERS, PER_ROW
 
 BASE = SearchConfig(eos_token_id=(2,), pad_token_id=1)
 

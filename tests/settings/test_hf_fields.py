@@ -11,8 +11,8 @@ from support.setting_values import OTHER
 from transformers import CompileConfig, GenerationConfig, PreTrainedModel
 
 from beamgen import BeamgenError, SearchConfig, open_checkpoint
-from beamgen.settings.config import SAMPLING
 from beamgen.settings.hf_fields import WITHOUT_EFFECT
+from beamgen.settings.table import SAMPLING
 
 # Prompts that hold most of the vocabulary, for the fields that look for repetitions.
 PROMPT = torch.stack((torch.arange(3, 90), torch.arange(89, 2, -1)))

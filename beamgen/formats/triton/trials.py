@@ -16,29 +16,13 @@ from beamgen.package.folder import Package
 from beamgen.runtime.generator import Generator
 from beamgen.runtime.loras import LoadedLoras
 from beamgen.settings.contrib_inputs import feeds
-from beamgen.settings.parameters import PARAMETERS
 from beamgen.settings.result import BeamOutput
+from beamgen.settings.table import BY_NAME, PARAMETERS
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 _DTYPES = {parameter.name: parameter.dtype for parameter in PARAMETERS}
 
-#: Values of three requests.
-_VALUES: Mapping[str, Sequence[float]] = {
-    "max_new_tokens": (4, 9, 6),
-    "min_new_tokens": (0, 3, 2),
-    "length_penalty": (1.0, 0.0, 2.0),
-    "repetition_penalty": (1.0, 1.3, 1.1),
-    "no_repeat_ngram_size": (0, 2, 3),
-    "seed": (7, 1, 7),
-    "temperature": (0.7, 1.0, 1.5),
-    "top_k": (0, 5, 50),
-    "top_p": (1.0, 0.9, 0.5),
-    "min_p": (0.0, 0.1, 0.02),
-    "typical_p": (1.0, 0.8, 0.9),
-    "epsilon_cutoff": (0.0, 0.01, 0.001),
-    "eta_cutoff": (0.0, 0.01, 0.001),
-}
 _LENGTHS = (3, 7, 5)
 
 
@@ -79,6 +63,13 @@ class Trial:
         return ""
 
 
+def _example(name: str, row: int) -> float:
+    """What a request gives for a setting: another value in each."""
+    examples = BY_NAME[name].examples
+    value: float = examples[row % len(examples)]
+    return value
+
+
 def joined_trials(package: Package, plan: Plan) -> list[Trial]:
     """Up to three requests that a run may join, and what the package answers to each."""
     generator = Generator(package, verify=False)
@@ -87,7 +78,7 @@ def joined_trials(package: Package, plan: Plan) -> list[Trial]:
     for row in range(min(len(_LENGTHS), plan.max_batch_size)):
         length = _LENGTHS[row if plan.ragged else 1]
         ids = rng.integers(0, package.manifest.vocab_size, (1, length))
-        own = {name: _VALUES[name][row] for name in plan.per_request}
+        own = {name: _example(name, row) for name in plan.per_request}
         if "max_new_tokens" in own:
             own["max_new_tokens"] = trial_length(plan.search, int(own["max_new_tokens"]))
         answer = generator.search_ids(

@@ -24,7 +24,6 @@ from beamgen.parity.contrib.rule import (
 from beamgen.parity.reference import Reference
 from beamgen.parity.report import ParityCase
 from beamgen.runtime.contrib import output
-from beamgen.settings.config import SearchConfig
 from beamgen.settings.contrib import SAMPLING, op_type
 from beamgen.settings.prompts import Ids
 from beamgen.settings.result import BeamOutput
@@ -90,7 +89,7 @@ def as_output(answer: OpAnswer, case: ParityCase) -> BeamOutput:
 
 
 @contextlib.contextmanager
-def engine_multinomial(config: SearchConfig) -> Iterator[None]:
+def engine_multinomial(config: ResolvedSearch) -> Iterator[None]:
     """Let ``torch.multinomial`` draw with the numbers of the operator's engine."""
     import torch
 
@@ -114,7 +113,7 @@ class _ModelScores:
         self,
         model: Any,
         attention_mask: Ids,
-        config: SearchConfig,
+        config: ResolvedSearch,
         prompt_len: int,
         vocab_size: int,
     ) -> None:

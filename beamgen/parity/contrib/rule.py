@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from beamgen.runtime.trace import RowStep, SearchTrace, Tokens, alive
-from beamgen.settings.config import SearchConfig
+from beamgen.settings.config import ResolvedSearch
 from beamgen.settings.contrib import GREEDY_SEARCH, op_type
 from beamgen.settings.contrib_inputs import attributes, inputs
 from beamgen.settings.prompts import Ids
@@ -103,7 +103,7 @@ class _Row:
 
 
 def beam_search(
-    step_scores: StepScores, input_ids: Ids, config: SearchConfig, vocab_size: int
+    step_scores: StepScores, input_ids: Ids, config: ResolvedSearch, vocab_size: int
 ) -> OpAnswer:
     """``BeamSearchGpt::Execute``.
 
@@ -216,7 +216,7 @@ def _told(
     before: Beams,
     kept: list[tuple[int, int, np.float32]],
     prompt_len: int,
-    config: SearchConfig,
+    config: ResolvedSearch,
     margin: float | None,
 ) -> RowStep:
     """What a row holds after a step, by generated tokens, the EOS included."""
@@ -227,7 +227,7 @@ def _told(
     return RowStep(alive(running), _finished(row, prompt_len, config), not row.done, margin)
 
 
-def _finished(row: _Row, prompt_len: int, config: SearchConfig) -> dict[Tokens, float]:
+def _finished(row: _Row, prompt_len: int, config: ResolvedSearch) -> dict[Tokens, float]:
     """A row's hypotheses; what is shorter than max_length has ended with an EOS."""
     max_length = prompt_len + (config.max_new_tokens or 0)
     return {
@@ -237,7 +237,7 @@ def _finished(row: _Row, prompt_len: int, config: SearchConfig) -> dict[Tokens, 
 
 
 def one_beam(
-    step_scores: StepScores, input_ids: Ids, config: SearchConfig, vocab_size: int
+    step_scores: StepScores, input_ids: Ids, config: ResolvedSearch, vocab_size: int
 ) -> OpAnswer:
     """``GreedySearchGpt::Execute``, for ``GreedySearch`` and ``Sampling``.
 
@@ -270,7 +270,7 @@ def one_beam(
 
 
 def processed(
-    scores: Floats, sequences: Ids, config: SearchConfig, prompt_len: int, vocab_size: int
+    scores: Floats, sequences: Ids, config: ResolvedSearch, prompt_len: int, vocab_size: int
 ) -> Floats:
     """``LogitsProcessorList::Process``: its processors in its order, on ``[B*K, V]``."""
     given = inputs(config, prompt_len, vocab_size)
