@@ -13,7 +13,7 @@ from beamgen.errors import MissingExtraError
 from beamgen.parity.candidates import Candidates
 from beamgen.parity.draws import seeded_multinomial
 from beamgen.runtime.trace import RowStep, SearchTrace, Tokens, alive
-from beamgen.settings.config import SearchConfig
+from beamgen.settings.config import ResolvedSearch, SearchConfig
 from beamgen.settings.prompts import Ids
 from beamgen.settings.result import DEAD, BeamOutput
 from beamgen.settings.table import SETTINGS
@@ -56,7 +56,7 @@ class Reference:
         config: SearchConfig,
         *,
         scores: bool = True,
-        draws: Callable[[SearchConfig], AbstractContextManager[None]] | None = None,
+        draws: Callable[[ResolvedSearch], AbstractContextManager[None]] | None = None,
     ) -> BeamOutput:
         """HF's answer in the graph's shapes, sampled with the file's random numbers.
 

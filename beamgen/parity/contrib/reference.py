@@ -24,6 +24,7 @@ from beamgen.parity.contrib.rule import (
 from beamgen.parity.reference import Reference
 from beamgen.parity.report import ParityCase
 from beamgen.runtime.contrib import output
+from beamgen.settings.config import ResolvedSearch
 from beamgen.settings.contrib import SAMPLING, op_type
 from beamgen.settings.prompts import Ids
 from beamgen.settings.result import BeamOutput
