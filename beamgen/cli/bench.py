@@ -13,7 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 import beamgen
-from beamgen.cli import _options as options
+from beamgen.cli._options import common
+from beamgen.cli._print import print_json, status
 
 
 @click.command(
@@ -75,7 +76,7 @@ Examples:
 )
 @click.option("--force", is_flag=True, help="Replace those two.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code of the checkpoint.")
-@options.common
+@common
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -116,7 +117,7 @@ def command(
         if there:
             raise beamgen.BeamgenError(f"{there[0]} exists", "pass --force to replace it")
     names = [name for each in against for name in each.replace(",", " ").split()]
-    with options.status("starting") as progress:
+    with status("starting") as progress:
         report = beamgen.bench(
             against=names or None,
             workloads=asked,
@@ -126,7 +127,7 @@ def command(
         )
     written = report.write(output) if output is not None else []
     if as_json:
-        options.print_json(report.to_json())
+        print_json(report.to_json())
     else:
         _show(report)
         for path in written:

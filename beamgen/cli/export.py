@@ -8,7 +8,9 @@ from typing import Any
 import click
 
 import beamgen
-from beamgen.cli import _options as options
+from beamgen.cli._options import common, quantization
+from beamgen.cli._print import print_json, print_parity, print_precision, status
+from beamgen.cli._settings import chosen_settings, search_settings
 
 #: Options that go to ``export`` as they are.
 _OWN = (
@@ -61,7 +63,7 @@ Examples:
     show_default=True,
     help="Of the weights: docs/quantization.md tells what each costs.",
 )
-@options.quantization
+@quantization
 @click.option("--force", is_flag=True, help="Replace an existing package.")
 @click.option("--no-parity", is_flag=True, help="Do not compare with transformers.")
 @click.option(
@@ -89,8 +91,8 @@ Examples:
     is_flag=True,
     help="Weights in model.onnx.data, which ONNX Runtime maps: half the memory when loading.",
 )
-@options.search_settings
-@options.common
+@search_settings
+@common
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -123,13 +125,13 @@ def command(
     them; `beamgen lora convert` adds more. Each is compared with transformers + peft.
     """
     own = {name: values.pop(name) for name in _OWN}
-    settings = options.chosen_settings(values)
+    settings = chosen_settings(values)
     targets = None if lora_slots is None else lora_slots.replace(",", " ").split()
     if lora_slots and not targets:
         raise beamgen.BeamgenError(
             f"--lora-slots {lora_slots} names no layers", "name some, or leave the names out"
         )
-    with options.status("opening the checkpoint") as progress:
+    with status("opening the checkpoint") as progress:
         result = beamgen.export(
             model,
             output,
@@ -145,7 +147,7 @@ def command(
             **own,
         )
     if as_json:
-        options.print_json(_as_json(result))
+        print_json(_as_json(result))
     else:
         if model is None and model_class is not None:
             click.echo(f"no --model was given: this is the demo checkpoint of {model_class}")
@@ -164,7 +166,7 @@ def _show(result: beamgen.ExportResult) -> None:
     click.secho(f"{folder}/", bold=True, nl=False)
     operator = f", {manifest.operator}" if manifest.operator else ""
     click.echo(f"  {result.checkpoint.source}, {size:.1f} MB, {manifest.precision.name}{operator}")
-    options.print_precision(manifest.precision)
+    print_precision(manifest.precision)
     if manifest.source["lora"]:
         click.echo(f"merged: the LoRA {manifest.source['lora']}")
     if manifest.lora_slots:
@@ -180,9 +182,9 @@ def _show(result: beamgen.ExportResult) -> None:
         f"eos_token_id {list(search.eos_token_id)}, pad_token_id {search.pad_token_id}"
     )
     if result.parity is not None:
-        options.print_parity(result.parity)
+        print_parity(result.parity)
     for name, report in result.lora_parity.items():
-        options.print_parity(report, name)
+        print_parity(report, name)
     what = '-p "TEXT"' if result.checkpoint.has_tokenizer else '--ids "1 2 3"'
     lora = f" --lora {next(iter(result.package.loras))}" if result.package.loras else ""
     click.echo(f"next: beamgen generate -m {folder} {what}{lora}")

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 import beamgen
-from beamgen.cli import _options as options
+from beamgen.cli._options import common
+from beamgen.cli._print import print_json, status
 
 
 @click.command(
@@ -80,7 +81,7 @@ Examples:
 @click.option("--force", is_flag=True, help="Replace a PEFT folder, or what was interrupted.")
 @click.option("--revision", help="Branch, tag or commit of a hub id.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code of the checkpoint.")
-@options.common
+@common
 def command(
     model: str | None,
     data: Path | None,
@@ -99,7 +100,7 @@ def command(
     is used on. With --method loftq it belongs to the checkpoint written beside it, OUTPUT/base;
     peft needs a GPU for that.
     """
-    with options.status("reading the rows") as progress:
+    with status("reading the rows") as progress:
         result = beamgen.finetune(
             model,
             data,
@@ -111,7 +112,7 @@ def command(
         )
     if as_json:
         record = json.loads((result.folder / "finetune.json").read_text(encoding="utf-8"))
-        options.print_json({"folder": str(result.folder), **record})
+        print_json({"folder": str(result.folder), **record})
         return
     if model is None:
         click.echo(f"no --model was given: this is the demo checkpoint of {model_class}")

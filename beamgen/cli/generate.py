@@ -15,7 +15,9 @@ import click
 from rich.progress import track
 
 import beamgen
-from beamgen.cli import _options as options
+from beamgen.cli._options import common, parse_ids
+from beamgen.cli._print import ERR, status
+from beamgen.cli._settings import chosen_settings, search_settings
 
 
 @click.command(
@@ -63,8 +65,8 @@ Examples:
 @click.option(
     "--output-scores", is_flag=True, default=None, help="With --json: each token's log-probability."
 )
-@options.search_settings
-@options.common
+@search_settings
+@common
 def command(
     model: str,
     prompts: tuple[str, ...],
@@ -88,18 +90,18 @@ def command(
     with seed S + i, whatever the batch size; a contrib package draws a whole batch
     with one seed.
     """
-    batch: list[Any] = [*prompts, *_lines(file, bool(prompts or ids)), *map(options.parse_ids, ids)]
+    batch: list[Any] = [*prompts, *_lines(file, bool(prompts or ids)), *map(parse_ids, ids)]
     if not batch:
         raise beamgen.BeamgenError(
             "no prompt was given", 'pass -p "TEXT", -f FILE, --ids, or pipe text in'
         )
-    settings = options.chosen_settings(values)
+    settings = chosen_settings(values)
     if len(loras) > 1:
         raise beamgen.BeamgenError(
             f"{len(loras)} LoRAs were named", "name one; in Python each prompt may have its own"
         )
     lora = next(iter(loras), None)
-    with options.status(f"loading {model}"), _without_torch():
+    with status(f"loading {model}"), _without_torch():
         generator = beamgen.Generator(
             model, providers=provider or None, threads=threads, verify=not no_verify
         )
@@ -145,10 +147,10 @@ def _generate(
 ) -> Iterator[tuple[Any, list[beamgen.Generation]]]:
     """In batches, with a progress bar on a terminal where there are several."""
     groups = [batch[i : i + batch_size] for i in range(0, len(batch), batch_size)]
-    hidden = not options.ERR.is_terminal or len(groups) == 1
+    hidden = not ERR.is_terminal or len(groups) == 1
     config = generator.search.with_overrides(settings)
     done = 0
-    for group in track(groups, "generating", console=options.ERR, disable=hidden):
+    for group in track(groups, "generating", console=ERR, disable=hidden):
         own = dict(settings)
         if config.do_sample and config.seed is not None:
             own["seed"] = (config.seed + done) % generator.seeds
@@ -160,7 +162,7 @@ def _catalogue(generator: beamgen.Generator, path: str) -> beamgen.Catalogue:
     """One entry per line: text, or ids where the package has no tokenizer."""
     lines = _lines(path, have_prompts=True)
     if generator.tokenizer is None:
-        return generator.catalogue(map(options.parse_ids, lines))
+        return generator.catalogue(map(parse_ids, lines))
     return generator.catalogue(lines)
 
 

@@ -8,7 +8,9 @@ from typing import Any
 import click
 
 import beamgen
-from beamgen.cli import _options as options
+from beamgen.cli._options import common
+from beamgen.cli._print import print_check, print_json, status
+from beamgen.cli._settings import chosen_settings, search_settings
 
 #: Options that each belong to one format, which refuses the others'.
 _OF_FORMATS = (
@@ -88,8 +90,8 @@ Examples:
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="web: where npm installed onnxruntime-web.  [default: fetch it with npm]",
 )
-@options.search_settings
-@options.common
+@search_settings
+@common
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -114,12 +116,12 @@ def command(
     own = {name: values.pop(name) for name in _OF_FORMATS}
     names = None if inputs is None else inputs.replace(",", " ").split()
     own["inputs"] = [] if names == ["none"] else names
-    own["settings"] = options.chosen_settings(values) or None
+    own["settings"] = chosen_settings(values) or None
     given = {name: value for name, value in own.items() if value not in (None, ())}
-    with options.status("reading the package") as progress:
+    with status("reading the package") as progress:
         done = beamgen.package_as(package, format_, output, force=force, progress=progress, **given)
     if as_json:
-        options.print_json(
+        print_json(
             {
                 "folder": str(done.folder),
                 "format": done.format,
@@ -129,7 +131,7 @@ def command(
     else:
         click.secho(f"{done.folder}/", bold=True)
         for check in done.checks:
-            options.print_check(check)
+            print_check(check)
         for line in done.after:
             click.echo(f"next: {line}")
     ctx.exit(done.exit_code)
