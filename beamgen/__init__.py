@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from beamgen.export.export import export as export
     from beamgen.export.requantize import quantize as quantize
     from beamgen.export.write import ExportResult as ExportResult
-    from beamgen.formats import FORMATS as FORMATS
-    from beamgen.formats import Check as Check
-    from beamgen.formats import Packaged as Packaged
-    from beamgen.formats import package_as as package_as
+    from beamgen.formats.format import Check as Check
+    from beamgen.formats.format import Packaged as Packaged
+    from beamgen.formats.package_as import FORMATS as FORMATS
+    from beamgen.formats.package_as import package_as as package_as
     from beamgen.inspect.description import Description as Description
     from beamgen.inspect.description import describe as describe
     from beamgen.lora.fit import FitReport as FitReport
@@ -78,7 +78,8 @@ _HOMES = {
     "export.export": ("export",),
     "export.requantize": ("quantize",),
     "export.write": ("ExportResult",),
-    "formats": ("FORMATS", "Check", "Packaged", "package_as"),
+    "formats.format": ("Check", "Packaged"),
+    "formats.package_as": ("FORMATS", "package_as"),
     "inspect.description": ("Description", "describe"),
     "lora.fit": ("FitReport",),
     "lora.slots": ("Lora", "Slot"),

@@ -32,8 +32,8 @@ from beamgen import (
     package_as,
 )
 from beamgen.cli import main
-from beamgen.formats.triton import BATCHINGS
 from beamgen.formats.triton.checks import check_config, check_joined, load, parse
+from beamgen.formats.triton.format import BATCHINGS
 from beamgen.formats.triton.plan import make_plan
 from beamgen.formats.triton.ports import Ports, ports_of
 from beamgen.formats.triton.rules import broken_rules

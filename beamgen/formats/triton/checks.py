@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from beamgen.errors import one_line
-from beamgen.formats import Check
+from beamgen.formats.format import Check
 from beamgen.formats.triton.plan import Plan
 from beamgen.formats.triton.ports import Ports
 from beamgen.formats.triton.rules import broken_rules

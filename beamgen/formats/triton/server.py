@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from beamgen.errors import one_line
-from beamgen.formats import Check
+from beamgen.formats.format import Check
 from beamgen.formats.triton.trials import Trial
 
 PROGRAM = "tritonserver"

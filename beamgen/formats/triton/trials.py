@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from beamgen.formats import trial_length
+from beamgen.formats.format import trial_length
 from beamgen.formats.triton.plan import Plan
 from beamgen.formats.triton.ports import PROMPT_LENGTHS
 from beamgen.package.folder import Package
