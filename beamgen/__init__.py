@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from beamgen.export.export import export as export
     from beamgen.export.requantize import quantize as quantize
     from beamgen.export.write import ExportResult as ExportResult
+    from beamgen.formats.format import FORMATS as FORMATS
     from beamgen.formats.format import Check as Check
     from beamgen.formats.format import Packaged as Packaged
-    from beamgen.formats.package_as import FORMATS as FORMATS
     from beamgen.formats.package_as import package_as as package_as
     from beamgen.inspect.description import Description as Description
     from beamgen.inspect.description import describe as describe
@@ -78,8 +78,8 @@ _HOMES = {
     "export.export": ("export",),
     "export.requantize": ("quantize",),
     "export.write": ("ExportResult",),
-    "formats.format": ("Check", "Packaged"),
-    "formats.package_as": ("FORMATS", "package_as"),
+    "formats.format": ("FORMATS", "Check", "Packaged"),
+    "formats.package_as": ("package_as",),
     "inspect.description": ("Description", "describe"),
     "lora.fit": ("FitReport",),
     "lora.slots": ("Lora", "Slot"),

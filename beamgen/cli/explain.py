@@ -10,6 +10,7 @@ import click
 import beamgen
 from beamgen.cli._options import common, parse_ids
 from beamgen.cli._print import print_json, status
+from beamgen.cli._sections import SEARCH_SETTINGS, SectionedCommand, section
 from beamgen.cli._settings import chosen_settings, search_settings
 
 #: Columns for what a token comes after, and for itself.
@@ -19,6 +20,7 @@ _COLOURS = {"kept": "cyan", "finished": "green", "dropped": None}
 
 
 @click.command(
+    cls=SectionedCommand,
     short_help="Show the beams of one generation, and why the winner won.",
     epilog="""\b
 Examples:
@@ -39,7 +41,7 @@ Examples:
     help="Write a page (.html) or a picture (.svg) instead of text.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing file.")
-@search_settings
+@section(SEARCH_SETTINGS, search_settings)
 @common
 def command(
     model: str,

@@ -10,6 +10,7 @@ import click
 import beamgen
 from beamgen.cli._options import common, quantization
 from beamgen.cli._print import print_json, print_parity, print_precision, status
+from beamgen.cli._sections import SEARCH_SETTINGS, SectionedCommand, section
 from beamgen.cli._settings import chosen_settings, search_settings
 
 #: Options that go to ``export`` as they are.
@@ -24,6 +25,7 @@ _OWN = (
 
 
 @click.command(
+    cls=SectionedCommand,
     short_help="Turn a checkpoint into a package, and prove it.",
     epilog="""\b
 Examples:
@@ -48,50 +50,59 @@ Examples:
 )
 @click.option("--revision", help="Branch, tag or commit of a hub id.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code of the checkpoint.")
-@click.option(
-    "--search",
-    "backend",
-    type=click.Choice(["loop", "contrib"]),
-    default="loop",
-    show_default=True,
-    help="HF's search, or ONNX Runtime's own operators (BeamSearch, GreedySearch, Sampling).",
-)
-@click.option(
-    "--precision",
-    type=click.Choice(["fp32", "fp16", "int8", "int4"]),
-    default="fp32",
-    show_default=True,
-    help="Of the weights: docs/quantization.md tells what each costs.",
-)
-@quantization
 @click.option("--force", is_flag=True, help="Replace an existing package.")
 @click.option("--no-parity", is_flag=True, help="Do not compare with transformers.")
-@click.option(
-    "--require",
-    multiple=True,
-    metavar="NAME|all",
-    help="A parameter that gets no default in the file: Node, browsers and Java see no other.",
+@section(
+    "What the file holds",
+    click.option(
+        "--search",
+        "backend",
+        type=click.Choice(["loop", "contrib"]),
+        default="loop",
+        show_default=True,
+        help="HF's search, or ONNX Runtime's own operators (BeamSearch, GreedySearch, Sampling).",
+    ),
+    click.option(
+        "--require",
+        multiple=True,
+        metavar="NAME|all",
+        help="A parameter that gets no default in the file: Node, browsers and Java see no other.",
+    ),
+    click.option(
+        "--external-data",
+        is_flag=True,
+        help="Weights in model.onnx.data, which ONNX Runtime maps: half the memory when loading.",
+    ),
 )
-@click.option(
-    "--lora",
-    multiple=True,
-    metavar="PEFT_DIR",
-    help="A LoRA to merge into the weights; with --lora-slots one to keep apart, repeatable.",
+@section(
+    "Precision",
+    click.option(
+        "--precision",
+        type=click.Choice(["fp32", "fp16", "int8", "int4"]),
+        default="fp32",
+        show_default=True,
+        help="Of the weights: docs/quantization.md has what each costs.",
+    ),
+    quantization,
 )
-@click.option(
-    "--lora-slots",
-    is_flag=False,
-    flag_value="",
-    metavar="[NAMES]",
-    help="Take LoRAs at run time, on these layers (q_proj,v_proj or all-linear).  "
-    "[default: those --lora needs, or all-linear]",
+@section(
+    "LoRA",
+    click.option(
+        "--lora",
+        multiple=True,
+        metavar="PEFT_DIR",
+        help="A LoRA to merge into the weights; with --lora-slots one to keep apart, repeatable.",
+    ),
+    click.option(
+        "--lora-slots",
+        is_flag=False,
+        flag_value="",
+        metavar="[NAMES]",
+        help="Take LoRAs at run time, on these layers (q_proj,v_proj or all-linear).  "
+        "[default: those --lora needs, or all-linear]",
+    ),
 )
-@click.option(
-    "--external-data",
-    is_flag=True,
-    help="Weights in model.onnx.data, which ONNX Runtime maps: half the memory when loading.",
-)
-@search_settings
+@section(SEARCH_SETTINGS, search_settings)
 @common
 @click.pass_context
 def command(

@@ -17,10 +17,12 @@ from rich.progress import track
 import beamgen
 from beamgen.cli._options import common, parse_ids
 from beamgen.cli._print import ERR, status
+from beamgen.cli._sections import SEARCH_SETTINGS, SectionedCommand, section
 from beamgen.cli._settings import chosen_settings, search_settings
 
 
 @click.command(
+    cls=SectionedCommand,
     short_help="Generate from a package.",
     epilog="""\b
 Examples:
@@ -34,38 +36,46 @@ Examples:
 """,
 )
 @click.option("-m", "--model", required=True, help="Package folder that `export` wrote.")
-@click.option("-p", "--prompt", "prompts", multiple=True, help="A prompt; repeatable.")
-@click.option(
-    "-f",
-    "--file",
-    help="One prompt per line; - is stdin. Piped stdin is read without it, too.",
+@section(
+    "Prompts",
+    click.option("-p", "--prompt", "prompts", multiple=True, help="A prompt; repeatable."),
+    click.option(
+        "-f",
+        "--file",
+        help="One prompt per line; - is stdin. Piped stdin is read without it, too.",
+    ),
+    click.option("--ids", multiple=True, metavar='"1 2 3"', help="A prompt of ids; repeatable."),
+    click.option("--chat", is_flag=True, help="Put prompts through the chat template."),
+    click.option(
+        "--catalogue",
+        metavar="FILE",
+        help="Stay among these continuations: one entry per line, text or ids as the prompts are.",
+    ),
 )
-@click.option("--ids", multiple=True, metavar='"1 2 3"', help="A prompt of ids; repeatable.")
 @click.option(
     "--lora", "loras", multiple=True, help="A LoRA of the package; see `beamgen lora list`."
-)
-@click.option("--chat", is_flag=True, help="Put prompts through the chat template.")
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=8,
-    show_default=True,
-    help="Prompts at a time.",
-)
-@click.option("--provider", multiple=True, help="ONNX Runtime execution provider; repeatable.")
-@click.option(
-    "--threads", type=click.IntRange(min=1), help="Threads per operator.  [default: one per core]"
-)
-@click.option("--no-verify", is_flag=True, help="Do not compare files with their hashes.")
-@click.option(
-    "--catalogue",
-    metavar="FILE",
-    help="Stay among these continuations: one entry per line, text or ids as the prompts are.",
 )
 @click.option(
     "--output-scores", is_flag=True, default=None, help="With --json: each token's log-probability."
 )
-@search_settings
+@section(
+    "How it runs",
+    click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        default=8,
+        show_default=True,
+        help="Prompts at a time.",
+    ),
+    click.option("--provider", multiple=True, help="ONNX Runtime execution provider; repeatable."),
+    click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        help="Threads per operator.  [default: one per core]",
+    ),
+    click.option("--no-verify", is_flag=True, help="Do not compare files with their hashes."),
+)
+@section(SEARCH_SETTINGS, search_settings)
 @common
 def command(
     model: str,

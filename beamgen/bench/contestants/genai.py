@@ -1,4 +1,4 @@
-"""onnxruntime-genai, over the folder that ``beamgen package --format genai`` writes."""
+"""onnxruntime-genai, over the folder that ``beamgen package genai`` writes."""
 
 from __future__ import annotations
 

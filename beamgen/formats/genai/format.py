@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.checkpoint import Checkpoint
@@ -32,14 +32,20 @@ if TYPE_CHECKING:
 _TOKENIZER = "tokenizer.json"
 
 
+class GenaiOptions(TypedDict, total=False):
+    """The keyword arguments of ``package_as(package, "genai", ...)``.
+
+    Attributes:
+        checkpoint: where the package's checkpoint is, if no longer where it was.
+        trust_remote_code: run Python code that comes with the checkpoint.
+    """
+
+    checkpoint: str | None
+    trust_remote_code: bool
+
+
 def write(
-    package: Package,
-    folder: Path,
-    say: Progress,
-    *,
-    target: Path,
-    checkpoint: str | None = None,
-    trust_remote_code: bool = False,
+    package: Package, folder: Path, say: Progress, *, target: Path, **options: Unpack[GenaiOptions]
 ) -> Sequence[Check]:
     """Export the package's checkpoint once more, as a step; see docs/genai.md.
 
@@ -48,8 +54,7 @@ def write(
         folder: an empty folder.
         say: called with one line as each stage begins.
         target: what the folder will be called.
-        checkpoint: where the package's checkpoint is, if no longer where it was.
-        trust_remote_code: run Python code that comes with the checkpoint.
+        options: see ``GenaiOptions``.
 
     Raises:
         SettingError: genai would fail on the package's search.
@@ -57,7 +62,8 @@ def write(
         MissingExtraError: torch is not installed.
     """
     check_runs(package.manifest.search)
-    source = open_source(package, checkpoint, trust_remote_code=trust_remote_code)
+    trust_remote_code = options.get("trust_remote_code", False)
+    source = open_source(package, options.get("checkpoint"), trust_remote_code=trust_remote_code)
     adapter = source.adapter(package.manifest.adapter)
     say(f"tracing {source.source} ({adapter.name}, {source.dtype}) in float32")
     with tempfile.TemporaryDirectory(prefix=".decoder-", dir=folder) as scratch:
@@ -75,7 +81,10 @@ def write(
     from beamgen.formats.genai.check import check_folder
 
     checks = check_folder(
-        *(folder, package, source, say),
+        folder,
+        package,
+        source,
+        say,
         with_tokenizer=with_tokenizer,
         trust_remote_code=trust_remote_code,
     )
@@ -91,9 +100,7 @@ def _step(
         from beamgen.decoder.single_step import SingleStep
         from beamgen.search.one_step import build_step
     except ImportError as error:
-        raise MissingExtraError(
-            "beamgen package --format genai", "export", error.name or "torch"
-        ) from error
+        raise MissingExtraError("beamgen package genai", "export", error.name or "torch") from error
     model = checkpoint.load_merged()
     decoder = export_decoder(adapter, model, scratch, SingleStep, slots)
     del model
@@ -140,6 +147,7 @@ FORMAT = Format(
     title="onnxruntime-genai model",
     mark="beamgen-genai.json",
     output="{name}-genai",
+    options=GenaiOptions,
     write=write,
     after=_after,
 )

@@ -7,14 +7,15 @@ import shutil
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
 from beamgen.errors import MissingExtraError, SettingError
 from beamgen.export.prove import Progress
 from beamgen.export.save import save_graph
-from beamgen.formats.format import Check, Format, trial_length
+from beamgen.formats.format import Check, Format
+from beamgen.formats.lengths import checked_tokens
 from beamgen.package.folder import ADAPTERS, MODEL, WEIGHTS, Package
 from beamgen.runtime.generator import Generator
 from beamgen.settings.prompts import left_pad
@@ -42,13 +43,11 @@ _NEW_TOKENS = 8
 _SCORE_TOLERANCE = 1e-5  # the graphs differ, and so does what ONNX Runtime fuses
 
 
-def write(
-    package: Package,
-    folder: Path,
-    say: Progress,
-    *,
-    target: Path,
-) -> Sequence[Check]:
+class TextOptions(TypedDict):
+    """There are none: everything is in the package."""
+
+
+def write(package: Package, folder: Path, say: Progress, *, target: Path) -> Sequence[Check]:
     """Write ``model.onnx`` with the package's tokenizer in it, and ``beamgen-text.json``.
 
     Args:
@@ -114,7 +113,7 @@ def _check_file(generator: Generator, path: Path) -> Check:
     from beamgen.formats.text.check import open_session
 
     limits = generator.package.manifest.limits
-    new_tokens = trial_length(generator.search, _NEW_TOKENS)
+    new_tokens = checked_tokens(generator.search, _NEW_TOKENS)
     prompts = [
         prompt
         for prompt in _PROMPTS
@@ -185,6 +184,7 @@ FORMAT = Format(
     title="folder with a text model",
     mark=_ABOUT,
     output="{name}-text",
+    options=TextOptions,
     write=write,
     after=lambda folder: (
         f"register onnxruntime-extensions with ONNX Runtime and feed {folder / MODEL} with text",

@@ -13,7 +13,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from beamgen.errors import MissingExtraError, SettingError
 from beamgen.export.prove import Progress
@@ -22,8 +22,8 @@ from beamgen.formats.triton.checks import check_config, check_joined, load
 from beamgen.formats.triton.config import ModelConfig, Tensor, tensor, to_text
 from beamgen.formats.triton.plan import Plan, make_plan, unheeded
 from beamgen.formats.triton.ports import PROMPT_LENGTHS, Ports, ports_of
+from beamgen.formats.triton.requests import plain_requests, requests_to_join
 from beamgen.formats.triton.server import check_served
-from beamgen.formats.triton.trials import joined_trials, plain_trials
 from beamgen.package import embedded
 from beamgen.package.folder import MODEL, WEIGHTS, Package
 
@@ -35,17 +35,26 @@ VERSION = "1"
 DEFAULT_MAX_BATCH_SIZE = 8
 
 
+class TritonOptions(TypedDict, total=False):
+    """The keyword arguments of ``package_as(package, "triton", ...)``.
+
+    Attributes:
+        batching: ``dynamic``, ``ragged`` or ``simple``, see above.
+        max_batch_size: rows of one run at most, 8 by default.
+        inputs: parameters that every request has to give; see ``make_plan``.
+        lora: of the package's, the one to build in; without it slots stay empty.
+        settings: what to fix otherwise than in the package, under HF's names.
+    """
+
+    batching: str
+    max_batch_size: int | None
+    inputs: Sequence[str] | None
+    lora: str | None
+    settings: Mapping[str, Any] | None
+
+
 def write(
-    package: Package,
-    folder: Path,
-    say: Progress,
-    *,
-    target: Path,
-    batching: str = "dynamic",
-    max_batch_size: int | None = None,
-    inputs: Sequence[str] | None = None,
-    lora: str | None = None,
-    settings: Mapping[str, Any] | None = None,
+    package: Package, folder: Path, say: Progress, *, target: Path, **options: Unpack[TritonOptions]
 ) -> list[Check]:
     """Write ``config.pbtxt`` and ``1/model.onnx``, and check them.
 
@@ -54,18 +63,15 @@ def write(
         folder: an empty one.
         say: called with one line as each stage begins.
         target: the folder's final place, whose name is the model's.
-        batching: ``dynamic``, ``ragged`` or ``simple``, see above.
-        max_batch_size: rows of one run at most, 8 by default.
-        inputs: parameters that every request has to give; see ``make_plan``.
-        lora: of the package's, the one to build in; without it slots stay empty.
-        settings: what to fix otherwise than in the package, under HF's names.
+        options: see ``TritonOptions``.
 
     Raises:
         SettingError: a combination that Triton or the model cannot do.
         LoraError: there is no such LoRA.
         MissingExtraError: onnx_ir is not installed, which rewrites the file.
     """
-    given = {"max_batch_size": max_batch_size, "inputs": inputs, "lora": lora, **(settings or {})}
+    batching, settings = options.get("batching", "dynamic"), options.get("settings") or {}
+    max_batch_size = options.get("max_batch_size")
     if batching not in BATCHINGS:
         raise SettingError(
             f"there is no batching called '{batching}'", f"there are {', '.join(BATCHINGS)}"
@@ -73,7 +79,7 @@ def write(
     place = folder / VERSION
     place.mkdir()
     if batching == "simple":
-        _refuse([name for name, value in given.items() if value is not None])
+        _refuse_all(options)
         say("copying the file")
         for name in (MODEL, WEIGHTS):
             if (package.folder / name).is_file():
@@ -83,16 +89,23 @@ def write(
         package,
         ragged=batching == "ragged",
         max_batch_size=DEFAULT_MAX_BATCH_SIZE if max_batch_size is None else max_batch_size,
-        inputs=inputs,
-        settings=settings or {},
-        lora=lora,
+        inputs=options.get("inputs"),
+        settings=settings,
+        lora=options.get("lora"),
     )
     say("rewriting the search graph")
     _rewrite(package, plan, place)
     return _finish(package, folder, say, target.absolute().name, plan)
 
 
-def _refuse(names: Sequence[str]) -> None:
+def _refuse_all(options: TritonOptions) -> None:
+    """There is nothing to set in a file that is copied."""
+    given = {**options, **(options.get("settings") or {})}
+    names = [
+        name
+        for name, value in given.items()
+        if name not in ("batching", "settings") and value is not None
+    ]
     if names:
         raise SettingError(
             f"with --batching simple the file stays as it is, so {', '.join(names)} cannot be set",
@@ -108,7 +121,7 @@ def _rewrite(package: Package, plan: Plan, place: Path) -> None:
         from beamgen.formats.triton.graph import join_prompts, set_inputs
     except ImportError as error:
         raise MissingExtraError(
-            "beamgen package --format triton", "export", error.name or "onnx_ir"
+            "beamgen package triton", "export", error.name or "onnx_ir"
         ) from error
     search = plan.search
     model = set_inputs(ir.load(package.model), plan.values(package), plan.per_request, plan.outputs)
@@ -124,7 +137,7 @@ def _finish(
 ) -> list[Check]:
     """The configuration, and the checks; one session at a time, for each holds the weights."""
     say("asking the package")
-    trials = plain_trials(package) if plan is None else joined_trials(package, plan)
+    requests = plain_requests(package) if plan is None else requests_to_join(package, plan)
     say("opening the file")
     session = load(folder / VERSION / MODEL)
     ports = ports_of(session)
@@ -132,10 +145,10 @@ def _finish(
     (folder / CONFIG).write_text(text, encoding="utf-8")
     checks = [check_config(text, name, ports)]
     if plan is not None:
-        checks.append(check_joined(session, trials, plan))
+        checks.append(check_joined(session, requests, plan))
     del session
     say("asking a server")
-    return [*checks, check_served(folder, name, trials)]
+    return [*checks, check_served(folder, name, requests)]
 
 
 def _config(package: Package, name: str, plan: Plan | None, ports: Ports) -> ModelConfig:
@@ -167,7 +180,7 @@ def _config(package: Package, name: str, plan: Plan | None, ports: Ports) -> Mod
 
 def _about(package: Package, plan: Plan | None) -> str:
     """What the file searches with, for whoever reads the configuration."""
-    lines = [f"The package {package.folder.resolve().name}, by beamgen package --format triton."]
+    lines = [f"The package {package.folder.resolve().name}, by beamgen package triton."]
     if plan is not None:
         fixed = {
             name: value
@@ -193,6 +206,7 @@ FORMAT = Format(
     title="Triton model",
     mark="beamgen-triton.json",
     output="model_repository/{name}",
+    options=TritonOptions,
     write=write,
     after=_after,
 )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from beamgen.checkpoint.tokenizer import load_tokenizer
 from beamgen.errors import PromptError, SettingError
+from beamgen.export.prove import Progress
 from beamgen.formats.format import Check, Format
 from beamgen.formats.web.graph import FED, web_graph
 from beamgen.formats.web.modules import ORT_WEB, add_modules
@@ -43,15 +44,22 @@ _SAFE = 2**53
 _PLAIN_PROMPT = "The"
 
 
+class WebOptions(TypedDict, total=False):
+    """The keyword arguments of ``package_as(package, "web", ...)``.
+
+    Attributes:
+        title: of the page; by default the checkpoint's name.
+        examples: prompts that the page offers; they are searched in the check, too.
+        node_modules: where npm installed what the page is shipped with; None fetches it.
+    """
+
+    title: str | None
+    examples: Sequence[str]
+    node_modules: Path | None
+
+
 def write(
-    package: Package,
-    folder: Path,
-    say: Callable[[str], None],
-    *,
-    target: Path,
-    title: str | None = None,
-    examples: Sequence[str] = (),
-    node_modules: Path | None = None,
+    package: Package, folder: Path, say: Progress, *, target: Path, **options: Unpack[WebOptions]
 ) -> Sequence[Check]:
     """Fill a folder with a page that searches.
 
@@ -60,9 +68,7 @@ def write(
         folder: to be filled.
         say: called with one line as each stage begins.
         target: what the folder will be called.
-        title: of the page; by default the checkpoint's name.
-        examples: prompts that the page offers; they are searched in the check, too.
-        node_modules: where npm installed what the page is shipped with; None fetches it.
+        options: see ``WebOptions``.
 
     Raises:
         SettingError: a browser cannot run this package.
@@ -72,7 +78,7 @@ def write(
     """
     check_fits(package)
     tokenizer = load_tokenizer(package.folder)
-    encoded = [(text, _encode(tokenizer, text)) for text in examples]
+    encoded = [(text, _encode(tokenizer, text)) for text in options.get("examples", ())]
     check_examples(package, encoded)
     say("copying the page")
     shutil.copyfile(_SOURCES / "index.html", folder / "index.html")
@@ -82,6 +88,7 @@ def write(
         shutil.copyfile(module, folder / MODULES / module.name)
     _write_json(folder / "package.json", {"private": True, "type": "module"})
     say(f"adding {ORT_WEB.spec}")
+    node_modules = options.get("node_modules")
     add_modules(ORT_WEB, folder / VENDOR, node_modules)
     text = add_text(tokenizer, package.manifest.vocab_size, folder, VENDOR, node_modules)
     if not encoded and text["kind"] != "tokenizer" and tokenizer is not None:
@@ -89,7 +96,7 @@ def write(
         encoded = [(_PLAIN_PROMPT, _encode(tokenizer, _PLAIN_PROMPT))]
     say("writing the graph with its trace")
     (folder / MODEL).write_bytes(web_graph(package))
-    page = describe(package, folder, title, text, encoded)
+    page = describe(package, folder, options.get("title"), text, encoded)
     _write_json(folder / PAGE, page)
     say("comparing the page's answers in Node.js")
     chat = bool(text.get("chat"))
@@ -128,7 +135,7 @@ def check_fits(package: Package) -> None:
         raise SettingError(
             f"the model has {size / 1e6:,.0f} MB, and a browser's 4 GB of memory hold one of "
             f"{LARGEST / 1e6:,.0f} MB, with room to search",
-            "export a smaller checkpoint, or run it on a server: beamgen package --format triton",
+            "export a smaller checkpoint, or run it on a server: beamgen package triton",
         )
 
 
@@ -231,6 +238,7 @@ FORMAT = Format(
     title="beamgen page",
     mark="beamgen-web.json",
     output="{name}-web",
+    options=WebOptions,
     write=write,
     after=_after,
 )
