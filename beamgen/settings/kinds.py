@@ -24,11 +24,16 @@ class Kind:
     Attributes:
         dtype: of the graph input.
         axes: of the graph input, unless each row may have its own.
-        what: what to type on a command line: ``INTEGER``, ``FLOAT`` ...
+        typed: what a value is on a command line: a whole number, a number or a flag.
+        choices: the words that a command line takes instead.
+        repeatable: whether an option may be given several times.
     """
 
     dtype: ClassVar[str] = "int64"
     axes: ClassVar[tuple[str, ...]] = ("1",)
+    typed: ClassVar[type] = int
+    choices: ClassVar[tuple[str, ...]] = ()
+    repeatable: ClassVar[bool] = False
 
     def canonical(self, value: Any) -> Any:
         """The one form of a value that HF writes in several.
@@ -90,6 +95,7 @@ class Number(Kind):
     open: str = ""
 
     dtype: ClassVar[str] = "float32"
+    typed: ClassVar[type] = float
 
     def problems(self, name: str, value: Any) -> Iterator[Problem]:
         """See ``Kind``."""
@@ -115,6 +121,8 @@ class Number(Kind):
 @dataclass(frozen=True)
 class Flag(Kind):
     """True or False; 1 or 0 in the graph."""
+
+    typed: ClassVar[type] = bool
 
     def problems(self, name: str, value: Any) -> Iterator[Problem]:
         """See ``Kind``."""
@@ -151,6 +159,7 @@ class TokenIds(Kind):
     """A list of token ids, which HF also writes as one number."""
 
     axes: ClassVar[tuple[str, ...]] = ("n",)
+    repeatable: ClassVar[bool] = True
 
     def canonical(self, value: Any) -> Any:
         """See ``Kind``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from beamgen.settings.kinds import Arrays, Count, Flag, Kind, TokenId, TokenIds, is_finite, is_int
 from beamgen.settings.setting import (
@@ -26,7 +26,8 @@ EARLY_STOPPING: dict[bool | str, int] = {False: 0, True: 1, "never": 2}
 class _Penalty(Kind):
     """An exponent of any sign."""
 
-    dtype = "float32"
+    dtype: ClassVar[str] = "float32"
+    typed: ClassVar[type] = float
 
     def problems(self, name: str, value: Any) -> Iterator[Problem]:
         """See ``Kind``."""
@@ -42,6 +43,8 @@ class _Penalty(Kind):
 @dataclass(frozen=True)
 class _EarlyStopping(Kind):
     """False, True or ``"never"``; 0, 1 or 2 in the graph."""
+
+    choices: ClassVar[tuple[str, ...]] = ("false", "true", "never")
 
     def problems(self, name: str, value: Any) -> Iterator[Problem]:
         """See ``Kind``."""
@@ -124,7 +127,7 @@ SEARCH_SETTINGS = (
     Setting(
         "early_stopping",
         _EarlyStopping(),
-        '0 False, 1 True, 2 "never"',
+        'when a finished prompt stops being searched: False (0), True (1) or "never" (2)',
         default=False,
         heeded=WITH_BEAMS,
         option=True,
@@ -138,11 +141,13 @@ SEARCH_SETTINGS = (
         default=REQUIRED,
         option=True,
     ),
-    Setting("do_sample", Flag(), "1 draws tokens, 0 takes the best", default=False, option=True),
+    Setting(
+        "do_sample", Flag(), "draw tokens instead of taking the best", default=False, option=True
+    ),
     Setting(
         "seed",
         _Seed(),
-        "of the draws; one seed s stands for s, s + 1, ... by row",
+        "equal seeds draw equal tokens; one seed s is s, s + 1, ... by row",
         per_row=True,
         heeded=WHEN_SAMPLING,
         in_hf=False,

@@ -42,7 +42,7 @@ def web_graph(package: Package) -> bytes:
     try:
         import onnx_ir as ir
     except ImportError as error:
-        raise MissingExtraError("beamgen package --format web", "export", "onnx-ir") from error
+        raise MissingExtraError("beamgen package web", "export", "onnx-ir") from error
     from beamgen.search.traced import with_trace_outputs
 
     try:
