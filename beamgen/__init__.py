@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from beamgen.package.source import lora_source as lora_source
     from beamgen.package.source import open_source as open_source
     from beamgen.parity.check import check_parity as check_parity
-    from beamgen.parity.grids.named import GRIDS as GRIDS
+    from beamgen.parity.named_grids import GRIDS as GRIDS
     from beamgen.parity.report import ParityReport as ParityReport
     from beamgen.quantization.record import Precision as Precision
     from beamgen.registry import adapters as adapters
@@ -85,7 +85,7 @@ _HOMES = {
     "package.folder": ("Package", "open_package", "stamp_parity"),
     "package.source": ("lora_source", "open_source"),
     "parity.check": ("check_parity",),
-    "parity.grids.named": ("GRIDS",),
+    "parity.named_grids": ("GRIDS",),
     "parity.report": ("ParityReport",),
     "quantization.record": ("Precision",),
     "registry": ("adapters", "broken_plugins", "find_adapter", "register"),
