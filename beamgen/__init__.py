@@ -104,12 +104,7 @@ def __getattr__(name: str) -> Any:
     """Import a public name's module on first use (PEP 562)."""
     if name not in _HOME_OF:
         raise AttributeError(f"module 'beamgen' has no attribute '{name}'")
-    try:
-        return getattr(importlib.import_module(f"beamgen.{_HOME_OF[name]}"), name)
-    except ModuleNotFoundError as error:
-        from beamgen.errors import MissingExtraError
-
-        raise MissingExtraError(f"beamgen.{name}", "export", str(error.name)) from error
+    return getattr(importlib.import_module(f"beamgen.{_HOME_OF[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -63,7 +63,7 @@ def write(
     Raises:
         SettingError: a combination that Triton or the model cannot do.
         LoraError: there is no such LoRA.
-        MissingExtraError: onnx_ir is not installed, which rewrites the file.
+        MissingExtraError: onnxscript is not installed, which rewrites the file.
     """
     given = {"max_batch_size": max_batch_size, "inputs": inputs, "lora": lora, **(settings or {})}
     if batching not in BATCHINGS:
@@ -108,7 +108,7 @@ def _rewrite(package: Package, plan: Plan, place: Path) -> None:
         from beamgen.formats.triton.graph import join_prompts, set_inputs
     except ImportError as error:
         raise MissingExtraError(
-            "beamgen package --format triton", "export", error.name or "onnx_ir"
+            "beamgen package --format triton", "triton", error.name or "onnxscript"
         ) from error
     search = plan.search
     model = set_inputs(ir.load(package.model), plan.values(package), plan.per_request, plan.outputs)
