@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from beamgen.registry import broken_plugins as broken_plugins
     from beamgen.registry import find_adapter as find_adapter
     from beamgen.registry import register as register
-    from beamgen.runtime.generator import Generation as Generation
+    from beamgen.runtime.generation import Generation as Generation
     from beamgen.runtime.generator import Generator as Generator
     from beamgen.settings.catalogue import Catalogue as Catalogue
     from beamgen.settings.config import SearchConfig as SearchConfig
@@ -89,7 +89,8 @@ _HOMES = {
     "parity.report": ("ParityReport",),
     "quantization.record": ("Precision",),
     "registry": ("adapters", "broken_plugins", "find_adapter", "register"),
-    "runtime.generator": ("Generation", "Generator"),
+    "runtime.generation": ("Generation",),
+    "runtime.generator": ("Generator",),
     "settings.catalogue": ("Catalogue",),
     "settings.config": ("SearchConfig",),
     "training.job": ("FinetuneResult",),

@@ -132,7 +132,6 @@ def test_looking_around_imports_nothing_heavy(code: str) -> None:
     [
         ("beamgen.parity.contrib.rule", set()),
         ("beamgen.runtime.generator", set()),
-        ("beamgen.runtime.session", {"onnx", "onnx_ir"}),
         ("beamgen.search.traced", {"onnx", "onnx_ir"}),
         ("beamgen.search.loop", {"onnx", "onnx_ir", "onnxscript"}),
     ],
