@@ -48,14 +48,14 @@ if TYPE_CHECKING:
     from beamgen.package.source import lora_source as lora_source
     from beamgen.package.source import open_source as open_source
     from beamgen.parity.check import check_parity as check_parity
-    from beamgen.parity.grids.named import GRIDS as GRIDS
+    from beamgen.parity.named_grids import GRIDS as GRIDS
     from beamgen.parity.report import ParityReport as ParityReport
     from beamgen.quantization.record import Precision as Precision
     from beamgen.registry import adapters as adapters
     from beamgen.registry import broken_plugins as broken_plugins
     from beamgen.registry import find_adapter as find_adapter
     from beamgen.registry import register as register
-    from beamgen.runtime.generator import Generation as Generation
+    from beamgen.runtime.generation import Generation as Generation
     from beamgen.runtime.generator import Generator as Generator
     from beamgen.settings.catalogue import Catalogue as Catalogue
     from beamgen.settings.config import SearchConfig as SearchConfig
@@ -88,11 +88,12 @@ _HOMES = {
     "package.folder": ("Package", "open_package", "stamp_parity"),
     "package.source": ("lora_source", "open_source"),
     "parity.check": ("check_parity",),
-    "parity.grids.named": ("GRIDS",),
+    "parity.named_grids": ("GRIDS",),
     "parity.report": ("ParityReport",),
     "quantization.record": ("Precision",),
     "registry": ("adapters", "broken_plugins", "find_adapter", "register"),
-    "runtime.generator": ("Generation", "Generator"),
+    "runtime.generation": ("Generation",),
+    "runtime.generator": ("Generator",),
     "settings.catalogue": ("Catalogue",),
     "settings.config": ("SearchConfig",),
     "settings.setting": ("Setting",),
@@ -109,12 +110,7 @@ def __getattr__(name: str) -> Any:
     """Import a public name's module on first use (PEP 562)."""
     if name not in _HOME_OF:
         raise AttributeError(f"module 'beamgen' has no attribute '{name}'")
-    try:
-        return getattr(importlib.import_module(f"beamgen.{_HOME_OF[name]}"), name)
-    except ModuleNotFoundError as error:
-        from beamgen.errors import MissingExtraError
-
-        raise MissingExtraError(f"beamgen.{name}", "export", str(error.name)) from error
+    return getattr(importlib.import_module(f"beamgen.{_HOME_OF[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
-from onnxscript import OnnxFunction
 
-from beamgen.onnx_domain import DOMAIN
-
-Function = OnnxFunction[Any, Any]
+if TYPE_CHECKING:  # a file is traced without onnxscript
+    from onnxscript import OnnxFunction
 
 
 class Tape:
@@ -37,10 +35,12 @@ class Tape:
         """The same tape under another prefix."""
         return Tape(prefix, self._recorded)
 
-    def call(self, function: Function, *inputs: ir.Value, outputs: str) -> Sequence[ir.Value]:
+    def call(
+        self, function: OnnxFunction[Any, Any], *inputs: ir.Value, outputs: str
+    ) -> Sequence[ir.Value]:
         """Call one of our functions; ``outputs`` names its results."""
         named = [ir.Value(name=f"{self.prefix}/{name}") for name in outputs.split()]
-        return self.node(function.name, inputs, named, domain=DOMAIN)
+        return self.node(function.name, inputs, named, domain=function.opset.domain)
 
     def standard(self, op_type: str, *inputs: ir.Value, output: str, **attributes: Any) -> ir.Value:
         """One standard operator."""

@@ -25,7 +25,7 @@ from beamgen.quantization.record import Wanted
 from beamgen.settings import contrib
 from beamgen.settings.checks import check_penalty
 from beamgen.settings.config import SearchConfig
-from beamgen.settings.setting import Parameter
+from beamgen.settings.parameter import Parameter
 from beamgen.settings.table import PARAMETERS
 
 

@@ -13,10 +13,10 @@ from beamgen.package.folder import Package
 from beamgen.parity.contrib.file import OpFile
 from beamgen.parity.contrib.judge import OpJudge
 from beamgen.parity.contrib.reference import OpReference, as_output
-from beamgen.parity.grids.named import GRIDS
 from beamgen.parity.grids.shapes import Grid, ordinary_ids, prompt_cases
 from beamgen.parity.loop_judge import LoopJudge
 from beamgen.parity.margins import Margins
+from beamgen.parity.named_grids import GRIDS
 from beamgen.parity.reference import Reference
 from beamgen.parity.report import (
     CaseResult,

@@ -10,8 +10,8 @@ import onnx_ir as ir
 
 from beamgen.decoder.contract import slot_ports
 from beamgen.lora.slots import Slot
+from beamgen.settings.parameter import Parameter
 from beamgen.settings.result import OUTPUT_MEANINGS
-from beamgen.settings.setting import Parameter
 from beamgen.tape import Tape
 
 _NO_WINDOW = 2**62

@@ -9,9 +9,10 @@ import onnx_ir as ir
 
 from beamgen.search.functions import processors
 from beamgen.search.state import Settings, Step
+from beamgen.settings.parameter import Parameter
 from beamgen.settings.processors import renormalize_logits, top_k, top_p
 from beamgen.settings.processors.processor import Processor
-from beamgen.settings.setting import WHEN_SAMPLING, Parameter, Setting
+from beamgen.settings.setting import WHEN_SAMPLING, Setting
 from beamgen.settings.table import BY_NAME, PROCESSORS
 from beamgen.tape import Tape
 

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator
 
 from beamgen.errors import SettingError
-from beamgen.settings.setting import Problem, Values
+from beamgen.settings.parameter import Problem
+from beamgen.settings.setting import Values
 from beamgen.settings.table import SETTINGS
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from beamgen.errors import SettingError
 from beamgen.settings.config import SearchConfig
-from beamgen.settings.setting import Parameter
+from beamgen.settings.parameter import Parameter
 from beamgen.settings.table import SETTINGS
 
 DOMAIN = "com.microsoft"

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from beamgen.settings.setting import Parameter, Problem
+from beamgen.settings.parameter import Parameter, Problem
 
 Ids = tuple[int, ...]
 Arrays = Mapping[str, npt.NDArray[Any]]

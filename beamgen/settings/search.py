@@ -7,14 +7,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from beamgen.settings.kinds import Arrays, Count, Flag, Kind, TokenId, TokenIds, is_finite, is_int
-from beamgen.settings.setting import (
-    REQUIRED,
-    WHEN_SAMPLING,
-    WITH_BEAMS,
-    Problem,
-    Setting,
-    Values,
-)
+from beamgen.settings.parameter import Problem
+from beamgen.settings.setting import REQUIRED, WHEN_SAMPLING, WITH_BEAMS, Setting, Values
 
 DEFAULT_NUM_BEAMS = 5
 

@@ -4,42 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from beamgen.settings.kinds import Kind
-
-#: Cause and cure of something impossible.
-Problem = tuple[str, str]
+from beamgen.settings.kinds import Kind
+from beamgen.settings.parameter import Parameter, Problem
 
 #: The values of all settings, by name.
 Values = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One input of a graph that holds a setting.
-
-    Attributes:
-        name: the graph input's name, which is HF's where HF has one.
-        dtype: ``int64``, ``int32`` or ``float32``.
-        axes: what its axes count: a number; ``batch``, where a length-1 value holds
-            for all rows; anything else is a length of the caller's choice.
-        meaning: one line for tables and viewers.
-    """
-
-    name: str
-    dtype: str
-    axes: tuple[str, ...]
-    meaning: str
-
-    @property
-    def per_row(self) -> bool:
-        """Whether each row of a batch may have its own."""
-        return self.axes == ("batch",)
 
 
 class _Required:

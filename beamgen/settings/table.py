@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from beamgen.settings.parameter import Parameter
 from beamgen.settings.processors import (
     bad_words_ids,
     begin_suppress_tokens,
@@ -26,7 +27,7 @@ from beamgen.settings.processors import (
     typical_p,
 )
 from beamgen.settings.search import SEARCH_SETTINGS
-from beamgen.settings.setting import WHEN_SAMPLING, Parameter, Setting
+from beamgen.settings.setting import WHEN_SAMPLING, Setting
 
 #: Logits processors in HF's order.
 #: Source: ``GenerationMixin._get_logits_processor``.

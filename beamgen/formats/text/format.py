@@ -59,7 +59,7 @@ def write(package: Package, folder: Path, say: Progress, *, target: Path) -> Seq
     Raises:
         SettingError: the tokenizer or the backend cannot be in such a file, or the
             graph's tokenizer gives other ids than Hugging Face's.
-        MissingExtraError: onnxruntime-extensions, onnx-ir or onnxscript is not installed.
+        MissingExtraError: onnxruntime-extensions or onnxscript is not installed.
     """
     if package.manifest.backend != "loop":
         raise SettingError(
@@ -79,7 +79,9 @@ def write(package: Package, folder: Path, say: Progress, *, target: Path) -> Seq
         from beamgen.formats.text.graph import with_tokenizer as merge
         from beamgen.formats.text.tables import read_tokenizer
     except ImportError as error:
-        raise MissingExtraError("beamgen package text", "text", error.name or "onnx-ir") from error
+        raise MissingExtraError(
+            "beamgen package text", "text", error.name or "onnxscript"
+        ) from error
     tables = read_tokenizer(tokenizer)
     checks = _check_tokenizer(tokenizer, tables, say)
     say("merging the tokenizer into the graph")

@@ -68,7 +68,7 @@ def write(
     Raises:
         SettingError: a combination that Triton or the model cannot do.
         LoraError: there is no such LoRA.
-        MissingExtraError: onnx_ir is not installed, which rewrites the file.
+        MissingExtraError: onnxscript is not installed, which rewrites the file.
     """
     batching, settings = options.get("batching", "dynamic"), options.get("settings") or {}
     max_batch_size = options.get("max_batch_size")
@@ -121,7 +121,7 @@ def _rewrite(package: Package, plan: Plan, place: Path) -> None:
         from beamgen.formats.triton.graph import join_prompts, set_inputs
     except ImportError as error:
         raise MissingExtraError(
-            "beamgen package triton", "export", error.name or "onnx_ir"
+            "beamgen package triton", "triton", error.name or "onnxscript"
         ) from error
     search = plan.search
     model = set_inputs(ir.load(package.model), plan.values(package), plan.per_request, plan.outputs)

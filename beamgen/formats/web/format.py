@@ -74,7 +74,7 @@ def write(
         SettingError: a browser cannot run this package.
         PromptError: an example is longer than the model has positions for.
         PackageError: something cannot be fetched, or the graph not be read.
-        MissingExtraError: onnx-ir is not installed.
+        MissingExtraError: the tokenizer needs a package that is not installed.
     """
     check_fits(package)
     tokenizer = load_tokenizer(package.folder)

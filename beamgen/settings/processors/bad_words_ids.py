@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from beamgen.settings.kinds import Arrays, Ids, Kind, as_ids, id_problems
+from beamgen.settings.parameter import Problem
 from beamgen.settings.processors.processor import Functions, Processor
 from beamgen.settings.processors.sequences import check_list, empty_problems, right_aligned
-from beamgen.settings.setting import Problem, SampleIds, Setting
+from beamgen.settings.setting import SampleIds, Setting
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ import numpy as np
 
 from beamgen.settings.catalogue import Catalogue
 from beamgen.settings.kinds import Arrays, Ids, Kind
+from beamgen.settings.parameter import Parameter, Problem
 from beamgen.settings.processors.processor import Functions, Processor
-from beamgen.settings.setting import Parameter, Problem, SampleIds, Setting, Values
+from beamgen.settings.setting import SampleIds, Setting, Values
 
 #: Settings that may lead out of a catalogue.
 WAYS_OUT = ("forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values")

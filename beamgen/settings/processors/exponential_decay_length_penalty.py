@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from beamgen.settings.kinds import Kind, is_finite, is_int
+from beamgen.settings.parameter import Problem
 from beamgen.settings.processors.processor import Functions, Processor
-from beamgen.settings.setting import Problem, Setting
+from beamgen.settings.setting import Setting
 
 
 @dataclass(frozen=True)

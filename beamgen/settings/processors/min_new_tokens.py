@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from beamgen.settings.kinds import Count
+from beamgen.settings.parameter import Problem
 from beamgen.settings.processors.processor import Functions, Processor
-from beamgen.settings.setting import Problem, Setting, Values
+from beamgen.settings.setting import Setting, Values
 
 
 def _conflicts(values: Values) -> Iterator[Problem]:

@@ -10,9 +10,10 @@ import numpy as np
 
 from beamgen.errors import SettingError
 from beamgen.settings.kinds import Arrays, Ids, Kind, as_ids, id_problems, is_finite
+from beamgen.settings.parameter import Parameter, Problem
 from beamgen.settings.processors.processor import Functions, Processor
 from beamgen.settings.processors.sequences import check_list, empty_problems, right_aligned
-from beamgen.settings.setting import Parameter, Problem, SampleIds, Setting
+from beamgen.settings.setting import SampleIds, Setting
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from beamgen.errors import SettingError
-from beamgen.settings.setting import Problem
+from beamgen.settings.parameter import Problem
 
 
 def check_list(name: str, value: Any) -> Iterable[Any]:
