@@ -111,14 +111,18 @@ def command(
             f"{len(loras)} LoRAs were named", "name one; in Python each prompt may have its own"
         )
     lora = next(iter(loras), None)
+    entries = None if catalogue is None else _lines(catalogue, have_prompts=True)
+    package = beamgen.open_package(model, verify=False)
+    package.manifest.search.with_overrides(settings)  # refuses what is wrong before it loads
+    if lora is not None:
+        package.lora_path(lora)
     with status(f"loading {model}"), _without_torch():
         generator = beamgen.Generator(
             model, providers=provider or None, threads=threads, verify=not no_verify
         )
-        generator.search.with_overrides(settings)  # refuses what is wrong before the tokenizer
         generator.check_lora(lora, len(batch))
-        if catalogue is not None:
-            settings["catalogue"] = _catalogue(generator, catalogue)
+        if entries is not None:
+            settings["catalogue"] = _catalogue(generator, entries)
         _ = generator.tokenizer
     for i, (prompt, hypotheses) in enumerate(
         _generate(generator, batch, batch_size, {"chat": chat, "lora": lora}, settings)
@@ -168,9 +172,8 @@ def _generate(
         done += len(group)
 
 
-def _catalogue(generator: beamgen.Generator, path: str) -> beamgen.Catalogue:
-    """One entry per line: text, or ids where the package has no tokenizer."""
-    lines = _lines(path, have_prompts=True)
+def _catalogue(generator: beamgen.Generator, lines: Sequence[str]) -> beamgen.Catalogue:
+    """Of one entry per line: text, or ids where the package has no tokenizer."""
     if generator.tokenizer is None:
         return generator.catalogue(map(parse_ids, lines))
     return generator.catalogue(lines)

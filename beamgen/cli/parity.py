@@ -57,12 +57,13 @@ def command(
     A contrib package is held to the rule of its operator: "op rule" says that this
     rule, which the file follows, gives another answer than transformers.
     """
-    package = beamgen.open_package(model)
-    source = beamgen.open_source(package, checkpoint, trust_remote_code=trust_remote_code)
-    if lora is not None:
-        source = source.with_lora(beamgen.lora_source(package, lora, peft))
-    elif peft is not None:
+    if peft is not None and lora is None:
         raise beamgen.BeamgenError("--peft was given without --lora", "name the LoRA: --lora NAME")
+    package = beamgen.open_package(model)
+    peft_folder = None if lora is None else beamgen.lora_source(package, lora, peft)
+    source = beamgen.open_source(package, checkpoint, trust_remote_code=trust_remote_code)
+    if peft_folder is not None:
+        source = source.with_lora(peft_folder)
     ids = []
     if prompts:
         encode = beamgen.Generator(package, verify=False).encode

@@ -12,6 +12,7 @@ from beamgen.errors import PackageError, SettingError
 from beamgen.export.options import check_options
 from beamgen.export.prove import Progress
 from beamgen.export.request import ExportRequest
+from beamgen.export.texts import read_lines
 from beamgen.export.write import ExportResult, write_package
 from beamgen.package.folder import WEIGHTS, Package, check_target
 from beamgen.package.source import lora_source, open_source
@@ -85,15 +86,17 @@ def quantize(
             f"{target} is the package that is read", "name another folder: --output NAME"
         )
     check_target(target, force=options.get("force", False))
+    if wanted.text is not None:
+        read_lines(wanted.text)
+    loras = {
+        name: (_source(package, name, needed=parity), read_lora(path))
+        for name, path in package.loras.items()
+    }
     source = open_source(
         package,
         options.get("checkpoint"),
         trust_remote_code=options.get("trust_remote_code", False),
     )
-    loras = {
-        name: (_source(package, name, needed=parity), read_lora(path))
-        for name, path in package.loras.items()
-    }
     request = ExportRequest(
         source,
         source.adapter(manifest.adapter),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.checkpoint import Checkpoint
@@ -48,12 +49,7 @@ def texts_of(wanted: Wanted, checkpoint: Checkpoint, adapter: DecoderAdapter) ->
         if checkpoint.origin["kind"] != "demo" or adapter.held_out is None:
             return None
         path, source = adapter.held_out, f"{adapter.name}'s held-out definitions"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingError(
-            f"cannot read the text {path}: {one_line(error)}", "name a UTF-8 file, one text a line"
-        ) from error
+    lines = read_lines(path)
     tokenizer = load_tokenizer(checkpoint.folder, trust_remote_code=checkpoint.trust_remote_code)
     if tokenizer is None:
         raise SettingError(
@@ -79,3 +75,17 @@ def texts_of(wanted: Wanted, checkpoint: Checkpoint, adapter: DecoderAdapter) ->
     if not rows:
         raise SettingError(f"{path} holds no text", "write one text a line")
     return Texts(source, tuple(rows))
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file.
+
+    Raises:
+        SettingError: it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(
+            f"cannot read the text {path}: {one_line(error)}", "name a UTF-8 file, one text a line"
+        ) from error

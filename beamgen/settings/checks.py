@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from beamgen.errors import SettingError
 from beamgen.settings.parameter import Problem
@@ -17,7 +17,15 @@ def check_settings(values: Values) -> None:
     Raises:
         SettingError: one error that lists everything impossible.
     """
-    problems = [*_wrong_values(values), *_contradictions(values)]
+    refuse_problems([*_wrong_values(values), *_contradictions(values)])
+
+
+def refuse_problems(problems: Sequence[Problem]) -> None:
+    """Say all that is wrong at once.
+
+    Raises:
+        SettingError: there is a problem.
+    """
     if problems:
         causes, cures = zip(*problems, strict=True)
         raise SettingError("; ".join(causes), "; ".join(dict.fromkeys(cures)))
