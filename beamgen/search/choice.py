@@ -6,7 +6,6 @@ no more than take the best.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -20,7 +19,7 @@ from beamgen.search.functions import (
     warpers,
 )
 from beamgen.search.state import Settings, Step
-from beamgen.tape import Tape
+from beamgen.tape import Results, Tape
 
 
 @dataclass(frozen=True)
@@ -33,92 +32,74 @@ class Chosen:
     log_probs: ir.Value  # float [B, M], of the tokens alone
 
 
-_CHOSEN = "chosen_scores chosen_tokens chosen_beams chosen_log_probs"
-
-
 def choose(tape: Tape, step: Step, scores: ir.Value) -> Chosen:
     """Process the scores ``[B, n, V]`` if anything is on, then take the best or draw."""
     settings = step.settings
 
-    def processed(side: Tape) -> Sequence[ir.Value]:
+    def processed(side: Tape) -> Results:
         changed = _processed(side, step, scores)
         return side.branch(
             settings["sampling"],
             lambda inner: _drawn(inner, step, changed),
             lambda inner: _best(inner, step, _renormalized(inner, changed, settings)),
             names=("sampling", "best"),
-            outputs=_CHOSEN,
         )
 
-    (on,) = tape.call(
+    on = tape.value(
         processors.have_work,
         settings["in_use"],
         settings["min_new_tokens"],
         step.generated_len,
-        outputs="processed",
     )
     chosen = tape.branch(
         on,
         processed,
         lambda side: _best(side, step, scores),
         names=("processing", "plain"),
-        outputs=_CHOSEN,
     )
     return Chosen(*chosen)
 
 
-def _best(tape: Tape, step: Step, scores: ir.Value) -> Sequence[ir.Value]:
-    def top_k(side: Tape) -> Sequence[ir.Value]:
-        return side.call(
-            beam_search.get_top_k_continuations,
-            scores,
-            step.state.running_scores,
-            step.settings["eos_token_id"],
-            outputs=_CHOSEN,
-        )
-
+def _best(tape: Tape, step: Step, scores: ir.Value) -> Results:
+    state, eos = step.state, step.settings["eos_token_id"]
     return tape.branch(
         step.settings["one_beam"],
-        lambda side: side.call(one_beam.take_best, scores, outputs=_CHOSEN),
-        top_k,
+        lambda side: side.call(one_beam.take_best, scores),
+        lambda side: side.call(
+            beam_search.get_top_k_continuations, scores, state.running_scores, eos
+        ),
         names=("argmax", "top_k"),
-        outputs=_CHOSEN,
     )
 
 
-def _drawn(tape: Tape, step: Step, scores: ir.Value) -> Sequence[ir.Value]:
+def _drawn(tape: Tape, step: Step, scores: ir.Value) -> Results:
     settings = step.settings
-    candidates, ids = _warped(tape, scores, settings)
-    candidates, ids, accumulated, perturbed = tape.call(
+    listed, listed_ids = _warped(tape, scores, settings)
+    log_probs, ids, accumulated, perturbed = tape.call(
         random_numbers.perturbed_candidates,
-        candidates,
-        ids,
+        listed,
+        listed_ids,
         step.state.running_scores,
         settings["one_beam"],
         settings["seed"],
         step.generated_len,
-        outputs="candidates candidate_ids accumulated perturbed",
     )
 
-    def several(side: Tape) -> Sequence[ir.Value]:
+    def several(side: Tape) -> Results:
         return side.call(
             random_numbers.sample_top_k_continuations,
-            candidates,
+            log_probs,
             ids,
             accumulated,
             perturbed,
             settings["eos_token_id"],
-            outputs=_CHOSEN,
         )
 
     return tape.branch(
         settings["one_beam"],
-        lambda side: side.call(
-            random_numbers.draw_one, candidates, ids, perturbed, outputs=_CHOSEN
-        ),
+        lambda side: side.call(random_numbers.draw_one, log_probs, ids, perturbed),
         several,
         names=("one", "several"),
-        outputs=_CHOSEN,
     )
 
 
@@ -126,12 +107,11 @@ def _processed(tape: Tape, step: Step, scores: ir.Value) -> ir.Value:
     """All processors up to the warpers, in HF's order, on ``[B, n, V]``."""
     settings, generated_len = step.settings, step.generated_len
     eos = settings["eos_token_id"]
-    (history,) = tape.call(
+    history = tape.value(
         processors.token_history,
         scores,
         step.input_ids,
         step.state.running_tokens,
-        outputs="history",
     )
     for function, inputs in (
         (
@@ -167,16 +147,14 @@ def _processed(tape: Tape, step: Step, scores: ir.Value) -> ir.Value:
             ],
         ),
     ):
-        (scores,) = tape.call(function, scores, *inputs, outputs=f"after_{function.name}")
+        scores = tape.value(function, scores, *inputs)
     return scores
 
 
 def _warped(tape: Tape, scores: ir.Value, settings: Settings) -> tuple[ir.Value, ir.Value]:
     """Scores ``[B, n, V]`` -> candidates' scores and token ids ``[B, n, N]``."""
     to_keep = settings["min_tokens_to_keep"]
-    (scores,) = tape.call(
-        warpers.temperature, scores, settings["temperature"], outputs="after_temperature"
-    )
+    scores = tape.value(warpers.temperature, scores, settings["temperature"])
     scores, ids = _likeliest(tape, *_best_tokens(tape, scores, settings), settings)
     for function in (
         warpers.min_p,
@@ -184,25 +162,23 @@ def _warped(tape: Tape, scores: ir.Value, settings: Settings) -> tuple[ir.Value,
         warpers.epsilon_cutoff,
         warpers.eta_cutoff,
     ):
-        (scores,) = tape.call(
-            function, scores, settings[function.name], to_keep, outputs=f"after_{function.name}"
-        )
+        scores = tape.value(function, scores, settings[function.name], to_keep)
     return _renormalized(tape, scores, settings), ids
 
 
 def _best_tokens(tape: Tape, scores: ir.Value, settings: Settings) -> tuple[ir.Value, ir.Value]:
     """``top_k`` -> scores and token ids ``[B, n, N]``."""
     top_k = settings["top_k"]
-    (on,) = tape.call(warpers.top_k_in_use, top_k, outputs="top_k_on")
-    listed, ids = tape.branch(
-        on,
-        lambda side: side.call(
-            warpers.top_k, scores, top_k, settings["min_tokens_to_keep"], outputs="listed ids"
-        ),
-        lambda side: [scores, *side.call(warpers.all_tokens, scores, outputs="ids")],
-        names=("top_k", "all"),
-        outputs="after_top_k top_k_ids",
-    )
+    on = tape.value(warpers.top_k_in_use, top_k)
+
+    def shortened(side: Tape) -> Results:
+        best, ids = side.call(warpers.top_k, scores, top_k, settings["min_tokens_to_keep"])
+        return Results(after_top_k=best, top_k_ids=ids)
+
+    def whole(side: Tape) -> Results:
+        return Results(after_top_k=scores, top_k_ids=side.value(warpers.all_tokens, scores))
+
+    listed, ids = tape.branch(on, shortened, whole, names=("top_k", "all"))
     return listed, ids
 
 
@@ -211,20 +187,18 @@ def _likeliest(
 ) -> tuple[ir.Value, ir.Value]:
     """``top_p`` -> scores and token ids ``[B, n, N]``, a shorter N where it is on."""
     top_p = settings["top_p"]
-    (on,) = tape.call(warpers.top_p_in_use, top_p, outputs="top_p_on")
-    listed, kept = tape.branch(
-        on,
-        lambda side: side.call(
-            warpers.top_p, scores, ids, top_p, settings["min_tokens_to_keep"], outputs="listed ids"
-        ),
-        lambda side: [scores, ids],
-        names=("top_p", "whole"),
-        outputs="after_top_p token_ids",
-    )
+    on = tape.value(warpers.top_p_in_use, top_p)
+
+    def shortened(side: Tape) -> Results:
+        best, kept = side.call(warpers.top_p, scores, ids, top_p, settings["min_tokens_to_keep"])
+        return Results(after_top_p=best, top_p_ids=kept)
+
+    def whole(side: Tape) -> Results:
+        return Results(after_top_p=scores, top_p_ids=ids)
+
+    listed, kept = tape.branch(on, shortened, whole, names=("top_p", "whole"))
     return listed, kept
 
 
 def _renormalized(tape: Tape, scores: ir.Value, settings: Settings) -> ir.Value:
-    return tape.call(
-        processors.renormalize, scores, settings["renormalize_logits"], outputs="renormalized"
-    )[0]
+    return tape.value(processors.renormalize, scores, settings["renormalize_logits"])
