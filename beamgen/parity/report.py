@@ -32,7 +32,7 @@ class Verdict(StrEnum):
 
     EXACT = "exact"
     #: What ONNX Runtime's operator has to give by its own rule, which is not HF's.
-    OP_RULE = "op rule"
+    CONTRIB_RULE = "contrib rule"
     NEAR_TIE = "near-tie"
     DIVERGED = "diverged"
 
@@ -151,9 +151,9 @@ class ParityReport:
     @property
     def score_difference(self) -> float:
         """The largest over all cases that are exact, or by the operator's rule."""
-        agreed = (Verdict.EXACT, Verdict.OP_RULE)
-        told = (r.score_difference for r in self.results if r.verdict in agreed)
-        return max(told, default=0.0)
+        agreed = (Verdict.EXACT, Verdict.CONTRIB_RULE)
+        found = (r.score_difference for r in self.results if r.verdict in agreed)
+        return max(found, default=0.0)
 
     def to_json(self) -> dict[str, Any]:
         """Counts and every parting, for ``beamgen.json`` and ``--json``."""

@@ -77,7 +77,7 @@ def test_parity_with_hf_on_the_same_rounding(
     parity, record = package.manifest.parity, package.manifest.precision
     assert parity["diverged"] == 0, parity["partings"]
     if precision == "fp16":
-        assert parity["exact"] + parity["op rule"] == 12
+        assert parity["exact"] + parity["contrib rule"] == 12
     assert record.name == precision
     assert (record.noise is None) == (precision == "fp16")
     assert record.quality.tokens == 0, "random weights, and no text"

@@ -117,6 +117,6 @@ def test_each_passes_parity(
             lora=task,
             prompts=prompts,
         )
-        allowed = {"exact", "near-tie"} | ({"op rule"} if backend == "contrib" else set())
+        allowed = {"exact", "near-tie"} | ({"contrib rule"} if backend == "contrib" else set())
         assert {result.verdict.value for result in report.results} <= allowed
         assert report.count(type(report.verdict)("near-tie")) <= 1
