@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from beamgen.export.export import export as export
     from beamgen.export.requantize import quantize as quantize
     from beamgen.export.write import ExportResult as ExportResult
-    from beamgen.formats import FORMATS as FORMATS
-    from beamgen.formats import Check as Check
-    from beamgen.formats import Packaged as Packaged
-    from beamgen.formats import package_as as package_as
+    from beamgen.formats.format import FORMATS as FORMATS
+    from beamgen.formats.format import Check as Check
+    from beamgen.formats.format import Packaged as Packaged
+    from beamgen.formats.package_as import package_as as package_as
     from beamgen.inspect.description import Description as Description
     from beamgen.inspect.description import describe as describe
     from beamgen.lora.fit import FitReport as FitReport
@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from beamgen.runtime.generator import Generator as Generator
     from beamgen.settings.catalogue import Catalogue as Catalogue
     from beamgen.settings.config import SearchConfig as SearchConfig
+    from beamgen.settings.setting import Setting as Setting
+    from beamgen.settings.table import SETTINGS as SETTINGS
     from beamgen.training.job import FinetuneResult as FinetuneResult
     from beamgen.training.recipe import finetune as finetune
 
@@ -78,7 +80,8 @@ _HOMES = {
     "export.export": ("export",),
     "export.requantize": ("quantize",),
     "export.write": ("ExportResult",),
-    "formats": ("FORMATS", "Check", "Packaged", "package_as"),
+    "formats.format": ("FORMATS", "Check", "Packaged"),
+    "formats.package_as": ("package_as",),
     "inspect.description": ("Description", "describe"),
     "lora.fit": ("FitReport",),
     "lora.slots": ("Lora", "Slot"),
@@ -93,6 +96,8 @@ _HOMES = {
     "runtime.generator": ("Generator",),
     "settings.catalogue": ("Catalogue",),
     "settings.config": ("SearchConfig",),
+    "settings.setting": ("Setting",),
+    "settings.table": ("SETTINGS",),
     "training.job": ("FinetuneResult",),
     "training.recipe": ("finetune",),
 }

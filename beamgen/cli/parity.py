@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 import beamgen
-from beamgen.cli import _options as options
+from beamgen.cli._options import common
+from beamgen.cli._print import print_json, print_parity, print_precision, status
 
 
 @click.command(
@@ -32,7 +33,7 @@ Examples:
 @click.option("-p", "--prompt", "prompts", multiple=True, help="A prompt as a further case.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code of the checkpoint.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random prompts.")
-@options.common
+@common
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -66,7 +67,7 @@ def command(
     if prompts:
         encode = beamgen.Generator(package, verify=False).encode
         ids = [encode(prompt) for prompt in prompts]
-    with options.status("loading the checkpoint") as progress:
+    with status("loading the checkpoint") as progress:
         report = beamgen.check_parity(
             package,
             source,
@@ -87,8 +88,8 @@ def command(
             "make the package folder writable",
         ) from error
     if as_json:
-        options.print_json(verdict)
+        print_json(verdict)
     else:
-        options.print_precision(package.manifest.precision)
-        options.print_parity(report, lora)
+        print_precision(package.manifest.precision)
+        print_parity(report, lora)
     ctx.exit(report.exit_code)

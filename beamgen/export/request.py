@@ -23,9 +23,10 @@ from beamgen.package.folder import check_target
 from beamgen.package.manifest import BACKENDS
 from beamgen.quantization.record import Wanted
 from beamgen.settings import contrib
-from beamgen.settings.checks import check_penalty, named_ids
+from beamgen.settings.checks import check_penalty
 from beamgen.settings.config import SearchConfig
-from beamgen.settings.parameters import PARAMETERS, Parameter
+from beamgen.settings.parameter import Parameter
+from beamgen.settings.table import PARAMETERS
 
 
 class ExportOptions(TypedDict, total=False):
@@ -214,7 +215,7 @@ def _check_ids(search: SearchConfig, checkpoint: Checkpoint) -> None:
             "a catalogue is not built into a file", "give it when generating: --catalogue FILE"
         )
     vocab_size = checkpoint.vocab_size
-    for name, ids in named_ids(search).items():
+    for name, ids in search.named_ids.items():
         outside = [token for token in ids if token >= vocab_size]
         if outside:
             raise SettingError(
@@ -245,7 +246,8 @@ def _check_backend(backend: str, search: SearchConfig) -> None:
         )
     if backend == "contrib":
         contrib.check_honoured(search)
-        check_penalty(search, 1 + (search.for_prompt(1).max_new_tokens or 0))
+        longest = 1 + search.for_prompt(1).max_new_tokens
+        check_penalty(search.num_beams, search.length_penalty, longest)
 
 
 def _required(

@@ -14,9 +14,10 @@ from beamgen.parity.draws import seeded_multinomial
 from beamgen.parity.hf_output import hf_beam_output
 from beamgen.parity.watch import watched
 from beamgen.runtime.trace import RowStep, SearchTrace, Tokens
-from beamgen.settings.config import SearchConfig
+from beamgen.settings.config import ResolvedSearch, SearchConfig
 from beamgen.settings.prompts import Ids
 from beamgen.settings.result import BeamOutput
+from beamgen.settings.table import SETTINGS
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 
 _SMALL_MODEL = 20_000_000  # parameters
-_FLOAT_WARPERS = ("temperature", "top_p", "typical_p")
 
 
 class Reference:
@@ -57,7 +57,7 @@ class Reference:
         config: SearchConfig,
         *,
         scores: bool = True,
-        draws: Callable[[SearchConfig], AbstractContextManager[None]] | None = None,
+        draws: Callable[[ResolvedSearch], AbstractContextManager[None]] | None = None,
     ) -> BeamOutput:
         """HF's answer in the graph's shapes, sampled with the file's random numbers.
 
@@ -95,43 +95,17 @@ class Reference:
         """A config for one prompt as HF's own; what is off is left out, for HF warns of it."""
         from transformers import GenerationConfig
 
-        beams: dict[str, Any] = {}
-        if config.num_beams > 1:
-            beams = {
-                "length_penalty": config.length_penalty,
-                "early_stopping": config.early_stopping,
-            }
-        sampling: dict[str, Any] = {}
-        if config.do_sample:
-            sampling = {
-                name: getattr(config, name) or None
-                for name in ("min_p", "epsilon_cutoff", "eta_cutoff")
-            }
-            sampling |= {name: float(getattr(config, name)) for name in _FLOAT_WARPERS}
-            sampling["top_k"] = config.top_k
-        bias = {ids: float(bias) for ids, bias in config.sequence_bias}
-        return GenerationConfig(
-            num_beams=config.num_beams,
-            num_return_sequences=config.num_return_sequences,
-            max_new_tokens=config.max_new_tokens,
-            min_new_tokens=config.min_new_tokens,
-            eos_token_id=list(config.eos_token_id) or None,
-            pad_token_id=config.pad_token_id,
-            do_sample=config.do_sample,
-            repetition_penalty=float(config.repetition_penalty),
-            no_repeat_ngram_size=config.no_repeat_ngram_size,
-            sequence_bias=bias or None,
-            bad_words_ids=[list(ids) for ids in config.bad_words_ids] or None,
-            forced_bos_token_id=config.forced_bos_token_id,
-            forced_eos_token_id=list(config.forced_eos_token_id) or None,
-            remove_invalid_values=config.remove_invalid_values,
-            exponential_decay_length_penalty=config.exponential_decay_length_penalty,
-            suppress_tokens=list(config.suppress_tokens) or None,
-            begin_suppress_tokens=list(config.begin_suppress_tokens) or None,
-            renormalize_logits=config.renormalize_logits,
-            **beams,
-            **sampling,
-        )
+        values, defaults = vars(config), GenerationConfig()
+        given = {}
+        for setting in SETTINGS:
+            value = values[setting.name]
+            known = setting.in_hf and setting.in_graph and setting.name != "output_scores"
+            if not known or not setting.is_heeded(values):
+                continue
+            if setting.is_off(value) and getattr(defaults, setting.name) in (None, value):
+                continue
+            given[setting.name] = setting.kind.to_hf(value)
+        return GenerationConfig(**given)
 
     def trace(self, input_ids: Ids, attention_mask: Ids, config: SearchConfig) -> SearchTrace:
         """What HF's beam search decided at each step, by watching its own functions.

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from beamgen.errors import SettingError, one_line
-from beamgen.settings.config import SearchConfig
+from beamgen.settings.config import ResolvedSearch
 from beamgen.settings.contrib import SAMPLING, check_fits
 from beamgen.settings.contrib_inputs import feeds, nothing_left
 from beamgen.settings.prompts import Ids
@@ -26,7 +26,7 @@ def run_contrib(
     manifest: Manifest,
     input_ids: Ids,
     attention_mask: Ids,
-    configs: Sequence[SearchConfig],
+    configs: Sequence[ResolvedSearch],
     lora: Mapping[str, npt.NDArray[Any]],
 ) -> BeamOutput:
     """Run a package's operator, and give what the loop backend would.
@@ -67,7 +67,7 @@ def one_for_all_rows() -> SettingError:
 def _drawn(
     session: onnxruntime.InferenceSession,
     given: dict[str, npt.NDArray[Any]],
-    config: SearchConfig,
+    config: ResolvedSearch,
 ) -> npt.NDArray[np.int32]:
     """What ``Sampling`` draws; refused where every token was banned on the way.
 
@@ -90,7 +90,7 @@ def beam_output(
     sequences: npt.NDArray[np.int32],
     scores: npt.NDArray[np.float32] | None,
     prompt_len: int,
-    config: SearchConfig,
+    config: ResolvedSearch,
 ) -> BeamOutput:
     """What the operator gives, in the form of the loop backend.
 

@@ -22,7 +22,6 @@ from beamgen.runtime.requests import configs_of_rows
 from beamgen.runtime.session import load_session
 from beamgen.runtime.texts import encode_continuation, encode_text
 from beamgen.settings.catalogue import Catalogue
-from beamgen.settings.checks import named_ids
 from beamgen.settings.config import SearchConfig, stacked_inputs
 from beamgen.settings.contrib import SEED_BITS
 from beamgen.settings.prompts import (
@@ -193,7 +192,7 @@ class Generator:
         check_batch(input_ids, attention_mask, manifest.vocab_size)
         for each in dict.fromkeys(configs):
             check_lengths(manifest.limits, input_ids.shape[1], each.max_new_tokens or 0)
-            for name, ids in named_ids(each).items():
+            for name, ids in each.named_ids.items():
                 check_ids(name, np.asarray(ids, np.int64), manifest.vocab_size)
         if not isinstance(config, SearchConfig) and len(configs) != len(input_ids):
             raise PromptError(

@@ -13,7 +13,7 @@ from beamgen.errors import SettingError
 from beamgen.runtime.contrib import one_for_all_rows
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.contrib import SEED_BITS
-from beamgen.settings.parameters import PER_ROW
+from beamgen.settings.table import PER_ROW
 
 # HF's two limits that count the prompt become the two that do not.
 _PER_ROW = PER_ROW | {"max_length", "min_length"}

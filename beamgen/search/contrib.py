@@ -73,7 +73,7 @@ def build_contrib(
     attention_mask = prompt_input("attention_mask", "0 on padding, 1 on text", _INT32)
     parameters = parameter_inputs(
         contrib_op.parameters(op, vocab_size),
-        contrib_inputs.inputs(config, 1, vocab_size),
+        contrib_inputs.inputs(config.for_prompt(1), 1, vocab_size),
         {*required, *contrib_inputs.without_default(config)},
     )
     lora = slot_inputs(slots, 1, required)

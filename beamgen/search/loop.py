@@ -26,8 +26,8 @@ import onnx_ir as ir
 from beamgen.adapter import KVGeometry
 from beamgen.decoder.contract import cache_names
 from beamgen.lora.slots import Slot
-from beamgen.search.functions import beam_search, processors, tree_cache
-from beamgen.search.functions.library import LOOP_MODULES, functions
+from beamgen.search.functions import beam_search, tree_cache
+from beamgen.search.functions.library import loop_functions
 from beamgen.search.nested_decoder import NestedDecoder
 from beamgen.search.ports import (
     attended_window,
@@ -37,31 +37,15 @@ from beamgen.search.ports import (
     slot_inputs,
     with_default,
 )
+from beamgen.search.processing import in_use
 from beamgen.search.state import STATE_TYPES, Settings, State
 from beamgen.search.step import search_step
 from beamgen.settings.config import SearchConfig
-from beamgen.settings.parameters import PARAMETERS
+from beamgen.settings.table import PARAMETERS
 from beamgen.tape import Tape
 
 #: Steps between two compactions of the cache.
 STEPS_PER_CHUNK = 8
-
-# The inputs of `processors.in_use`, in its order.
-_PROCESSORS = (
-    "repetition_penalty",
-    "no_repeat_ngram_size",
-    "sequence_bias_ids",
-    "bad_words_ids",
-    "catalogue_tokens",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-    "remove_invalid_values",
-    "exponential_decay_length_penalty",
-    "suppress_tokens",
-    "begin_suppress_tokens",
-    "renormalize_logits",
-    "do_sample",
-)
 
 
 @dataclass(frozen=True)
@@ -122,7 +106,7 @@ def build_loop(
         input_ids=prompt_input("input_ids", "the prompts, left-padded"),
         attention_mask=prompt_input("attention_mask", "0 on padding, 1 on text"),
     )
-    parameters = parameter_inputs(PARAMETERS, config.inputs(), required)
+    parameters = parameter_inputs(PARAMETERS, config.for_prompt(1).inputs(), required)
     settings = _settings(main, parameters, attention_window)
     lora = slot_inputs(slots, "rows", required)
     parts = NestedDecoder(decoder.graph, lora, external=external)
@@ -162,7 +146,7 @@ def build_loop(
         graph,
         ir_version=decoder.ir_version,
         producer_name="beamgen",
-        functions=[*decoder.functions.values(), *functions(*LOOP_MODULES)],
+        functions=[*decoder.functions.values(), *loop_functions()],
     )
 
 
@@ -180,9 +164,6 @@ def _settings(
         parameters["pad_token_id"],
         outputs="one_beam sampling running length_penalty fill_token_id min_tokens_to_keep",
     )
-    (in_use,) = tape.call(
-        processors.in_use, *(parameters[name] for name in _PROCESSORS), outputs="in_use"
-    )
     return {
         **parameters,
         "one_beam": one,
@@ -190,7 +171,7 @@ def _settings(
         "length_penalty": length_penalty,
         "fill_token_id": fill,
         "min_tokens_to_keep": to_keep,
-        "in_use": in_use,
+        "in_use": in_use(tape, parameters),
         "sampling": sampling,
         "first_chunk": tape.constant("first_chunk", 0),
         "one_step": tape.constant("one_step", 1),

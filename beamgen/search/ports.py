@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from beamgen.decoder.contract import slot_ports
 from beamgen.lora.slots import Slot
-from beamgen.settings.parameters import Parameter
+from beamgen.settings.parameter import Parameter
 from beamgen.settings.result import OUTPUT_MEANINGS
 from beamgen.tape import Tape
 

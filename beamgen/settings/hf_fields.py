@@ -39,7 +39,6 @@ WITHOUT_EFFECT = frozenset(
     }
 )
 
-_ENCODER = "it is made for encoder-decoders; repetition_penalty and no_repeat_ngram_size remain"
 _GROUPS = "transformers moved group beam search out of its own code"
 _CONSTRAINED = "transformers moved constrained beam search out of its own code; see --catalogue"
 
@@ -48,8 +47,7 @@ REFUSED = {
     "constraints": _CONSTRAINED,
     "diversity_penalty": _GROUPS,
     "dola_layers": "DoLa reads the logits of inner layers",
-    "encoder_no_repeat_ngram_size": _ENCODER,
-    "encoder_repetition_penalty": _ENCODER,
+    "encoder_repetition_penalty": "with beams HF applies it to the first rows of a batch only",
     "force_words_ids": _CONSTRAINED,
     "guidance_scale": "guidance runs the model a second time for each token",
     "low_memory": "transformers' own beam search refuses it",

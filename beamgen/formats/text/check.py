@@ -51,7 +51,7 @@ TEXTS = (
 
 _PAD = -7  # no id
 
-_CURE = "use the package without --with-tokenizer, and please report it"
+_CURE = "use the package itself, which takes token ids, and please report it"
 
 #: What random texts are made of.
 _PARTS = (

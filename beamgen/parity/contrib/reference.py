@@ -21,7 +21,7 @@ from beamgen.parity.contrib.rule_scores import Floats, draw, processed, uniform_
 from beamgen.parity.reference import Reference
 from beamgen.parity.report import ParityCase
 from beamgen.runtime.contrib import beam_output
-from beamgen.settings.config import SearchConfig
+from beamgen.settings.config import ResolvedSearch
 from beamgen.settings.contrib import SAMPLING, op_type
 from beamgen.settings.prompts import Ids
 from beamgen.settings.result import BeamOutput
@@ -91,7 +91,7 @@ class ContribReference:
 
 
 @contextlib.contextmanager
-def engine_multinomial(config: SearchConfig) -> Iterator[None]:
+def engine_multinomial(config: ResolvedSearch) -> Iterator[None]:
     """Let ``torch.multinomial`` draw with the numbers of the operator's engine."""
     import torch
 
@@ -115,7 +115,7 @@ class _ModelScores:
         self,
         model: Any,
         attention_mask: Ids,
-        config: SearchConfig,
+        config: ResolvedSearch,
         prompt_len: int,
         vocab_size: int,
     ) -> None:

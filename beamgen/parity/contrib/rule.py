@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from beamgen.parity.contrib.rule_scores import Floats, draw, top_p_filtered, uniform_numbers
 from beamgen.runtime.trace import RowStep, SearchTrace, Tokens, alive
-from beamgen.settings.config import SearchConfig
+from beamgen.settings.config import ResolvedSearch
 from beamgen.settings.contrib import GREEDY_SEARCH, op_type
 from beamgen.settings.contrib_inputs import attributes, inputs
 from beamgen.settings.prompts import Ids
@@ -97,7 +97,7 @@ class _Row:
 
 
 def beam_search(
-    step_scores: StepScores, input_ids: Ids, config: SearchConfig, vocab_size: int
+    step_scores: StepScores, input_ids: Ids, config: ResolvedSearch, vocab_size: int
 ) -> RuleAnswer:
     """``BeamSearchGpt::Execute``.
 
@@ -210,7 +210,7 @@ def _row_step(
     before: Beams,
     kept: list[tuple[int, int, np.float32]],
     prompt_len: int,
-    config: SearchConfig,
+    config: ResolvedSearch,
     margin: float | None,
 ) -> RowStep:
     """What a row holds after a step, by generated tokens, the EOS included."""
@@ -221,7 +221,7 @@ def _row_step(
     return RowStep(alive(running), _finished(row, prompt_len, config), not row.done, margin)
 
 
-def _finished(row: _Row, prompt_len: int, config: SearchConfig) -> dict[Tokens, float]:
+def _finished(row: _Row, prompt_len: int, config: ResolvedSearch) -> dict[Tokens, float]:
     """A row's hypotheses; what is shorter than max_length has ended with an EOS."""
     max_length = prompt_len + (config.max_new_tokens or 0)
     return {
@@ -231,7 +231,7 @@ def _finished(row: _Row, prompt_len: int, config: SearchConfig) -> dict[Tokens, 
 
 
 def one_beam(
-    step_scores: StepScores, input_ids: Ids, config: SearchConfig, vocab_size: int
+    step_scores: StepScores, input_ids: Ids, config: ResolvedSearch, vocab_size: int
 ) -> RuleAnswer:
     """``GreedySearchGpt::Execute``, for ``GreedySearch`` and ``Sampling``.
 

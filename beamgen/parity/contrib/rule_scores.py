@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from beamgen.settings.config import SearchConfig
+from beamgen.settings.config import ResolvedSearch
 from beamgen.settings.contrib_inputs import attributes, inputs
 from beamgen.settings.prompts import Ids
 
@@ -25,7 +25,7 @@ LOWEST = np.finfo(np.float32).min
 
 
 def processed(
-    scores: Floats, sequences: Ids, config: SearchConfig, prompt_len: int, vocab_size: int
+    scores: Floats, sequences: Ids, config: ResolvedSearch, prompt_len: int, vocab_size: int
 ) -> Floats:
     """``LogitsProcessorList::Process``: its processors in its order, on ``[B*K, V]``."""
     given = inputs(config, prompt_len, vocab_size)
