@@ -37,7 +37,7 @@ class ExportOptions(TypedDict, total=False):
         revision: of a hub id.
         trust_remote_code: run Python code that comes with the checkpoint.
         force: replace an existing package, in one rename.
-        parity: end with the quick parity grid; True unless told otherwise.
+        parity: end with the quick parity grid; True by default.
         settings: defaults of the search parameters, under HF's names.
         backend: ``loop``, HF's search, which is the default; or ``contrib``, ONNX
             Runtime's own operators (see docs/contrib-op.md).
@@ -171,7 +171,7 @@ def export_request(
 
 
 def _to_merge(sources: Sequence[str | os.PathLike[str]], checkpoint: Checkpoint) -> str:
-    """The one LoRA, held against the model before its weights are loaded."""
+    """The LoRA that is to be merged, held against the model before its weights are loaded."""
     if len(sources) > 1:
         raise LoraError(
             f"{len(sources)} LoRAs were given to be merged into one model",

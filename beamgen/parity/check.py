@@ -1,4 +1,4 @@
-"""The check: HF answers, the file answers, and each difference is explained."""
+"""A package is compared with HF: both answer, and each difference is explained."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def check_parity(
 def _each(
     cases: Sequence[ParityCase], ask: Callable[[ParityCase], Answer], phase: str, notify: Progress
 ) -> list[Answer]:
-    """One side's answers, which say how far they are."""
+    """The answers of one side to all cases."""
     answers = []
     for done, case in enumerate(cases):
         notify(phase, done, len(cases))
@@ -147,7 +147,7 @@ def _loop_search(package: Package, lora: str | None) -> Callable[[ParityCase], B
 
 
 def _likely_ids(reference: Reference, package: Package, prompts: Prompts) -> list[int]:
-    """Two ids, see ``Likely``."""
+    """Two ids that HF generates often for these prompts, see ``Likely``."""
     ordinary = ordinary_ids(package)
     search = package.manifest.search
     config = replace(

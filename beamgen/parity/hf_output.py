@@ -59,7 +59,7 @@ def hf_beam_output(
 def _finish_reasons(
     generated: torch.Tensor, scores: torch.Tensor, beam_indices: torch.Tensor, config: SearchConfig
 ) -> torch.Tensor:
-    """The graph's ``finish_reasons [B, R]``; see there for what counts as found."""
+    """How each sequence ended, as the graph's ``finish_reasons [B, R]`` say it."""
     lengths = (beam_indices >= 0).sum(dim=2)
     penalty = config.length_penalty if config.num_beams > 1 else 0.0
     summed = scores.double() * lengths.clamp(min=1).double() ** penalty

@@ -47,7 +47,7 @@ def judge(
 
 
 def _outputs(case: ParityCase, ours: SearchTrace, found: BeamOutput) -> list[Parting | None]:
-    """The file's outputs have to be the hypotheses its own search ended with."""
+    """Rows whose outputs are not the hypotheses that the file's own search ended with."""
     returned = case.config.num_return_sequences
     best = [
         sorted(steps[-1].finished.items(), key=lambda item: -item[1])[:returned] for steps in ours
@@ -69,7 +69,7 @@ def _outputs(case: ParityCase, ours: SearchTrace, found: BeamOutput) -> list[Par
 
 
 def _order(case: ParityCase, row: int, expected: BeamOutput, found: BeamOutput) -> Parting:
-    """The searches agree, so the outputs may differ in the order of equal scores."""
+    """Outputs that differ though the searches agree: equal scores may stand in another order."""
     width = min(expected.sequences.shape[2], found.sequences.shape[2])
     theirs = expected.sequences[row, :, :width].tolist()
     ours = found.sequences[row, :, :width].tolist()
@@ -92,7 +92,7 @@ def _order(case: ParityCase, row: int, expected: BeamOutput, found: BeamOutput) 
 def _one_beam(
     searches: Searches, case: ParityCase, row: int, expected: BeamOutput, found: BeamOutput
 ) -> Parting:
-    """Greedy search, or independent samples, of which the first that differs."""
+    """The first of the sequences that differs, of greedy search or independent samples."""
     theirs = expected.sequences[row, :, case.prompt_len :].tolist()
     ours = found.sequences[row, :, case.prompt_len :].tolist()
     chains = enumerate(zip(ours, theirs, strict=True))

@@ -28,20 +28,20 @@ class LoopSearches(Searches):
         self._session = session_of(with_trace_outputs(ir.load(package.model)), package.folder)
 
     def traces(self, case: ParityCase) -> tuple[SearchTrace, SearchTrace]:
-        """HF's, and the file's."""
+        """What HF's search decides, and the file's."""
         return self._reference.trace(*case.batch(), case.config), self._trace(case)
 
     @property
     def candidates(self) -> Candidates:
-        """HF's."""
+        """What HF's search chose among."""
         return self._reference.candidates
 
     def divisor(self, tokens: Tokens, case: ParityCase) -> float:
-        """HF counts what was generated, the EOS included."""
+        """The power of a length that counts what was generated, the EOS included."""
         return powered(len(tokens), case.config.length_penalty)
 
     def best_and_worst(self, case: ParityCase, step: int, held: RowStep) -> tuple[float, float]:
-        """``GenerationMixin._check_early_stop_heuristic``."""
+        """What ``GenerationMixin._check_early_stop_heuristic`` compares."""
         penalty = case.config.length_penalty
         longest = case.config.early_stopping == "never" and penalty > 0
         length = (case.config.max_new_tokens or step) if longest else step
@@ -49,12 +49,12 @@ class LoopSearches(Searches):
         return best, min(held.finished.values(), default=-1e9)
 
     def drawn_alike(self, case: ParityCase, row: int, ours: Choice, theirs: Choice) -> bool:
-        """By their scores, in sampling with the noise."""
+        """Whether scores tie, in sampling with the noise that was added to them."""
         one, other = (self._perturbed(case, row, *choice) for choice in (ours, theirs))
         return self.margins.tied(one, other, len(ours[0]))
 
     def borders(self, case: ParityCase, row: int, tokens: Tokens) -> list[tuple[float, float]]:
-        """In sampling, those of what is drawn."""
+        """Pairs of scores on which a choice depends; in sampling, of what is drawn."""
         config, found = case.config, super().borders(case, row, tokens)
         if config.do_sample and found:
             drawn = max(2, 1 + len(config.eos_token_id)) * config.num_beams

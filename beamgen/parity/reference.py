@@ -47,7 +47,7 @@ class Reference:
 
     @property
     def model(self) -> PreTrainedModel:
-        """The HF model."""
+        """The HF model that answers."""
         return self._model
 
     def generate(
@@ -161,7 +161,7 @@ class Reference:
         return stacked
 
     def _processors(self, config: SearchConfig, input_ids: torch.Tensor) -> Any:
-        """HF's own list, in HF's own order."""
+        """HF's own list of processors, in HF's own order."""
         settings = self._settings(config)
         settings.max_length = input_ids.shape[1] + (config.max_new_tokens or 0)
         self._model._prepare_special_tokens(settings, True)

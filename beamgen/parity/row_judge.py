@@ -25,7 +25,7 @@ class RowJudge:
     row: int
 
     def __call__(self, ours: list[RowStep], theirs: list[RowStep]) -> Parting | None:
-        """The file's steps against the yardstick's."""
+        """Compare the file's steps with the yardstick's."""
         before = our_before = RowStep({(): 0.0}, {}, True)
         for step, (our_step, their_step) in enumerate(zip(ours, theirs, strict=False), start=1):
             parting = self._after(step, our_step, their_step, before)
@@ -61,7 +61,7 @@ class RowJudge:
         return parting
 
     def _of_beams(self, before: RowStep) -> Scale:
-        """Running beams have summed log-probabilities; where tokens are drawn, chance decides."""
+        """The scale of running beams: summed log-probabilities, and chance only where it draws."""
 
         def either_way(kept: Tokens, dropped: Tokens) -> bool:
             return self.case.config.do_sample and self._either_way(before, kept, dropped)
@@ -69,7 +69,7 @@ class RowJudge:
         return Scale(self._score, either_way, lambda tokens: 1.0)
 
     def _of_hypotheses(self, before: RowStep) -> Scale:
-        """Hypotheses have penalised scores, which the yardstick may know already."""
+        """The scale of hypotheses: penalised scores, which the yardstick may know already."""
 
         def rescore(tokens: Tokens) -> float:
             known = before.finished.get(tokens) if self.searches.margins.noise else None
@@ -85,7 +85,7 @@ class RowJudge:
         return self._drawn_alike(before, kept, dropped) or self._at_border(kept, dropped)
 
     def _drawn_alike(self, before: RowStep, kept: Tokens, dropped: Tokens) -> bool:
-        """Whether it was the draw that could have gone either way."""
+        """Whether a draw could have fallen otherwise."""
         beams = list(before.running)
         if not self.case.config.do_sample or not kept or not dropped:
             return False
@@ -108,7 +108,7 @@ class RowJudge:
         )
 
     def _stop(self, step: int, theirs: RowStep) -> Parting:
-        """The same beams and hypotheses, but one side sees a reason to go on."""
+        """One side sees a reason to go on, with the same beams and hypotheses."""
         best, worst = self.searches.best_and_worst(self.case, step, theirs)
         divisor = min(self._divisor(tokens) for tokens in theirs.running or [(0,) * step])
         tie = self.searches.margins.tied(best, worst, step, divisor)
@@ -123,7 +123,7 @@ class RowJudge:
         )
 
     def _scores(self, last: RowStep, tie: Parting) -> Parting:
-        """After a near-tie: are the hypotheses worth what the file says?"""
+        """The near-tie, unless a hypothesis after it is not worth what the file says."""
         for tokens, score in last.finished.items():
             worth = self._penalised(self.searches.score(self.case, self.row, tokens), tokens)
             if not self.searches.margins.same(score, worth, len(tokens), self._divisor(tokens)):

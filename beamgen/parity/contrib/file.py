@@ -1,4 +1,4 @@
-"""A contrib package under other attributes than it was exported with."""
+"""A contrib package runs with other attributes than it was exported with."""
 
 from __future__ import annotations
 

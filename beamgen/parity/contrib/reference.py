@@ -31,13 +31,13 @@ class ContribReference:
     """Runs the operators' rule over the scores of a pristine HF model."""
 
     def __init__(self, reference: Reference, vocab_size: int) -> None:
-        """Share the reference's model."""
+        """Take the model of a reference."""
         self._reference = reference
         self._vocab_size = vocab_size
         self.candidates = Candidates(0)
 
     def answer(self, case: ParityCase) -> RuleAnswer:
-        """By the rule of the operator that the case's settings choose.
+        """What the rule says of the operator that the case's settings choose.
 
         What a beam search chose among stays in ``candidates`` until the next answer.
 
@@ -119,7 +119,7 @@ class _ModelScores:
         prompt_len: int,
         vocab_size: int,
     ) -> None:
-        """The mask ``[B, S]`` is the prompts'."""
+        """Begin with the prompts, whose mask is ``[B, S]``."""
         from transformers import DynamicCache
 
         self._model, self._config = model, config

@@ -65,7 +65,7 @@ class RuleAnswer:
 
 @dataclass
 class Hypotheses:
-    """``BeamHypotheses``: the best K of a row, best first."""
+    """The best K hypotheses of a row, best first: ``BeamHypotheses``."""
 
     capacity: int
     length_penalty: np.float32
@@ -99,7 +99,7 @@ class _Row:
 def beam_search(
     step_scores: StepScores, input_ids: Ids, config: ResolvedSearch, vocab_size: int
 ) -> RuleAnswer:
-    """``BeamSearchGpt::Execute``.
+    """Search as ``BeamSearch`` does: ``BeamSearchGpt::Execute``.
 
     Args:
         step_scores: processed log-probabilities plus the beams' own scores.
@@ -158,7 +158,7 @@ def _process(
     vocab_size: int,
     eos: int | float,
 ) -> list[tuple[int, int, np.float32]]:
-    """``BeamSearchScorer::Process`` of one row: K candidates (beam, token, score) go on.
+    """The K candidates (beam, token, score) of a row that go on: ``BeamSearchScorer::Process``.
 
     An EOS among the first K becomes a hypothesis, without the EOS.
     """
@@ -233,7 +233,7 @@ def _finished(row: _Row, prompt_len: int, config: ResolvedSearch) -> dict[Tokens
 def one_beam(
     step_scores: StepScores, input_ids: Ids, config: ResolvedSearch, vocab_size: int
 ) -> RuleAnswer:
-    """``GreedySearchGpt::Execute``, for ``GreedySearch`` and ``Sampling``.
+    """Search as ``GreedySearch`` and ``Sampling`` do: ``GreedySearchGpt::Execute``.
 
     Args:
         step_scores: processed logits.

@@ -27,7 +27,7 @@ LOWEST = np.finfo(np.float32).min
 def processed(
     scores: Floats, sequences: Ids, config: ResolvedSearch, prompt_len: int, vocab_size: int
 ) -> Floats:
-    """``LogitsProcessorList::Process``: its processors in its order, on ``[B*K, V]``."""
+    """Scores ``[B*K, V]`` after all processors: ``LogitsProcessorList::Process``."""
     given = inputs(config, prompt_len, vocab_size)
     fixed = attributes(config, vocab_size)
     scores = scores.copy()
@@ -57,7 +57,7 @@ def _ending_an_ngram(text: list[int], size: int) -> list[int]:
 
 
 def top_p_filtered(scores: Floats, top_p: float) -> Floats:
-    """``cumulate_and_filter``: the least likely tokens of 1 - top_p in all become -inf."""
+    """The least likely tokens, of 1 - top_p in all, become -inf: ``cumulate_and_filter``."""
     order = np.argsort(scores, axis=1, kind="stable")
     ranked = np.take_along_axis(scores, order, axis=1)
     exponentials = np.exp(ranked - ranked[:, -1:])
@@ -70,13 +70,13 @@ def top_p_filtered(scores: Floats, top_p: float) -> Floats:
 
 
 def draw(scores: Floats, uniform: float) -> int:
-    """``MultinomialComputeShared``: the token at which the summed exponentials pass a number."""
+    """The token at which summed exponentials pass a number: ``MultinomialComputeShared``."""
     total = np.cumsum(np.exp(scores.astype(np.float64) - scores.max()))
     return int(np.searchsorted(total, uniform * total[-1], side="right"))
 
 
 def uniform_numbers(seed: int) -> Iterator[float]:
-    """``uniform_real_distribution<double>`` over ``std::default_random_engine``.
+    """Numbers of ``uniform_real_distribution<double>`` over ``std::default_random_engine``.
 
     As libstdc++ has them, with which ONNX Runtime's Linux builds are made: the engine
     is ``minstd_rand0``, and a number takes two of its draws. Other standard libraries

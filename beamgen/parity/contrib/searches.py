@@ -23,14 +23,14 @@ class ContribSearches(Searches):
     """The rule runs on HF's scores, and once more on the file's own."""
 
     def __init__(self, reference: Reference, package: Package, lora: str | None = None) -> None:
-        """Load the package's graph once more, with the scores of each step as output."""
+        """Load the package's graph, which can give the scores of each step."""
         super().__init__(reference, Margins.of(package.manifest))
         self._vocab_size = package.manifest.vocab_size
         self._rule = ContribReference(reference, self._vocab_size)
         self._file = ContribFile(package, lora)
 
     def traces(self, case: ParityCase) -> tuple[SearchTrace, SearchTrace]:
-        """The rule on HF's scores, and on the file's own."""
+        """What the rule decides on HF's scores, and on the file's own."""
         steps = iter(self._file.step_scores(case))
         input_ids, _ = case.batch()
         config = case.config.for_prompt(case.prompt_len)
@@ -39,21 +39,21 @@ class ContribSearches(Searches):
 
     @property
     def candidates(self) -> Candidates:
-        """The rule's."""
+        """What the rule chose among."""
         return self._rule.candidates
 
     def divisor(self, tokens: Tokens, case: ParityCase) -> float:
-        """The operators count the prompt with its padding, and no EOS."""
+        """The power of a length that counts the prompt with its padding, and no EOS."""
         ended = tokens[-1:] == case.config.eos_token_id
         return powered(case.prompt_len + len(tokens) - ended, case.config.length_penalty)
 
     def best_and_worst(self, case: ParityCase, step: int, held: RowStep) -> tuple[float, float]:
-        """The rule noted its margin."""
+        """The worst hypothesis, and the margin above it that the rule noted."""
         worst = min(held.finished.values(), default=-1e9)
         return worst + (np.inf if held.stop_margin is None else held.stop_margin), worst
 
     def drawn_alike(self, case: ParityCase, row: int, ours: Choice, theirs: Choice) -> bool:
-        """By their scores; a draw, by where its number falls between the two."""
+        """Whether scores tie; of a draw, whether its number falls at the border of the two."""
         tokens, other = ours[0], theirs[0][-1]
         input_ids, attention_mask = case.batch()
         config = case.config.for_prompt(case.prompt_len)
