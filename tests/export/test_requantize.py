@@ -23,8 +23,6 @@ from beamgen.parity.grids.shapes import Likely, quick_grid
 from beamgen.parity.report import ParityCase
 from beamgen.quantization import saturation
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 CONTRIB = {"max_new_tokens": 10, "eos_token_id": 2, "num_beams": 4, "length_penalty": 0.0}
 
 

@@ -14,8 +14,6 @@ from beamgen.parity.check import check_parity
 from beamgen.parity.reference import Reference
 from beamgen.settings.prompts import left_pad
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 EXAMPLES = Path(__file__).parents[2] / "examples" / "lora"
 TASKS = {"drugs": 4, "animals": 9}  # and their ranks
 PROMPTS = ["aspirin is", "sparrow is", "the shark is"]
