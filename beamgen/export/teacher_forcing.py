@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from beamgen.adapter import KVGeometry
 from beamgen.decoder.contract import cache_names
-from beamgen.lora.slots import Slot
+from beamgen.decoder.graph import DecoderGraph
 from beamgen.settings.prompts import Ids
 
 Floats = npt.NDArray[np.float32]
@@ -24,37 +22,27 @@ _FILE = "decoder.onnx"
 class TeacherForcing:
     """Runs a decoder that holds ``contract.loop_contract`` in ONNX Runtime."""
 
-    def __init__(
-        self,
-        decoder: ir.Model,
-        folder: Path,
-        geometry: KVGeometry,
-        attention_window: int | None = None,
-        slots: Sequence[Slot] = (),
-    ) -> None:
+    def __init__(self, decoder: DecoderGraph, folder: Path) -> None:
         """Write the decoder into ``folder`` and load it.
 
         Args:
-            decoder: read, not changed.
+            decoder: read, not changed; its slots get no LoRA.
             folder: for files that have to stay as long as this is used.
-            geometry: the decoder's caches.
-            attention_window: tokens a position sees, itself included, or None.
-            slots: its linear layers that take a LoRA; they get none.
         """
         import onnxruntime
 
-        ir.save(decoder, folder / _FILE, external_data=f"{_FILE}.data")
+        ir.save(decoder.model, folder / _FILE, external_data=f"{_FILE}.data")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(
             str(folder / _FILE), options, providers=["CPUExecutionProvider"]
         )
         self._names = [output.name for output in self._session.get_outputs()]
-        self._geometry = geometry
-        self._window = attention_window
+        self._geometry = decoder.geometry
+        self._window = decoder.attention_window
         self._no_lora = {
             name: empty
-            for slot in slots
+            for slot in decoder.slots
             for name, empty in zip(slot.inputs, slot.empty(), strict=True)
         }
 

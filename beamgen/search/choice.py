@@ -6,7 +6,6 @@ no more than take the best.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -14,7 +13,7 @@ import onnx_ir as ir
 from beamgen.search.functions import beam_search, one_beam, processors, random_numbers
 from beamgen.search.processing import processed, renormalized, warped
 from beamgen.search.state import Step
-from beamgen.tape import Tape
+from beamgen.tape import Results, Tape
 
 
 @dataclass(frozen=True)
@@ -27,90 +26,72 @@ class Chosen:
     log_probs: ir.Value  # float [B, M], of the tokens alone
 
 
-_CHOSEN = "chosen_scores chosen_tokens chosen_beams chosen_log_probs"
-
-
 def choose(tape: Tape, step: Step, scores: ir.Value) -> Chosen:
     """Process the scores ``[B, n, V]`` if anything is on, then take the best or draw."""
     settings = step.settings
 
-    def chosen_after_processing(side: Tape) -> Sequence[ir.Value]:
+    def chosen_after_processing(side: Tape) -> Results:
         changed = processed(side, step, scores)
         return side.branch(
             settings["sampling"],
             lambda inner: _drawn(inner, step, changed),
             lambda inner: _best(inner, step, renormalized(inner, changed, settings)),
             names=("sampling", "best"),
-            outputs=_CHOSEN,
         )
 
-    (on,) = tape.call(
+    on = tape.value(
         processors.have_work,
         settings["in_use"],
         settings["min_new_tokens"],
         step.generated_len,
-        outputs="processed",
     )
     chosen = tape.branch(
         on,
         chosen_after_processing,
         lambda side: _best(side, step, scores),
         names=("processing", "plain"),
-        outputs=_CHOSEN,
     )
     return Chosen(*chosen)
 
 
-def _best(tape: Tape, step: Step, scores: ir.Value) -> Sequence[ir.Value]:
-    def top_k(side: Tape) -> Sequence[ir.Value]:
-        return side.call(
-            beam_search.get_top_k_continuations,
-            scores,
-            step.state.running_scores,
-            step.settings["eos_token_id"],
-            outputs=_CHOSEN,
-        )
-
+def _best(tape: Tape, step: Step, scores: ir.Value) -> Results:
+    state, eos = step.state, step.settings["eos_token_id"]
     return tape.branch(
         step.settings["one_beam"],
-        lambda side: side.call(one_beam.take_best, scores, outputs=_CHOSEN),
-        top_k,
+        lambda side: side.call(one_beam.take_best, scores),
+        lambda side: side.call(
+            beam_search.get_top_k_continuations, scores, state.running_scores, eos
+        ),
         names=("argmax", "top_k"),
-        outputs=_CHOSEN,
     )
 
 
-def _drawn(tape: Tape, step: Step, scores: ir.Value) -> Sequence[ir.Value]:
+def _drawn(tape: Tape, step: Step, scores: ir.Value) -> Results:
     settings = step.settings
-    candidates, ids = warped(tape, scores, settings)
-    candidates, ids, accumulated, perturbed = tape.call(
+    listed, listed_ids = warped(tape, scores, settings)
+    log_probs, ids, accumulated, perturbed = tape.call(
         random_numbers.perturbed_candidates,
-        candidates,
-        ids,
+        listed,
+        listed_ids,
         step.state.running_scores,
         settings["one_beam"],
         settings["seed"],
         step.generated_len,
-        outputs="candidates candidate_ids accumulated perturbed",
     )
 
-    def several(side: Tape) -> Sequence[ir.Value]:
+    def several(side: Tape) -> Results:
         return side.call(
             random_numbers.sample_top_k_continuations,
-            candidates,
+            log_probs,
             ids,
             accumulated,
             perturbed,
             settings["eos_token_id"],
-            outputs=_CHOSEN,
         )
 
     return tape.branch(
         settings["one_beam"],
-        lambda side: side.call(
-            random_numbers.draw_one, candidates, ids, perturbed, outputs=_CHOSEN
-        ),
+        lambda side: side.call(random_numbers.draw_one, log_probs, ids, perturbed),
         several,
         names=("one", "several"),
-        outputs=_CHOSEN,
     )

@@ -14,7 +14,7 @@ from beamgen.settings.processors import renormalize_logits, top_k, top_p
 from beamgen.settings.processors.processor import Processor
 from beamgen.settings.setting import WHEN_SAMPLING, Setting
 from beamgen.settings.table import BY_NAME, PROCESSORS
-from beamgen.tape import Tape
+from beamgen.tape import Results, Tape
 
 _LAST = renormalize_logits.PROCESSOR
 #: Warpers that shorten the list of candidates.
@@ -37,8 +37,7 @@ def in_use(tape: Tape, parameters: Mapping[str, ir.Value]) -> ir.Value:
     together = tape.standard("Concat", *each, output="settings_on", axis=0)
     zero = tape.constant("off", 0)
     some = tape.standard("Greater", together, zero, output="some_on")
-    (on,) = tape.call(processors.anywhere, some, outputs="in_use")
-    return on
+    return tape.value(processors.anywhere, some, name="in_use")
 
 
 def _is_on(tape: Tape, setting: Setting, parameters: Mapping[str, ir.Value]) -> ir.Value:
@@ -56,12 +55,8 @@ def _is_on(tape: Tape, setting: Setting, parameters: Mapping[str, ir.Value]) -> 
 
 def processed(tape: Tape, step: Step, scores: ir.Value) -> ir.Value:
     """All processors up to the warpers, in HF's order, on ``[B, n, V]``."""
-    (history,) = tape.call(
-        processors.token_history,
-        scores,
-        step.input_ids,
-        step.state.running_tokens,
-        outputs="history",
+    history = tape.value(
+        processors.token_history, scores, step.input_ids, step.state.running_tokens
     )
     readable = {
         **step.settings,
@@ -104,29 +99,22 @@ def _applied(
     """Call a processor with what its function reads, by the names of its arguments."""
     function = processor.compiled[0]
     _, *arguments = (value.name for value in function.function_ir.inputs)
-    (after,) = tape.call(
-        function,
-        scores,
-        *(readable[name] for name in arguments),
-        outputs=f"after_{processor.name}",
-    )
-    return after
+    return tape.value(function, scores, *(readable[name] for name in arguments))
 
 
 def _best_tokens(tape: Tape, scores: ir.Value, settings: Settings) -> tuple[ir.Value, ir.Value]:
     """``top_k`` -> scores and token ids ``[B, n, N]``."""
-    best, is_on, every_token = top_k.PROCESSOR.compiled
-    count = settings["top_k"]
-    (on,) = tape.call(is_on, count, outputs="top_k_on")
-    listed, ids = tape.branch(
-        on,
-        lambda side: side.call(
-            best, scores, count, settings["min_tokens_to_keep"], outputs="listed ids"
-        ),
-        lambda side: [scores, *side.call(every_token, scores, outputs="ids")],
-        names=("top_k", "all"),
-        outputs="after_top_k top_k_ids",
-    )
+    best_function, is_on, every_token = top_k.PROCESSOR.compiled
+    count, to_keep = settings["top_k"], settings["min_tokens_to_keep"]
+
+    def shortened(side: Tape) -> Results:
+        best, ids = side.call(best_function, scores, count, to_keep)
+        return Results(after_top_k=best, top_k_ids=ids)
+
+    def whole(side: Tape) -> Results:
+        return Results(after_top_k=scores, top_k_ids=side.value(every_token, scores))
+
+    listed, ids = tape.branch(tape.value(is_on, count), shortened, whole, names=("top_k", "all"))
     return listed, ids
 
 
@@ -134,16 +122,15 @@ def _likeliest(
     tape: Tape, scores: ir.Value, ids: ir.Value, settings: Settings
 ) -> tuple[ir.Value, ir.Value]:
     """``top_p`` -> scores and token ids ``[B, n, N]``, a shorter N where it is on."""
-    likeliest, is_on = top_p.PROCESSOR.compiled
-    total = settings["top_p"]
-    (on,) = tape.call(is_on, total, outputs="top_p_on")
-    listed, kept = tape.branch(
-        on,
-        lambda side: side.call(
-            likeliest, scores, ids, total, settings["min_tokens_to_keep"], outputs="listed ids"
-        ),
-        lambda side: [scores, ids],
-        names=("top_p", "whole"),
-        outputs="after_top_p token_ids",
-    )
+    likeliest_function, is_on = top_p.PROCESSOR.compiled
+    total, to_keep = settings["top_p"], settings["min_tokens_to_keep"]
+
+    def shortened(side: Tape) -> Results:
+        best, kept = side.call(likeliest_function, scores, ids, total, to_keep)
+        return Results(after_top_p=best, top_p_ids=kept)
+
+    def whole(side: Tape) -> Results:
+        return Results(after_top_p=scores, top_p_ids=ids)
+
+    listed, kept = tape.branch(tape.value(is_on, total), shortened, whole, names=("top_p", "whole"))
     return listed, kept

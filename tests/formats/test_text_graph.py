@@ -99,14 +99,13 @@ def _piece_starts(name: str, texts: Sequence[str]) -> list[list[int]]:
         for name, dtype in (("units", ir.DataType.INT64), ("starts", ir.DataType.BOOL))
     ]
     begins, members = class_pages(digits=name.startswith("digits"))
-    (kinds,) = tape.call(
+    kinds = tape.value(
         units.classes,
         given[0],
         tape.constant("begins", begins),
         tape.constant("members", members, np.uint8),
-        outputs="kinds",
     )
-    (found,) = tape.call(getattr(pieces, name), given[0], kinds, given[1], outputs="found")
+    found = tape.value(getattr(pieces, name), given[0], kinds, given[1])
     found.dtype, found.shape = ir.DataType.BOOL, ir.Shape([None])
     graph = ir.Graph(
         given, [found], nodes=tape.nodes, initializers=tape.initializers,

@@ -105,13 +105,7 @@ def _step(
     decoder = export_decoder(adapter, model, scratch, SingleStep, slots)
     del model
     gc.collect()
-    return build_step(
-        decoder,
-        adapter.kv_geometry(checkpoint.config),
-        checkpoint.vocab_size,
-        adapter.position_limits(checkpoint.config).attention_window,
-        slots,
-    )
+    return build_step(decoder)
 
 
 def _copy_companions(package: Package, folder: Path) -> bool:
