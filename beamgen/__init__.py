@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from beamgen.export.export import export as export
     from beamgen.export.requantize import quantize as quantize
     from beamgen.export.write import ExportResult as ExportResult
-    from beamgen.formats import FORMATS as FORMATS
-    from beamgen.formats import Check as Check
-    from beamgen.formats import Packaged as Packaged
-    from beamgen.formats import package_as as package_as
+    from beamgen.formats.format import FORMATS as FORMATS
+    from beamgen.formats.format import Check as Check
+    from beamgen.formats.format import Packaged as Packaged
+    from beamgen.formats.package_as import package_as as package_as
     from beamgen.inspect.description import Description as Description
     from beamgen.inspect.description import describe as describe
     from beamgen.lora.fit import FitReport as FitReport
@@ -48,17 +48,19 @@ if TYPE_CHECKING:
     from beamgen.package.source import lora_source as lora_source
     from beamgen.package.source import open_source as open_source
     from beamgen.parity.check import check_parity as check_parity
-    from beamgen.parity.grids.named import GRIDS as GRIDS
+    from beamgen.parity.named_grids import GRIDS as GRIDS
     from beamgen.parity.report import ParityReport as ParityReport
     from beamgen.quantization.record import Precision as Precision
     from beamgen.registry import adapters as adapters
     from beamgen.registry import broken_plugins as broken_plugins
     from beamgen.registry import find_adapter as find_adapter
     from beamgen.registry import register as register
-    from beamgen.runtime.generator import Generation as Generation
+    from beamgen.runtime.generation import Generation as Generation
     from beamgen.runtime.generator import Generator as Generator
     from beamgen.settings.catalogue import Catalogue as Catalogue
     from beamgen.settings.config import SearchConfig as SearchConfig
+    from beamgen.settings.setting import Setting as Setting
+    from beamgen.settings.table import SETTINGS as SETTINGS
     from beamgen.training.job import FinetuneResult as FinetuneResult
     from beamgen.training.recipe import finetune as finetune
 
@@ -78,20 +80,24 @@ _HOMES = {
     "export.export": ("export",),
     "export.requantize": ("quantize",),
     "export.write": ("ExportResult",),
-    "formats": ("FORMATS", "Check", "Packaged", "package_as"),
+    "formats.format": ("FORMATS", "Check", "Packaged"),
+    "formats.package_as": ("package_as",),
     "inspect.description": ("Description", "describe"),
     "lora.fit": ("FitReport",),
     "lora.slots": ("Lora", "Slot"),
     "package.folder": ("Package", "open_package", "stamp_parity"),
     "package.source": ("lora_source", "open_source"),
     "parity.check": ("check_parity",),
-    "parity.grids.named": ("GRIDS",),
+    "parity.named_grids": ("GRIDS",),
     "parity.report": ("ParityReport",),
     "quantization.record": ("Precision",),
     "registry": ("adapters", "broken_plugins", "find_adapter", "register"),
-    "runtime.generator": ("Generation", "Generator"),
+    "runtime.generation": ("Generation",),
+    "runtime.generator": ("Generator",),
     "settings.catalogue": ("Catalogue",),
     "settings.config": ("SearchConfig",),
+    "settings.setting": ("Setting",),
+    "settings.table": ("SETTINGS",),
     "training.job": ("FinetuneResult",),
     "training.recipe": ("finetune",),
 }
@@ -104,12 +110,7 @@ def __getattr__(name: str) -> Any:
     """Import a public name's module on first use (PEP 562)."""
     if name not in _HOME_OF:
         raise AttributeError(f"module 'beamgen' has no attribute '{name}'")
-    try:
-        return getattr(importlib.import_module(f"beamgen.{_HOME_OF[name]}"), name)
-    except ModuleNotFoundError as error:
-        from beamgen.errors import MissingExtraError
-
-        raise MissingExtraError(f"beamgen.{name}", "export", str(error.name)) from error
+    return getattr(importlib.import_module(f"beamgen.{_HOME_OF[name]}"), name)
 
 
 def __dir__() -> list[str]:

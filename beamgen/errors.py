@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import re
+from collections import Counter
 from collections.abc import Iterable
+from importlib import metadata
+
+#: A line of a distribution's metadata that one of its extras asks for: package and extra.
+_OF_EXTRA = re.compile(r"""([\w.-]+).*\bextra == ['"]([\w-]+)['"]""")
 
 
 class BeamgenError(Exception):
@@ -62,6 +68,24 @@ class MissingExtraError(BeamgenError):
             f"{what} needs the package '{missing}', which is not installed",
             f"pip install 'beamgen[{extra}]'",
         )
+
+
+def missing_module(error: BaseException | None) -> str | None:
+    """The module whose absence an error comes from, whatever was made of it since, or None."""
+    while error is not None:
+        if isinstance(error, ModuleNotFoundError):
+            return error.name
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def extra_with(package: str) -> str | None:
+    """Which extra of beamgen's brings a package, with as little else as can be, or None."""
+    requirements = [_OF_EXTRA.match(line) for line in metadata.requires("beamgen") or ()]
+    brought = [found.groups() for found in requirements if found]
+    sizes = Counter(extra for _, extra in brought)
+    extras = [extra for name, extra in brought if name == package]
+    return min(extras, key=sizes.__getitem__, default=None)
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:

@@ -1,18 +1,56 @@
-"""A tape records the nodes of an ONNX graph under readable names."""
+"""A tape records the nodes of an ONNX graph under readable names: all that beamgen writes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
-from onnxscript import OnnxFunction
 
-from beamgen.onnx_domain import DOMAIN
+if TYPE_CHECKING:  # a file is traced without onnxscript
+    from onnxscript import OnnxFunction
 
-Function = OnnxFunction[Any, Any]
+
+class Results:
+    """Values by name, in the order in which a function, an If or a Loop gives them.
+
+    >>> found = Results(scores=ir.Value(name="a"), tokens=ir.Value(name="b"))
+    >>> found.tokens.name
+    'b'
+    >>> scores, tokens = found
+    """
+
+    __slots__ = ("_values",)
+
+    _values: Mapping[str, ir.Value]
+
+    def __init__(self, **values: ir.Value) -> None:
+        """Name them."""
+        object.__setattr__(self, "_values", values)
+
+    def __getattr__(self, name: str) -> ir.Value:
+        """One of them.
+
+        Raises:
+            AttributeError: there is none of that name.
+        """
+        if name not in self._values:
+            raise AttributeError(f"there is {', '.join(self._values)}, and no {name}")
+        return self._values[name]
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refuse: what was recorded stays."""
+        raise AttributeError("results cannot be changed")
+
+    def __iter__(self) -> Iterator[ir.Value]:
+        """All of them, to be unpacked."""
+        return iter(self._values.values())
+
+    def items(self) -> Iterable[tuple[str, ir.Value]]:
+        """All of them with their names."""
+        return self._values.items()
 
 
 class Tape:
@@ -37,55 +75,81 @@ class Tape:
         """The same tape under another prefix."""
         return Tape(prefix, self._recorded)
 
-    def call(self, function: Function, *inputs: ir.Value, outputs: str) -> Sequence[ir.Value]:
-        """Call one of our functions; ``outputs`` names its results."""
-        named = [ir.Value(name=f"{self.prefix}/{name}") for name in outputs.split()]
-        return self.node(function.name, inputs, named, domain=DOMAIN)
+    def call(self, function: OnnxFunction[Any, Any], *inputs: ir.Value) -> Results:
+        """Call one of our functions; its results have the names under which it returns them."""
+        names = [value.name or "" for value in function.function_ir.outputs]
+        return self.node(function.name, inputs, names, domain=function.opset.domain)
+
+    def value(
+        self, function: OnnxFunction[Any, Any], *inputs: ir.Value, name: str | None = None
+    ) -> ir.Value:
+        """Call a function of one result, which is called after it unless it is named."""
+        (value,) = self.node(
+            function.name, inputs, [name or function.name], domain=function.opset.domain
+        )
+        return value
 
     def standard(self, op_type: str, *inputs: ir.Value, output: str, **attributes: Any) -> ir.Value:
         """One standard operator."""
-        named = ir.Value(name=f"{self.prefix}/{output}")
-        return self.node(op_type, inputs, [named], attributes)[0]
+        (value,) = self.node(op_type, inputs, [output], attributes)
+        return value
 
     def node(
         self,
         op_type: str,
         inputs: Sequence[ir.Value | None],
-        outputs: Sequence[ir.Value],
+        outputs: Sequence[str],
         attributes: Mapping[str, Any] | None = None,
         *,
         domain: str = "",
-    ) -> Sequence[ir.Value]:
+    ) -> Results:
         """Any node, called after its first output."""
-        return self._recorded.op_multi_out(
-            op_type, inputs, attributes, domain=domain, outputs=outputs, name=outputs[0].name
+        values = [ir.Value(name=f"{self.prefix}/{name}") for name in outputs]
+        self._recorded.op_multi_out(
+            op_type, inputs, attributes, domain=domain, outputs=values, name=values[0].name
         )
+        return Results(**dict(zip(outputs, values, strict=True)))
 
     def branch(
         self,
         condition: ir.Value,
-        then: Callable[[Tape], Sequence[ir.Value]],
-        otherwise: Callable[[Tape], Sequence[ir.Value]],
+        then: Callable[[Tape], Results],
+        otherwise: Callable[[Tape], Results],
         *,
         names: tuple[str, str],
-        outputs: str,
-    ) -> Sequence[ir.Value]:
-        """An If of two sides, each of which records itself and gives the same outputs."""
-        sides = {}
+    ) -> Results:
+        """An If of two sides, each of which records itself and gives results of the same names.
+
+        Args:
+            condition: a scalar bool.
+            then: what is done where it is true.
+            otherwise: what is done where it is false.
+            names: of the two sides.
+
+        Raises:
+            ValueError: the two give results of other names.
+        """
+        sides, given = {}, []
         for attribute, name, record in zip(
             ("then_branch", "else_branch"), names, (then, otherwise), strict=True
         ):
             tape = Tape(f"{self.prefix}/{name}")
             # a subgraph may not hand on what is not its own
-            results = [
-                tape.standard("Identity", value, output=f"{output}.out")
-                for output, value in zip(outputs.split(), record(tape), strict=True)
-            ]
+            results = {
+                output: tape.standard("Identity", value, output=f"{output}.out")
+                for output, value in record(tape).items()
+            }
+            given.append(list(results))
             sides[attribute] = ir.Graph(
-                [], results, nodes=tape.nodes, initializers=tape.initializers, name=tape.prefix
+                [],
+                list(results.values()),
+                nodes=tape.nodes,
+                initializers=tape.initializers,
+                name=tape.prefix,
             )
-        named = [ir.Value(name=f"{self.prefix}/{name}") for name in outputs.split()]
-        return self.node("If", [condition], named, sides)
+        if given[0] != given[1]:
+            raise ValueError(f"{names[0]} gives {given[0]}, {names[1]} gives {given[1]}")
+        return self.node("If", [condition], given[0], sides)
 
     def constant(self, name: str, value: object, dtype: npt.DTypeLike = np.int64) -> ir.Value:
         """A constant of the graph that is recorded, which bodies within may read too."""
@@ -104,14 +168,34 @@ class Tape:
             ir.StringTensor(values, shape=shape, name=f"{self.prefix}/{name}")
         )
 
+    def copy(self, nodes: Iterable[ir.Node], values: dict[ir.Value, ir.Value]) -> None:
+        """Record nodes of another graph; ``values`` says what stands for each value, and learns."""
+        for node in nodes:
+            inputs = [values[value] if value is not None else None for value in node.inputs]
+            names = [old.name or "" for old in node.outputs]
+            copies = self.node(node.op_type, inputs, names, node.attributes, domain=node.domain)
+            values |= zip(node.outputs, copies, strict=True)
 
-def copy_nodes(tape: Tape, nodes: Iterable[ir.Node], values: dict[ir.Value, ir.Value]) -> None:
-    """Record nodes of another graph; ``values`` says what stands for each value, and learns."""
-    for node in nodes:
-        copies = [ir.Value(name=f"{tape.prefix}/{old.name}") for old in node.outputs]
-        inputs = [values[value] if value is not None else None for value in node.inputs]
-        tape.node(node.op_type, inputs, copies, node.attributes, domain=node.domain)
-        values |= zip(node.outputs, copies, strict=True)
+    def insert_before(self, node: ir.Node) -> None:
+        """Put what was recorded into that node's graph, before it."""
+        assert node.graph is not None, "a node to insert before is part of a graph"
+        for value in self.initializers:
+            node.graph.register_initializer(value)
+        node.graph.insert_before(node, self.nodes)
+
+    def append_to(self, graph: ir.Graph) -> None:
+        """Put what was recorded at the end of a graph."""
+        for value in self.initializers:
+            graph.register_initializer(value)
+        graph.extend(self.nodes)
+
+
+def stored(graph: ir.Graph, tensor: ir.TensorProtocol) -> ir.Value:
+    """The initializer of a tensor's name; one that the graph has already stays as it is."""
+    assert tensor.name is not None, "what is stored has a name"
+    if tensor.name not in graph.initializers:
+        graph.register_initializer(ir.tape.Tape().initializer(tensor))
+    return graph.initializers[tensor.name]
 
 
 def shared_weight(weight: ir.Value) -> ir.Value:
@@ -119,3 +203,10 @@ def shared_weight(weight: ir.Value) -> ir.Value:
     return ir.Value(
         name=weight.name, type=weight.type, shape=weight.shape, const_value=weight.const_value
     )
+
+
+def replace(old: ir.Value, new: ir.Value) -> None:
+    """Let a value stand for another wherever that is read, and take its name."""
+    new.type, new.shape = old.type, old.shape
+    ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+    new.name, old.name = old.name, None

@@ -133,7 +133,7 @@ def _check_decoder(adapter: DecoderAdapter) -> None:
     geometry, model = adapter.kv_geometry(config), tiny_model(config)
     with tempfile.TemporaryDirectory() as folder:
         decoder = export_decoder(adapter, tiny_model(config), Path(folder))
-        proto = ir.to_proto(decoder).SerializeToString()
+        proto = ir.to_proto(decoder.model).SerializeToString()
     session = onnxruntime.InferenceSession(proto, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     empty = np.zeros((1, geometry.num_kv_heads, 0, geometry.head_dim), np.float32)
@@ -182,7 +182,7 @@ def _check_step(adapter: DecoderAdapter) -> None:
     geometry, model = adapter.kv_geometry(config), tiny_model(config)
     with tempfile.TemporaryDirectory() as folder:
         decoder = export_decoder(adapter, tiny_model(config), Path(folder), SingleStep)
-        proto = ir.to_proto(build_step(decoder, geometry, config.vocab_size)).SerializeToString()
+        proto = ir.to_proto(build_step(decoder)).SerializeToString()
     session = onnxruntime.InferenceSession(proto, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     empty = np.zeros((2, geometry.num_kv_heads, 0, geometry.head_dim), np.float32)

@@ -22,8 +22,8 @@ from support.architectures import OPERATORS
 from beamgen import Generator, Package, export, find_adapter, open_package
 from beamgen.testing import tiny_model
 
-#: Fixtures of their own module, used by name.
-pytest_plugins = ["support.trainings"]
+#: Fixtures and hooks of modules of their own.
+pytest_plugins = ["support.lora_packages", "support.skips", "support.trainings"]
 
 #: Minutes each: they begin first, so that no worker waits for another in the end.
 LONGEST = (

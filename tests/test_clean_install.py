@@ -18,44 +18,61 @@ pytestmark = pytest.mark.slow
 
 
 def test_a_base_install_generates(tmp_path: Path) -> None:
-    """With BioGPT, whose tokenizer needs the most."""
     environment = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
     python = environment / "bin" / "python"
-    install = [str(python), "-m", "pip", "install", "--quiet"]
-    subprocess.run([*install, "-c", str(ROOT / "constraints.txt"), str(ROOT)], check=True)
-    for missing in ("torch", "optimum", "onnxscript", "peft"):
+
+    def install(what: str) -> None:
+        pip = [str(python), "-m", "pip", "install", "--quiet", "-c", str(ROOT / "constraints.txt")]
+        subprocess.run([*pip, what], check=True)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        beamgen = str(environment / "bin" / "beamgen")
+        return subprocess.run([beamgen, *arguments], text=True, capture_output=True, cwd=tmp_path)
+
+    install(str(ROOT))
+    for missing in ("torch", "optimum", "onnxscript", "peft", "sacremoses"):
         found = subprocess.run([str(python), "-c", f"import {missing}"], capture_output=True)
         assert found.returncode != 0, f"{missing} belongs to an extra"
 
-    package = tmp_path / "package"
-    export(None, package, model_class="biogpt", parity=False)
-    command = [str(environment / "bin" / "beamgen"), "generate", "-m", str(package)]
-    found = subprocess.run(
-        [*command, "-p", "aspirin is"], text=True, capture_output=True, cwd=tmp_path
-    )
+    package = tmp_path / "gpt2"
+    export(None, package, model_class="gpt2", parity=False)
+    found = run("generate", "-m", str(package), "-p", "a person who")
     assert (found.returncode, found.stderr) == (0, "")
-    assert found.stdout.strip() == Generator(package).generate("aspirin is")[0][0].text
+    assert found.stdout.strip() == Generator(package).generate("a person who")[0][0].text
+    for command in (["explain", "-p", "a person who"], ["inspect"]):
+        found = run(*command, "-m", str(package))
+        assert (found.returncode, found.stderr) == (0, "")
 
     # LoRAs are checked, converted and used with neither torch nor peft
     slots = tmp_path / "slots"
-    export(None, slots, model_class="biogpt", parity=False, lora_slots=[])
-    lora = save_lora(demo_checkpoint(find_adapter("biogpt")).folder, tmp_path / "lora")
+    export(None, slots, model_class="gpt2", parity=False, lora_slots=[])
+    lora = save_lora(demo_checkpoint(find_adapter("gpt2")).folder, tmp_path / "lora")
     for arguments in (
         ["lora", "check", str(lora), "-m", str(slots)],
         ["lora", "convert", str(lora), "-m", str(slots), "--no-parity"],
-        ["generate", "-m", str(slots), "-p", "aspirin is", "--lora", "lora"],
+        ["generate", "-m", str(slots), "-p", "a person who", "--lora", "lora"],
     ):
-        done = subprocess.run(
-            [command[0], *arguments], text=True, capture_output=True, cwd=tmp_path
-        )
+        done = run(*arguments)
         assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.strip() == Generator(slots).generate("aspirin is", lora="lora")[0][0].text
+    adapted = Generator(slots).generate("a person who", lora="lora")
+    assert done.stdout.strip() == adapted[0][0].text
 
-    for needs_more in (["export", "--model-class", "gpt2"], ["parity", "-m", str(package)]):
-        refused = subprocess.run(
-            [command[0], *needs_more], text=True, capture_output=True, cwd=tmp_path
-        )
+    for needs_more in (["export", "--model-class", "phi3"], ["parity", "-m", str(package)]):
+        refused = run(*needs_more)
         assert refused.returncode == 1
         assert "pip install 'beamgen[export]'" in refused.stderr
-    assert [path.name for path in tmp_path.iterdir() if "gpt2" in path.name] == []
+    assert [path.name for path in tmp_path.iterdir() if "phi3" in path.name] == []
+
+    # BioGPT's tokenizer needs more than others
+    package = tmp_path / "biogpt"
+    export(None, package, model_class="biogpt", parity=False)
+    generate = ("generate", "-m", str(package), "-p", "aspirin is")
+    refused = run(*generate)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "sacremoses" in refused.stderr
+    assert "pip install 'beamgen[biogpt]'" in refused.stderr
+    install(f"{ROOT}[biogpt]")
+    found = run(*generate)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert found.stdout.strip() == Generator(package).generate("aspirin is")[0][0].text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from dataclasses import dataclass, replace
@@ -10,9 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beamgen.adapter import DecoderAdapter
-from beamgen.checkpoint.hub import download, is_hub_id
+from beamgen.checkpoint.files import (
+    CONFIG,
+    GENERATION_CONFIG,
+    CheckpointFiles,
+    another_architecture,
+    find_checkpoint,
+    find_demo,
+    refuse_encoder,
+)
 from beamgen.checkpoint.lora_source import find_peft, origin
-from beamgen.checkpoint.tokenizer import has_tokenizer
 from beamgen.errors import CheckpointError, MissingExtraError, one_line
 from beamgen.registry import find_adapter
 
@@ -23,18 +29,12 @@ if TYPE_CHECKING:
         PreTrainedModel,
     )
 
-_CONFIGS = ["*.json", "*.txt", "*.model", "*.jinja", "LICENSE*"]
-
 
 @dataclass(frozen=True)
-class Checkpoint:
+class Checkpoint(CheckpointFiles):
     """A checkpoint on disk whose config was read; its weights were not.
 
     Attributes:
-        source: what the user named: a path, a hub id, or ``demo:NAME``.
-        folder: where its files are.
-        revision: the hub revision asked for, or None.
-        trust_remote_code: whether its own Python code may run.
         config: HF config.
         generation_config: the checkpoint's generation defaults.
         generation_fields: the fields its ``generation_config.json`` spells out,
@@ -42,10 +42,6 @@ class Checkpoint:
         lora: path or hub id of a LoRA that its model is loaded with, or None.
     """
 
-    source: str
-    folder: Path
-    revision: str | None
-    trust_remote_code: bool
     config: PretrainedConfig
     generation_config: GenerationConfig
     generation_fields: frozenset[str]
@@ -54,26 +50,6 @@ class Checkpoint:
     def with_lora(self, source: str | os.PathLike[str] | None) -> Checkpoint:
         """The same checkpoint, whose model is loaded with a LoRA of peft's, if any."""
         return replace(self, lora=None if source is None else origin(source))
-
-    @property
-    def origin(self) -> dict[str, str]:
-        """``kind`` (``demo``, ``folder`` or ``hub``) and ``model``, by which to find it again."""
-        if self.source.startswith("demo:"):
-            return {"kind": "demo", "model": self.source.removeprefix("demo:")}
-        folder = Path(self.source).expanduser()
-        if folder.is_dir():
-            return {"kind": "folder", "model": str(folder.resolve())}
-        return {"kind": "hub", "model": self.source}
-
-    @property
-    def name(self) -> str:
-        """A short name for folders: the last part of its path or id."""
-        return Path(self.origin["model"]).name
-
-    @property
-    def has_tokenizer(self) -> bool:
-        """Whether any tokenizer file lies beside the weights."""
-        return has_tokenizer(self.folder)
 
     @property
     def dtype(self) -> str:
@@ -98,11 +74,7 @@ class Checkpoint:
             return find_adapter(self.config.model_type)
         adapter = find_adapter(asked)
         if adapter.model_type != self.config.model_type:
-            raise CheckpointError(
-                f"{self.source} is a '{self.config.model_type}' checkpoint, but "
-                f"{asked} is '{adapter.model_type}'",
-                "leave out --model-class to take the checkpoint's own architecture",
-            )
+            raise another_architecture(self.source, self.config.model_type, asked, adapter)
         return adapter
 
     def load_model(self) -> PreTrainedModel:
@@ -148,7 +120,7 @@ class Checkpoint:
         """Write the configs and the tokenizer, all that a model needs besides its weights."""
         self.config.save_pretrained(folder)
         # save_pretrained would refuse a temperature without do_sample, which many have
-        self.generation_config.to_json_file(folder / "generation_config.json")
+        self.generation_config.to_json_file(folder / GENERATION_CONFIG)
         if self.has_tokenizer:
             for path in sorted(self.folder.iterdir()):
                 if _is_companion(path):
@@ -199,26 +171,9 @@ def open_checkpoint(
     Raises:
         CheckpointError: missing path, hub out of reach, or no readable config.
     """
-    name = os.fspath(source)
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        if revision is not None:
-            raise CheckpointError(
-                f"--revision {revision} was given with the local folder {name}",
-                "leave it out: a revision belongs to a hub id",
-            )
-    elif folder.exists():
-        raise CheckpointError(
-            f"{name} is a file, not a checkpoint folder", "pass the folder that holds config.json"
-        )
-    elif is_hub_id(name):
-        wanted = [*_CONFIGS, "*.py"] if trust_remote_code else _CONFIGS
-        folder = download(
-            name, wanted, revision=revision, what="checkpoint", refuse=CheckpointError
-        )
-    else:
-        raise CheckpointError(f"there is no folder {name}", "check the path")
-    return _read(name, folder, revision, trust_remote_code)
+    return read_checkpoint(
+        find_checkpoint(source, revision=revision, trust_remote_code=trust_remote_code)
+    )
 
 
 def demo_checkpoint(adapter: DecoderAdapter) -> Checkpoint:
@@ -227,43 +182,26 @@ def demo_checkpoint(adapter: DecoderAdapter) -> Checkpoint:
     Raises:
         CheckpointError: it has none.
     """
-    if adapter.demo is None or not adapter.demo.is_dir():
-        raise CheckpointError(
-            f"the adapter '{adapter.name}' ships no demo checkpoint",
-            "pass --model with a checkpoint folder or hub id",
-        )
-    return _read(f"demo:{adapter.name}", adapter.demo, None, False)
+    return read_checkpoint(find_demo(adapter))
 
 
-def _is_companion(path: Path) -> bool:
-    """Tokenizer files of any kind, chat templates, licences; no weights, no configs."""
-    ours = {"config.json", "generation_config.json"}
-    weights = path.name.endswith(".index.json")
-    kinds = {".json", ".txt", ".model", ".jinja"}
-    licence = path.name.upper().startswith("LICEN")
-    return (
-        path.is_file()
-        and path.name not in ours
-        and not weights
-        and (path.suffix in kinds or licence)
-    )
+def read_checkpoint(files: CheckpointFiles) -> Checkpoint:
+    """Let transformers read the config and the generation defaults.
 
-
-def _read(name: str, folder: Path, revision: str | None, trust_remote_code: bool) -> Checkpoint:
+    Raises:
+        CheckpointError: it cannot, or no file can search with such a model.
+    """
     from transformers import AutoConfig, GenerationConfig
 
-    if not (folder / "config.json").is_file():
-        raise CheckpointError(
-            f"{name} holds no config.json", "pass the folder that save_pretrained wrote"
-        )
+    name, folder = files.source, files.folder
     try:
         config = AutoConfig.from_pretrained(
-            folder, trust_remote_code=trust_remote_code, local_files_only=True
+            folder, trust_remote_code=files.trust_remote_code, local_files_only=True
         )
-        settings, spelled_out = folder / "generation_config.json", frozenset[str]()
-        if settings.is_file():
+        spelled_out = frozenset[str]()
+        if (folder / GENERATION_CONFIG).is_file():
             generation = GenerationConfig.from_pretrained(folder, local_files_only=True)
-            spelled_out = frozenset(json.loads(settings.read_text(encoding="utf-8")))
+            spelled_out = frozenset(files.stored(GENERATION_CONFIG) or ())
         else:
             generation = GenerationConfig.from_model_config(config)
     except Exception as error:  # json, unknown model types, remote code refused
@@ -274,16 +212,29 @@ def _read(name: str, folder: Path, revision: str | None, trust_remote_code: bool
             if wants_code
             else "is it a transformers checkpoint?",
         ) from error
-    if getattr(config, "add_cross_attention", False):
-        raise CheckpointError(
-            f"{name} has cross-attention", "beamgen builds graphs for decoder-only models"
-        )
-    if config.is_encoder_decoder:
-        raise CheckpointError(
-            f"{name} is an encoder-decoder ('{config.model_type}')",
-            "beamgen builds graphs for decoder-only models",
-        )
-    return Checkpoint(name, folder, revision, trust_remote_code, config, generation, spelled_out)
+    refuse_encoder(
+        name,
+        config.model_type,
+        cross_attention=getattr(config, "add_cross_attention", False),
+        encoder_decoder=config.is_encoder_decoder,
+    )
+    return Checkpoint(
+        **vars(files), config=config, generation_config=generation, generation_fields=spelled_out
+    )
+
+
+def _is_companion(path: Path) -> bool:
+    """Tokenizer files of any kind, chat templates, licences; no weights, no configs."""
+    ours = {CONFIG, GENERATION_CONFIG}
+    weights = path.name.endswith(".index.json")
+    kinds = {".json", ".txt", ".model", ".jinja"}
+    licence = path.name.upper().startswith("LICEN")
+    return (
+        path.is_file()
+        and path.name not in ours
+        and not weights
+        and (path.suffix in kinds or licence)
+    )
 
 
 def _torch_and_auto_model() -> tuple[Any, Any]:

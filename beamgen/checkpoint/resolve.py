@@ -6,7 +6,13 @@ import os
 from collections.abc import Sequence
 
 from beamgen.adapter import DecoderAdapter
-from beamgen.checkpoint.checkpoint import Checkpoint, demo_checkpoint, open_checkpoint
+from beamgen.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from beamgen.checkpoint.files import (
+    CheckpointFiles,
+    check_architecture,
+    find_checkpoint,
+    find_demo,
+)
 from beamgen.checkpoint.lora_source import find_peft
 from beamgen.errors import AdapterError, CheckpointError, LoraError
 from beamgen.lora.peft_folder import read_config
@@ -19,34 +25,59 @@ def resolve(
     *,
     revision: str | None = None,
     trust_remote_code: bool = False,
-    lora: Sequence[str | os.PathLike[str]] = (),
 ) -> tuple[Checkpoint, DecoderAdapter]:
-    """The checkpoint and its adapter, from what a user named: or else the base of a LoRA.
+    """The checkpoint that a user named, and its adapter.
 
     Raises:
-        AdapterError, CheckpointError, LoraError: see ``find_adapter``,
-            ``open_checkpoint``, ``base_of``.
+        AdapterError, CheckpointError: see ``find``, ``read_checkpoint``.
+    """
+    files = find(model, model_class, revision=revision, trust_remote_code=trust_remote_code)
+    checkpoint = read_checkpoint(files)
+    return checkpoint, checkpoint.adapter(model_class)
+
+
+def find(
+    model: str | os.PathLike[str] | None,
+    model_class: str | None,
+    *,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    lora: Sequence[str | os.PathLike[str]] = (),
+) -> CheckpointFiles:
+    """The files of the checkpoint that a user named, or of the base of a LoRA; nothing is read.
+
+    Args:
+        model: a folder or hub id.
+        model_class: HF class name, adapter name or ``model_type``; without ``model`` its demo.
+        revision: of a hub id.
+        trust_remote_code: run Python code that comes with the checkpoint.
+        lora: PEFT folders or hub ids, the first of which may name the checkpoint.
+
+    Raises:
+        AdapterError, CheckpointError, LoraError: there is no such checkpoint, or it is of
+            another architecture.
     """
     if model is not None:
-        checkpoint = open_checkpoint(model, revision=revision, trust_remote_code=trust_remote_code)
-        return checkpoint, checkpoint.adapter(model_class)
+        files = find_checkpoint(model, revision=revision, trust_remote_code=trust_remote_code)
+        check_architecture(files, model_class)
+        return files
     if revision is not None:
         raise CheckpointError(
             f"--revision {revision} was given without a hub id", "name it: --model"
         )
-    if model_class is None and lora:
-        checkpoint = base_of(lora[0])
-        return checkpoint, checkpoint.adapter()
-    if model_class is None:
-        raise AdapterError(
-            "neither a checkpoint nor a model class was named",
-            "pass --model FOLDER_OR_HUB_ID, or --model-class NAME for its demo checkpoint",
-        )
-    adapter = find_adapter(model_class)
-    return demo_checkpoint(adapter), adapter
+    if model_class is not None:
+        return find_demo(find_adapter(model_class))
+    if lora:
+        files = _find_base(lora[0])
+        check_architecture(files, None)
+        return files
+    raise AdapterError(
+        "neither a checkpoint nor a model class was named",
+        "pass --model FOLDER_OR_HUB_ID, or --model-class NAME for its demo checkpoint",
+    )
 
 
-def base_of(lora: str | os.PathLike[str]) -> Checkpoint:
+def _find_base(lora: str | os.PathLike[str]) -> CheckpointFiles:
     """The checkpoint that a PEFT folder says it was trained on.
 
     Raises:
@@ -58,9 +89,9 @@ def base_of(lora: str | os.PathLike[str]) -> Checkpoint:
     if not base:
         raise LoraError(f"{folder} does not say what it was trained on", "name it: --model")
     if base.startswith("demo:"):
-        return demo_checkpoint(find_adapter(base.removeprefix("demo:")))
+        return find_demo(find_adapter(base.removeprefix("demo:")))
     try:
-        return open_checkpoint(base)
+        return find_checkpoint(base)
     except CheckpointError as error:
         raise CheckpointError(
             f"{folder} was trained on {base}: {error.cause}", "name it: --model"

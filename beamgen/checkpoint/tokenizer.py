@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from beamgen.errors import CheckpointError, one_line
+from beamgen.errors import CheckpointError, MissingExtraError, extra_with, missing_module, one_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -35,6 +35,7 @@ def load_tokenizer(
     """The tokenizer in a folder, or None where there are no tokenizer files.
 
     Raises:
+        MissingExtraError: they need a package that one of beamgen's extras brings.
         CheckpointError: there are files, but they do not load.
     """
     if not has_tokenizer(folder):
@@ -47,6 +48,10 @@ def load_tokenizer(
             folder, trust_remote_code=trust_remote_code, local_files_only=True
         )
     except Exception as error:  # each tokenizer library fails in its own way
+        missing = missing_module(error)
+        extra = missing and extra_with(missing)
+        if missing and extra:
+            raise MissingExtraError(f"the tokenizer in {folder}", extra, missing) from error
         raise CheckpointError(
             f"cannot load the tokenizer in {folder}: {one_line(error)}",
             "install what it names, or remove the tokenizer files and pass token ids",

@@ -13,10 +13,13 @@ from rich.markup import escape
 from rich.table import Table
 
 import beamgen
-from beamgen.cli import _options as options
+from beamgen.cli._options import common
+from beamgen.cli._print import print_json, status
+from beamgen.cli._sections import SectionedCommand, section
 
 
 @click.command(
+    cls=SectionedCommand,
     short_help="Time the search against other runtimes, tokens compared.",
     epilog="""\b
 Examples:
@@ -27,40 +30,47 @@ Examples:
   beamgen bench --against all --workdir /tmp/bench-gpt2 --turns 5 --json
 """,
 )
-@click.option(
-    "-m", "--model", help="Checkpoint folder or hub id.  [default: random weights, see --shape]"
+@section(
+    "Who searches, and what",
+    click.option(
+        "-m", "--model", help="Checkpoint folder or hub id.  [default: random weights, see --shape]"
+    ),
+    click.option(
+        "--shape",
+        metavar="NAME",
+        help="Random weights in the shape of an adapter's full_config; see `beamgen list`.  "
+        "[default: the smallest, GPT-2 small]",
+    ),
+    click.option(
+        "--against",
+        multiple=True,
+        metavar="NAME,...|all",
+        help=f"Who runs besides transformers; repeatable: {', '.join(beamgen.CONTESTANTS[1:])}.  "
+        "[default: all that are installed]",
+    ),
+    click.option("--prompt-tokens", type=int, help="Of each prompt.  [default: 64]"),
+    click.option("--new-tokens", type=int, help="Generated for each prompt.  [default: 64]"),
+    click.option(
+        "--workload",
+        "workloads",
+        multiple=True,
+        metavar="PROMPT+NEW",
+        help="Instead of those two, and repeatable: several in one bench.",
+    ),
+    click.option("--num-beams", default=5, show_default=True, help="Beams per prompt."),
+    click.option("--batch-size", default=1, show_default=True, help="Prompts searched together."),
+    click.option("--seed", default=0, show_default=True, help="Of the prompts."),
 )
-@click.option(
-    "--shape",
-    metavar="NAME",
-    help="Random weights in the shape of: gpt2, biogpt, phi3, or any adapter that has a "
-    "full_config.  [default: the smallest, GPT-2 small]",
-)
-@click.option(
-    "--against",
-    multiple=True,
-    metavar="NAME,...|all",
-    help="Who runs besides transformers; repeatable.  [default: all that are installed]",
-)
-@click.option("--prompt-tokens", type=int, help="Of each prompt.  [default: 64]")
-@click.option("--new-tokens", type=int, help="Generated for each prompt.  [default: 64]")
-@click.option(
-    "--workload",
-    "workloads",
-    multiple=True,
-    metavar="PROMPT+NEW",
-    help="Instead of those two, and repeatable: several in one bench.",
-)
-@click.option("--num-beams", default=5, show_default=True, help="Beams per prompt.")
-@click.option("--batch-size", default=1, show_default=True, help="Prompts searched together.")
-@click.option("--threads", type=int, help="Of every contestant.  [default: all cores]")
-@click.option(
-    "--turns", default=3, show_default=True, help="Processes per contestant, taking turns."
-)
-@click.option("--runs", default=3, show_default=True, help="Timed searches per process.")
-@click.option("--seed", default=0, show_default=True, help="Of the prompts.")
-@click.option(
-    "--timeout", default=3600.0, show_default=True, help="Seconds that one process may take."
+@section(
+    "How it is timed",
+    click.option("--threads", type=int, help="Of every contestant.  [default: all cores]"),
+    click.option(
+        "--turns", default=3, show_default=True, help="Processes per contestant, taking turns."
+    ),
+    click.option("--runs", default=3, show_default=True, help="Timed searches per process."),
+    click.option(
+        "--timeout", default=3600.0, show_default=True, help="Seconds that one process may take."
+    ),
 )
 @click.option(
     "--workdir",
@@ -75,7 +85,7 @@ Examples:
 )
 @click.option("--force", is_flag=True, help="Replace those two.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code of the checkpoint.")
-@options.common
+@common
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -95,10 +105,8 @@ def command(
     only if its tokens are those of transformers' generate(); quantized weights have
     tokens of their own. No EOS comes, so all of them take all steps.
 
-    Contestants: transformers, beamgen, beamgen-contrib, beamgen-int8, beamgen-int4,
-    ortmodel (optimum), genai (onnxruntime-genai), ctranslate2, openvino-genai and
-    optimum-intel; the last three also with -int8, the OpenVINO ones with -default, in the
-    precision they choose by themselves. pip install 'beamgen[bench]' brings them.
+    pip install 'beamgen[bench]' brings the other runtimes. A name that ends in -int8 or
+    -int4 has weights in fewer bits, one in -default the precision that its library chooses.
 
     Exit code 3: a float32 file of beamgen's has other tokens than transformers.
     """
@@ -116,7 +124,7 @@ def command(
         if there:
             raise beamgen.BeamgenError(f"{there[0]} exists", "pass --force to replace it")
     names = [name for each in against for name in each.replace(",", " ").split()]
-    with options.status("starting") as progress:
+    with status("starting") as progress:
         report = beamgen.bench(
             against=names or None,
             workloads=asked,
@@ -126,7 +134,7 @@ def command(
         )
     written = report.write(output) if output is not None else []
     if as_json:
-        options.print_json(report.to_json())
+        print_json(report.to_json())
     else:
         _show(report)
         for path in written:

@@ -8,7 +8,10 @@ from typing import Any
 import click
 
 import beamgen
-from beamgen.cli import _options as options
+from beamgen.cli._options import common, parse_ids
+from beamgen.cli._print import print_json, status
+from beamgen.cli._sections import SEARCH_SETTINGS, SectionedCommand, section
+from beamgen.cli._settings import chosen_settings, search_settings
 
 #: Columns for what a token comes after, and for itself.
 _AFTER, _TOKEN = 20, 12
@@ -17,6 +20,7 @@ _COLOURS = {"kept": "cyan", "finished": "green", "dropped": None}
 
 
 @click.command(
+    cls=SectionedCommand,
     short_help="Show the beams of one generation, and why the winner won.",
     epilog="""\b
 Examples:
@@ -37,8 +41,8 @@ Examples:
     help="Write a page (.html) or a picture (.svg) instead of text.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing file.")
-@options.search_settings
-@options.common
+@section(SEARCH_SETTINGS, search_settings)
+@common
 def command(
     model: str,
     prompt: str | None,
@@ -59,19 +63,19 @@ def command(
         raise beamgen.BeamgenError("there has to be one prompt", 'pass -p "TEXT" or --ids "1 2 3"')
     if output is not None:
         _check_output(output, force)
-    with options.status(f"loading {model}"):
+    with status(f"loading {model}"):
         told = beamgen.explain(
             model,
-            prompt if prompt is not None else options.parse_ids(ids or ""),
+            prompt if prompt is not None else parse_ids(ids or ""),
             chat=chat,
             lora=lora,
-            **options.chosen_settings(values),
+            **chosen_settings(values),
         )
     if output is not None:
         draw = beamgen.svg if output.suffix == ".svg" else beamgen.page
         output.write_text(draw(told), encoding="utf-8")
     if as_json:
-        options.print_json(told.to_json())
+        print_json(told.to_json())
     elif output is not None:
         click.echo(f"{output}: {len(told.steps)} steps, {len(told.hypotheses)} hypotheses")
     else:

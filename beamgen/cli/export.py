@@ -8,7 +8,10 @@ from typing import Any
 import click
 
 import beamgen
-from beamgen.cli import _options as options
+from beamgen.cli._options import common, quantization
+from beamgen.cli._print import print_json, print_parity, print_precision, status
+from beamgen.cli._sections import SEARCH_SETTINGS, SectionedCommand, section
+from beamgen.cli._settings import chosen_settings, search_settings
 
 #: Options that go to ``export`` as they are.
 _OWN = (
@@ -22,6 +25,7 @@ _OWN = (
 
 
 @click.command(
+    cls=SectionedCommand,
     short_help="Turn a checkpoint into a package, and prove it.",
     epilog="""\b
 Examples:
@@ -46,51 +50,60 @@ Examples:
 )
 @click.option("--revision", help="Branch, tag or commit of a hub id.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code of the checkpoint.")
-@click.option(
-    "--search",
-    "backend",
-    type=click.Choice(["loop", "contrib"]),
-    default="loop",
-    show_default=True,
-    help="HF's search, or ONNX Runtime's own operators (BeamSearch, GreedySearch, Sampling).",
-)
-@click.option(
-    "--precision",
-    type=click.Choice(["fp32", "fp16", "int8", "int4"]),
-    default="fp32",
-    show_default=True,
-    help="Of the weights: docs/quantization.md tells what each costs.",
-)
-@options.quantization
 @click.option("--force", is_flag=True, help="Replace an existing package.")
 @click.option("--no-parity", is_flag=True, help="Do not compare with transformers.")
-@click.option(
-    "--require",
-    multiple=True,
-    metavar="NAME|all",
-    help="A parameter that gets no default in the file: Node, browsers and Java see no other.",
+@section(
+    "What the file holds",
+    click.option(
+        "--search",
+        "backend",
+        type=click.Choice(["loop", "contrib"]),
+        default="loop",
+        show_default=True,
+        help="HF's search, or ONNX Runtime's own operators (BeamSearch, GreedySearch, Sampling).",
+    ),
+    click.option(
+        "--require",
+        multiple=True,
+        metavar="NAME|all",
+        help="A parameter that gets no default in the file: Node, browsers and Java see no other.",
+    ),
+    click.option(
+        "--external-data",
+        is_flag=True,
+        help="Weights in model.onnx.data, which ONNX Runtime maps: half the memory when loading.",
+    ),
 )
-@click.option(
-    "--lora",
-    multiple=True,
-    metavar="PEFT_DIR",
-    help="A LoRA to merge into the weights; with --lora-slots one to keep apart, repeatable.",
+@section(
+    "Precision",
+    click.option(
+        "--precision",
+        type=click.Choice(["fp32", "fp16", "int8", "int4"]),
+        default="fp32",
+        show_default=True,
+        help="Of the weights: docs/quantization.md has what each costs.",
+    ),
+    quantization,
 )
-@click.option(
-    "--lora-slots",
-    is_flag=False,
-    flag_value="",
-    metavar="[NAMES]",
-    help="Take LoRAs at run time, on these layers (q_proj,v_proj or all-linear).  "
-    "[default: those --lora needs, or all-linear]",
+@section(
+    "LoRA",
+    click.option(
+        "--lora",
+        multiple=True,
+        metavar="PEFT_DIR",
+        help="A LoRA to merge into the weights; with --lora-slots one to keep apart, repeatable.",
+    ),
+    click.option(
+        "--lora-slots",
+        is_flag=False,
+        flag_value="",
+        metavar="[NAMES]",
+        help="Take LoRAs at run time, on these layers (q_proj,v_proj or all-linear).  "
+        "[default: those --lora needs, or all-linear]",
+    ),
 )
-@click.option(
-    "--external-data",
-    is_flag=True,
-    help="Weights in model.onnx.data, which ONNX Runtime maps: half the memory when loading.",
-)
-@options.search_settings
-@options.common
+@section(SEARCH_SETTINGS, search_settings)
+@common
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -123,13 +136,13 @@ def command(
     them; `beamgen lora convert` adds more. Each is compared with transformers + peft.
     """
     own = {name: values.pop(name) for name in _OWN}
-    settings = options.chosen_settings(values)
+    settings = chosen_settings(values)
     targets = None if lora_slots is None else lora_slots.replace(",", " ").split()
     if lora_slots and not targets:
         raise beamgen.BeamgenError(
             f"--lora-slots {lora_slots} names no layers", "name some, or leave the names out"
         )
-    with options.status("opening the checkpoint") as progress:
+    with status("opening the checkpoint") as progress:
         result = beamgen.export(
             model,
             output,
@@ -145,7 +158,7 @@ def command(
             **own,
         )
     if as_json:
-        options.print_json(_as_json(result))
+        print_json(_as_json(result))
     else:
         if model is None and model_class is not None:
             click.echo(f"no --model was given: this is the demo checkpoint of {model_class}")
@@ -164,7 +177,7 @@ def _show(result: beamgen.ExportResult) -> None:
     click.secho(f"{folder}/", bold=True, nl=False)
     operator = f", {manifest.operator}" if manifest.operator else ""
     click.echo(f"  {result.checkpoint.source}, {size:.1f} MB, {manifest.precision.name}{operator}")
-    options.print_precision(manifest.precision)
+    print_precision(manifest.precision)
     if manifest.source["lora"]:
         click.echo(f"merged: the LoRA {manifest.source['lora']}")
     if manifest.lora_slots:
@@ -180,9 +193,9 @@ def _show(result: beamgen.ExportResult) -> None:
         f"eos_token_id {list(search.eos_token_id)}, pad_token_id {search.pad_token_id}"
     )
     if result.parity is not None:
-        options.print_parity(result.parity)
+        print_parity(result.parity)
     for name, report in result.lora_parity.items():
-        options.print_parity(report, name)
+        print_parity(report, name)
     what = '-p "TEXT"' if result.checkpoint.has_tokenizer else '--ids "1 2 3"'
     lora = f" --lora {next(iter(result.package.loras))}" if result.package.loras else ""
     click.echo(f"next: beamgen generate -m {folder} {what}{lora}")

@@ -9,10 +9,13 @@ from typing import Any
 import click
 
 import beamgen
-from beamgen.cli import _options as options
+from beamgen.cli._options import common
+from beamgen.cli._print import print_json, status
+from beamgen.cli._sections import SectionedCommand, section
 
 
 @click.command(
+    cls=SectionedCommand,
     short_help="Train a LoRA on a JSONL file of examples.",
     epilog="""\b
 Examples:
@@ -31,56 +34,76 @@ Examples:
     help='JSONL: {"prompt", "completion"} or {"messages"} in every row.',
 )
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="PEFT folder.  [default: NAME-lora]"
-)
-@click.option(
     "--eval-data",
     type=click.Path(path_type=Path),
     help="JSONL to measure the loss on; no part of --data is held out for it.",
 )
 @click.option(
-    "--method",
-    type=click.Choice(["lora", "qlora", "loftq"]),
-    default="lora",
-    show_default=True,
-    help="On the model as it is, on an nf4 copy of it, or with LoftQ's base and start.",
-)
-@click.option("--rank", type=int, default=8, show_default=True, help="Rank of A and B.")
-@click.option(
-    "--lora-alpha", type=int, default=16, show_default=True, help="Scales by alpha / rank."
-)
-@click.option("--lora-dropout", type=float, default=0.0, show_default=True)
-@click.option(
-    "--target-modules",
-    multiple=True,
-    metavar="NAME",
-    help="Ending of module names, e.g. q_proj; repeatable.  [default: every linear layer]",
-)
-@click.option("--use-rslora", is_flag=True, help="Scale by alpha / sqrt(rank).")
-@click.option("--num-train-epochs", type=float, help="How often each row is seen.  [default: 3]")
-@click.option("--max-steps", type=int, help="Optimizer steps, instead of epochs.")
-@click.option("--learning-rate", type=float, default=2e-4, show_default=True)
-@click.option("--batch-size", type=int, default=8, show_default=True, help="Rows per step.")
-@click.option("--max-length", type=int, help="Tokens a row may have; longer ones are refused.")
-@click.option(
-    "--seed",
-    type=int,
-    default=0,
-    show_default=True,
-    help="Of the start, the order of the rows and dropout.",
-)
-@click.option(
-    "--save-steps",
-    type=int,
-    default=50,
-    show_default=True,
-    help="Optimizer steps from one save to the next.",
+    "-o", "--output", type=click.Path(path_type=Path), help="PEFT folder.  [default: NAME-lora]"
 )
 @click.option("--resume", is_flag=True, help="Go on with what was interrupted.")
 @click.option("--force", is_flag=True, help="Replace a PEFT folder, or what was interrupted.")
 @click.option("--revision", help="Branch, tag or commit of a hub id.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code of the checkpoint.")
-@options.common
+@section(
+    "The LoRA",
+    click.option(
+        "--method",
+        type=click.Choice(["lora", "qlora", "loftq"]),
+        default="lora",
+        show_default=True,
+        help="On the model as it is, on an nf4 copy of it, or with LoftQ's base and start.",
+    ),
+    click.option("--rank", type=int, default=8, show_default=True, help="Rank of A and B."),
+    click.option(
+        "--lora-alpha", type=int, default=16, show_default=True, help="Scales by alpha / rank."
+    ),
+    click.option(
+        "--lora-dropout",
+        type=float,
+        default=0.0,
+        show_default=True,
+        help="On the LoRA's input, while training.",
+    ),
+    click.option(
+        "--target-modules",
+        multiple=True,
+        metavar="NAME",
+        help="Ending of module names, e.g. q_proj; repeatable.  [default: every linear layer]",
+    ),
+    click.option("--use-rslora", is_flag=True, help="Scale by alpha / sqrt(rank)."),
+)
+@section(
+    "The training",
+    click.option(
+        "--num-train-epochs", type=float, help="How often each row is seen.  [default: 3]"
+    ),
+    click.option("--max-steps", type=int, help="Optimizer steps, instead of epochs."),
+    click.option(
+        "--learning-rate",
+        type=float,
+        default=2e-4,
+        show_default=True,
+        help="At the start; it falls linearly to 0.",
+    ),
+    click.option("--batch-size", type=int, default=8, show_default=True, help="Rows per step."),
+    click.option("--max-length", type=int, help="Tokens a row may have; longer ones are refused."),
+    click.option(
+        "--seed",
+        type=int,
+        default=0,
+        show_default=True,
+        help="Of the start, the order of the rows and dropout.",
+    ),
+    click.option(
+        "--save-steps",
+        type=int,
+        default=50,
+        show_default=True,
+        help="Optimizer steps from one save to the next.",
+    ),
+)
+@common
 def command(
     model: str | None,
     data: Path | None,
@@ -99,7 +122,7 @@ def command(
     is used on. With --method loftq it belongs to the checkpoint written beside it, OUTPUT/base;
     peft needs a GPU for that.
     """
-    with options.status("reading the rows") as progress:
+    with status("reading the rows") as progress:
         result = beamgen.finetune(
             model,
             data,
@@ -111,7 +134,7 @@ def command(
         )
     if as_json:
         record = json.loads((result.folder / "finetune.json").read_text(encoding="utf-8"))
-        options.print_json({"folder": str(result.folder), **record})
+        print_json({"folder": str(result.folder), **record})
         return
     if model is None:
         click.echo(f"no --model was given: this is the demo checkpoint of {model_class}")

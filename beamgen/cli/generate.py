@@ -15,10 +15,14 @@ import click
 from rich.progress import track
 
 import beamgen
-from beamgen.cli import _options as options
+from beamgen.cli._options import common, parse_ids
+from beamgen.cli._print import ERR, status
+from beamgen.cli._sections import SEARCH_SETTINGS, SectionedCommand, section
+from beamgen.cli._settings import chosen_settings, search_settings
 
 
 @click.command(
+    cls=SectionedCommand,
     short_help="Generate from a package.",
     epilog="""\b
 Examples:
@@ -32,39 +36,47 @@ Examples:
 """,
 )
 @click.option("-m", "--model", required=True, help="Package folder that `export` wrote.")
-@click.option("-p", "--prompt", "prompts", multiple=True, help="A prompt; repeatable.")
-@click.option(
-    "-f",
-    "--file",
-    help="One prompt per line; - is stdin. Piped stdin is read without it, too.",
+@section(
+    "Prompts",
+    click.option("-p", "--prompt", "prompts", multiple=True, help="A prompt; repeatable."),
+    click.option(
+        "-f",
+        "--file",
+        help="One prompt per line; - is stdin. Piped stdin is read without it, too.",
+    ),
+    click.option("--ids", multiple=True, metavar='"1 2 3"', help="A prompt of ids; repeatable."),
+    click.option("--chat", is_flag=True, help="Put prompts through the chat template."),
+    click.option(
+        "--catalogue",
+        metavar="FILE",
+        help="Stay among these continuations: one entry per line, text or ids as the prompts are.",
+    ),
 )
-@click.option("--ids", multiple=True, metavar='"1 2 3"', help="A prompt of ids; repeatable.")
 @click.option(
     "--lora", "loras", multiple=True, help="A LoRA of the package; see `beamgen lora list`."
-)
-@click.option("--chat", is_flag=True, help="Put prompts through the chat template.")
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=8,
-    show_default=True,
-    help="Prompts at a time.",
-)
-@click.option("--provider", multiple=True, help="ONNX Runtime execution provider; repeatable.")
-@click.option(
-    "--threads", type=click.IntRange(min=1), help="Threads per operator.  [default: one per core]"
-)
-@click.option("--no-verify", is_flag=True, help="Do not compare files with their hashes.")
-@click.option(
-    "--catalogue",
-    metavar="FILE",
-    help="Stay among these continuations: one entry per line, text or ids as the prompts are.",
 )
 @click.option(
     "--output-scores", is_flag=True, default=None, help="With --json: each token's log-probability."
 )
-@options.search_settings
-@options.common
+@section(
+    "How it runs",
+    click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        default=8,
+        show_default=True,
+        help="Prompts at a time.",
+    ),
+    click.option("--provider", multiple=True, help="ONNX Runtime execution provider; repeatable."),
+    click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        help="Threads per operator.  [default: one per core]",
+    ),
+    click.option("--no-verify", is_flag=True, help="Do not compare files with their hashes."),
+)
+@section(SEARCH_SETTINGS, search_settings)
+@common
 def command(
     model: str,
     prompts: tuple[str, ...],
@@ -88,25 +100,29 @@ def command(
     with seed S + i, whatever the batch size; a contrib package draws a whole batch
     with one seed.
     """
-    batch: list[Any] = [*prompts, *_lines(file, bool(prompts or ids)), *map(options.parse_ids, ids)]
+    batch: list[Any] = [*prompts, *_lines(file, bool(prompts or ids)), *map(parse_ids, ids)]
     if not batch:
         raise beamgen.BeamgenError(
             "no prompt was given", 'pass -p "TEXT", -f FILE, --ids, or pipe text in'
         )
-    settings = options.chosen_settings(values)
+    settings = chosen_settings(values)
     if len(loras) > 1:
         raise beamgen.BeamgenError(
             f"{len(loras)} LoRAs were named", "name one; in Python each prompt may have its own"
         )
     lora = next(iter(loras), None)
-    with options.status(f"loading {model}"), _without_torch():
+    entries = None if catalogue is None else _lines(catalogue, have_prompts=True)
+    package = beamgen.open_package(model, verify=False)
+    package.manifest.search.with_overrides(settings)  # refuses what is wrong before it loads
+    if lora is not None:
+        package.lora_path(lora)
+    with status(f"loading {model}"), _without_torch():
         generator = beamgen.Generator(
             model, providers=provider or None, threads=threads, verify=not no_verify
         )
-        generator.search.with_overrides(settings)  # refuses what is wrong before the tokenizer
         generator.check_lora(lora, len(batch))
-        if catalogue is not None:
-            settings["catalogue"] = _catalogue(generator, catalogue)
+        if entries is not None:
+            settings["catalogue"] = _catalogue(generator, entries)
         _ = generator.tokenizer
     for i, (prompt, hypotheses) in enumerate(
         _generate(generator, batch, batch_size, {"chat": chat, "lora": lora}, settings)
@@ -145,10 +161,10 @@ def _generate(
 ) -> Iterator[tuple[Any, list[beamgen.Generation]]]:
     """In batches, with a progress bar on a terminal where there are several."""
     groups = [batch[i : i + batch_size] for i in range(0, len(batch), batch_size)]
-    hidden = not options.ERR.is_terminal or len(groups) == 1
+    hidden = not ERR.is_terminal or len(groups) == 1
     config = generator.search.with_overrides(settings)
     done = 0
-    for group in track(groups, "generating", console=options.ERR, disable=hidden):
+    for group in track(groups, "generating", console=ERR, disable=hidden):
         own = dict(settings)
         if config.do_sample and config.seed is not None:
             own["seed"] = (config.seed + done) % generator.seeds
@@ -156,11 +172,10 @@ def _generate(
         done += len(group)
 
 
-def _catalogue(generator: beamgen.Generator, path: str) -> beamgen.Catalogue:
-    """One entry per line: text, or ids where the package has no tokenizer."""
-    lines = _lines(path, have_prompts=True)
+def _catalogue(generator: beamgen.Generator, lines: Sequence[str]) -> beamgen.Catalogue:
+    """Of one entry per line: text, or ids where the package has no tokenizer."""
     if generator.tokenizer is None:
-        return generator.catalogue(map(options.parse_ids, lines))
+        return generator.catalogue(map(parse_ids, lines))
     return generator.catalogue(lines)
 
 

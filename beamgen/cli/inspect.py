@@ -9,7 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 
 import beamgen
-from beamgen.cli import _options as options
+from beamgen.cli._options import common
+from beamgen.cli._print import OUT, print_json, status
 
 #: Operators of a domain that are named.
 _SHOWN = 6
@@ -29,17 +30,17 @@ Examples:
     "--functions", is_flag=True, help="List all operators, and the functions that the file defines."
 )
 @click.option("--no-load", is_flag=True, help="Do not try which providers load it.")
-@options.common
+@common
 def command(model: str, functions: bool, no_load: bool, as_json: bool) -> None:
     """Tell what is in a package or an .onnx file, and who can run it.
 
     A file that left its folder still knows where it came from, its settings and the
     parity verdict of its export. A file that beamgen did not write is described, too.
     """
-    with options.status("reading the file"):
+    with status("reading the file"):
         found = beamgen.describe(model, providers=not no_load)
     if as_json:
-        options.print_json(found.to_json())
+        print_json(found.to_json())
         return
     _show_head(found)
     _show_ports("inputs", found.inputs)
@@ -113,7 +114,7 @@ def _show_ports(title: str, ports: list[Any]) -> None:
             cells.append("required" if port.required else _default(port.default))
         table.add_row(*map(escape, [*cells, port.meaning]))
     click.echo()
-    options.OUT.print(table)
+    OUT.print(table)
 
 
 def _show_body(found: beamgen.Description, all_operators: bool) -> None:

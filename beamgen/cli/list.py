@@ -8,7 +8,8 @@ import click
 from rich.table import Table
 
 import beamgen
-from beamgen.cli import _options as options
+from beamgen.cli._options import common
+from beamgen.cli._print import ERR, OUT, print_json
 
 
 @click.command(
@@ -18,7 +19,7 @@ Example:
   beamgen list --json
 """,
 )
-@options.common
+@common
 def command(as_json: bool) -> None:
     """List the adapters: the architectures that can be exported.
 
@@ -37,7 +38,7 @@ def command(as_json: bool) -> None:
     ]
     broken = [vars(plugin) for plugin in beamgen.broken_plugins()]
     if as_json:
-        options.print_json({"adapters": rows, "broken": broken})
+        print_json({"adapters": rows, "broken": broken})
         return
     table = Table(box=None, pad_edge=False)
     for title in ("adapter", "model_type", "HF classes", "demo"):
@@ -49,9 +50,9 @@ def command(as_json: bool) -> None:
             ", ".join(row["class_names"]),
             "yes" if row["demo"] else "no",
         )
-    options.OUT.print(table)
+    OUT.print(table)
     for plugin in broken:
-        options.ERR.print(
+        ERR.print(
             f"plug-in '{plugin['entry_point']}' of {plugin['distribution']} failed to import: "
             f"{plugin['reason']}",
             markup=False,

@@ -9,7 +9,8 @@ import click
 from rich.table import Table
 
 import beamgen
-from beamgen.cli import _options as options
+from beamgen.cli._options import common
+from beamgen.cli._print import OUT, print_json, print_parity, status
 
 
 @click.group(
@@ -51,7 +52,7 @@ Examples:
 @click.option("--force", is_flag=True, help="Replace a LoRA of that name.")
 @click.option("--no-parity", is_flag=True, help="Do not compare with transformers + peft.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code of the checkpoint.")
-@options.common
+@common
 @click.pass_context
 def convert(
     ctx: click.Context,
@@ -70,18 +71,18 @@ def convert(
     Exit code 0: it agrees with transformers + peft; 3: it does not.
     """
     package = beamgen.open_package(model, verify=False)
-    with options.status("reading the LoRA") as progress:
+    with status("reading the LoRA") as progress:
         done = beamgen.convert_lora(
             package, source, parity=not no_parity, progress=progress, **values
         )
     fit = beamgen.lora_fit(done.lora, done.package)
     if as_json:
-        options.print_json(_row(done.package, done.name))
+        print_json(_row(done.package, done.name))
     else:
         click.secho(str(done.path), bold=True)
         _show_fit(fit)
         if done.parity is not None:
-            options.print_parity(done.parity, done.name)
+            print_parity(done.parity, done.name)
         else:
             click.echo("not compared with transformers")
         click.echo(f'next: beamgen generate -m {model} --lora {done.name} -p "TEXT"')
@@ -97,7 +98,7 @@ Example:
 )
 @click.argument("source", metavar="PEFT_DIR|FILE")
 @_package
-@options.common
+@common
 @click.pass_context
 def check(ctx: click.Context, /, source: str, model: str, as_json: bool) -> None:
     """Tell whether a LoRA fits a package, and which tensors do not and why.
@@ -108,7 +109,7 @@ def check(ctx: click.Context, /, source: str, model: str, as_json: bool) -> None
     """
     fit = beamgen.lora_fit(beamgen.read_lora(source), beamgen.open_package(model, verify=False))
     if as_json:
-        options.print_json(
+        print_json(
             {
                 "fits": not fit.problems,
                 "problems": fit.problems,
@@ -137,14 +138,14 @@ Example:
 """,
 )
 @_package
-@options.common
+@common
 def list_(model: str, as_json: bool) -> None:
     """List the LoRAs of a package, and its slots."""
     package = beamgen.open_package(model, verify=False)
     rows = [_row(package, name) for name in sorted({*package.loras, *package.manifest.loras})]
     slots = package.manifest.lora_slots
     if as_json:
-        options.print_json({"loras": rows, "slots": [vars(slot) for slot in slots]})
+        print_json({"loras": rows, "slots": [vars(slot) for slot in slots]})
         return
     if not slots:
         click.echo("the package has no slots: export the checkpoint with --lora-slots")
@@ -163,7 +164,7 @@ def list_(model: str, as_json: bool) -> None:
                 f"{row['bytes'] / 1000:.0f}",
                 verdict,
             )
-        options.OUT.print(table)
+        OUT.print(table)
     counted = Counter(sorted(slot.module.rpartition(".")[2] for slot in slots))
     click.echo(f"LoRAs: {len(rows)}; slots: {len(slots)}, on {_layers(counted)}")
 
@@ -176,12 +177,12 @@ Example:
 )
 @click.argument("name")
 @_package
-@options.common
+@common
 def remove(name: str, model: str, as_json: bool) -> None:
     """Delete a LoRA from a package."""
     package = beamgen.remove_lora(beamgen.open_package(model, verify=False), name)
     if as_json:
-        options.print_json({"removed": name, "left": list(package.loras)})
+        print_json({"removed": name, "left": list(package.loras)})
     else:
         click.echo(f"removed {name} from {model}")
 

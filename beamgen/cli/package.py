@@ -2,134 +2,98 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 from pathlib import Path
 from typing import Any
 
 import click
 
 import beamgen
-from beamgen.cli import _options as options
+from beamgen.cli._groups import FoundCommands
+from beamgen.cli._options import common
+from beamgen.cli._print import print_check, print_json, status
+from beamgen.cli._sections import SEARCH_SETTINGS, SectionedCommand, section
+from beamgen.cli._settings import chosen_settings, search_settings
 
-#: Options that each belong to one format, which refuses the others'.
-_OF_FORMATS = (
-    "with_tokenizer",
-    "checkpoint",
-    "trust_remote_code",
-    "batching",
-    "max_batch_size",
-    "lora",
-    "title",
-    "examples",
-    "node_modules",
+_SHARED = (
+    click.option("-m", "--model", required=True, help="Package folder that `export` wrote."),
+    click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder to write."),
+    click.option("--force", is_flag=True, help="Replace an existing folder of that format."),
 )
 
 
-@click.command(
+def _subcommand(name: str) -> click.Command:
+    """A format's own command, with the options that all formats share."""
+    own: click.Command = importlib.import_module(f"beamgen.formats.{name}.command").command
+    assert own.callback is not None
+    fixes_settings = "settings" in inspect.signature(own.callback).parameters
+
+    def write(
+        ctx: click.Context,
+        /,
+        model: str,
+        output: Path | None,
+        force: bool,
+        as_json: bool,
+        **values: Any,
+    ) -> None:
+        options = {parameter.name: values.pop(parameter.name) for parameter in own.params}
+        if fixes_settings:
+            options["settings"] = chosen_settings(values)
+        package = beamgen.open_package(model)
+        with status("reading the package") as progress:
+            done = beamgen.package_as(
+                package, name, output, force=force, progress=progress, **ctx.invoke(own, **options)
+            )
+        _show(done, as_json)
+        ctx.exit(done.exit_code)
+
+    shared = common(click.pass_context(write))
+    if fixes_settings:
+        shared = section(SEARCH_SETTINGS, search_settings)(shared)
+    for option in reversed(_SHARED):
+        shared = option(shared)
+    command = click.command(
+        name, cls=SectionedCommand, help=own.help, short_help=own.short_help, epilog=own.epilog
+    )(shared)
+    command.params[len(_SHARED) : len(_SHARED)] = own.params
+    return command
+
+
+@click.group(
+    cls=FoundCommands,
+    names=lambda: beamgen.FORMATS,
+    load=_subcommand,
     short_help="Write a package in the format of what will run it.",
     epilog="""\b
 Examples:
-  beamgen package -m gpt2-onnx --with-tokenizer
-  beamgen package -m biogpt-onnx --format genai
-  beamgen package -m biogpt-onnx --format triton -o model_repository/biogpt
-  beamgen package -m biogpt-onnx --format triton --batching ragged --inputs max_new_tokens
-  beamgen package -m gpt2-onnx --format web --example "aspirin is"
+  beamgen package text -m gpt2-onnx
+  beamgen package genai -m biogpt-onnx
+  beamgen package triton -m biogpt-onnx --batching ragged
+  beamgen package web -m gpt2-onnx --example "a bird is"
 """,
 )
-@click.option("-m", "--model", required=True, help="Package folder that `export` wrote.")
-@click.option(
-    "--format",
-    "format_",
-    default="onnx",
-    show_default=True,
-    type=click.Choice(beamgen.FORMATS),
-    help="What will run it.",
-)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    help="Folder to write.  [default: NAME-text, NAME-genai, NAME-web, model_repository/NAME]",
-)
-@click.option("--force", is_flag=True, help="Replace an existing folder of that format.")
-@click.option(
-    "--with-tokenizer",
-    is_flag=True,
-    default=None,
-    help="onnx: put the tokenizer into the graph: text in, text out.",
-)
-@click.option(
-    "--checkpoint", help="genai: its checkpoint.  [default: the one named in the package]"
-)
-@click.option(
-    "--trust-remote-code",
-    is_flag=True,
-    default=None,
-    help="genai: run Python code of the checkpoint.",
-)
-@click.option(
-    "--batching",
-    type=click.Choice(["dynamic", "ragged", "simple"]),
-    help="triton: join requests of one prompt length, of any, or none.  [default: dynamic]",
-)
-@click.option(
-    "--max-batch-size", type=int, help="triton: rows that are joined at most.  [default: 8]"
-)
-@click.option(
-    "--inputs",
-    metavar="NAME,...|all|none",
-    help="triton: parameters that every request gives; the others are fixed.  "
-    "[default: max_new_tokens, length_penalty; seed, temperature, top_k, top_p]",
-)
-@click.option("--lora", help="triton: the package's LoRA to build in.")
-@click.option("--title", help="web: what the page is called.  [default: the checkpoint's name]")
-@click.option("--example", "examples", multiple=True, help="web: a prompt to offer; repeatable.")
-@click.option(
-    "--node-modules",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="web: where npm installed onnxruntime-web.  [default: fetch it with npm]",
-)
-@options.search_settings
-@options.common
-@click.pass_context
-def command(
-    ctx: click.Context,
-    /,
-    model: str,
-    format_: str,
-    output: Path | None,
-    force: bool,
-    inputs: str | None,
-    as_json: bool,
-    **values: Any,
-) -> None:
+def command() -> None:
     """Write a package in the format of what will run it, and check it there.
 
     The package itself is not changed. Each format is checked with its real consumer
     where that is installed. Exit code 0: nothing disagreed; 3: something did.
-
-    The search settings are for formats in whose file they are fixed; elsewhere
-    they are set by each request.
     """
-    package = beamgen.open_package(model)
-    own = {name: values.pop(name) for name in _OF_FORMATS}
-    names = None if inputs is None else inputs.replace(",", " ").split()
-    own["inputs"] = [] if names == ["none"] else names
-    own["settings"] = options.chosen_settings(values) or None
-    given = {name: value for name, value in own.items() if value not in (None, ())}
-    with options.status("reading the package") as progress:
-        done = beamgen.package_as(package, format_, output, force=force, progress=progress, **given)
+
+
+def _show(done: beamgen.Packaged, as_json: bool) -> None:
     if as_json:
-        options.print_json(
+        print_json(
             {
                 "folder": str(done.folder),
                 "format": done.format,
                 "checks": [vars(check) for check in done.checks],
             }
         )
-    else:
-        click.secho(f"{done.folder}/", bold=True)
-        for check in done.checks:
-            options.print_check(check)
-        for line in done.after:
-            click.echo(f"next: {line}")
-    ctx.exit(done.exit_code)
+        return
+    click.secho(f"{done.folder}/", bold=True)
+    for check in done.checks:
+        print_check(check)
+    for line in done.after:
+        click.echo(f"next: {line}")

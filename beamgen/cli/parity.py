@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 import beamgen
-from beamgen.cli import _options as options
+from beamgen.cli._options import common
+from beamgen.cli._print import print_json, print_parity, print_precision, status
 
 
 @click.command(
@@ -32,7 +33,7 @@ Examples:
 @click.option("-p", "--prompt", "prompts", multiple=True, help="A prompt as a further case.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code of the checkpoint.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random prompts.")
-@options.common
+@common
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -53,20 +54,21 @@ def command(
     written into beamgen.json, unless --checkpoint or --peft names another.
     Exit code 0: exact, or a near-tie that float arithmetic decides; 3: diverged.
     A package of rounded weights is compared with transformers on the same rounded weights.
-    A contrib package is held to the rule of its operator: "op rule" says that this
+    A contrib package is held to the rule of its operator: "contrib rule" says that this
     rule, which the file follows, gives another answer than transformers.
     """
-    package = beamgen.open_package(model)
-    source = beamgen.open_source(package, checkpoint, trust_remote_code=trust_remote_code)
-    if lora is not None:
-        source = source.with_lora(beamgen.lora_source(package, lora, peft))
-    elif peft is not None:
+    if peft is not None and lora is None:
         raise beamgen.BeamgenError("--peft was given without --lora", "name the LoRA: --lora NAME")
+    package = beamgen.open_package(model)
+    peft_folder = None if lora is None else beamgen.lora_source(package, lora, peft)
+    source = beamgen.open_source(package, checkpoint, trust_remote_code=trust_remote_code)
+    if peft_folder is not None:
+        source = source.with_lora(peft_folder)
     ids = []
     if prompts:
         encode = beamgen.Generator(package, verify=False).encode
         ids = [encode(prompt) for prompt in prompts]
-    with options.status("loading the checkpoint") as progress:
+    with status("loading the checkpoint") as progress:
         report = beamgen.check_parity(
             package,
             source,
@@ -87,8 +89,8 @@ def command(
             "make the package folder writable",
         ) from error
     if as_json:
-        options.print_json(verdict)
+        print_json(verdict)
     else:
-        options.print_precision(package.manifest.precision)
-        options.print_parity(report, lora)
+        print_precision(package.manifest.precision)
+        print_parity(report, lora)
     ctx.exit(report.exit_code)

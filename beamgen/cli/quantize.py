@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 import beamgen
-from beamgen.cli import _options as options
+from beamgen.cli._options import common, quantization
+from beamgen.cli._print import print_json, print_parity, print_precision, status
 
 
 @click.command(
@@ -34,12 +35,12 @@ Examples:
     type=click.Path(path_type=Path),
     help="Package folder.  [default: PACKAGE-PRECISION]",
 )
-@options.quantization
+@quantization
 @click.option("--checkpoint", help="Its checkpoint.  [default: the one named in the package]")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code of the checkpoint.")
 @click.option("--force", is_flag=True, help="Replace an existing package.")
 @click.option("--no-parity", is_flag=True, help="Do not compare with transformers.")
-@options.common
+@common
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -57,7 +58,7 @@ def command(
     Then the new package is compared with transformers on the same rounded weights, so
     that errors of the search show as errors. Exit code 0: they agree; 3: they do not.
     """
-    with options.status("reading the package") as progress:
+    with status("reading the package") as progress:
         result = beamgen.quantize(
             beamgen.open_package(package),
             output,
@@ -67,14 +68,14 @@ def command(
         )
     made = result.package
     if as_json:
-        options.print_json({"folder": str(made.folder), **made.manifest.to_json()})
+        print_json({"folder": str(made.folder), **made.manifest.to_json()})
     else:
         size = sum(entry["bytes"] for entry in made.manifest.files.values()) / 1e6
         click.secho(f"{made.folder}/", bold=True, nl=False)
         click.echo(f"  {result.checkpoint.source}, {size:.1f} MB")
-        options.print_precision(made.manifest.precision)
+        print_precision(made.manifest.precision)
         if result.parity is not None:
-            options.print_parity(result.parity)
+            print_parity(result.parity)
         for name, report in result.lora_parity.items():
-            options.print_parity(report, name)
+            print_parity(report, name)
     ctx.exit(result.exit_code)

@@ -58,7 +58,7 @@ def cache_names(prefix: str, geometry: KVGeometry) -> list[str]:
     ]
 
 
-def op_cache_names(prefix: str, geometry: KVGeometry) -> list[str]:
+def contrib_cache_names(prefix: str, geometry: KVGeometry) -> list[str]:
     """``prefix_0, prefix_1 ...``, L names, keys and values in one."""
     return [f"{prefix}_{layer}" for layer in range(geometry.num_layers)]
 
@@ -107,7 +107,7 @@ def contrib_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot
 
     def caches(prefix: str, length: str) -> dict[str, Port]:
         shape = (2, "cache_rows", geometry.num_kv_heads, length, geometry.head_dim)
-        return dict.fromkeys(op_cache_names(prefix, geometry), Port(_FLOAT, shape))
+        return dict.fromkeys(contrib_cache_names(prefix, geometry), Port(_FLOAT, shape))
 
     return Contract(
         inputs={

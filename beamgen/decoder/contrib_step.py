@@ -1,4 +1,4 @@
-"""The contrib backend's decoder step: keys and values in one tensor, as the op carries them."""
+"""The contrib backend's decoder step: keys and values in one tensor, as the operator has them."""
 
 # onnxscript functions are read from source by its compiler: no annotations of
 # their tensors, and every operator by name.
@@ -6,13 +6,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from onnxscript import opset23 as op
 from onnxscript import script
 
 from beamgen.decoder.contract import Contract, contrib_contract
+from beamgen.decoder.traced_node import Like, traced_node
 from beamgen.decoder.traced_step import (
     BATCH,
     NEW,
@@ -22,88 +24,81 @@ from beamgen.decoder.traced_step import (
     TracedStep,
     plain_attention,
 )
-from beamgen.onnx_domain import DOMAIN, beamgen_ops
+from beamgen.onnx_domain import beamgen_ops
 
 _COPIES = 3
 
 
 @script(beamgen_ops, default_opset=op)
-def ConcatenatedCacheAttention(  # noqa: N802 - an ONNX operator's name
-    query,
-    key,
-    value,
-    past,
-    attention_bias,
-    row_of_copy,
-    key_rows,
-    value_rows,
-    flat_shape,
-    scale: float,
-):
-    """Attention over the op's cache, to which the new entries are appended.
+def ConcatenatedCache(key, value, past, row_of_copy):  # noqa: N802 - an ONNX operator's name
+    """The operator's cache, to which the new entries are appended.
 
-    query ``[B, H, N, D]``, key/value ``[B, Hkv, N, D]`` of the new tokens, past ``[2,
-    C, Hkv, P, D]``, attention_bias ``[B, 1, N, P+N]``, row_of_copy ``[C]``, key_rows
-    and value_rows ``[B]``, flat_shape ``[4]`` -> attended ``[B, H, N, D]``, present
-    ``[2, C, Hkv, P+N, D]``. The C rows of the cache are copies of the B rows;
-    attention reads one of each.
+    key/value ``[B, Hkv, N, D]`` of the new tokens, past ``[2, C, Hkv, P, D]``,
+    row_of_copy ``[C]`` -> present ``[2, C, Hkv, P+N, D]``. The C rows of the cache are
+    copies of the B rows.
 
-    Source: ONNX operator ``Attention``, opset 23; the layout is that of
-    ``com.microsoft::Attention``.
+    Source: the layout is that of ``com.microsoft::Attention``.
     """
     zero = op.Constant(value_ints=[0])
     entry = op.Concat(op.Unsqueeze(key, zero), op.Unsqueeze(value, zero), axis=0)
-    present = op.Concat(past, op.Gather(entry, row_of_copy, axis=1), axis=3)
-    flat = op.Reshape(present, flat_shape)  # [2 * C, Hkv, P+N, D]
+    return op.Concat(past, op.Gather(entry, row_of_copy, axis=1), axis=3)
+
+
+@script(beamgen_ops, default_opset=op)
+def ConcatenatedCacheAttention(  # noqa: N802 - an ONNX operator's name
+    query, present, attention_bias, key_rows, value_rows, flat_shape, scale: float
+):
+    """Attention over the operator's cache, of which one copy of each row is read.
+
+    query ``[B, H, N, D]``, present ``[2, C, Hkv, T, D]``, attention_bias ``[B, 1, N, T]``,
+    key_rows and value_rows ``[B]``, flat_shape ``[4]`` -> attended ``[B, H, N, D]``.
+
+    Source: ONNX operator ``Attention``, opset 23.
+    """
+    flat = op.Reshape(present, flat_shape)  # [2 * C, Hkv, T, D]
     keys, values = op.Gather(flat, key_rows, axis=0), op.Gather(flat, value_rows, axis=0)
-    attended = op.Attention(query, keys, values, attention_bias, scale=scale)
-    return attended, present
+    return op.Attention(query, keys, values, attention_bias, scale=scale)
 
 
-class _ConcatenatedCacheAttention(torch.autograd.Function):
-    """The same arithmetic in torch, and the node it leaves in a trace."""
-
-    @staticmethod
-    def symbolic(g: Any, query: Any, key: Any, value: Any, past: Any, *rest: Any) -> Any:
-        *tensors, scale = rest
-        attended, present = g.op(
-            f"{DOMAIN}::ConcatenatedCacheAttention",
-            *(query, key, value, past, *tensors),
-            scale_f=scale,
-            outputs=2,
-        )
-        attended.setType(query.type())
-        kind = past.type()
-        _, _, heads, _, width = kind.varyingSizes()
-        present.setType(kind.with_sizes([2, None, heads, None, width]))
-        return attended, present
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        past: torch.Tensor,
-        attention_bias: torch.Tensor,
-        row_of_copy: torch.Tensor,
-        key_rows: torch.Tensor,
-        value_rows: torch.Tensor,
-        flat_shape: torch.Tensor,
-        scale: float,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        entry = torch.stack([key, value])[:, row_of_copy]
-        present = torch.cat([past, entry], dim=3)
-        flat = present.flatten(0, 1)
-        attended = plain_attention(query, flat[key_rows], flat[value_rows], attention_bias, scale)
-        return attended, present
+def _append(
+    key: torch.Tensor, value: torch.Tensor, past: torch.Tensor, row_of_copy: torch.Tensor
+) -> torch.Tensor:
+    """The arithmetic of ``ConcatenatedCache`` in torch."""
+    return torch.cat([past, torch.stack([key, value])[:, row_of_copy]], dim=3)
 
 
-class OpCache(StepCache):
-    """The op's cache, to which ``attend`` appends."""
+def _attend(
+    query: torch.Tensor,
+    present: torch.Tensor,
+    attention_bias: torch.Tensor,
+    key_rows: torch.Tensor,
+    value_rows: torch.Tensor,
+    flat_shape: torch.Tensor,
+    scale: float,
+) -> torch.Tensor:
+    """The arithmetic of ``ConcatenatedCacheAttention`` in torch."""
+    flat = present.flatten(0, 1)
+    return plain_attention(query, flat[key_rows], flat[value_rows], attention_bias, scale)
 
-    def __init__(self, past: list[torch.Tensor], rows: tuple[torch.Tensor, ...]) -> None:
-        """L tensors ``[2, C, Hkv, P, D]``, and what says how their rows are used."""
+
+_concatenated_cache = traced_node(ConcatenatedCache, _append, Like(2, unknown=(1, 3)))
+_concatenated_cache_attention = traced_node(ConcatenatedCacheAttention, _attend, Like(0))
+
+
+class CopyRows(NamedTuple):
+    """How the rows of the operator's cache are used, see ``contract.contrib_contract``."""
+
+    row_of_copy: torch.Tensor
+    key_rows: torch.Tensor
+    value_rows: torch.Tensor
+    flat_shape: torch.Tensor
+
+
+class ContribCache(StepCache):
+    """The operator's cache, to which ``attend`` appends."""
+
+    def __init__(self, past: list[torch.Tensor], rows: CopyRows) -> None:
+        """L tensors ``[2, C, Hkv, P, D]``, and how their rows are used."""
         self.present = list(past)
         self.rows = rows
 
@@ -115,7 +110,7 @@ class OpCache(StepCache):
 class ContribStep(TracedStep):
     """See ``contract.contrib_contract``."""
 
-    attention = ConcatenatedCacheAttention
+    bodies = (ConcatenatedCache, ConcatenatedCacheAttention)
 
     @property
     def contract(self) -> Contract:
@@ -127,19 +122,16 @@ class ContribStep(TracedStep):
         input_ids: torch.Tensor,
         position_ids: torch.Tensor,
         attention_bias: torch.Tensor,
-        row_of_copy: torch.Tensor,
-        key_rows: torch.Tensor,
-        value_rows: torch.Tensor,
-        flat_shape: torch.Tensor,
+        rows: Sequence[torch.Tensor],
         past: list[torch.Tensor],
         slots: SlotPairs = (),
     ) -> tuple[torch.Tensor, ...]:
-        """-> logits of the last token ``[B, 1, V]`` and L present tensors.
+        """The logits of the last token ``[B, 1, V]``, and L present tensors.
 
         The cache argument is called anything but ``past_key_values``, which optimum
-        would rewrite.
+        would rewrite; ``rows`` are those of ``CopyRows``.
         """
-        cache = OpCache(past, (row_of_copy, key_rows, value_rows, flat_shape))
+        cache = ContribCache(past, CopyRows(*rows))
         with self.filled(slots):
             hidden = self.hidden(input_ids, position_ids, attention_bias, cache)
             last = hidden[:, -1].unsqueeze(1)  # [B, 1, hidden], which is static in the trace
@@ -148,7 +140,7 @@ class ContribStep(TracedStep):
 
     def attend(
         self,
-        cache: OpCache,
+        cache: ContribCache,
         layer: int,
         query: torch.Tensor,
         key: torch.Tensor,
@@ -157,23 +149,27 @@ class ContribStep(TracedStep):
         scale: float,
     ) -> torch.Tensor:
         """Append to the layer's cache and attend to it."""
-        attended: torch.Tensor
-        attended, cache.present[layer] = _ConcatenatedCacheAttention.apply(
-            *(query, key, value, cache.present[layer], attention_bias, *cache.rows, scale)
+        rows = cache.rows
+        present = _concatenated_cache(key, value, cache.present[layer], rows.row_of_copy)
+        cache.present[layer] = present
+        attended: torch.Tensor = _concatenated_cache_attention(
+            query, present, attention_bias, rows.key_rows, rows.value_rows, rows.flat_shape, scale
         )
         return attended
 
     def dummy_inputs(self) -> dict[str, Any]:
-        """Zeros."""
+        """Zeros of every shape that is traced."""
         heads, width = self.geometry.num_kv_heads, self.geometry.head_dim
         rows = torch.arange(BATCH * _COPIES)
         past = torch.zeros(2, len(rows), heads, PAST, width)
         return {
             **self.dummy_tokens(PAST + NEW),
-            "row_of_copy": rows // _COPIES,
-            "key_rows": rows[::_COPIES],
-            "value_rows": rows[::_COPIES] + len(rows),
-            "flat_shape": torch.tensor([-1, heads, PAST + NEW, width]),
+            "rows": CopyRows(
+                row_of_copy=rows // _COPIES,
+                key_rows=rows[::_COPIES],
+                value_rows=rows[::_COPIES] + len(rows),
+                flat_shape=torch.tensor([-1, heads, PAST + NEW, width]),
+            ),
             "past": [past.clone() for _ in range(self.geometry.num_layers)],
             "slots": self.dummy_slots(1),
         }

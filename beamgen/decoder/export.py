@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.decoder import contract
+from beamgen.decoder.graph import DecoderGraph
 from beamgen.decoder.loop_step import LoopStep
 from beamgen.decoder.onnx_config import StepOnnxConfig
 from beamgen.decoder.passes.drop_noops import drop_noops
@@ -40,7 +41,7 @@ def export_decoder(
     folder: Path,
     make_step: Callable[[DecoderAdapter, PreTrainedModel, Sequence[Slot]], TracedStep] = LoopStep,
     slots: Sequence[Slot] = (),
-) -> ir.Model:
+) -> DecoderGraph:
     """Trace ``model`` into a decoder contract.
 
     The model is changed (prepared for tracing) and should be dropped afterwards.
@@ -72,11 +73,12 @@ def export_decoder(
         )
     decoder = clean(ir.load(raw), step.functions)
     contract.verify(decoder, step.contract)
-    return decoder
+    window = adapter.position_limits(model.config).attention_window
+    return DecoderGraph(decoder, step.geometry, window, step.slots)
 
 
 def clean(model: ir.Model, functions: Sequence[OnnxFunction[Any, Any]]) -> ir.Model:
-    """Raise the opset, give our nodes their bodies, drop what is not needed."""
+    """Make a trace a decoder: raise its opset, give our nodes their bodies, drop the rest."""
     model.opset_imports.update({"": OPSET, DOMAIN: 1})
     model.ir_version = _IR_VERSION
     passes.IdentityEliminationPass()(model)

@@ -13,6 +13,7 @@ from onnxscript import opset23 as op
 from onnxscript import script
 
 from beamgen.decoder.contract import Contract, loop_contract
+from beamgen.decoder.traced_node import Like, traced_node
 from beamgen.decoder.traced_step import (
     BATCH,
     NEW,
@@ -23,7 +24,7 @@ from beamgen.decoder.traced_step import (
     TracedStep,
     plain_attention,
 )
-from beamgen.onnx_domain import DOMAIN, beamgen_ops
+from beamgen.onnx_domain import beamgen_ops
 
 _PROMPT, _LAST = 5, 2
 
@@ -47,30 +48,22 @@ def SharedPromptAttention(  # noqa: N802 - an ONNX operator's name
     return attended
 
 
-class _SharedPromptAttention(torch.autograd.Function):
-    """The same arithmetic in torch, and the node it leaves in a trace."""
+def _compute(
+    query: torch.Tensor,
+    prompt_key: torch.Tensor,
+    prompt_value: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_bias: torch.Tensor,
+    scale: float,
+) -> torch.Tensor:
+    """The arithmetic of ``SharedPromptAttention`` in torch."""
+    keys = torch.cat([prompt_key, key], dim=2)
+    values = torch.cat([prompt_value, value], dim=2)
+    return plain_attention(query, keys, values, attention_bias, scale)
 
-    @staticmethod
-    def symbolic(g: Any, query: Any, *rest: Any) -> Any:
-        *tensors, scale = rest
-        node = g.op(f"{DOMAIN}::SharedPromptAttention", query, *tensors, scale_f=scale)
-        node.setType(query.type())
-        return node
 
-    @staticmethod
-    def forward(
-        ctx: Any,
-        query: torch.Tensor,
-        prompt_key: torch.Tensor,
-        prompt_value: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        attention_bias: torch.Tensor,
-        scale: float,
-    ) -> torch.Tensor:
-        keys = torch.cat([prompt_key, key], dim=2)
-        values = torch.cat([prompt_value, value], dim=2)
-        return plain_attention(query, keys, values, attention_bias, scale)
+_shared_prompt_attention = traced_node(SharedPromptAttention, _compute, Like(0))
 
 
 class LoopCache(StepCache):
@@ -102,7 +95,7 @@ class LoopCache(StepCache):
 class LoopStep(TracedStep):
     """See ``contract.loop_contract``."""
 
-    attention = SharedPromptAttention
+    bodies = (SharedPromptAttention,)
 
     @property
     def contract(self) -> Contract:
@@ -119,7 +112,7 @@ class LoopStep(TracedStep):
         past: KVPairs,
         slots: SlotPairs = (),
     ) -> tuple[torch.Tensor, ...]:
-        """-> logits ``[B, last_n, V]`` and 2L present tensors ``[B, Hkv, R+N, D]``.
+        """The logits ``[B, last_n, V]``, and 2L present tensors ``[B, Hkv, R+N, D]``.
 
         The cache arguments are called anything but ``past_key_values``, which
         optimum would rewrite.
@@ -142,13 +135,13 @@ class LoopStep(TracedStep):
         scale: float,
     ) -> torch.Tensor:
         """The prompt's cache cannot travel through HF's layers, which know one cache only."""
-        attended: torch.Tensor = _SharedPromptAttention.apply(
+        attended: torch.Tensor = _shared_prompt_attention(
             query, *cache.prompt[layer], key, value, attention_bias, scale
         )
         return attended
 
     def dummy_inputs(self) -> dict[str, Any]:
-        """Zeros."""
+        """Zeros of every shape that is traced."""
         return {
             **self.dummy_tokens(_PROMPT + PAST + NEW),
             "last_n": torch.tensor(_LAST),

@@ -13,6 +13,7 @@ from onnxscript import opset23 as op
 from onnxscript import script
 
 from beamgen.decoder.contract import Contract, step_contract
+from beamgen.decoder.traced_node import Like, traced_node
 from beamgen.decoder.traced_step import (
     NEW,
     PAST,
@@ -22,7 +23,7 @@ from beamgen.decoder.traced_step import (
     TracedStep,
     plain_attention,
 )
-from beamgen.onnx_domain import DOMAIN, beamgen_ops
+from beamgen.onnx_domain import beamgen_ops
 
 
 @script(beamgen_ops, default_opset=op)
@@ -45,39 +46,24 @@ def CachedAttention(  # noqa: N802 - an ONNX operator's name
     return attended, present_key, present_value
 
 
-class _CachedAttention(torch.autograd.Function):
-    """The same arithmetic in torch, and the node it leaves in a trace."""
+def _compute(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    past_key: torch.Tensor,
+    past_value: torch.Tensor,
+    attention_bias: torch.Tensor,
+    scale: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The arithmetic of ``CachedAttention`` in torch."""
+    keys = torch.cat([past_key, key], dim=2)
+    values = torch.cat([past_value, value], dim=2)
+    return plain_attention(query, keys, values, attention_bias, scale), keys, values
 
-    @staticmethod
-    def symbolic(g: Any, query: Any, key: Any, value: Any, past_key: Any, *rest: Any) -> Any:
-        *tensors, scale = rest
-        attended, *present = g.op(
-            f"{DOMAIN}::CachedAttention",
-            *(query, key, value, past_key, *tensors),
-            scale_f=scale,
-            outputs=3,
-        )
-        attended.setType(query.type())
-        kind = past_key.type()
-        _, heads, _, width = kind.varyingSizes()
-        for tensor in present:
-            tensor.setType(kind.with_sizes([None, heads, None, width]))
-        return attended, *present
 
-    @staticmethod
-    def forward(
-        ctx: Any,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        past_key: torch.Tensor,
-        past_value: torch.Tensor,
-        attention_bias: torch.Tensor,
-        scale: float,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        keys = torch.cat([past_key, key], dim=2)
-        values = torch.cat([past_value, value], dim=2)
-        return plain_attention(query, keys, values, attention_bias, scale), keys, values
+_cached_attention = traced_node(
+    CachedAttention, _compute, Like(0), Like(3, unknown=(0, 2)), Like(3, unknown=(0, 2))
+)
 
 
 class StepKVCache(StepCache):
@@ -95,7 +81,7 @@ class StepKVCache(StepCache):
 class SingleStep(TracedStep):
     """See ``contract.step_contract``."""
 
-    attention = CachedAttention
+    bodies = (CachedAttention,)
 
     @property
     def contract(self) -> Contract:
@@ -111,7 +97,7 @@ class SingleStep(TracedStep):
         past: KVPairs,
         slots: SlotPairs = (),
     ) -> tuple[torch.Tensor, ...]:
-        """-> logits ``[B, 1, V]`` of the token ``last [B]``, and 2L present tensors.
+        """The logits ``[B, 1, V]`` of the token ``last [B]``, and 2L present tensors.
 
         The cache argument is called anything but ``past_key_values``, which optimum
         would rewrite.
@@ -136,14 +122,14 @@ class SingleStep(TracedStep):
     ) -> torch.Tensor:
         """Append to the layer's cache and attend to it."""
         attended: torch.Tensor
-        attended, keys, values = _CachedAttention.apply(
+        attended, keys, values = _cached_attention(
             query, key, value, *cache.present[layer], attention_bias, scale
         )
         cache.present[layer] = (keys, values)
         return attended
 
     def dummy_inputs(self) -> dict[str, Any]:
-        """Zeros."""
+        """Zeros of every shape that is traced."""
         return {
             **self.dummy_tokens(PAST + NEW),
             "last": torch.tensor([NEW - 1, NEW - 2]),

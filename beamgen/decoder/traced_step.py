@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, ClassVar
@@ -63,13 +63,13 @@ class StepCache(ABC):
 class TracedStep(torch.nn.Module, ABC):
     """One step of an adapter's model in the form of a decoder contract.
 
-    Every layer of the HF model attends through ``attend``, which leaves one node of
-    the domain ``beamgen`` in the trace. That node is a model-local function, so its
+    Every layer of the HF model attends through ``attend``, which leaves one or two nodes
+    of the domain ``beamgen`` in the trace. Such a node is a model-local function, so its
     body can change without tracing anything again.
     """
 
-    #: The body of the node that ``attend`` leaves.
-    attention: ClassVar[OnnxFunction[Any, Any]]
+    #: The bodies of the nodes that ``attend`` leaves.
+    bodies: ClassVar[tuple[OnnxFunction[Any, Any], ...]]
 
     def __init__(
         self, adapter: DecoderAdapter, model: PreTrainedModel, slots: Sequence[Slot] = ()
@@ -132,7 +132,7 @@ class TracedStep(torch.nn.Module, ABC):
         cache: Any,
     ) -> torch.Tensor:
         """Hidden states ``[B, N, hidden]``, with a cache that ``attend`` understands."""
-        AttentionInterface.register(ATTENTION_NAME, partial(self._attend, cache))
+        AttentionInterface.register(ATTENTION_NAME, self._attention_over(cache))
         try:
             return self.adapter.forward(self.model, input_ids, position_ids, attention_bias, cache)
         finally:
@@ -142,7 +142,7 @@ class TracedStep(torch.nn.Module, ABC):
     @property
     def functions(self) -> list[OnnxFunction[Any, Any]]:
         """The bodies of our nodes in the trace."""
-        return [self.attention, AddLora] if self.slots else [self.attention]
+        return [*self.bodies, AddLora] if self.slots else list(self.bodies)
 
     @contextmanager
     def filled(self, slots: SlotPairs) -> Iterator[None]:
@@ -172,7 +172,7 @@ class TracedStep(torch.nn.Module, ABC):
         return layer
 
     def dummy_tokens(self, attended: int) -> dict[str, torch.Tensor]:
-        """What every step is given of ``NEW`` tokens that attend to so many entries."""
+        """The inputs that every step has, of ``NEW`` tokens that attend to so many entries."""
         return {
             "input_ids": torch.ones(BATCH, NEW, dtype=torch.long),
             "position_ids": torch.arange(NEW).expand(BATCH, NEW),
@@ -180,12 +180,12 @@ class TracedStep(torch.nn.Module, ABC):
         }
 
     def dummy_cache(self, length: int) -> KVPairs:
-        """Zeros, keys and values apart."""
+        """A cache of that many entries, all zeros, with keys and values apart."""
         shape = (BATCH, self.geometry.num_kv_heads, length, self.geometry.head_dim)
         return [(torch.zeros(shape), torch.zeros(shape)) for _ in range(self.geometry.num_layers)]
 
     def dummy_slots(self, rows: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Zeros, for as many rows."""
+        """A LoRA of zeros for each slot, for that many rows."""
         return [
             (
                 torch.zeros(rows, slot.in_features, _RANK),
@@ -194,22 +194,24 @@ class TracedStep(torch.nn.Module, ABC):
             for slot in self.slots
         ]
 
-    def _attend(
-        self,
-        cache: Any,
-        module: torch.nn.Module,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        attention_mask: torch.Tensor,
-        scaling: float | None = None,
-        **_: Any,
-    ) -> tuple[torch.Tensor, None]:
-        """``transformers.AttentionInterface``; returns ``[B, N, H, D]``."""
-        layer: Any = module.layer_idx
-        scale = float(query.shape[-1] ** -0.5 if scaling is None else scaling)
-        attended = self.attend(cache, layer, query, key, value, attention_mask, scale)
-        return attended.transpose(1, 2).contiguous(), None
+    def _attention_over(self, cache: Any) -> Callable[..., tuple[torch.Tensor, None]]:
+        """A function of ``transformers.AttentionInterface``, which gives ``[B, N, H, D]``."""
+
+        def attention(
+            module: torch.nn.Module,
+            query: torch.Tensor,
+            key: torch.Tensor,
+            value: torch.Tensor,
+            attention_mask: torch.Tensor,
+            scaling: float | None = None,
+            **_: Any,
+        ) -> tuple[torch.Tensor, None]:
+            layer: Any = module.layer_idx
+            scale = float(query.shape[-1] ** -0.5 if scaling is None else scaling)
+            attended = self.attend(cache, layer, query, key, value, attention_mask, scale)
+            return attended.transpose(1, 2).contiguous(), None
+
+        return attention
 
 
 def _add_lora(
@@ -219,14 +221,15 @@ def _add_lora(
     given: tuple[torch.Tensor, ...],
     output: torch.Tensor,
 ) -> torch.Tensor:
-    """A forward hook: ``x W + (x A) B``."""
+    """Add a LoRA to a layer's output: a forward hook of torch."""
     if given[0].dim() != 3:
         raise AdapterError(
             f"{slot.module} is fed {given[0].dim()} axes, a slot needs [batch, tokens, features]",
             "leave it out of --lora-slots, or merge with --lora",
         )
     a, b = pair
-    return add_lora(output, given[0], a, b)
+    added: torch.Tensor = add_lora(output, given[0], a, b)
+    return added
 
 
 def plain_attention(

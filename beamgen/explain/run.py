@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from beamgen.errors import MissingExtraError, SettingError
+from beamgen.errors import SettingError
 from beamgen.explain.retell import TextOf, retell
 from beamgen.explain.story import Explanation, Hypothesis
 from beamgen.explain.why import why
@@ -31,14 +31,12 @@ class _TracedSession:
     """Over a package's graph with its trace, which it keeps when it runs."""
 
     def __init__(self, package: Package) -> None:
-        try:
-            import onnx_ir as ir
+        import onnx_ir as ir
 
-            from beamgen.runtime.session import session_of
-            from beamgen.runtime.trace import traced_steps
-            from beamgen.search.traced import with_trace_outputs
-        except ImportError as error:
-            raise MissingExtraError("beamgen explain", "export", error.name or "") from error
+        from beamgen.runtime.session import session_of
+        from beamgen.runtime.trace import traced_steps
+        from beamgen.search.traced import with_trace_outputs
+
         self._steps_of = traced_steps
         self._session = session_of(with_trace_outputs(ir.load(package.model)), package.folder)
         self.outputs: Named = {}
@@ -80,7 +78,6 @@ def explain(
     Raises:
         SettingError: there is but one beam, or the package is of the contrib backend.
         PromptError, LoraError, PackageError: see ``Generator.generate``.
-        MissingExtraError: onnx-ir or onnxscript is not installed.
     """
     if not isinstance(package, Package):
         package = open_package(package, verify=verify)

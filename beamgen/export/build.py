@@ -1,4 +1,4 @@
-"""Checkpoint -> decoder -> search graph."""
+"""A request becomes a graph: checkpoint, then decoder, then search."""
 
 from __future__ import annotations
 
@@ -49,9 +49,8 @@ def build_graph(
     decoder = export_decoder(request.adapter, model, scratch, step, request.slots)
     del model
     gc.collect()
-    geometry = request.adapter.kv_geometry(request.checkpoint.config)
-    window = request.adapter.position_limits(request.checkpoint.config).attention_window
-    precision = quantize(decoder, request.precision.name, request.precision.int8_weights)
+    asked = request.precision
+    precision = quantize(decoder.model, asked.name, asked.int8_weights)
     if precision.name != "fp32":
         say(f"measuring what {precision.name} costs")
         alone = decoder
@@ -62,32 +61,12 @@ def build_graph(
             alone = export_decoder(
                 request.adapter, request.checkpoint.load_merged(), scratch / "alone"
             )
-            quantize(alone, request.precision.name, "u8" if inexact(precision.weights) else "auto")
-        runner = TeacherForcing(
-            *(alone, scratch, geometry, window), request.slots if alone is decoder else ()
-        )
+            quantize(alone.model, asked.name, "u8" if inexact(precision.weights) else "auto")
+        runner = TeacherForcing(alone, scratch)
         precision = measured(precision, request.checkpoint, runner, texts)
         del alone, runner
         gc.collect()
     if request.backend == "contrib":
-        graph = build_contrib(
-            decoder,
-            geometry,
-            request.search,
-            request.checkpoint.vocab_size,
-            window,
-            request.required,
-            request.slots,
-        )
-    else:
-        external = request.external_data or weight_bytes(decoder) > EXTERNAL_DATA_BYTES
-        graph = build_loop(
-            decoder,
-            geometry,
-            request.search,
-            window,
-            request.required,
-            request.slots,
-            external=external,
-        )
-    return graph, precision
+        return build_contrib(decoder, request.search, request.required), precision
+    external = request.external_data or weight_bytes(decoder.model) > EXTERNAL_DATA_BYTES
+    return build_loop(decoder, request.search, request.required, external=external), precision

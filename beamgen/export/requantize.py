@@ -12,6 +12,7 @@ from beamgen.errors import PackageError, SettingError
 from beamgen.export.options import check_options
 from beamgen.export.prove import Progress
 from beamgen.export.request import ExportRequest
+from beamgen.export.texts import read_lines
 from beamgen.export.write import ExportResult, write_package
 from beamgen.package.folder import WEIGHTS, Package, check_target
 from beamgen.package.source import lora_source, open_source
@@ -33,7 +34,7 @@ class QuantizeOptions(TypedDict, total=False):
         checkpoint: where the package's checkpoint is, if no longer where it was.
         trust_remote_code: run Python code that comes with the checkpoint.
         force: replace an existing package.
-        parity: end with the quick parity grid; True unless told otherwise.
+        parity: end with the quick parity grid; True by default.
     """
 
     int8_weights: str
@@ -85,15 +86,17 @@ def quantize(
             f"{target} is the package that is read", "name another folder: --output NAME"
         )
     check_target(target, force=options.get("force", False))
+    if wanted.text is not None:
+        read_lines(wanted.text)
+    loras = {
+        name: (_source(package, name, needed=parity), read_lora(path))
+        for name, path in package.loras.items()
+    }
     source = open_source(
         package,
         options.get("checkpoint"),
         trust_remote_code=options.get("trust_remote_code", False),
     )
-    loras = {
-        name: (_source(package, name, needed=parity), read_lora(path))
-        for name, path in package.loras.items()
-    }
     request = ExportRequest(
         source,
         source.adapter(manifest.adapter),
@@ -112,7 +115,7 @@ def quantize(
 
 
 def _kind(wanted: Wanted) -> str:
-    """One of ``INT8_WEIGHTS``; ``auto`` for all but int8."""
+    """How int8 weights will be stored on this CPU; ``auto`` for other precisions."""
     if wanted.name != "int8" or wanted.int8_weights != "auto":
         return wanted.int8_weights
     return "u8" if saturates() else "s8"
@@ -120,8 +123,8 @@ def _kind(wanted: Wanted) -> str:
 
 def _source(package: Package, name: str, *, needed: bool) -> str:
     """Where a LoRA came from, which has to be there only if it is compared with that."""
-    told = package.manifest.loras.get(name, {}).get("source")
-    return lora_source(package, name) if needed else str(told)
+    recorded = package.manifest.loras.get(name, {}).get("source")
+    return lora_source(package, name) if needed else str(recorded)
 
 
 def _required(package: Package) -> Iterator[str]:

@@ -9,23 +9,32 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from beamgen.adapter import DecoderAdapter
-from beamgen.checkpoint.checkpoint import Checkpoint
+from beamgen.checkpoint.checkpoint import Checkpoint, read_checkpoint
+from beamgen.checkpoint.files import CONFIG, GENERATION_CONFIG, CheckpointFiles
 from beamgen.checkpoint.lora_source import find_peft, lora_name, origin
-from beamgen.checkpoint.resolve import resolve
-from beamgen.errors import LoraError, SettingError, close_matches
+from beamgen.checkpoint.resolve import find
+from beamgen.errors import LoraError, SettingError
+from beamgen.export.checks import (
+    check_backend_name,
+    check_honoured,
+    check_ids,
+    check_lengths,
+    parameters_of,
+    required_parameters,
+)
 from beamgen.export.options import check_options
+from beamgen.export.texts import read_lines
 from beamgen.lora.fit import check_fits
-from beamgen.lora.peft_folder import read_peft
+from beamgen.lora.peft_folder import read_config, read_peft
 from beamgen.lora.peft_model import check_peft_fits
 from beamgen.lora.slots import Lora, Slot, leaf
 from beamgen.lora.targets import ALL_LINEAR, check_layers, find_slots
 from beamgen.package.folder import check_target
-from beamgen.package.manifest import BACKENDS
 from beamgen.quantization.record import Wanted
-from beamgen.settings import contrib
-from beamgen.settings.checks import check_penalty, named_ids
 from beamgen.settings.config import SearchConfig
-from beamgen.settings.parameters import PARAMETERS, Parameter
+from beamgen.settings.given import ids_of, known_settings
+from beamgen.settings.parameter import Parameter
+from beamgen.settings.table import BY_NAME
 
 
 class ExportOptions(TypedDict, total=False):
@@ -36,7 +45,7 @@ class ExportOptions(TypedDict, total=False):
         revision: of a hub id.
         trust_remote_code: run Python code that comes with the checkpoint.
         force: replace an existing package, in one rename.
-        parity: end with the quick parity grid; True unless told otherwise.
+        parity: end with the quick parity grid; True by default.
         settings: defaults of the search parameters, under HF's names.
         backend: ``loop``, HF's search, which is the default; or ``contrib``, ONNX
             Runtime's own operators (see docs/contrib-op.md).
@@ -108,9 +117,7 @@ class ExportRequest:
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         """What the file takes besides the prompts."""
-        if self.backend == "loop":
-            return PARAMETERS
-        return contrib.parameters(contrib.op_type(self.search), self.checkpoint.vocab_size)
+        return parameters_of(self.backend, self.search, self.checkpoint.vocab_size)
 
 
 def export_request(
@@ -133,51 +140,83 @@ def export_request(
         options.get("int8_weights", "auto"),
         None if text is None else Path(text),
     )
-    checkpoint, adapter = resolve(
+    files = find(
         model,
         options.get("model_class"),
         revision=options.get("revision"),
         trust_remote_code=options.get("trust_remote_code", False),
         lora=lora,
     )
-    target = Path(output if output is not None else f"{checkpoint.name}-onnx")
+    target = Path(output if output is not None else f"{files.name}-onnx")
     check_target(target, force=force)
+    _refuse_early(files, options)
+    if precision.text is not None:
+        read_lines(precision.text)
+    loras = _named_loras(lora) if lora_slots is not None else {}
+    to_merge = _one_lora(lora) if lora and lora_slots is None else None
+
+    checkpoint = read_checkpoint(files)
+    adapter = checkpoint.adapter(options.get("model_class"))
     search = SearchConfig.from_generation_config(
         checkpoint.generation_config, options.get("settings"), checkpoint.generation_fields
     )
     asked = ExportRequest(
-        checkpoint,
+        checkpoint if to_merge is None else checkpoint.with_lora(lora[0]),
         adapter,
         target,
         search,
         backend=options.get("backend", "loop"),
+        loras=loras,
         precision=precision,
         external_data=options.get("external_data", False),
         force=force,
         parity=options.get("parity", True),
     )
-    _check_backend(asked.backend, search)
-    required = _required(options.get("required", ()), asked.parameters, lora_slots)
-    _check_ids(search, checkpoint)
-    _check_lengths(search, adapter.position_limits(checkpoint.config).max_positions)
-    if lora_slots is not None:
-        loras = _named_loras(lora)
-        slots = _slots(checkpoint, lora_slots, loras)
-        return replace(asked, required=required, slots=slots, loras=loras)
-    if lora:
-        checkpoint = checkpoint.with_lora(_to_merge(lora, checkpoint))
-    return replace(asked, checkpoint=checkpoint, required=required)
+    check_honoured(asked.backend, search)
+    required = required_parameters(options.get("required", ()), asked.parameters, lora_slots)
+    check_ids(search.named_ids, checkpoint.vocab_size)
+    check_lengths(search, adapter.position_limits(checkpoint.config).max_positions)
+    if to_merge is not None:
+        check_peft_fits(checkpoint.empty_model(), to_merge)
+    slots = () if lora_slots is None else _slots(checkpoint, lora_slots, loras)
+    return replace(asked, required=required, slots=slots)
 
 
-def _to_merge(sources: Sequence[str | os.PathLike[str]], checkpoint: Checkpoint) -> str:
-    """The one LoRA, held against the model before its weights are loaded."""
+def _refuse_early(files: CheckpointFiles, options: ExportOptions) -> None:
+    """Refuse what shows before transformers is imported, which takes seconds.
+
+    Raises:
+        SettingError: there is no such backend, or the settings are impossible in this
+            checkpoint, or for this backend.
+    """
+    backend, lora_slots = options.get("backend", "loop"), options.get("lora_slots")
+    required = options.get("required", ())
+    check_backend_name(backend)
+    known = known_settings(options.get("settings") or {}, files.stored(GENERATION_CONFIG))
+    if known.get("catalogue") is not None:
+        raise SettingError(
+            "a catalogue is not built into a file", "give it when generating: --catalogue FILE"
+        )
+    if known.keys() == BY_NAME.keys():
+        search = SearchConfig(**known)
+        check_honoured(backend, search)
+        required_parameters(required, parameters_of(backend, search, vocab_size=1), lora_slots)
+    config = files.stored(CONFIG) or {}
+    vocab_size = config.get("vocab_size")
+    if isinstance(vocab_size, int) and "text_config" not in config:
+        check_ids(ids_of(known), vocab_size)
+
+
+def _one_lora(sources: Sequence[str | os.PathLike[str]]) -> Path:
+    """The folder of the one LoRA that can be merged."""
     if len(sources) > 1:
         raise LoraError(
             f"{len(sources)} LoRAs were given to be merged into one model",
             "pass --lora-slots to keep them apart and choose when generating, or name one",
         )
-    check_peft_fits(checkpoint.empty_model(), find_peft(sources[0]))
-    return origin(sources[0])
+    folder = find_peft(sources[0])
+    read_config(folder)
+    return folder
 
 
 def _named_loras(sources: Sequence[str | os.PathLike[str]]) -> dict[str, tuple[str, Lora]]:
@@ -206,62 +245,3 @@ def _slots(
     for _, lora in loras.values():
         check_fits(lora, slots)
     return slots
-
-
-def _check_ids(search: SearchConfig, checkpoint: Checkpoint) -> None:
-    if search.catalogue is not None:
-        raise SettingError(
-            "a catalogue is not built into a file", "give it when generating: --catalogue FILE"
-        )
-    vocab_size = checkpoint.vocab_size
-    for name, ids in named_ids(search).items():
-        outside = [token for token in ids if token >= vocab_size]
-        if outside:
-            raise SettingError(
-                f"{name} {outside[0]} is outside the vocabulary of {vocab_size}",
-                f"set {name} to ids of the checkpoint's tokenizer",
-            )
-
-
-def _check_lengths(search: SearchConfig, max_positions: int) -> None:
-    """Refuse defaults with which no prompt could be searched, be it one token long."""
-    name, room = "max_new_tokens", max_positions - 1
-    if search.max_new_tokens is None:  # only then does max_length count
-        name, room = "max_length", max_positions
-    value = getattr(search, name)
-    if value is not None and value > room:
-        raise SettingError(
-            f"{name} {value} is more than the model's {max_positions} positions hold",
-            f"set --{name.replace('_', '-')} {room} or less",
-        )
-
-
-def _check_backend(backend: str, search: SearchConfig) -> None:
-    """Refuse a backend that there is not, or that cannot search so."""
-    if backend not in BACKENDS:
-        raise SettingError(
-            f"there is no backend called '{backend}'",
-            close_matches(str(backend), BACKENDS) or f"there are {' and '.join(BACKENDS)}",
-        )
-    if backend == "contrib":
-        contrib.check_honoured(search)
-        check_penalty(search, 1 + (search.for_prompt(1).max_new_tokens or 0))
-
-
-def _required(
-    names: Collection[str], parameters: Sequence[Parameter], lora_slots: Sequence[str] | None
-) -> frozenset[str]:
-    known = [parameter.name for parameter in parameters]
-    if "lora" in names and lora_slots is None:
-        raise SettingError("there are no slots whose inputs could be required", "add --lora-slots")
-    slots = {"lora"} & set(names)
-    names = [name for name in names if name != "lora"]
-    if "all" in names:
-        return frozenset(known) | slots
-    for name in names:
-        if name not in known:
-            raise SettingError(
-                f"the file has no parameter called '{name}'",
-                close_matches(name, known) or f"there are {', '.join(known)}, and all",
-            )
-    return frozenset(names) | slots

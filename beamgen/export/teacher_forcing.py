@@ -1,8 +1,7 @@
-"""A loop decoder on its own: its logits along a text that is given."""
+"""A loop decoder runs on its own, and gives its logits along a text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from beamgen.adapter import KVGeometry
 from beamgen.decoder.contract import cache_names
-from beamgen.lora.slots import Slot
+from beamgen.decoder.graph import DecoderGraph
 from beamgen.settings.prompts import Ids
 
 Floats = npt.NDArray[np.float32]
@@ -24,37 +22,27 @@ _FILE = "decoder.onnx"
 class TeacherForcing:
     """Runs a decoder that holds ``contract.loop_contract`` in ONNX Runtime."""
 
-    def __init__(
-        self,
-        decoder: ir.Model,
-        folder: Path,
-        geometry: KVGeometry,
-        attention_window: int | None = None,
-        slots: Sequence[Slot] = (),
-    ) -> None:
+    def __init__(self, decoder: DecoderGraph, folder: Path) -> None:
         """Write the decoder into ``folder`` and load it.
 
         Args:
-            decoder: read, not changed.
+            decoder: read, not changed; its slots get no LoRA.
             folder: for files that have to stay as long as this is used.
-            geometry: the decoder's caches.
-            attention_window: tokens a position sees, itself included, or None.
-            slots: its linear layers that take a LoRA; they get none.
         """
         import onnxruntime
 
-        ir.save(decoder, folder / _FILE, external_data=f"{_FILE}.data")
+        ir.save(decoder.model, folder / _FILE, external_data=f"{_FILE}.data")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(
             str(folder / _FILE), options, providers=["CPUExecutionProvider"]
         )
         self._names = [output.name for output in self._session.get_outputs()]
-        self._geometry = geometry
-        self._window = attention_window
+        self._geometry = decoder.geometry
+        self._window = decoder.attention_window
         self._no_lora = {
             name: empty
-            for slot in slots
+            for slot in decoder.slots
             for name, empty in zip(slot.inputs, slot.empty(), strict=True)
         }
 
@@ -71,11 +59,11 @@ class TeacherForcing:
         shape = (len(ids), self._geometry.num_kv_heads, 0, self._geometry.head_dim)
         empty = [np.zeros(shape, np.float32)] * (2 * self._geometry.num_layers)
         first, prompt = self._step(ids[:, :prompt_len], 0, empty, empty)
-        told, past = [first], empty
+        found, past = [first], empty
         for place in range(prompt_len, length):
             logits, past = self._step(ids[:, place : place + 1], place, prompt, past)
-            told.append(logits)
-        return np.concatenate(told, axis=1)
+            found.append(logits)
+        return np.concatenate(found, axis=1)
 
     def _step(
         self, ids: Ids, start: int, prompt: list[Any], past: list[Any]

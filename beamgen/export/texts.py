@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.checkpoint import Checkpoint
@@ -17,7 +18,7 @@ _LONGEST = 512
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts as token ids.
+    """Texts on which quality is measured, as token ids.
 
     Attributes:
         source: what the user named, or the demo checkpoint's own.
@@ -29,12 +30,12 @@ class Texts:
 
     @property
     def predicted(self) -> int:
-        """Tokens that another one precedes."""
+        """How many tokens are predicted: all but the first of each text."""
         return sum(len(row) - 1 for row in self.rows)
 
 
 def texts_of(wanted: Wanted, checkpoint: Checkpoint, adapter: DecoderAdapter) -> Texts | None:
-    """The text asked for; a demo checkpoint's held-out one; or None.
+    """The text that was asked for, or a demo checkpoint's held-out one, or None.
 
     A line is a text, or a chat as a JSON list of messages, for the chat template.
 
@@ -48,12 +49,7 @@ def texts_of(wanted: Wanted, checkpoint: Checkpoint, adapter: DecoderAdapter) ->
         if checkpoint.origin["kind"] != "demo" or adapter.held_out is None:
             return None
         path, source = adapter.held_out, f"{adapter.name}'s held-out definitions"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingError(
-            f"cannot read the text {path}: {one_line(error)}", "name a UTF-8 file, one text a line"
-        ) from error
+    lines = read_lines(path)
     tokenizer = load_tokenizer(checkpoint.folder, trust_remote_code=checkpoint.trust_remote_code)
     if tokenizer is None:
         raise SettingError(
@@ -79,3 +75,17 @@ def texts_of(wanted: Wanted, checkpoint: Checkpoint, adapter: DecoderAdapter) ->
     if not rows:
         raise SettingError(f"{path} holds no text", "write one text a line")
     return Texts(source, tuple(rows))
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file.
+
+    Raises:
+        SettingError: it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(
+            f"cannot read the text {path}: {one_line(error)}", "name a UTF-8 file, one text a line"
+        ) from error

@@ -47,7 +47,9 @@ def merged(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
         raise LoraError(f"{folder} holds {kind}, which cannot be merged", "merge a LoRA")
     _untie_targets(wrapped)
     try:
-        whole: PreTrainedModel = wrapped.merge_and_unload(safe_merge=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tied weights, which are not tied any more
+            whole: PreTrainedModel = wrapped.merge_and_unload(safe_merge=True)
     except Exception as error:  # each of peft's methods fails in its own way
         raise LoraError(
             f"peft cannot merge {folder}: {one_line(error)}", "train or convert it as plain LoRA"

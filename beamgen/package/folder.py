@@ -22,8 +22,8 @@ MODEL = "model.onnx"
 WEIGHTS = "model.onnx.data"
 ADAPTERS = "adapters"
 
-#: What is in folders that formats are written to, and in no package.
-_OF_FORMATS = tuple(f"beamgen-{name}.json" for name in ("genai", "text", "triton", "web"))
+#: What every folder holds that a format was written to, and no package.
+_OF_A_FORMAT = "beamgen-*.json"
 
 _CHUNK = 1 << 22  # bytes hashed at a time
 
@@ -37,7 +37,7 @@ class Package:
 
     @property
     def model(self) -> Path:
-        """The self-contained graph."""
+        """The file that holds the whole search."""
         return self.folder / MODEL
 
     @property
@@ -47,7 +47,7 @@ class Package:
         return {path.stem: path for path in files if not path.name.startswith(".")}
 
     def lora_path(self, name: str) -> Path:
-        """The file of one of them.
+        """The ``.onnx_adapter`` file of a LoRA of this package.
 
         Raises:
             LoraError: there is none of that name.
@@ -81,7 +81,7 @@ def open_package(folder: str | os.PathLike[str], *, verify: bool = True) -> Pack
     """
     path = Path(folder)
     manifest_path = path / MANIFEST
-    written_for = next((name for name in _OF_FORMATS if (path / name).is_file()), None)
+    written_for = next((mark.name for mark in sorted(path.glob(_OF_A_FORMAT))), None)
     if written_for is not None and not manifest_path.is_file():
         raise PackageError(
             f"{path} is no package: it holds {written_for}, which `beamgen package` writes for "

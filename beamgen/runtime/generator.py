@@ -1,28 +1,29 @@
-"""Run a package: text or token ids in, scored hypotheses out. Needs no torch."""
+"""A package runs: text or token ids in, scored hypotheses out. Needs no torch."""
 
 from __future__ import annotations
 
 import os
-import secrets
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from beamgen.checkpoint.tokenizer import load_tokenizer
-from beamgen.errors import PackageError, PromptError, SettingError, one_line
+from beamgen.errors import PromptError
 from beamgen.package.folder import Package, open_package
 from beamgen.quantization.saturation import inexact
-from beamgen.runtime.contrib import one_for_all_rows, run_contrib
+from beamgen.runtime.contrib import run_contrib
+from beamgen.runtime.generation import Generation, found_hypotheses, generation_of
 from beamgen.runtime.loras import LoadedLoras, LoraChoice
+from beamgen.runtime.requests import configs_of_rows
+from beamgen.runtime.session import load_session
+from beamgen.runtime.texts import encode_continuation, encode_text
 from beamgen.settings.catalogue import Catalogue
-from beamgen.settings.checks import named_ids
 from beamgen.settings.config import SearchConfig, stacked_inputs
 from beamgen.settings.contrib import SEED_BITS
-from beamgen.settings.parameters import PER_ROW
 from beamgen.settings.prompts import (
     Ids,
     Prompt,
@@ -35,47 +36,11 @@ from beamgen.settings.prompts import (
     left_pad,
     token_ids,
 )
-from beamgen.settings.result import FINISH_REASONS, BeamOutput
+from beamgen.settings.result import BeamOutput
 
 if TYPE_CHECKING:
     import onnxruntime
     from transformers import PreTrainedTokenizerBase
-
-# HF's two limits that count the prompt become the two that do not.
-_PER_ROW = PER_ROW | {"max_length", "min_length"}
-
-
-@dataclass(frozen=True)
-class Generation:
-    """One hypothesis.
-
-    Attributes:
-        text: prompt and continuation, decoded without special tokens, as
-            ``tokenizer.decode(sequence, skip_special_tokens=True)`` gives it;
-            None where the package has no tokenizer.
-        new_text: the continuation alone.
-        token_ids: the generated ids, the EOS that ended them included.
-        prompt_ids: the prompt's ids, without padding.
-        score: HF's ``sequences_scores``: summed log-probability divided by
-            ``len(token_ids) ** length_penalty``; with one beam the sum alone. A
-            contrib package divides by the prompt's tokens and the generated ones
-            before the EOS, and gives not-a-number with one beam.
-        finish_reason: ``eos`` or ``length``. Within a catalogue ``eos`` says that
-            the continuation is a whole entry.
-        token_log_probs: of each generated id, HF's ``compute_transition_scores``;
-            None unless ``output_scores`` was set.
-        beam_indices: on which beam each generated id stood, counted over the whole
-            batch as HF's are; None unless ``output_scores`` was set.
-    """
-
-    text: str | None
-    new_text: str | None
-    token_ids: list[int]
-    prompt_ids: list[int]
-    score: float
-    finish_reason: str
-    token_log_probs: list[float] | None = None
-    beam_indices: list[int] | None = None
 
 
 class Generator:
@@ -116,12 +81,12 @@ class Generator:
 
     @property
     def search(self) -> SearchConfig:
-        """The package's defaults."""
+        """The defaults of the search that the package was exported with."""
         return self.package.manifest.search
 
     @property
     def seeds(self) -> int:
-        """How many seeds there are: 0 up to it, without it."""
+        """How many seeds there are: 0 and what follows, up to this number."""
         contrib = self.package.manifest.backend == "contrib"
         return 2**SEED_BITS if contrib else 2**63
 
@@ -191,8 +156,8 @@ class Generator:
         output = self.search_ids(input_ids, attention_mask, configs, lora=lora)
         return [
             [
-                self._generation(prompt, prompt_len, config, found)
-                for found in _hypotheses(output, row)
+                generation_of(found, prompt, prompt_len, config, self.tokenizer)
+                for found in found_hypotheses(output, row)
             ]
             for row, (prompt, config) in enumerate(zip(batch, configs, strict=True))
         ]
@@ -227,7 +192,7 @@ class Generator:
         check_batch(input_ids, attention_mask, manifest.vocab_size)
         for each in dict.fromkeys(configs):
             check_lengths(manifest.limits, input_ids.shape[1], each.max_new_tokens or 0)
-            for name, ids in named_ids(each).items():
+            for name, ids in each.named_ids.items():
                 check_ids(name, np.asarray(ids, np.int64), manifest.vocab_size)
         if not isinstance(config, SearchConfig) and len(configs) != len(input_ids):
             raise PromptError(
@@ -253,24 +218,7 @@ class Generator:
         """
         if not isinstance(prompt, str) and not is_chat(prompt):
             return token_ids(prompt)
-        tokenizer = self.tokenizer
-        if tokenizer is None:
-            raise PromptError(
-                f"{self.package.folder} has no tokenizer, so it takes token ids only",
-                "pass ids: generate([[1, 2, 3]]), or --ids '1 2 3' on the command line",
-            )
-        if isinstance(prompt, str) and not chat:
-            return list(tokenizer(prompt)["input_ids"])
-        if not tokenizer.chat_template:
-            raise PromptError(
-                "the package's tokenizer has no chat template", "pass plain text instead"
-            )
-        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-        return list(
-            tokenizer.apply_chat_template(
-                list(messages), add_generation_prompt=True, return_dict=True
-            )["input_ids"]
-        )
+        return encode_text(self._needed_tokenizer(), prompt, chat=chat)
 
     def catalogue(self, entries: Iterable[str | Sequence[int]]) -> Catalogue:
         """A catalogue of texts, or of token ids without EOS.
@@ -281,135 +229,26 @@ class Generator:
             SettingError: there are no entries, or an empty one.
             PromptError: the package has no tokenizer for texts.
         """
+        eos = self.search.eos_token_id
         return Catalogue.of(
-            self._continuation(entry) if isinstance(entry, str) else entry for entry in entries
+            encode_continuation(self._needed_tokenizer(), entry, eos)
+            if isinstance(entry, str)
+            else entry
+            for entry in entries
         )
 
-    def _continuation(self, text: str) -> list[int]:
-        """The ids by which a text continues another."""
-        before = self.encode("a")
-        whole = self.encode(f"a {text.strip()}")
-        while before and before != whole[: len(before)]:
-            before = before[:-1]  # an EOS that the tokenizer appends
-        ids = whole[len(before) :]
-        eos = self.search.eos_token_id
-        return ids[:-1] if ids and ids[-1] in eos else ids
+    def _needed_tokenizer(self) -> PreTrainedTokenizerBase:
+        if self.tokenizer is None:
+            raise PromptError(
+                f"{self.package.folder} has no tokenizer, so it takes token ids only",
+                "pass ids: generate([[1, 2, 3]]), or --ids '1 2 3' on the command line",
+            )
+        return self.tokenizer
 
     def _configs(self, settings: Mapping[str, Any], rows: int) -> list[SearchConfig]:
-        """One config per row, with seeds to draw with."""
+        """The settings of each row's search, with entries of a catalogue as token ids."""
         chosen = dict(settings)
         catalogue = chosen.get("catalogue")
         if catalogue is not None and not isinstance(catalogue, Catalogue):
             chosen["catalogue"] = self.catalogue(catalogue)
-        lists = {
-            name: list(value)
-            for name, value in chosen.items()
-            if name in _PER_ROW and isinstance(value, list | tuple | np.ndarray)
-        }
-        for name, values in lists.items():
-            if len(values) != rows:
-                raise SettingError(
-                    f"{name} has {len(values)} values for {rows} prompts", "give one for each"
-                )
-        shared = self.search.with_overrides(
-            {name: value for name, value in chosen.items() if name not in lists}
-            | {name: values[0] for name, values in lists.items()}
-        )
-        configs = [
-            shared.with_overrides({name: values[row] for name, values in lists.items()})
-            for row in range(rows)
-        ]
-        if not shared.do_sample:
-            return configs
-        if self.package.manifest.backend == "contrib":
-            if lists:
-                raise one_for_all_rows()
-            seed = secrets.randbits(SEED_BITS) if shared.seed is None else shared.seed
-            return [replace(shared, seed=int(seed))] * rows
-        if "seed" in lists:
-            return [
-                config if config.seed is not None else replace(config, seed=secrets.randbits(62))
-                for config in configs
-            ]
-        first = secrets.randbits(62) if shared.seed is None else int(shared.seed)
-        # as the file counts one seed up by row
-        return [replace(config, seed=(first + row) % 2**63) for row, config in enumerate(configs)]
-
-    def _generation(
-        self, prompt: list[int], prompt_len: int, config: SearchConfig, found: BeamOutput
-    ) -> Generation:
-        """One hypothesis ``[T]`` of a row, without its padding."""
-        reason = FINISH_REASONS[found.finish_reasons]
-        ids = found.sequences[prompt_len:].tolist()[: config.max_new_tokens]
-        if reason == "eos":
-            ids = ids[: 1 + next(i for i, token in enumerate(ids) if token in config.eos_token_id)]
-        text = new_text = None
-        if self.tokenizer is not None:
-            text = self.tokenizer.decode([*prompt, *ids], skip_special_tokens=True)
-            shown = self.tokenizer.decode(prompt, skip_special_tokens=True)
-            # Decoding the continuation alone would lose the space before its first word.
-            new_text = (
-                text[len(shown) :]
-                if text.startswith(shown)
-                else self.tokenizer.decode(ids, skip_special_tokens=True)
-            )
-        asked = config.output_scores
-        return Generation(
-            text,
-            new_text,
-            ids,
-            prompt,
-            float(found.sequences_scores),
-            reason,
-            found.token_log_probs.tolist()[: len(ids)] if asked else None,
-            found.beam_indices.tolist()[: len(ids)] if asked else None,
-        )
-
-
-def _hypotheses(output: BeamOutput, row: int) -> list[BeamOutput]:
-    """Each hypothesis that a row's search found."""
-    found = np.flatnonzero(output.finish_reasons[row])
-    return [BeamOutput(*(values[row, i] for values in vars(output).values())) for i in found]
-
-
-def load_session(
-    package: Package, providers: Sequence[str], threads: int | None = None
-) -> onnxruntime.InferenceSession:
-    """An ONNX Runtime session over the package's graph.
-
-    Raises:
-        PackageError: an unknown provider, or ONNX Runtime refuses the file.
-    """
-    import onnxruntime
-
-    available = onnxruntime.get_available_providers()
-    unknown = [provider for provider in providers if provider not in available]
-    if unknown:
-        raise PackageError(
-            f"this ONNX Runtime has no {', '.join(unknown)}; it has {', '.join(available)}",
-            "pip install 'beamgen[cuda]' for CUDAExecutionProvider",
-        )
-    options = onnxruntime.SessionOptions()
-    # Level 2 warns of every parameter that has a default, which is how it should be.
-    options.log_severity_level = 3
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    try:
-        session = onnxruntime.InferenceSession(
-            str(package.model), options, providers=list(providers)
-        )
-    except Exception as error:  # ONNX Runtime raises types of its own
-        raise PackageError(
-            f"ONNX Runtime {onnxruntime.__version__} cannot load {package.model}: "
-            f"{one_line(error)}",
-            "the file needs opset 23: pip install --upgrade onnxruntime",
-        ) from error
-    taken = {i.name for i in [*session.get_inputs(), *session.get_overridable_initializers()]}
-    manifest = package.manifest
-    slots = {name for slot in manifest.lora_slots for name in slot.inputs}
-    if taken != {row["name"] for row in manifest.inputs} | slots:
-        raise PackageError(
-            f"{package.model} and beamgen.json do not belong together: their inputs differ",
-            "export the checkpoint again",
-        )
-    return session
+        return configs_of_rows(self.search, chosen, rows, self.package.manifest.backend)

@@ -1,15 +1,65 @@
-"""ONNX Runtime sessions over graphs that were changed in memory."""
+"""ONNX Runtime sessions: over a package's graph, or over one that was changed in memory."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import onnx_ir as ir
+from beamgen.errors import PackageError, one_line
+from beamgen.package.folder import Package
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+    import onnxruntime
+
+
+def load_session(
+    package: Package, providers: Sequence[str], threads: int | None = None
+) -> onnxruntime.InferenceSession:
+    """An ONNX Runtime session over the package's graph.
+
+    Raises:
+        PackageError: an unknown provider, or ONNX Runtime refuses the file.
+    """
+    import onnxruntime
+
+    available = onnxruntime.get_available_providers()
+    unknown = [provider for provider in providers if provider not in available]
+    if unknown:
+        raise PackageError(
+            f"this ONNX Runtime has no {', '.join(unknown)}; it has {', '.join(available)}",
+            "pip install 'beamgen[cuda]' for CUDAExecutionProvider",
+        )
+    options = onnxruntime.SessionOptions()
+    # Level 2 warns of every parameter that has a default, which is how it should be.
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        session = onnxruntime.InferenceSession(
+            str(package.model), options, providers=list(providers)
+        )
+    except Exception as error:  # ONNX Runtime raises types of its own
+        raise PackageError(
+            f"ONNX Runtime {onnxruntime.__version__} cannot load {package.model}: "
+            f"{one_line(error)}",
+            "the file needs opset 23: pip install --upgrade onnxruntime",
+        ) from error
+    taken = {i.name for i in [*session.get_inputs(), *session.get_overridable_initializers()]}
+    manifest = package.manifest
+    slots = {name for slot in manifest.lora_slots for name in slot.inputs}
+    if taken != {row["name"] for row in manifest.inputs} | slots:
+        raise PackageError(
+            f"{package.model} and beamgen.json do not belong together: their inputs differ",
+            "export the checkpoint again",
+        )
+    return session
 
 
 def session_of(model: ir.Model, folder: Path) -> Any:
     """A session over a graph whose external data, if any, lies in ``folder``."""
+    import onnx_ir as ir
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import onnx_ir as ir
 
-from beamgen.tape import Tape, copy_nodes, shared_weight
+from beamgen.tape import Tape, shared_weight
 
 
 class DecoderCopier:
@@ -29,7 +29,7 @@ class DecoderCopier:
     def __call__(
         self, tape: Tape, feeds: Mapping[str, ir.Value]
     ) -> tuple[ir.Value, list[ir.Value]]:
-        """One more copy, fed by input name -> logits and the present tensors."""
+        """Record one more copy, fed by input name -> logits and the present tensors."""
         given = {**feeds, **self._slots}
         return copied_decoder(tape, self._graph, self._graph, self._weights, given)
 
@@ -51,6 +51,6 @@ def copied_decoder(
         feeds: its inputs, by name.
     """
     values = {**constants, **{value: feeds[value.name or ""] for value in graph.inputs}}
-    copy_nodes(tape, nodes, values)
+    tape.copy(nodes, values)
     logits, *present = (values[value] for value in graph.outputs)
     return logits, present

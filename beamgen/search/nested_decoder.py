@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 import onnx_ir as ir
 
 from beamgen.search.decoder_copy import copied_decoder
-from beamgen.tape import Tape, copy_nodes, shared_weight
+from beamgen.tape import Tape, shared_weight
 
 #: Operators whose kernels pack their weights.
 _PACKING = {"MatMul", "Gemm", "MatMulInteger", "MatMulNBits"}
@@ -99,7 +99,7 @@ class NestedDecoder:
 
     def fold(self, tape: Tape) -> None:
         """Record in the outer body what ONNX Runtime makes initializers of."""
-        copy_nodes(tape, self._folded, self._values)
+        tape.copy(self._folded, self._values)
         there_already = set(self._for_outer_body())
         for value in self._packed():
             if value in there_already:
@@ -113,7 +113,7 @@ class NestedDecoder:
     def __call__(
         self, tape: Tape, feeds: Mapping[str, ir.Value]
     ) -> tuple[ir.Value, list[ir.Value]]:
-        """The nodes in the inner body, fed by input name -> logits and the present tensors."""
+        """Record the nodes in the inner body, fed by input name -> logits, present tensors."""
         folded = set(self._folded)
         inside = [node for node in self._graph if node not in folded]
         given = {**feeds, **self._slots}

@@ -2,42 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import onnx_ir as ir
 
-from beamgen.adapter import KVGeometry
 from beamgen.decoder.contract import cache_names
-from beamgen.lora.slots import Slot
+from beamgen.decoder.graph import DecoderGraph
 from beamgen.search.decoder_copy import DecoderCopier
 from beamgen.search.functions import padding
 from beamgen.search.functions.library import functions
 from beamgen.search.ports import (
     attended_window,
+    declare,
     slot_inputs,
+    typed,
     with_default,
 )
 from beamgen.tape import Tape
 
-_INT, _FLOAT = ir.DataType.INT64, ir.DataType.FLOAT
+_FLOAT = ir.DataType.FLOAT
 
 
-def build_step(
-    decoder: ir.Model,
-    geometry: KVGeometry,
-    vocab_size: int,
-    attention_window: int | None = None,
-    slots: Sequence[Slot] = (),
-) -> ir.Model:
+def build_step(decoder: DecoderGraph) -> ir.Model:
     """Put a 2-D mask before a decoder.
 
     Args:
         decoder: holds ``contract.step_contract``; read, not changed. Its weights are
-            shared with the result.
-        geometry: the decoder's caches.
-        vocab_size: V.
-        attention_window: tokens a position sees, itself included, or None.
-        slots: the linear layers that take a LoRA; their A and B become inputs too.
+            shared with the result, and its slots become inputs.
 
     Returns:
         A model of int64 ``input_ids`` and ``position_ids`` ``[batch, new]``,
@@ -46,47 +35,43 @@ def build_step(
         token that is not padding, and ``present.0.key ...``
         ``[batch, Hkv, attended, D]``. The slots' inputs are optional, of rank 0.
     """
-    ids = _value("input_ids", _INT, ("batch", "new"))
-    mask = _value("attention_mask", _INT, ("batch", "attended"))
-    positions = _value("position_ids", _INT, ("batch", "new"))
+    geometry = decoder.geometry
+    ids = _tokens("input_ids", "new")
+    mask = _tokens("attention_mask", "attended")
+    positions = _tokens("position_ids", "new")
     heads, width = geometry.num_kv_heads, geometry.head_dim
     past = [
-        _value(name, _FLOAT, ("batch", heads, "past_len", width))
+        typed(name, _FLOAT, "batch", heads, "past_len", width)
         for name in cache_names("past_key_values", geometry)
     ]
-    lora = slot_inputs(slots, 1)
+    lora = slot_inputs(decoder.slots, 1)
     tape = Tape("step")
-    copy = DecoderCopier(decoder.graph, lora)
-    outputs = "attention_bias last"
-    if attention_window is None:
-        bias, last = tape.call(padding.masked_step, ids, mask, outputs=outputs)
+    copy = DecoderCopier(decoder.model.graph, lora)
+    if decoder.attention_window is None:
+        masked = tape.call(padding.masked_step, ids, mask)
     else:
-        window = attended_window(tape, attention_window)
-        bias, last = tape.call(padding.windowed_step, ids, mask, window, outputs=outputs)
+        window = attended_window(tape, decoder.attention_window)
+        masked = tape.call(padding.windowed_step, ids, mask, window)
     feeds = {value.name or "": value for value in (ids, positions, *past)}
-    logits, present = copy(tape.section("decoder"), {**feeds, "attention_bias": bias, "last": last})
-    _declare(logits, "logits", ("batch", 1, vocab_size))
+    logits, present = copy(tape.section("decoder"), {**feeds, **dict(masked.items())})
+    declare(logits, "logits", _FLOAT, "batch", 1, decoder.vocab_size)
     for value, name in zip(present, cache_names("present", geometry), strict=True):
-        _declare(value, name, ("batch", heads, "attended", width))
+        declare(value, name, _FLOAT, "batch", heads, "attended", width)
     graph = ir.Graph(
         [ids, mask, positions, *past, *lora.values()],
         [logits, *present],
         nodes=tape.nodes,
         initializers=[*copy.weights, *with_default(lora.values()), *tape.initializers],
-        opset_imports=decoder.opset_imports,
+        opset_imports=decoder.model.opset_imports,
         name="decoder_step",
     )
     return ir.Model(
         graph,
-        ir_version=decoder.ir_version,
+        ir_version=decoder.model.ir_version,
         producer_name="beamgen",
-        functions=[*decoder.functions.values(), *functions(padding)],
+        functions=[*decoder.model.functions.values(), *functions(padding)],
     )
 
 
-def _value(name: str, dtype: ir.DataType, shape: Sequence[int | str]) -> ir.Value:
-    return ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape(shape))
-
-
-def _declare(value: ir.Value, name: str, shape: Sequence[int | str]) -> None:
-    value.name, value.dtype, value.shape = name, _FLOAT, ir.Shape(shape)
+def _tokens(name: str, length: str) -> ir.Value:
+    return typed(name, ir.DataType.INT64, "batch", length)

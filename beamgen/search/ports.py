@@ -10,11 +10,21 @@ import onnx_ir as ir
 
 from beamgen.decoder.contract import slot_ports
 from beamgen.lora.slots import Slot
-from beamgen.settings.parameters import Parameter
+from beamgen.settings.parameter import Parameter
 from beamgen.settings.result import OUTPUT_MEANINGS
 from beamgen.tape import Tape
 
 _NO_WINDOW = 2**62
+
+
+def typed(name: str, dtype: ir.DataType, *shape: int | str) -> ir.Value:
+    """An input of a graph, or of a body."""
+    return ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape(shape))
+
+
+def declare(value: ir.Value, name: str, dtype: ir.DataType, *shape: int | str) -> None:
+    """Make a value an output of a graph."""
+    value.name, value.dtype, value.shape = name, dtype, ir.Shape(shape)
 
 
 def attended_window(tape: Tape, attention_window: int | None) -> ir.Value:
@@ -24,19 +34,14 @@ def attended_window(tape: Tape, attention_window: int | None) -> ir.Value:
 
 def prompt_input(name: str, meaning: str, dtype: ir.DataType = ir.DataType.INT64) -> ir.Value:
     """An input ``[batch, prompt_len]``."""
-    return ir.Value(
-        name=name,
-        type=ir.TensorType(dtype),
-        shape=ir.Shape(["batch", "prompt_len"]),
-        doc_string=meaning,
-    )
+    value = typed(name, dtype, "batch", "prompt_len")
+    value.doc_string = meaning
+    return value
 
 
 def search_output(value: ir.Value, name: str, dtype: ir.DataType, *further: str) -> ir.Value:
     """Declare a value as an output ``[batch, num_return_sequences, ...]``."""
-    value.name = name
-    value.dtype = dtype
-    value.shape = ir.Shape(["batch", "num_return_sequences", *further])
+    declare(value, name, dtype, "batch", "num_return_sequences", *further)
     value.doc_string = OUTPUT_MEANINGS[name]
     return value
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 
 import onnx_ir as ir
 
+from beamgen.tape import Results
+
 #: The parameters and what is derived from them, by name.
 Settings = Mapping[str, ir.Value]
 
@@ -32,11 +34,13 @@ class State:
     unsatisfied: ir.Value  # bool [B, 1], HF's is_early_stop_heuristic_unsatisfied
     node: ir.Value  # int64 [B, K], where in the catalogue
 
-    def values(self) -> list[ir.Value]:
-        """In the order of the fields."""
-        return [getattr(self, field.name) for field in fields(self)]
+    @classmethod
+    def of(cls, results: Results) -> State:
+        """The state that is among what a search step or a loop gives."""
+        return cls(**{field.name: getattr(results, field.name) for field in fields(cls)})
 
 
+#: Element type and rank of each part.
 STATE_TYPES = {
     "running_tokens": (ir.DataType.INT64, 3),
     "running_log_probs": (ir.DataType.FLOAT, 3),

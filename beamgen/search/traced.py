@@ -7,10 +7,12 @@ what the steps before it did, and its graph gives that as further outputs, which
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
-from beamgen.tape import Tape
+from beamgen.tape import Tape, stored
 
 #: Values of ``beamgen.search.step`` from which a search can be retold, ``[B, n]`` each.
 TRACED = {
@@ -33,11 +35,11 @@ def with_trace_outputs(model: ir.Model) -> ir.Model:
     chunk = chunks.attributes["body"].as_graph()
     steps = _loop_in(chunk)
     step = steps.attributes["body"].as_graph()
-    before = [_told(f"trace/steps/{name}", dtype) for name, dtype in TRACED.items()]
-    after = [_appended(step, told, name) for told, name in zip(before, TRACED, strict=True)]
+    before = _of_some_steps("trace/steps")
+    after = [_appended(step, values, name) for values, name in zip(before, TRACED, strict=True)]
     step.inputs.extend(before)
     step.outputs.extend(after)
-    carried = [_told(f"trace/chunks/{name}", dtype) for name, dtype in TRACED.items()]
+    carried = _of_some_steps("trace/chunks")
     chunk.inputs.extend(carried)
     chunk.outputs.extend(_with_carried(chunk, steps, carried, "trace/chunk"))
     nothing = [_nothing(graph, name, dtype) for name, dtype in TRACED.items()]
@@ -50,36 +52,35 @@ def _loop_in(graph: ir.Graph) -> ir.Node:
     return next(node for node in graph if node.op_type == "Loop")
 
 
-def _told(name: str, dtype: ir.DataType) -> ir.Value:
-    """The values of some steps, one behind the other."""
-    return ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape([None]))
+def _of_some_steps(prefix: str) -> list[ir.Value]:
+    """What some steps decided, one behind the other: a value for each that is traced."""
+    return [
+        ir.Value(name=f"{prefix}/{name}", type=ir.TensorType(dtype), shape=ir.Shape([None]))
+        for name, dtype in TRACED.items()
+    ]
 
 
 def _nothing(graph: ir.Graph, name: str, dtype: ir.DataType) -> ir.Value:
-    tensor = ir.tensor(np.empty(0, dtype.numpy()), name=f"trace/nothing/{name}")
-    value = ir.Value(
-        name=tensor.name, type=ir.TensorType(dtype), shape=ir.Shape([0]), const_value=tensor
-    )
-    graph.register_initializer(value)
-    return value
+    """What no step decided, before the first of them."""
+    return stored(graph, ir.tensor(np.empty(0, dtype.numpy()), name=f"trace/nothing/{name}"))
 
 
-def _appended(step: ir.Graph, told: ir.Value, name: str) -> ir.Value:
-    """What was told before, and this step's value."""
+def _appended(step: ir.Graph, before: ir.Value, name: str) -> ir.Value:
+    """What the steps before decided, and behind it what this one does."""
     value = next(v for node in step for v in node.outputs if v.name == f"step/{name}")
     tape = Tape(f"trace/{name}")
     flat = tape.standard("Reshape", value, tape.ints("flat", [-1]), output="values")
-    longer = tape.standard("Concat", told, flat, output="longer", axis=0)
-    longer.type, longer.shape = told.type, told.shape
-    step.extend(tape.nodes)
+    longer = tape.standard("Concat", before, flat, output="longer", axis=0)
+    longer.type, longer.shape = before.type, before.shape
+    tape.append_to(step)
     return longer
 
 
 def _with_carried(
-    graph: ir.Graph, loop: ir.Node, initial: list[ir.Value], prefix: str
+    graph: ir.Graph, loop: ir.Node, initial: Sequence[ir.Value], prefix: str
 ) -> list[ir.Value]:
     """Let a Loop carry more, which its body already does; returns what it gives of that."""
-    results = [_told(f"{prefix}/{name}", dtype) for name, dtype in TRACED.items()]
+    results = _of_some_steps(prefix)
     longer = ir.Node(
         "",
         "Loop",
@@ -99,19 +100,20 @@ def _like(value: ir.Value) -> ir.Value:
     return ir.Value(name=value.name, type=value.type, shape=value.shape)
 
 
-def _by_step(graph: ir.Graph, found: list[ir.Value]) -> list[ir.Value]:
+def _by_step(graph: ir.Graph, found: Sequence[ir.Value]) -> list[ir.Value]:
     """``[t * B * n]`` -> ``[t, B, n]``, as all of a step have the batch for their first axis."""
     (sequences,) = (value for value in _loop_in(graph).outputs if _is_running_tokens(value))
     tape = Tape("trace")
     steps = tape.standard("Shape", sequences, output="steps", start=2)
     batch = tape.standard("Shape", sequences, output="batch", end=1)
     shape = tape.standard("Concat", steps, batch, tape.ints("rest", [-1]), output="shape", axis=0)
-    told = []
+    outputs = []
     for value, (name, dtype) in zip(found, TRACED.items(), strict=True):
-        told.append(tape.standard("Reshape", value, shape, output=name))
-        told[-1].type, told[-1].shape = ir.TensorType(dtype), ir.Shape([None] * 3)
-    graph.extend(tape.nodes)
-    return told
+        output = tape.standard("Reshape", value, shape, output=name)
+        output.type, output.shape = ir.TensorType(dtype), ir.Shape([None] * 3)
+        outputs.append(output)
+    tape.append_to(graph)
+    return outputs
 
 
 def _is_running_tokens(value: ir.Value) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,32 +10,26 @@ import numpy as np
 
 from beamgen.errors import PromptError, SettingError
 from beamgen.settings.catalogue import Catalogue
-from beamgen.settings.checks import ID_LISTS, check_penalty, check_settings
+from beamgen.settings.checks import check_penalty, check_settings
 from beamgen.settings.hf_fields import chosen_settings, refuse_unknown
-from beamgen.settings.parameters import PARAMETERS
+from beamgen.settings.kinds import Arrays, Ids
+from beamgen.settings.search import DEFAULT_NUM_BEAMS
+from beamgen.settings.setting import REQUIRED
+from beamgen.settings.table import BY_NAME, PER_ROW, SAMPLING, SETTINGS
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig
 
 #: What is generated at most when neither the caller nor the checkpoint says.
 DEFAULT_MAX_NEW_TOKENS = 64
-DEFAULT_NUM_BEAMS = 5
-
-#: ``early_stopping`` as the graph's integer input.
-EARLY_STOPPING: dict[bool | str, int] = {False: 0, True: 1, "never": 2}
-
-#: What HF heeds with ``do_sample`` only.
-SAMPLING = ("seed", "temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff",
-            "eta_cutoff")  # fmt: skip
-
-Ids = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class SearchConfig:
     """How to search.
 
-    Field names and meanings are HF ``GenerationConfig``'s, but for the last two.
+    Field names and meanings are HF ``GenerationConfig``'s, but for the last two. Each has
+    a row in ``beamgen.settings.table``, which says what its values may be.
 
     Attributes:
         num_beams: running candidates per row, at least 1 (1 is greedy search, or sampling).
@@ -58,6 +52,7 @@ class SearchConfig:
             typical_p 1.
         repetition_penalty: above 0; 1 is off.
         no_repeat_ngram_size: 0 is off.
+        encoder_no_repeat_ngram_size: the same of n-grams of the prompt.
         sequence_bias: pairs of ids and the bias of the token that completes them.
         bad_words_ids: sequences that may not come.
         forced_bos_token_id: first token after a prompt of one token.
@@ -94,6 +89,7 @@ class SearchConfig:
     eta_cutoff: float = 0.0
     repetition_penalty: float = 1.0
     no_repeat_ngram_size: int = 0
+    encoder_no_repeat_ngram_size: int = 0
     sequence_bias: tuple[tuple[Ids, float], ...] = ()
     bad_words_ids: tuple[Ids, ...] = ()
     forced_bos_token_id: int | None = None
@@ -109,7 +105,7 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         """Refuse what no search can honour."""
-        check_settings(self)
+        check_settings(vars(self))
 
     @classmethod
     def from_generation_config(
@@ -135,11 +131,10 @@ class SearchConfig:
             SettingError: a field is set that a file cannot honour, an unknown
                 setting, or no end-of-sequence id is known.
         """
-        known = {field.name for field in fields(cls)}
         chosen = {name: value for name, value in (overrides or {}).items() if value is not None}
         replaced = _replaced_limits([n for n, v in chosen.items() if not _is_default(v)])
         values = _canonical(
-            chosen_settings(generation_config, {**replaced, **chosen}, spelled_out, known)
+            chosen_settings(generation_config, {**replaced, **chosen}, spelled_out, BY_NAME)
         )
         if values.get("do_sample") and "do_sample" not in chosen:
             values.setdefault("num_beams", 1)  # a checkpoint that samples means HF's one beam
@@ -171,6 +166,11 @@ class SearchConfig:
         unset = self.num_beams > 1 and self.pad_token_id == 0 and self.eos_token_id
         return self.eos_token_id[0] if unset else self.pad_token_id
 
+    @property
+    def named_ids(self) -> dict[str, Ids]:
+        """Every token id among the settings, by the setting that names it."""
+        return {s.name: s.kind.token_ids(getattr(self, s.name)) for s in SETTINGS}
+
     def with_overrides(self, overrides: Mapping[str, Any]) -> SearchConfig:
         """These settings with those that are not None replaced; ``"default"`` resets one.
 
@@ -178,13 +178,12 @@ class SearchConfig:
             SettingError: an unknown name, an impossible combination, or a setting
                 that sampling alone heeds, without ``do_sample``.
         """
-        known = {field.name: field.default for field in fields(self)}
-        refuse_unknown(overrides, known)
-        for name in ("eos_token_id", "pad_token_id"):
-            if _is_default(overrides.get(name)):
+        refuse_unknown(overrides, BY_NAME)
+        for name, value in overrides.items():
+            if _is_default(value) and BY_NAME[name].default is REQUIRED:
                 raise SettingError(f"{name} has no default", "give ids, or leave it out")
         chosen = {
-            name: known[name] if _is_default(value) else value
+            name: BY_NAME[name].default if _is_default(value) else value
             for name, value in overrides.items()
             if value is not None
         }
@@ -197,8 +196,8 @@ class SearchConfig:
             )
         return config
 
-    def for_prompt(self, prompt_len: int, room: int = DEFAULT_MAX_NEW_TOKENS) -> SearchConfig:
-        """HF's max_length/min_length as max_new_tokens/min_new_tokens.
+    def for_prompt(self, prompt_len: int, room: int = DEFAULT_MAX_NEW_TOKENS) -> ResolvedSearch:
+        """The search of one prompt length: HF's max_length and min_length become new tokens.
 
         Args:
             prompt_len: S, the padded prompt, which HF's lengths count.
@@ -226,41 +225,14 @@ class SearchConfig:
         shortest = self.min_new_tokens
         if shortest is None:
             shortest = max(self.min_length - prompt_len, 0)
-        check_penalty(self, longest)
-        return replace(
-            self,
-            max_new_tokens=longest,
-            min_new_tokens=min(shortest, longest),
-            max_length=None,
-            min_length=0,
-        )
-
-    def inputs(self) -> dict[str, np.ndarray]:
-        """The graph's parameter inputs, see ``beamgen.settings.parameters``.
-
-        Where only ``max_length`` is set, ``max_new_tokens`` is what it leaves a
-        one-token prompt; callers that know the prompt use ``for_prompt`` first.
-        """
-        config = self.for_prompt(1)
-        values: dict[str, Any] = {field.name: getattr(config, field.name) for field in fields(self)}
-        nothing = np.zeros(0, np.int64)
-        catalogue = self.catalogue
-        values |= {
-            "early_stopping": EARLY_STOPPING[self.early_stopping],
-            "seed": self.seed or 0,
-            "sequence_bias_ids": _right_aligned([ids for ids, _ in self.sequence_bias]),
-            "sequence_bias": [bias for _, bias in self.sequence_bias],
-            "bad_words_ids": _right_aligned(self.bad_words_ids),
-            "catalogue_offsets": nothing if catalogue is None else catalogue.offsets,
-            "catalogue_tokens": nothing if catalogue is None else catalogue.tokens,
-            "catalogue_next": nothing if catalogue is None else catalogue.next,
+        check_penalty(self.num_beams, self.length_penalty, longest)
+        lengths = {
+            "max_new_tokens": longest,
+            "min_new_tokens": min(shortest, longest),
+            "max_length": None,
+            "min_length": 0,
         }
-        return {
-            parameter.name: np.atleast_1d(
-                np.asarray(_or_nothing(values[parameter.name]), parameter.dtype)
-            )
-            for parameter in PARAMETERS
-        }
+        return ResolvedSearch(**{**vars(self), **lengths})
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``beamgen.json``, without a catalogue; ``from_json`` reads them."""
@@ -273,7 +245,29 @@ class SearchConfig:
         return cls(**_canonical(values))
 
 
-def stacked_inputs(configs: Sequence[SearchConfig]) -> dict[str, np.ndarray]:
+@dataclass(frozen=True)
+class ResolvedSearch(SearchConfig):
+    """The settings of a search whose prompt length is known; only these can be fed to a graph.
+
+    ``SearchConfig.for_prompt`` makes it. Both limits are there, and none counts the prompt.
+    """
+
+    max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS
+    min_new_tokens: int = 0
+
+    def inputs(self) -> Arrays:
+        """The graph's parameter inputs, see ``beamgen.settings.table.PARAMETERS``."""
+        return {
+            name: array
+            for setting in SETTINGS
+            if setting.in_graph
+            for name, array in setting.kind.arrays(
+                setting.name, getattr(self, setting.name)
+            ).items()
+        }
+
+
+def stacked_inputs(configs: Sequence[ResolvedSearch]) -> Arrays:
     """The graph's parameter inputs for a batch of requests, one config per row.
 
     A parameter in which rows differ becomes ``[batch]``.
@@ -283,29 +277,23 @@ def stacked_inputs(configs: Sequence[SearchConfig]) -> dict[str, np.ndarray]:
     """
     rows = [config.inputs() for config in configs]
     stacked = {}
-    for parameter in PARAMETERS:
-        values = [row[parameter.name] for row in rows]
+    for name in rows[0]:
+        values = [row[name] for row in rows]
         same = all(np.array_equal(value, values[0]) for value in values)
-        if not same and not parameter.per_row:
+        if not same and name not in PER_ROW:
             raise SettingError(
-                f"{parameter.name} has to be the same for all rows of a batch",
+                f"{name} has to be the same for all rows of a batch",
                 "search those prompts in batches of their own",
             )
         # one seed for all rows would be counted up by row
-        split = not same or parameter.name == "seed"
-        stacked[parameter.name] = np.concatenate(values) if split else values[0]
+        split = not same or name == "seed"
+        stacked[name] = np.concatenate(values) if split else values[0]
     return stacked
 
 
 def _canonical(values: Mapping[str, Any]) -> dict[str, Any]:
     """Settings in the one form that SearchConfig holds: tuples for lists and dicts."""
-    forms: dict[str, Callable[[Any], Any]] = {
-        **dict.fromkeys(ID_LISTS, _as_ids),
-        "bad_words_ids": _as_sequences,
-        "sequence_bias": _as_biases,
-        "exponential_decay_length_penalty": _as_pair,
-    }
-    return {name: forms[name](value) if name in forms else value for name, value in values.items()}
+    return {name: BY_NAME[name].kind.canonical(value) for name, value in values.items()}
 
 
 def _is_default(value: Any) -> bool:
@@ -316,53 +304,6 @@ def _replaced_limits(chosen: Collection[str]) -> dict[str, Any]:
     """A limit given now replaces the other form of it given before."""
     forms = {"max_length": "max_new_tokens", "min_length": "min_new_tokens"}
     return {forms[name]: None for name in chosen if name in forms and forms[name] not in chosen}
-
-
-def _as_ids(value: int | Iterable[int] | None) -> Ids | None:
-    if value is None:
-        return None
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        return tuple(value)
-    return (value,)  # what is no id is refused with all that is wrong
-
-
-def _as_sequences(value: Any) -> tuple[Any, ...]:
-    return tuple(_as_ids(sequence) for sequence in _iterable("bad_words_ids", value))
-
-
-def _as_biases(value: Any) -> tuple[Any, ...]:
-    """HF's two forms, ``{(5, 9): 1.0}`` and ``[[[5, 9], 1.0]]``; a sequence counts once."""
-    pairs = value.items() if isinstance(value, Mapping) else _iterable("sequence_bias", value)
-    try:
-        return tuple({_as_ids(ids): bias for ids, bias in pairs}.items())
-    except (TypeError, ValueError):
-        raise SettingError(
-            f"sequence_bias must be pairs of ids and a number, not {value!r:.80}",
-            "for example [[[5, 9], -2.0]]",
-        ) from None
-
-
-def _as_pair(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _iterable(name: str, value: Any) -> Iterable[Any]:
-    if not isinstance(value, Iterable) or isinstance(value, str):
-        raise SettingError(f"{name} must be a list, not {value!r}", "for example [[5, 9], [7]]")
-    return value
-
-
-def _right_aligned(sequences: Sequence[Ids]) -> np.ndarray:
-    """Int64 ``[n, longest]``, filled with -1 on the left; ``[0, 1]`` of none."""
-    longest = max((len(ids) for ids in sequences), default=1)
-    aligned = np.full((len(sequences), longest), -1, np.int64)
-    for row, ids in enumerate(sequences):
-        aligned[row, longest - len(ids) :] = ids
-    return aligned
-
-
-def _or_nothing(value: Any) -> Any:
-    return () if value is None else value
 
 
 def _plain(value: Any) -> Any:

@@ -10,11 +10,11 @@ Source: ``onnxruntime/contrib_ops/cpu/transformers`` and the schemas of
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
 
 from beamgen.errors import SettingError
 from beamgen.settings.config import SearchConfig
-from beamgen.settings.parameters import Parameter
+from beamgen.settings.parameter import Parameter
+from beamgen.settings.table import SETTINGS
 
 DOMAIN = "com.microsoft"
 BEAM_SEARCH, GREEDY_SEARCH, SAMPLING = "BeamSearch", "GreedySearch", "Sampling"
@@ -37,19 +37,31 @@ _MODES = {
     GREEDY_SEARCH: "num_beams 1 without do_sample",
     SAMPLING: "num_beams 1 with do_sample",
 }
-_NEVER_HONOURED = (
-    "sequence_bias",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-    "remove_invalid_values",
-    "exponential_decay_length_penalty",
-    "renormalize_logits",
-    "output_scores",
-    "catalogue",
+_BY_ALL = frozenset(
+    {
+        "max_new_tokens",
+        "max_length",
+        "min_new_tokens",
+        "min_length",
+        "num_beams",
+        "num_return_sequences",
+        "eos_token_id",
+        "pad_token_id",
+        "do_sample",
+        "repetition_penalty",
+        "no_repeat_ngram_size",
+        "bad_words_ids",
+        "suppress_tokens",
+        "begin_suppress_tokens",
+    }
 )
+#: The settings that each operator honours; every other one is refused where it is on.
+HONOURED = {
+    BEAM_SEARCH: _BY_ALL | {"length_penalty", "early_stopping"},
+    GREEDY_SEARCH: _BY_ALL,
+    SAMPLING: _BY_ALL | {"seed", "temperature", "top_k", "top_p"},
+}
 _LEAST_TOP_P, _LEAST_TEMPERATURE = 1e-6, 1e-30
-_WARPERS = ("min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
-_DEFAULTS = {field.name: field.default for field in fields(SearchConfig)}
 
 
 def op_type(config: SearchConfig) -> str:
@@ -100,9 +112,11 @@ def check_honoured(config: SearchConfig) -> None:
 
 def _unhonoured(config: SearchConfig) -> Iterator[tuple[str, str]]:
     """Each setting that the operator cannot do, and what to do about it."""
-    absent = [*_NEVER_HONOURED, *(_WARPERS if op_type(config) == SAMPLING else ())]
-    for name in absent:
-        if (getattr(config, name) or None) != (_DEFAULTS[name] or None):
+    values = vars(config)
+    for setting in SETTINGS:
+        honoured = setting.name in HONOURED[op_type(config)]
+        if not honoured and setting.is_heeded(values) and not setting.is_off(values[setting.name]):
+            name = setting.name
             yield f"{name}: there is no input for it", f"--set {name}=default turns it off"
     eos = config.eos_token_id
     if len(eos) > 1:

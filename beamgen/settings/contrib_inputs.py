@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from beamgen.errors import SettingError
 from beamgen.settings.checks import check_penalty
-from beamgen.settings.config import SearchConfig
+from beamgen.settings.config import ResolvedSearch, SearchConfig
 from beamgen.settings.contrib import BEAM_SEARCH, MAX_LENGTH, SAMPLING, op_type, parameters
 from beamgen.settings.prompts import Ids
 
@@ -40,15 +40,14 @@ def attributes(config: SearchConfig, vocab_size: int) -> dict[str, int | float]:
     return values
 
 
-def inputs(config: SearchConfig, prompt_len: int, vocab_size: int) -> dict[str, npt.NDArray[Any]]:
+def inputs(config: ResolvedSearch, prompt_len: int, vocab_size: int) -> dict[str, npt.NDArray[Any]]:
     """The operator's inputs besides the prompts, see ``parameters``.
 
     Args:
-        config: settings that it honours.
+        config: settings that it honours, for this prompt length.
         prompt_len: S, the padded prompt, which the operator's lengths count.
         vocab_size: V.
     """
-    config = config.for_prompt(prompt_len)
     always, at_first = np.ones(vocab_size, np.int32), np.ones((1, vocab_size), np.int32)
     # HF leaves an EOS among the bad words alone
     bad = [ids[0] for ids in config.bad_words_ids if ids[0] not in config.eos_token_id]
@@ -56,7 +55,7 @@ def inputs(config: SearchConfig, prompt_len: int, vocab_size: int) -> dict[str, 
     at_first[0, list(config.begin_suppress_tokens)] = 0
     shortest = config.min_new_tokens if config.eos_token_id else 0
     values: dict[str, Any] = {
-        "max_length": prompt_len + (config.max_new_tokens or 0),
+        "max_length": prompt_len + config.max_new_tokens,
         "min_length": prompt_len + shortest if shortest else 0,
         "num_beams": config.num_beams,
         "num_return_sequences": config.num_return_sequences,
@@ -79,7 +78,7 @@ def without_default(config: SearchConfig) -> frozenset[str]:
 
 
 def feeds(
-    input_ids: Ids, attention_mask: Ids, config: SearchConfig, vocab_size: int
+    input_ids: Ids, attention_mask: Ids, config: ResolvedSearch, vocab_size: int
 ) -> dict[str, npt.NDArray[Any]]:
     """What a file is fed.
 
@@ -93,8 +92,8 @@ def feeds(
         SettingError: the lengths are beyond the operator, or every token is banned.
     """
     prompt_len = input_ids.shape[1]
-    total = prompt_len + (config.max_new_tokens or 0)
-    check_penalty(config, total)
+    total = prompt_len + config.max_new_tokens
+    check_penalty(config.num_beams, config.length_penalty, total)
     if total > MAX_LENGTH:
         raise SettingError(
             f"ONNX Runtime's {op_type(config)} stops at {MAX_LENGTH} tokens; {prompt_len} of the "

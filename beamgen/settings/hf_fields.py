@@ -39,7 +39,6 @@ WITHOUT_EFFECT = frozenset(
     }
 )
 
-_ENCODER = "it is made for encoder-decoders; repetition_penalty and no_repeat_ngram_size remain"
 _GROUPS = "transformers moved group beam search out of its own code"
 _CONSTRAINED = "transformers moved constrained beam search out of its own code; see --catalogue"
 
@@ -48,8 +47,7 @@ REFUSED = {
     "constraints": _CONSTRAINED,
     "diversity_penalty": _GROUPS,
     "dola_layers": "DoLa reads the logits of inner layers",
-    "encoder_no_repeat_ngram_size": _ENCODER,
-    "encoder_repetition_penalty": _ENCODER,
+    "encoder_repetition_penalty": "with beams HF applies it to the first rows of a batch only",
     "force_words_ids": _CONSTRAINED,
     "guidance_scale": "guidance runs the model a second time for each token",
     "low_memory": "transformers' own beam search refuses it",
@@ -62,8 +60,8 @@ REFUSED = {
     "watermarking_config": "a watermark is keyed outside the file",
 }
 
-# Where HF's default is a value, None means off.
-_NONE_MEANS = {"top_k": 0, "top_p": 1.0, "temperature": 1.0, "typical_p": 1.0}
+#: What None means where HF's default is a value: off.
+NONE_MEANS = {"top_k": 0, "top_p": 1.0, "temperature": 1.0, "typical_p": 1.0}
 
 
 def chosen_settings(
@@ -100,8 +98,8 @@ def chosen_settings(
         if (name in known and (name in given or (name in spelled_out and value is not None)))
         or value != defaults.get(name)
     }
-    _refuse_unsupported(settings, known)
-    values = {name: _NONE_MEANS.get(name) if v is None else v for name, v in settings.items()}
+    refuse_unsupported(settings, known)
+    values = {name: NONE_MEANS.get(name) if v is None else v for name, v in settings.items()}
     return {name: value for name, value in values.items() if name in known and value is not None}
 
 
@@ -123,8 +121,12 @@ def refuse_unknown(chosen: Collection[str], known: Collection[str]) -> None:
             )
 
 
-def _refuse_unsupported(settings: Mapping[str, Any], known: Collection[str]) -> None:
-    """Never ignore a setting: name every one that cannot be honoured, and why."""
+def refuse_unsupported(settings: Mapping[str, Any], known: Collection[str]) -> None:
+    """Never ignore a setting: name every one that cannot be honoured, and the reason.
+
+    Raises:
+        SettingError: there is one.
+    """
     refused = {
         name: value
         for name, value in settings.items()

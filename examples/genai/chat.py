@@ -1,4 +1,4 @@
-"""Chat with a folder that `beamgen package --format genai` wrote, token by token.
+"""Chat with a folder that `beamgen package genai` wrote, token by token.
 
 pip install onnxruntime-genai
 python chat.py phi3-genai

@@ -1,4 +1,4 @@
-"""Ask a model that `beamgen package --format triton` wrote: pip install tritonclient grpcio.
+"""Ask a model that `beamgen package triton` wrote: pip install tritonclient grpcio.
 
     python client.py --model biogpt --tokenizer biogpt-onnx \
         -p "aspirin is" -p "penicillin is" --set max_new_tokens=16 --set length_penalty=1

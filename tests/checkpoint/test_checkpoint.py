@@ -161,18 +161,6 @@ def test_code_of_a_checkpoint_is_not_run_unasked(copy: Path, tmp_path: Path) -> 
     assert witness.exists()
 
 
-def test_without_tokenizer_files_there_is_none(copy: Path) -> None:
-    assert not open_checkpoint(copy).has_tokenizer
-    assert load_tokenizer(copy) is None
-
-
-def test_a_broken_tokenizer_is_an_error_not_an_absence(copy: Path) -> None:
-    (copy / "tokenizer_config.json").write_text('{"tokenizer_class": "GPT2TokenizerFast"}')
-    (copy / "tokenizer.json").write_text("{")
-    with pytest.raises(BeamgenError, match="cannot load the tokenizer"):
-        load_tokenizer(copy)
-
-
 @pytest.mark.parametrize("name", ["gpt2", "biogpt", "phi3"])
 def test_the_demo_checkpoints_are_small_and_whole(name: str) -> None:
     checkpoint = demo_checkpoint(find_adapter(name))

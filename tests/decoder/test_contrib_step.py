@@ -70,10 +70,11 @@ def test_the_decoder_holds_its_contract_and_gives_the_copies_their_cache(
 ) -> None:
     adapter = find_adapter(name)
     geometry = adapter.kv_geometry(adapter.tiny_config())
-    decoder = export_decoder(adapter, tiny_model(adapter.tiny_config()), tmp_path, ContribStep)
+    model = tiny_model(adapter.tiny_config())
+    decoder = export_decoder(adapter, model, tmp_path, ContribStep).model
     contract.verify(decoder, contract.contrib_contract(geometry, 96))
-    attention = [node for node in decoder.graph if node.domain == "beamgen"]
-    assert [node.op_type for node in attention] == ["ConcatenatedCacheAttention"] * 2
+    ours = [node.op_type for node in decoder.graph if node.domain == "beamgen"]
+    assert ours == ["ConcatenatedCache", "ConcatenatedCacheAttention"] * 2
     session = onnxruntime.InferenceSession(
         ir.to_proto(decoder).SerializeToString(), providers=["CPUExecutionProvider"]
     )

@@ -34,7 +34,7 @@ def decoders(tmp_path_factory: pytest.TempPathFactory):
         if name not in made:
             adapter = find_adapter(name)
             folder = tmp_path_factory.mktemp(name)
-            made[name] = export_decoder(adapter, tiny_model(adapter.tiny_config()), folder)
+            made[name] = export_decoder(adapter, tiny_model(adapter.tiny_config()), folder).model
         return made[name]
 
     return make

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper, parser
 
 from beamgen import BeamgenError, find_adapter
 from beamgen.checkpoint.checkpoint import demo_checkpoint, open_checkpoint
-from beamgen.decoder.passes import quantize as module
+from beamgen.decoder.passes import int8
 from beamgen.decoder.passes.place_weights import place_weights
 from beamgen.decoder.passes.quantize import quantize
 from beamgen.decoder.passes.round_tokens import RoundTokens
@@ -208,7 +208,7 @@ def test_a_weight_of_zeros_stays_zero() -> None:
 def test_auto_stores_what_this_cpu_adds_exactly(
     wrong: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "saturates", lambda: wrong)
+    monkeypatch.setattr(int8, "saturates", lambda: wrong)
     record = quantize(_model(tied=True), "int8")
     assert (record.weights, record.zero_point) == (("uint8", 128) if wrong else ("int8", 0))
     assert record.saturates is wrong

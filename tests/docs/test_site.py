@@ -15,7 +15,7 @@ from support.pages import ROOT
 
 import beamgen
 from beamgen.cli import main
-from beamgen.settings.parameters import PARAMETERS
+from beamgen.settings.table import PARAMETERS, SETTINGS
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +54,10 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
     assert set(beamgen.__all__) <= {heading.rpartition(".")[2] for heading in headings}
 
 
-def test_every_parameter_is_in_both_tables(site: Path) -> None:
-    for page in ("settings.html", "inputs-outputs.html"):
-        text = _text(site / page)
-        assert [row.name for row in PARAMETERS if row.name not in text] == []
+def test_every_setting_and_every_input_is_in_its_table(site: Path) -> None:
+    for page, rows in (("settings.html", SETTINGS), ("inputs-outputs.html", PARAMETERS)):
+        html = (site / page).read_text(encoding="utf-8")
+        assert [row.name for row in rows if f"<td><code>{row.name}</code></td>" not in html] == []
 
 
 def test_no_place_is_left_empty(site: Path) -> None:
@@ -65,7 +65,9 @@ def test_no_place_is_left_empty(site: Path) -> None:
     for page in site.glob("*.html"):
         html = page.read_text(encoding="utf-8")
         article = html[html.find("<article") :]
-        assert not re.search(r"<!-- (?:commands|parameters|schema|public names|include)", article)
+        assert not re.search(
+            r"<!-- (?:commands|settings|parameters|refused|schema|public names|include)", article
+        )
 
 
 def test_nothing_is_asked_of_another_host(site: Path) -> None:

@@ -377,7 +377,7 @@ def test_a_merged_lora_is_merged_again(checkpoints, tmp_path: Path) -> None:
 def test_the_command_on_a_demo_without_a_fast_tokenizer(tmp_path: Path) -> None:
     package = tmp_path / "biogpt-onnx"
     export(model_class="BioGptModel", output=package, parity=False)
-    arguments = ["package", "-m", str(package), "--format", "genai", "--json"]
+    arguments = ["package", "genai", "-m", str(package), "--json"]
     result = CliRunner().invoke(main, [*arguments, "-o", str(tmp_path / "biogpt-genai")])
     assert result.exit_code == 0, result.output
     checks = json.loads(result.stdout)["checks"]

@@ -42,7 +42,7 @@ def test_a_folder_of_another_format_is_not_replaced(
     assert mark["checks"] == [vars(check) for check in done.checks]
 
 
-@pytest.mark.parametrize("name", ["onnx", *FOREIGN])
+@pytest.mark.parametrize("name", ["text", *FOREIGN])
 def test_nothing_is_written_into_the_package(name: str, demos: Callable[[str], Package]) -> None:
     folder = demos("gpt2").folder
     before = sorted(folder.rglob("*"))

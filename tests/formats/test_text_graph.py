@@ -99,14 +99,13 @@ def _piece_starts(name: str, texts: Sequence[str]) -> list[list[int]]:
         for name, dtype in (("units", ir.DataType.INT64), ("starts", ir.DataType.BOOL))
     ]
     begins, members = class_pages(digits=name.startswith("digits"))
-    (kinds,) = tape.call(
+    kinds = tape.value(
         units.classes,
         given[0],
         tape.constant("begins", begins),
         tape.constant("members", members, np.uint8),
-        outputs="kinds",
     )
-    (found,) = tape.call(getattr(pieces, name), given[0], kinds, given[1], outputs="found")
+    found = tape.value(getattr(pieces, name), given[0], kinds, given[1])
     found.dtype, found.shape = ir.DataType.BOOL, ir.Shape([None])
     graph = ir.Graph(
         given, [found], nodes=tape.nodes, initializers=tape.initializers,
@@ -256,11 +255,11 @@ def demos(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Gen
             folder = tmp_path_factory.mktemp("text") / name
             package = export(None, folder, model_class=name, parity=False).package
             output = folder.parent / f"{name}-text"
-            command = ["package", "-m", str(folder), "--with-tokenizer", "-o", str(output)]
+            command = ["package", "text", "-m", str(folder), "-o", str(output)]
             result = CliRunner().invoke(main, [*command, "--json"])
             assert result.exit_code == 0, result.output
             written = json.loads(result.stdout)
-            assert (written["folder"], written["format"]) == (str(output), "onnx")
+            assert (written["folder"], written["format"]) == (str(output), "text")
             assert [check["passed"] for check in written["checks"]] == [True, True, True]
             made[name] = Generator(package), output
         return made[name]
@@ -464,13 +463,12 @@ def test_packages_that_cannot_take_text(
     packages: Callable[[str], Package], contrib: Callable[..., Package], tmp_path: Path
 ) -> None:
     target = tmp_path / "out"
-    for package, options, cause in (
-        (packages("gpt2"), {}, "is an .onnx file already"),
-        (packages("gpt2"), {}, "has no tokenizer"),
-        (contrib("gpt2"), {}, "a contrib package takes int32 ids"),
+    for package, cause in (
+        (packages("gpt2"), "has no tokenizer"),
+        (contrib("gpt2"), "a contrib package takes int32 ids"),
     ):
         with pytest.raises(BeamgenError, match=cause):
-            package_as(package, "onnx", target, **options)
+            package_as(package, "text", target)
         assert list(tmp_path.iterdir()) == []
 
 
@@ -478,7 +476,7 @@ def test_a_folder_is_replaced_with_force_only(
     demos: Callable[[str], tuple[Generator, Path]],
 ) -> None:
     generator, folder = demos("gpt2")
-    command = ["package", "-m", str(generator.package.folder), "--with-tokenizer"]
+    command = ["package", "text", "-m", str(generator.package.folder)]
     for target, cause in (
         (folder, f"{folder} exists"),
         (generator.package.folder, "lies in the package itself"),

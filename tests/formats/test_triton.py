@@ -32,12 +32,12 @@ from beamgen import (
     package_as,
 )
 from beamgen.cli import main
-from beamgen.formats.triton import BATCHINGS
 from beamgen.formats.triton.checks import check_config, check_joined, load, parse
+from beamgen.formats.triton.format import BATCHINGS
 from beamgen.formats.triton.plan import make_plan
 from beamgen.formats.triton.ports import Ports, ports_of
+from beamgen.formats.triton.requests import Request, join, requests_to_join
 from beamgen.formats.triton.rules import broken_rules
-from beamgen.formats.triton.trials import Trial, join, joined_trials
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "triton"
 
@@ -116,20 +116,20 @@ def test_joined_requests_get_what_hugging_face_gives_each(
         settings=BEAMS,
         lora=None,
     )
-    trials = joined_trials(packages(name), plan)
+    requests = requests_to_join(packages(name), plan)
     session = load(done.folder / "1/model.onnx")
     names = [output.name for output in session.get_outputs()]
     assert names == ["sequences", "sequences_scores", "finish_reasons"]
-    found, scores, _ = session.run(names, join(trials, plan))
+    found, scores, _ = session.run(names, join(requests, plan))
     assert found.shape[:2] == (3, 3)
     kinds = set()
-    for row, trial in enumerate(trials):
-        settings = {**BEAMS, **{n: trial.given[n].item() for n in inputs}}
-        tokens, expected = _hugging_face(checkpoints(name), trial.given["input_ids"], settings)
+    for row, request in enumerate(requests):
+        settings = {**BEAMS, **{n: request.given[n].item() for n in inputs}}
+        tokens, expected = _hugging_face(checkpoints(name), request.given["input_ids"], settings)
         assert found[row, :, : tokens.shape[1]].tolist() == tokens.tolist()
         assert (found[row, :, tokens.shape[1] :] == BEAMS["pad_token_id"]).all()
         np.testing.assert_allclose(scores[row], expected, rtol=1e-4, atol=1e-4)
-        kinds.add(tokens.shape[1] - trial.given["input_ids"].shape[1])
+        kinds.add(tokens.shape[1] - request.given["input_ids"].shape[1])
     assert len(kinds) > 1  # rows of unequal length met
 
 
@@ -378,7 +378,7 @@ def test_checks_fail_where_something_is_wrong(
         packages("gpt2"), ragged=False, max_batch_size=8, inputs=None, settings={}, lora=None
     )
     session = load(done.folder / "1/model.onnx")
-    first, second, third = joined_trials(packages("gpt2"), plan)
+    first, second, third = requests_to_join(packages("gpt2"), plan)
     assert check_joined(session, [first, second, third], plan).passed
     for name in first.expected:
         wrong = {**first.expected, name: first.expected[name] + 1}
@@ -386,8 +386,8 @@ def test_checks_fail_where_something_is_wrong(
         assert check.passed is False
         assert f"{name} of request 1 is another" in check.what
     filled = {"sequences": np.array([[[5, 7, 9]]])}
-    assert Trial({}, {"sequences": np.array([[[5, 7]]])}, 9).differs(filled) == ""
-    assert Trial({}, {"sequences": np.array([[[5, 7]]])}, 1).differs(filled) == "sequences"
+    assert Request({}, {"sequences": np.array([[[5, 7]]])}, 9).differs(filled) == ""
+    assert Request({}, {"sequences": np.array([[[5, 7]]])}, 1).differs(filled) == "sequences"
     check = check_config("name: 5 {", "model", ports_of(session))
     assert check.passed is False
     assert "cannot be parsed" in check.what
@@ -401,7 +401,7 @@ def test_without_tritonclient_the_check_says_so(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_command_line(packages: Callable[[str], Package], tmp_path: Path) -> None:
-    command = ["package", "-m", str(packages("gpt2").folder), "--format", "triton", "--json",
+    command = ["package", "triton", "-m", str(packages("gpt2").folder), "--json",
                "-o", str(tmp_path / "models" / "beams"), "--batching", "ragged", "--num-beams", "3",
                "--inputs", "max_new_tokens", "--max-batch-size", "4"]  # fmt: skip
     result = CliRunner().invoke(main, command)

@@ -396,7 +396,8 @@ def test_a_page_of_token_ids(
 ) -> None:
     """A model that came without a tokenizer says so, and takes numbers."""
     package = packages("gpt2")
-    monkeypatch.setattr("beamgen.formats.web.prove", lambda *_, **__: ([], False))  # see test_web
+    # see test_web
+    monkeypatch.setattr("beamgen.formats.web.format.prove", lambda *_, **__: ([], False))
     done = package_as(package, "web", tmp_path / "page", node_modules=node_modules)
     with serve(done.folder) as site:
         reader = Reader(browser, site)

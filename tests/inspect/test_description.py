@@ -25,7 +25,7 @@ from beamgen import (
     stamp_parity,
 )
 from beamgen.cli import main
-from beamgen.settings.parameters import PARAMETERS
+from beamgen.settings.table import PARAMETERS
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,9 @@ import pytest
 from support.architectures import ARCHITECTURES
 
 from beamgen import BeamgenError, Generator, Package, SearchConfig
-from beamgen.settings.config import SAMPLING
-from beamgen.settings.parameters import PER_ROW
 from beamgen.settings.prompts import left_pad
 from beamgen.settings.result import BeamOutput
+from beamgen.settings.table import PER_ROW, SAMPLING
 
 #: Three values of every setting that rows may have of their own.
 VALUES = {

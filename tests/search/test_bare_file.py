@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from beamgen import Generator
-from beamgen.settings.parameters import PARAMETERS
+from beamgen.settings.table import PARAMETERS
 
 DTYPES = {parameter.name: parameter.dtype for parameter in PARAMETERS}
 Outputs = dict[str, np.ndarray]

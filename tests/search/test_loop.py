@@ -30,7 +30,7 @@ from beamgen import (
 )
 from beamgen.parity.grids.settings import AXES, CASES, covering_rows
 from beamgen.parity.report import ParityCase, Verdict
-from beamgen.settings.parameters import PARAMETERS
+from beamgen.settings.table import PARAMETERS
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -9,7 +9,7 @@ import pytest
 from transformers import GenerationConfig
 
 from beamgen import BeamgenError, SearchConfig
-from beamgen.cli._options import chosen_settings
+from beamgen.cli._settings import chosen_settings
 
 BASE = SearchConfig(eos_token_id=(2,), pad_token_id=1)
 

@@ -8,7 +8,7 @@ from transformers import GenerationConfig
 from beamgen import BeamgenError, Catalogue, SearchConfig
 from beamgen.settings.config import stacked_inputs
 from beamgen.settings.hf_fields import REFUSED, WITHOUT_EFFECT
-from beamgen.settings.parameters import PARAMETERS, PER_ROW
+from beamgen.settings.table import PARAMETERS, PER_ROW
 
 BASE = SearchConfig(eos_token_id=(2,), pad_token_id=1)
 
@@ -235,14 +235,14 @@ def test_an_unknown_name_gets_a_suggestion() -> None:
 
 def test_inputs_are_what_the_graph_declares() -> None:
     config = BASE.with_overrides({"early_stopping": "never", "eos_token_id": [4, 5]})
-    inputs = config.inputs()
+    inputs = config.for_prompt(5).inputs()
     assert list(inputs) == [parameter.name for parameter in PARAMETERS]
     for parameter in PARAMETERS:
         assert inputs[parameter.name].dtype == parameter.dtype
         assert inputs[parameter.name].ndim == len(parameter.axes)
     assert inputs["early_stopping"].tolist() == [2]
     assert inputs["eos_token_id"].tolist() == [4, 5]
-    empty = BASE.with_overrides({"eos_token_id": []}).inputs()["eos_token_id"]
+    empty = BASE.with_overrides({"eos_token_id": []}).for_prompt(5).inputs()["eos_token_id"]
     assert (empty.shape, empty.dtype) == ((0,), "int64")
 
 
@@ -254,18 +254,21 @@ def test_json_there_and_back() -> None:
 
 
 def test_sequences_are_aligned_on_the_right() -> None:
-    inputs = BASE.with_overrides(
-        {"bad_words_ids": [[5, 6, 7], [8]], "sequence_bias": {(4, 5): -1.5}}
-    ).inputs()
+    inputs = (
+        BASE.with_overrides({"bad_words_ids": [[5, 6, 7], [8]], "sequence_bias": {(4, 5): -1.5}})
+        .for_prompt(5)
+        .inputs()
+    )
     assert inputs["bad_words_ids"].tolist() == [[5, 6, 7], [-1, -1, 8]]
     assert inputs["sequence_bias_ids"].tolist() == [[4, 5]]
     assert inputs["sequence_bias"].tolist() == [-1.5]
-    assert BASE.inputs()["bad_words_ids"].shape == (0, 1)
+    assert BASE.for_prompt(5).inputs()["bad_words_ids"].shape == (0, 1)
 
 
 def test_rows_of_their_own_settings_are_stacked() -> None:
     rows = [
-        BASE.with_overrides({"do_sample": True, "temperature": t, "seed": 5}) for t in (0.5, 0.7)
+        BASE.with_overrides({"do_sample": True, "temperature": t, "seed": 5}).for_prompt(3)
+        for t in (0.5, 0.7)
     ]
     stacked = stacked_inputs(rows)
     np.testing.assert_allclose(stacked["temperature"], [0.5, 0.7])
@@ -276,7 +279,7 @@ def test_rows_of_their_own_settings_are_stacked() -> None:
 
 
 def test_rows_share_what_is_not_per_row() -> None:
-    rows = [BASE.with_overrides({"num_beams": n}) for n in (2, 3)]
+    rows = [BASE.with_overrides({"num_beams": n}).for_prompt(3) for n in (2, 3)]
     with pytest.raises(BeamgenError, match="num_beams has to be the same"):
         stacked_inputs(rows)
 

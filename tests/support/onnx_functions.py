@@ -13,14 +13,13 @@ import onnxruntime
 from onnx import helper
 
 from beamgen.decoder import add_lora
-from beamgen.search.functions import contrib_cache as op_cache
-from beamgen.search.functions import padding
-from beamgen.search.functions.library import LOOP_MODULES, functions
+from beamgen.search.functions import contrib_cache, padding
+from beamgen.search.functions.library import functions, loop_functions
 
 
 @functools.cache
 def _function_protos() -> list[onnx.FunctionProto]:
-    every = functions(*LOOP_MODULES, op_cache, padding, add_lora)
+    every = [*loop_functions(), *functions(contrib_cache, padding, add_lora)]
     return [ir.serde.serialize_function(function) for function in every]
 
 

@@ -57,7 +57,7 @@ def page(once: Callable[..., Path], demos: Callable[[str], Package]) -> Page:
     def make(base: Path) -> None:
         base.mkdir()
         examples = [word for text in EXAMPLES for word in ("--example", text)]
-        arguments = ["package", "-m", package.folder, "--format", "web", "-o", base / "page"]
+        arguments = ["package", "web", "-m", package.folder, "-o", base / "page"]
         done = CliRunner().invoke(main, list(map(str, [*arguments, *examples])))
         if "npm could not fetch" in done.output:
             pytest.skip(done.output.strip())

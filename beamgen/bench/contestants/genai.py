@@ -1,4 +1,4 @@
-"""onnxruntime-genai, over the folder that ``beamgen package --format genai`` writes."""
+"""onnxruntime-genai, over the folder that ``beamgen package genai`` writes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from beamgen.settings.prompts import Ids
 
 
 def _prepare(workspace: Workspace, folder: Path) -> None:
-    from beamgen.formats import package_as
+    from beamgen.formats.package_as import package_as
     from beamgen.package.folder import open_package
 
     package = open_package(workspace.files("beamgen"), verify=False)

@@ -17,6 +17,7 @@ import onnx_ir as ir
 from onnx import shape_inference
 
 from beamgen.onnx_domain import DOMAIN
+from beamgen.tape import stored
 
 #: A size known as a number, or as the name of a dynamic axis.
 Dim = int | str
@@ -143,7 +144,7 @@ def _replace_by_constant(
     if output.dtype != ir.DataType.INT64 or output.shape is None:
         return
     array = np.array(result, np.int64).reshape([] if len(output.shape) == 0 else [-1])
-    constant = _initializer(graph, f"{output.name}/folded", array)
+    constant = stored(graph, ir.tensor(array, name=f"{output.name}/folded"))
     values[constant] = list(result)
     output.replace_all_uses_with(constant)
 
@@ -170,7 +171,7 @@ def _fold_reshape(graph: ir.Graph, node: ir.Node, values: _Values) -> None:
     if target == source:
         node.outputs[0].replace_all_uses_with(node.inputs[0])  # type: ignore[arg-type] # a Reshape has an input
         return
-    shape = _initializer(graph, f"{node.name}/shape", np.array(spec, np.int64))
+    shape = stored(graph, ir.tensor(np.array(spec, np.int64), name=f"{node.name}/shape"))
     node.replace_input_with(1, shape)
 
 
@@ -193,8 +194,11 @@ def _quotient(source: Sequence[Dim], divisor: Sequence[Dim]) -> Dim | None:
 
 
 def _infer_shapes(node: ir.Node, model: ir.Model) -> None:
-    if node.domain == DOMAIN:  # attention's output looks like its query, AddLora's like the layer's
-        node.outputs[0].shape = node.inputs[0].shape  # type: ignore[union-attr] # has a query
+    if node.domain == DOMAIN:
+        # attention's output looks like its query, AddLora's like the layer's; a cache with
+        # new entries is a graph output, whose shape was declared
+        if not node.outputs[0].is_graph_output():
+            node.outputs[0].shape = node.inputs[0].shape  # type: ignore[union-attr] # has a query
         return
     if node.domain != "":
         return
@@ -211,7 +215,7 @@ def _infer_shapes(node: ir.Node, model: ir.Model) -> None:
         if output.name not in inferred:
             continue
         tensor = inferred[output.name].tensor_type
-        if tensor.HasField("shape") and not _is_graph_output(output):
+        if tensor.HasField("shape") and not output.is_graph_output():
             output.shape = ir.Shape(
                 [
                     d.dim_value if d.HasField("dim_value") else (d.dim_param or None)
@@ -220,10 +224,6 @@ def _infer_shapes(node: ir.Node, model: ir.Model) -> None:
             )
         if tensor.elem_type and output.dtype is None:
             output.dtype = ir.DataType(tensor.elem_type)
-
-
-def _is_graph_output(value: ir.Value) -> bool:
-    return value.is_graph_output()
 
 
 def _small_constants(node: ir.Node) -> Iterator[tuple[str, ir.TensorProtocol]]:
@@ -258,14 +258,3 @@ def _dims(value: ir.Value | None) -> list[Dim] | None:
             return None
         dims.append(known)
     return dims
-
-
-def _initializer(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
-    value = ir.Value(
-        name=name,
-        type=ir.TensorType(ir.DataType.INT64),
-        shape=ir.Shape(array.shape),
-        const_value=ir.tensor(array, name=name),
-    )
-    graph.register_initializer(value)
-    return value

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from beamgen.tape import Tape, replace, stored
+
 
 def place_weights(model: ir.Model) -> ir.Model:
     """Rewrite ``MatMul(x, Transpose(W))``; returns the same model, changed.
@@ -40,7 +42,7 @@ def _rewrite(graph: ir.Graph, product: ir.Node, transpose: ir.Node) -> None:
     if all(_transposes_matrix(reader) for reader in readers):
         transpose.outputs[0].replace_all_uses_with(_transposed(graph, weight))
     else:
-        _read_by_gemm(graph, product, weight)
+        _read_by_gemm(product, weight)
 
 
 def _transposed(graph: ir.Graph, weight: ir.Value) -> ir.Value:
@@ -55,33 +57,24 @@ def _transposed(graph: ir.Graph, weight: ir.Value) -> ir.Value:
         shape=ir.Shape((columns, rows)),
         name=name,
     )
-    value = ir.Value(
-        name=name, type=ir.TensorType(tensor.dtype), shape=flipped.shape, const_value=flipped
-    )
-    graph.register_initializer(value)
-    return value
+    return stored(graph, flipped)
 
 
-def _read_by_gemm(graph: ir.Graph, product: ir.Node, weight: ir.Value) -> None:
+def _read_by_gemm(product: ir.Node, weight: ir.Value) -> None:
     """``[B, n, hidden] x W^T``: flatten the rows, Gemm, restore them."""
     hidden, out = product.inputs[0], product.outputs[0]
+    assert hidden is not None, "a product has two inputs"
     assert weight.shape is not None, "an initializer has a shape"
     vocab, width = (int(dim) for dim in weight.shape.numpy())
-    before = ir.tape.Tape()
-
-    def constant(name: str, dims: list[int]) -> ir.Value:
-        tensor = ir.tensor(np.array(dims, np.int64), name=f"{product.name}/{name}")
-        return before.initializer(tensor)
-
-    rows = before.op("Reshape", [hidden, constant("flat", [-1, width])])
-    flat = before.op("Gemm", [rows, weight], {"transB": 1})
-    leading = before.op("Shape", [hidden], {"end": -1})
-    target = before.op("Concat", [leading, constant("vocab", [vocab])], {"axis": 0})
-    logits = before.op("Reshape", [flat, target])
-    for value in before.initializers:
-        graph.register_initializer(value)
-    graph.insert_before(product, before.nodes)
-    logits.type, logits.shape = out.type, out.shape
-    ir.convenience.replace_all_uses_with(out, logits, replace_graph_outputs=True)
-    logits.name, out.name = out.name, None
-    graph.remove(product, safe=True)
+    tape = Tape(product.name or "product")
+    flat = tape.constant("flat", [-1, width])
+    rows = tape.standard("Reshape", hidden, flat, output="rows")
+    products = tape.standard("Gemm", rows, weight, output="products", transB=1)
+    leading = tape.standard("Shape", hidden, output="leading", end=-1)
+    last = tape.constant("vocab", [vocab])
+    target = tape.standard("Concat", leading, last, output="target", axis=0)
+    logits = tape.standard("Reshape", products, target, output="logits")
+    tape.insert_before(product)
+    replace(out, logits)
+    assert product.graph is not None, "it is part of the graph"
+    product.graph.remove(product, safe=True)

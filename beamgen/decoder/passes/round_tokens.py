@@ -28,4 +28,5 @@ def RoundTokens(x):  # noqa: N802 - an ONNX operator's name
     """
     peaks = op.ReduceMax(op.Abs(x), op.Constant(value_ints=[-1]), keepdims=1)
     middle = op.Cast(op.Constant(value_float=128.0), to=UINT8.dtype)
-    return op.QuantizeLinear(op.Div(x, peaks), op.Constant(value_float=STEP), middle), peaks
+    numbers = op.QuantizeLinear(op.Div(x, peaks), op.Constant(value_float=STEP), middle)
+    return numbers, peaks

@@ -13,7 +13,7 @@ from beamgen.checkpoint.checkpoint import Checkpoint
 from beamgen.checkpoint.tokenizer import load_tokenizer
 from beamgen.errors import BeamgenError, MissingExtraError, one_line
 from beamgen.export.prove import Progress
-from beamgen.formats import Check
+from beamgen.formats.format import Check
 from beamgen.formats.genai.config import context_length
 from beamgen.formats.genai.run import GenaiModel, import_genai
 from beamgen.lora.slots import ADAPTER_SUFFIX

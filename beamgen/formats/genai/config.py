@@ -11,6 +11,7 @@ from beamgen.errors import SettingError
 from beamgen.package.folder import MODEL
 from beamgen.package.manifest import Manifest
 from beamgen.settings.config import SearchConfig
+from beamgen.settings.table import SETTINGS
 
 CONFIG = "genai_config.json"
 
@@ -23,21 +24,27 @@ _MAX_SEED = 2**31 - 1
 #: The default of ``max_length`` keeps one prompt within this.
 _BEAM_BYTES = 2**28
 
-#: Settings that change the answer, of which genai has none; with the value that is off.
-_UNKNOWN_TO_GENAI: dict[str, Any] = {
-    "min_new_tokens": None,
-    "sequence_bias": (),
-    "bad_words_ids": (),
-    "forced_bos_token_id": None,
-    "forced_eos_token_id": (),
-    "remove_invalid_values": False,
-    "exponential_decay_length_penalty": None,
-    "suppress_tokens": (),
-    "begin_suppress_tokens": (),
-    "renormalize_logits": False,
-    "output_scores": False,
-}
-_UNKNOWN_WARPERS = {"min_p": 0.0, "typical_p": 1.0, "epsilon_cutoff": 0.0, "eta_cutoff": 0.0}
+#: Settings that genai has, or of which ``not_carried`` speaks in words of its own.
+_HONOURED = frozenset(
+    {
+        "max_new_tokens",
+        "max_length",
+        "min_length",
+        "num_beams",
+        "num_return_sequences",
+        "length_penalty",
+        "early_stopping",
+        "eos_token_id",
+        "pad_token_id",
+        "do_sample",
+        "seed",
+        "repetition_penalty",
+        "no_repeat_ngram_size",
+        "temperature",
+        "top_k",
+        "top_p",
+    }
+)
 
 
 def genai_config(
@@ -180,11 +187,14 @@ def not_carried(manifest: Manifest) -> list[str]:
             f"max_new_tokens {search.max_new_tokens}: genai counts the prompt, so a caller sets "
             f"max_length to prompt + {search.max_new_tokens}; it is {max_length(search, context)}"
         )
-    unknown = dict(_UNKNOWN_TO_GENAI)
-    if search.do_sample:
-        unknown |= _UNKNOWN_WARPERS
-    given = {name: getattr(search, name) for name, off in unknown.items()}
-    set_ = [f"{name} {given[name]!r:.60}" for name in given if given[name] != unknown[name]]
+    values = vars(search)
+    set_ = [
+        f"{setting.name} {values[setting.name]!r:.60}"
+        for setting in SETTINGS
+        if setting.name not in _HONOURED
+        and setting.is_heeded(values)
+        and not setting.is_off(values[setting.name])
+    ]
     if set_:
         lines.append(f"{', '.join(set_)}: genai has no such setting")
     if search.early_stopping == "never":

@@ -44,8 +44,8 @@ def spelled(sequences, kept, begins, lengths, octets, is_byte):
     in octets uint8; is_byte ``[V + 1]``: 1 where a token stands for a byte alone. The
     last is that of every other id.
 
-    Returns: bytes, row (counted over all hypotheses) and whether each is a token's that
-    stands for a byte, ``[X]``.
+    Returns: byte, byte_row (counted over all hypotheses) and is_byte_token, whether it is
+    of a token that stands for a byte, ``[X]``.
     """
     shape = op.Concat(op.Constant(value_ints=[-1]), op.Shape(sequences, start=2), axis=0)
     flat = op.Reshape(kept, shape)  # [Q, T]
@@ -59,10 +59,12 @@ def spelled(sequences, kept, begins, lengths, octets, is_byte):
     there = column < op.Unsqueeze(length, [1])  # [M, longest]
     place = op.Unsqueeze(op.Gather(begins, ids), [1]) + column
     index = op.Compress(place, op.Reshape(there, [-1]))
-    rows = op.Compress(op.Expand(op.Unsqueeze(row, [1]), op.Shape(there)), op.Reshape(there, [-1]))
+    rows = op.Expand(op.Unsqueeze(row, [1]), op.Shape(there))
+    byte_row = op.Compress(rows, op.Reshape(there, [-1]))
     alone = op.Unsqueeze(op.Gather(is_byte, ids), [1])
-    flags = op.Compress(op.Expand(alone, op.Shape(there)), op.Reshape(there, [-1]))
-    return op.Cast(op.Gather(octets, index), to=INT64.dtype), rows, flags
+    is_byte_token = op.Compress(op.Expand(alone, op.Shape(there)), op.Reshape(there, [-1]))
+    byte = op.Cast(op.Gather(octets, index), to=INT64.dtype)
+    return byte, byte_row, is_byte_token
 
 
 @script(beamgen_ops, default_opset=op)
@@ -168,24 +170,30 @@ def changes(values):
 
 @script(beamgen_ops, default_opset=op)
 def decode_bytes(octets, row, is_byte):
-    """As the ``ByteLevel`` decoder does: each row's bytes together."""
-    out, rows = beamgen_ops.lossy(octets, row, beamgen_ops.changes(row), is_byte * 0)
-    return op.Identity(out), op.Identity(rows)
+    """Bytes as UTF-8, each row's together, as the ``ByteLevel`` decoder has them."""
+    valid, rows = beamgen_ops.lossy(octets, row, beamgen_ops.changes(row), is_byte * 0)
+    decoded = op.Identity(valid)
+    decoded_row = op.Identity(rows)
+    return decoded, decoded_row
 
 
 @script(beamgen_ops, default_opset=op)
 def decode_fallback(octets, row, is_byte):
-    """As ``ByteFallback`` does: neighbouring byte tokens together."""
+    """Bytes as UTF-8, neighbouring byte tokens together, as ``ByteFallback`` has them."""
     starts = beamgen_ops.changes(row * 2 + is_byte)
-    out, rows = beamgen_ops.lossy(octets, row, starts, is_byte)
-    return op.Identity(out), op.Identity(rows)
+    valid, rows = beamgen_ops.lossy(octets, row, starts, is_byte)
+    decoded = op.Identity(valid)
+    decoded_row = op.Identity(rows)
+    return decoded, decoded_row
 
 
 @script(beamgen_ops, default_opset=op)
 def strip_first_space(octets, row):
     """Bytes, rows ``[X]`` without a space at the start of a row."""
     kept = op.Not(op.And(octets == 32, beamgen_ops.changes(row)))
-    return op.Compress(octets, kept), op.Compress(row, kept)
+    stripped = op.Compress(octets, kept)
+    stripped_row = op.Compress(row, kept)
+    return stripped, stripped_row
 
 
 @script(beamgen_ops, default_opset=op)

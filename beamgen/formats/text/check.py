@@ -51,7 +51,7 @@ TEXTS = (
 
 _PAD = -7  # no id
 
-_CURE = "use the package without --with-tokenizer, and please report it"
+_CURE = "use the package itself, which takes token ids, and please report it"
 
 #: What random texts are made of.
 _PARTS = (
@@ -103,14 +103,15 @@ def encode_session(tables: TextTables, threads: int = 1) -> onnxruntime.Inferenc
     tape = Tape("text")
     text = ir.Value(name="text", type=ir.TensorType(ir.DataType.STRING), shape=ir.Shape(["batch"]))
     pad = ir.Value(name="pad_token_id", type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape([1]))
-    ids, mask = encode(tape, tables, text, pad)
-    ids.name, mask.name = "input_ids", "attention_mask"
-    return _session(tape, [text, pad], [ids, mask], threads)
+    prompts = encode(tape, tables, text, pad)
+    for name, value in prompts.items():
+        value.name = name
+    return _session(tape, [text, pad], list(prompts), threads)
 
 
 def decode_session(tables: TextTables, threads: int = 1) -> onnxruntime.InferenceSession:
     """``sequences`` and what belongs to them -> texts."""
-    tape = Tape("text")
+    tape = Tape("texts")
     ranks = {
         "sequences": 3,
         "attention_mask": 2,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from beamgen.formats.text.tables import TextTables, read_tokenizer
 from beamgen.onnx_domain import DOMAIN
 from beamgen.package import embedded
 from beamgen.search.functions.library import functions
-from beamgen.tape import Tape
+from beamgen.tape import Results, Tape
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -67,32 +66,27 @@ def with_tokenizer(model: ir.Model, tokenizer: PreTrainedTokenizerBase | TextTab
         shape=ir.Shape(["batch"]),
         doc_string="the prompts",
     )
-    tape = Tape("text")
-    ids, mask = encode(tape, tables, text, inputs["pad_token_id"])
-    for name, made in (("input_ids", ids), ("attention_mask", mask)):
+    before, behind = Tape("text"), Tape("texts")
+    prompts = encode(before, tables, text, inputs["pad_token_id"])
+    for name, made in prompts.items():
         inputs[name].replace_all_uses_with(made)
         graph.inputs.remove(inputs[name])
     graph.inputs.insert(0, text)
-    before = list(tape.nodes)
     texts = decode(
-        tape,
+        behind,
         tables,
         outputs["sequences"],
-        mask,
+        prompts.attention_mask,
         outputs["finish_reasons"],
         inputs["eos_token_id"],
         inputs["max_new_tokens"],
     )
-    behind = list(tape.nodes)[len(before) :]
-    first = next(iter(graph))
-    graph.insert_before(first, before)
-    graph.extend(behind)
+    before.insert_before(graph[0])
+    behind.append_to(graph)
     texts.name, texts.dtype = "texts", ir.DataType.STRING
     texts.shape = ir.Shape(["batch", "num_return_sequences"])
     texts.doc_string = "prompts and continuations, without special tokens"
     graph.outputs.append(texts)
-    for constant in tape.initializers:
-        graph.register_initializer(constant)
     for function in functions(units, pieces, merges, characters):
         model.functions[function.identifier()] = function
     graph.opset_imports.update(OPSETS)
@@ -103,20 +97,15 @@ def with_tokenizer(model: ir.Model, tokenizer: PreTrainedTokenizerBase | TextTab
     return model
 
 
-def encode(
-    tape: Tape, tables: TextTables, text: ir.Value, pad_token_id: ir.Value
-) -> tuple[ir.Value, ir.Value]:
-    """String ``[B]`` -> input_ids and attention_mask, int64 ``[B, S]``."""
+def encode(tape: Tape, tables: TextTables, text: ir.Value, pad_token_id: ir.Value) -> Results:
+    """Texts, string ``[B]``, as input_ids and attention_mask, int64 ``[B, S]``."""
     found, row = _units(tape, tables, text)
     found, row = _with_prefix(tape, tables, found, row)
-    (starts,) = tape.call(units.segment_starts, found, row, outputs="segment_starts")
+    starts = tape.value(units.segment_starts, found, row)
     found, starts = _pieces(tape, tables, found, starts)
     ids, piece, row = _symbols(tape, tables, found, row, starts)
     ids, row = _merged(tape, tables, ids, piece, row)
-    input_ids, mask = tape.call(
-        merges.left_padded, ids, row, text, pad_token_id, outputs="input_ids attention_mask"
-    )
-    return input_ids, mask
+    return tape.call(merges.left_padded, ids, row, text, pad_token_id)
 
 
 def decode(
@@ -128,15 +117,14 @@ def decode(
     eos_token_id: ir.Value,
     max_new_tokens: ir.Value,
 ) -> ir.Value:
-    """Sequences ``[B, R, T]`` -> string ``[B, R]``, without special tokens."""
-    (kept,) = tape.call(
+    """The texts of sequences ``[B, R, T]``, string ``[B, R]``, without special tokens."""
+    kept = tape.value(
         characters.shown,
         sequences,
         attention_mask,
         finish_reasons,
         eos_token_id,
         max_new_tokens,
-        outputs="shown",
     )
     lengths = np.array([*map(len, tables.token_bytes), 0], np.int64)
     is_byte = np.zeros(len(lengths), np.int64)
@@ -149,39 +137,25 @@ def decode(
         tape.constant("token_begins", np.cumsum(lengths) - lengths),
         tape.constant("token_lengths", lengths),
         tape.constant("token_bytes", spelled, np.uint8),
-        tape.constant("is_byte_token", is_byte),
-        outputs="bytes byte_row is_byte",
+        tape.constant("stands_for_byte", is_byte),
     )
     function = (
         characters.decode_bytes if tables.splitting.byte_level else characters.decode_fallback
     )
-    octets, row = tape.call(function, octets, row, flags, outputs="decoded decoded_row")
+    octets, row = tape.call(function, octets, row, flags)
     if tables.strip_first_space:
-        octets, row = tape.call(
-            characters.strip_first_space, octets, row, outputs="stripped stripped_row"
-        )
-    shape = tape.standard("Shape", finish_reasons, output="texts_shape")
-    single = tape.strings("byte", [*(bytes([byte]) for byte in range(256)), b""])
-    (texts,) = tape.call(characters.joined, octets, row, shape, single, outputs="texts")
-    return texts
+        octets, row = tape.call(characters.strip_first_space, octets, row)
+    shape = tape.standard("Shape", finish_reasons, output="shape")
+    single = tape.strings("bytes_as_text", [*(bytes([byte]) for byte in range(256)), b""])
+    return tape.value(characters.joined, octets, row, shape, single)
 
 
 def _units(tape: Tape, tables: TextTables, text: ir.Value) -> tuple[ir.Value, ir.Value]:
     """Characters and added tokens ``[N]``, and their rows."""
     # the extension hands texts over as C strings, which end at a NUL
-    parts, count = tape.node(
-        "StringSplit",
-        [text],
-        [ir.Value(name="text/parts"), ir.Value(name="text/part_count")],
-        {"delimiter": "\0"},
-    )
-    (numbers,) = tape.node(
-        "TrieTokenizer",
-        [parts],
-        [ir.Value(name="text/trie")],
-        {"vocab": _trie(tables)},
-        domain=extensions.DOMAIN,
-    )
+    parts, count = tape.node("StringSplit", [text], ["parts", "part_count"], {"delimiter": "\0"})
+    vocab = {"vocab": _trie(tables)}
+    (numbers,) = tape.node("TrieTokenizer", [parts], ["trie"], vocab, domain=extensions.DOMAIN)
     template = _FIRST_ADDED + len(tables.added)
     before, after = len(tables.before), len(tables.after)
     flat, row = tape.call(
@@ -190,9 +164,8 @@ def _units(tape: Tape, tables: TextTables, text: ir.Value) -> tuple[ir.Value, ir
         count,
         tape.constant("before", np.arange(template, template + before)),
         tape.constant("after", np.arange(template + before, template + before + after)),
-        outputs="utf8 utf8_row",
     )
-    found, row = tape.call(units.units_of_bytes, flat, row, outputs="units row")
+    found, row = tape.call(units.units_of_bytes, flat, row)
     if any(token.lstrip or token.rstrip for token in tables.added):
         lstrip, rstrip = (
             tape.constant(
@@ -203,9 +176,7 @@ def _units(tape: Tape, tables: TextTables, text: ir.Value) -> tuple[ir.Value, ir
             for name in ("lstrip", "rstrip")
         )
         kinds = _classes(tape, found, "strip")
-        found, row = tape.call(
-            units.strip_around, found, row, kinds, lstrip, rstrip, outputs="stripped_units row_of"
-        )
+        found, row = tape.call(units.strip_around, found, row, kinds, lstrip, rstrip)
     return found, row
 
 
@@ -223,7 +194,6 @@ def _with_prefix(
         tape.constant("prefix", [prefix.unit]),
         tape.constant("unless", list(prefix.unless)),
         tape.constant("only_after", [template if prefix.first_only else _ANYTHING]),
-        outputs="prefixed prefixed_row",
     )
     return found, row
 
@@ -239,25 +209,20 @@ def _pieces(
         found = tape.standard("Where", is_space, blank, found, output="with_blanks")
     for name in tables.splitting.functions:
         kinds = _classes(tape, found, name)
-        (starts,) = tape.call(getattr(pieces, name), found, kinds, starts, outputs=name)
+        starts = tape.value(getattr(pieces, name), found, kinds, starts)
     return found, starts
 
 
 def _classes(tape: Tape, found: ir.Value, name: str) -> ir.Value:
     begins, members = class_pages(digits=name.startswith("digits"))
-    (kinds,) = tape.section(f"text/{name}").call(
-        units.classes,
-        found,
-        tape.constant(f"{name}.pages", begins),
-        tape.constant(f"{name}.classes", members, np.uint8),
-        outputs="kinds",
-    )
-    return kinds
+    part = tape.section(f"{tape.prefix}/{name}")
+    pages = part.constant("pages", begins)
+    return part.value(units.classes, found, pages, part.constant("members", members, np.uint8))
 
 
 def _symbols(
     tape: Tape, tables: TextTables, found: ir.Value, row: ir.Value, starts: ir.Value
-) -> Sequence[ir.Value]:
+) -> Results:
     """Ids, piece and row ``[M]`` before any merge."""
     bpe = tables.merges
     known = _look_up(tape, "character_ids", found, bpe.characters, bpe.character_ids)
@@ -270,7 +235,6 @@ def _symbols(
         known,
         tape.constant("byte_ids", bpe.byte_ids),
         tape.constant("added_ids", added or [0]),
-        outputs="symbols piece symbol_row",
     )
 
 
@@ -280,23 +244,24 @@ def _merged(
     """Ids and rows after all merges."""
     bpe = tables.merges
     size = tape.constant("vocab_size", [bpe.size])
-    (first_pairs,) = tape.call(merges.pairs, ids, piece, size, outputs="first_pairs")
+    first_pairs = tape.value(merges.pairs, ids, piece, size)
     joints = np.ones(len(bpe.joints), np.int64)
     mergeable = _look_up(tape, "mergeable", first_pairs, bpe.joints, joints)
-    (piece,) = tape.call(merges.cut, mergeable, outputs="short_piece")
-    body = _merge_step(tables, size)
+    piece = tape.value(merges.cut, mergeable)
+    body = {"body": _merge_step(tables, size)}
     carried = [ids, piece, row, ids, ids]
-    results = [ir.Value(name=f"text/merged.{name}") for name in _CARRIED]
     start = tape.constant("begin", True, np.bool_)
-    ids, _, row, *_ = tape.node("Loop", [None, start, *carried], results, {"body": body})
-    return ids, row
+    merged = tape.section(f"{tape.prefix}/merged").node(
+        "Loop", [None, start, *carried], _CARRIED, body
+    )
+    return merged.ids, merged.row
 
 
 _CARRIED = ("ids", "piece", "row", "begins", "ends")
 
 
 def _merge_step(tables: TextTables, size: ir.Value) -> ir.Graph:
-    """Merges in every piece."""
+    """One turn of merging, in every piece at once: the body of a Loop."""
     bpe = tables.merges
     kinds = {"step": (ir.DataType.INT64, 0), "go_on": (ir.DataType.BOOL, 0)} | dict.fromkeys(
         _CARRIED, (ir.DataType.INT64, 1)
@@ -307,26 +272,16 @@ def _merge_step(tables: TextTables, size: ir.Value) -> ir.Graph:
     ]
     _, _, ids, piece, row, begins, ends = taken
     tape = Tape("merge")
-    (numbers,) = tape.call(merges.pairs, ids, piece, size, outputs="pairs")
+    numbers = tape.value(merges.pairs, ids, piece, size)
     ranked = _look_up(tape, "ranked", numbers, bpe.pairs, bpe.ranked)
-    places = tape.call(
-        merges.outlook,
-        *(ids, piece, begins, ends, ranked, size),
-        outputs="right new_right left new_left",
-    )
+    places = tape.call(merges.outlook, ids, piece, begins, ends, ranked, size)
     tables_of = (bpe.ahead, bpe.ahead, bpe.behind, bpe.behind)
     limits = [
         _look_up(tape, f"{name}_rank", place, known.pairs, known.ranks, default=_NO_RANK)
-        for name, place, known in zip(
-            ("right", "new_right", "left", "new_left"), places, tables_of, strict=True
-        )
+        for (name, place), known in zip(places.items(), tables_of, strict=True)
     ]
-    (sure,) = tape.call(merges.certain, ranked, size, *limits, outputs="certain")
-    given = tape.call(
-        merges.merge,
-        *(ids, piece, row, begins, ends, ranked, sure, size),
-        outputs="more merged merged_piece merged_row merged_begins merged_ends",
-    )
+    sure = tape.value(merges.certain, ranked, size, *limits)
+    given = list(tape.call(merges.merge, ids, piece, row, begins, ends, ranked, sure, size))
     for value, like in zip(given, taken[1:], strict=True):
         value.type, value.shape = like.type, like.shape
     return ir.Graph(taken, given, nodes=tape.nodes, name="merge")
@@ -343,8 +298,8 @@ def _look_up(
         "values_tensor": ir.tensor(np.asarray(found, np.int64)),
         "default_tensor": ir.tensor(np.array([default], np.int64)),
     }
-    output = ir.Value(name=f"{tape.prefix}/{name}")
-    return tape.node("LabelEncoder", [values], [output], attributes, domain=_ML)[0]
+    (output,) = tape.node("LabelEncoder", [values], [name], attributes, domain=_ML)
+    return output
 
 
 def _trie(tables: TextTables) -> str:

@@ -17,7 +17,7 @@ _NEVER = 2**62
 
 @script(beamgen_ops, default_opset=op)
 def utf8(units):
-    """Units ``[N]`` -> their bytes ``[N, 4]``, filled with -1. Source: RFC 3629, section 3."""
+    """The bytes of units ``[N]``: ``[N, 4]``, filled with -1. Source: RFC 3629, section 3."""
     none = units * 0 - 1
     last = units % 64 + 128
     second = units / 64 % 64 + 128
@@ -46,8 +46,8 @@ def symbols(units, row, starts, characters, byte_ids, added_ids):
     characters ``[N]``: ids of whole characters, -1 where bytes stand for one; byte_ids
     ``[256]``; added_ids ``[A]``.
 
-    Returns: ids, piece (counted from 1) and row, each ``[M]``; the last symbol is of no
-    row, so that there always is one.
+    Returns: symbols, symbol_piece (counted from 1) and symbol_row, each ``[M]``; the last
+    symbol is of no row, so that there always is one.
     """
     alone = units >= ADDED
     zero = op.Constant(value_int=0)
@@ -64,16 +64,15 @@ def symbols(units, row, starts, characters, byte_ids, added_ids):
     pieces = op.Expand(op.Unsqueeze(piece, [1]), op.Shape(ids))
     rows = op.Expand(op.Unsqueeze(row, [1]), op.Shape(ids))
     end, nowhere = op.Constant(value_ints=[0]), op.Constant(value_ints=[-1])
-    return (
-        op.Concat(op.Compress(ids, there), end, axis=0),
-        op.Concat(op.Compress(pieces, there), end, axis=0),
-        op.Concat(op.Compress(rows, there), nowhere, axis=0),
-    )
+    symbols = op.Concat(op.Compress(ids, there), end, axis=0)
+    symbol_piece = op.Concat(op.Compress(pieces, there), end, axis=0)
+    symbol_row = op.Concat(op.Compress(rows, there), nowhere, axis=0)
+    return symbols, symbol_piece, symbol_row
 
 
 @script(beamgen_ops, default_opset=op)
 def pairs(ids, piece, vocab_size):
-    """Ids, piece ``[M]`` -> a number for each neighbouring pair ``[M - 1]``, -1 across pieces."""
+    """A number for each neighbouring pair of ids ``[M]``: ``[M - 1]``, -1 across pieces."""
     left, right = op.Slice(ids, [0], [-1]), op.Slice(ids, [1], op.Shape(ids))
     same = op.Slice(piece, [0], [-1]) == op.Slice(piece, [1], op.Shape(piece))
     return op.Where(same, left * vocab_size + right, -1)
@@ -100,13 +99,14 @@ def outlook(ids, piece, begins, ends, ranked, vocab_size):
     begins, ends ``[M]``: the first and the last symbol of the text in each symbol; ranked
     ``[M - 1]`` as in ``merge``.
 
-    Returns: for the pair's right symbol, and for the new one, with the first symbol of
-    what follows; and for its left symbol, and the new one, with the last symbol of what
-    stands before; -1 where the piece ends. Each ``[M - 1]``.
+    Returns: right and new_right, for the pair's right symbol and for the new one, with
+    the first symbol of what follows; left and new_left, for its left symbol and the new
+    one, with the last symbol of what stands before; -1 where the piece ends. Each
+    ``[M - 1]``.
     """
     size = op.Shape(ids)
     last, none = op.Constant(value_ints=[-1]), op.Constant(value_ints=[-1])
-    left, right = op.Slice(ids, [0], last), op.Slice(ids, [1], size)
+    first, second = op.Slice(ids, [0], last), op.Slice(ids, [1], size)
     new = ranked % vocab_size
     after = op.Slice(op.Concat(begins, none, axis=0), [2], size + 1)
     piece_after = op.Slice(op.Concat(piece, none, axis=0), [2], size + 1)
@@ -114,12 +114,11 @@ def outlook(ids, piece, begins, ends, ranked, vocab_size):
     piece_before = op.Slice(op.Concat(none, piece, axis=0), [0], size - 1)
     here = op.Slice(piece, [0], last)
     goes_on, came_on = piece_after == here, piece_before == here
-    return (
-        op.Where(goes_on, right * vocab_size + after, none),
-        op.Where(goes_on, new * vocab_size + after, none),
-        op.Where(came_on, before * vocab_size + left, none),
-        op.Where(came_on, before * vocab_size + new, none),
-    )
+    right = op.Where(goes_on, second * vocab_size + after, none)
+    new_right = op.Where(goes_on, new * vocab_size + after, none)
+    left = op.Where(came_on, before * vocab_size + first, none)
+    new_left = op.Where(came_on, before * vocab_size + new, none)
+    return right, new_right, left, new_left
 
 
 @script(beamgen_ops, default_opset=op)
@@ -144,8 +143,8 @@ def merge(ids, piece, row, begins, ends, ranked, sure, vocab_size):
     ranked ``[M - 1]``: rank * vocab_size + the new id of each neighbouring pair, or -1;
     sure ``[M - 1]`` of ``certain``.
 
-    Returns: whether anything merged, and ids, piece, row, begins and ends with a symbol
-    less for each merge.
+    Returns: more, whether anything merged; and ids, piece, row, begins and ends with a
+    symbol less for each merge, as merged, merged_piece and so on.
 
     Source: ``Word::merge_all`` of tokenizers.
     """
@@ -161,18 +160,16 @@ def merge(ids, piece, row, begins, ends, ranked, sure, vocab_size):
     chosen = op.Or(lowest, sure)
     no = op.Constant(value_ints=[0]) == 1
     first, second = op.Concat(chosen, no, axis=0), op.Concat(no, chosen, axis=0)
-    merged = op.Where(first, op.Concat(ranked % vocab_size, last, axis=0), ids)
+    longer = op.Where(first, op.Concat(ranked % vocab_size, last, axis=0), ids)
     end = op.Where(first, op.Concat(op.Slice(ends, [1], size), last, axis=0), ends)
     kept = op.Not(second)
     more = op.ReduceMax(op.Cast(second, to=INT64.dtype), keepdims=0) > 0
-    return (
-        more,
-        op.Compress(merged, kept),
-        op.Compress(piece, kept),
-        op.Compress(row, kept),
-        op.Compress(begins, kept),
-        op.Compress(end, kept),
-    )
+    merged = op.Compress(longer, kept)
+    merged_piece = op.Compress(piece, kept)
+    merged_row = op.Compress(row, kept)
+    merged_begins = op.Compress(begins, kept)
+    merged_ends = op.Compress(end, kept)
+    return more, merged, merged_piece, merged_row, merged_begins, merged_ends
 
 
 @script(beamgen_ops, default_opset=op)
@@ -197,11 +194,12 @@ def left_padded(ids, row, texts, pad_token_id):
     index = op.Concat(op.Unsqueeze(at, [1]), op.Unsqueeze(column, [1]), axis=1)
     shape = op.Concat(batch, size, axis=0)
     input_ids = op.ScatterND(op.Expand(pad_token_id, shape), index, symbol)
-    mask = op.ScatterND(op.Expand(nothing, shape), index, op.Expand(one, op.Shape(symbol)))
-    return input_ids, mask
+    nowhere = op.Expand(nothing, shape)
+    attention_mask = op.ScatterND(nowhere, index, op.Expand(one, op.Shape(symbol)))
+    return input_ids, attention_mask
 
 
 @script(beamgen_ops, default_opset=op)
 def every_text_needs_a_token(least):
-    """0, or an error where least ``[1]`` is 0."""
+    """Nothing, a 0 to add; or an error where least ``[1]`` is 0."""
     return op.Gather(op.Constant(value_ints=[0]), 1 - least)

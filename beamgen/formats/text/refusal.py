@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 
 def refuse(tokenizer: PreTrainedTokenizerBase, reason: str) -> SettingError:
-    """The error to raise."""
+    """The error to raise for a tokenizer that no graph can hold."""
     return SettingError(
         f"{type(tokenizer).__name__} cannot go into the graph: {reason}",
-        "use the package without --with-tokenizer, which takes token ids",
+        "use the package itself, which takes token ids",
     )

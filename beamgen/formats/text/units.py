@@ -33,7 +33,7 @@ def flat_bytes(found, parts, before, after):
     found ``[B, n, L]``: each text in parts, which were cut at its NUL characters; parts
     ``[B]``: how many there are; before and after: numbers of the template's tokens.
 
-    Returns: bytes or, from 256 on, added tokens ``[T]``, and their rows ``[T]``.
+    Returns: utf8, bytes or, from 256 on, added tokens ``[T]``, and utf8_row ``[T]``.
     """
     batch = op.Shape(found, end=1)
     part = op.Range(0, op.Squeeze(op.Shape(found, start=1, end=2)), 1)
@@ -45,13 +45,14 @@ def flat_bytes(found, parts, before, after):
     last = op.Expand(after, op.Concat(batch, op.Shape(after), axis=0))
     numbers = op.Concat(first, text, last, axis=1)
     there = numbers != 0
-    row = op.Gather(op.NonZero(there), 0)
-    return op.Compress(numbers, op.Reshape(there, [-1])) - 1, row
+    utf8_row = op.Gather(op.NonZero(there), 0)
+    utf8 = op.Compress(numbers, op.Reshape(there, [-1])) - 1
+    return utf8, utf8_row
 
 
 @script(beamgen_ops, default_opset=op)
 def units_of_bytes(numbers, row):
-    """UTF-8 as code points: numbers, row ``[T]`` -> units, row ``[N]``.
+    """UTF-8 as code points: numbers, row ``[T]`` -> units, unit_row ``[N]``.
 
     Source: RFC 3629, section 3.
     """
@@ -67,14 +68,16 @@ def units_of_bytes(numbers, row):
     four = (numbers - 240) * 262144 + second * 4096 + third * 64 + fourth
     token = numbers - _BYTES + ADDED
     long = op.Where(numbers < 240, three, op.Where(numbers < _BYTES, four, token))
-    units = op.Where(numbers < 128, numbers, op.Where(numbers < 224, two, long))
+    points = op.Where(numbers < 128, numbers, op.Where(numbers < 224, two, long))
     leads = op.Or(numbers < 128, numbers >= 192)
-    return op.Compress(units, leads), op.Compress(row, leads)
+    units = op.Compress(points, leads)
+    unit_row = op.Compress(row, leads)
+    return units, unit_row
 
 
 @script(beamgen_ops, default_opset=op)
 def classes(units, pages, members):
-    """Units ``[N]`` -> their classes int64 ``[N]``.
+    """The classes of units ``[N]``, int64 ``[N]``.
 
     pages int64 ``[_PAGES + 1]``: where each page's classes begin in members uint8; the
     last is that of tokens.
@@ -87,7 +90,8 @@ def classes(units, pages, members):
 def strip_around(units, row, kinds, lstrip, rstrip):
     """Drop the white space that some added tokens take with them.
 
-    kinds ``[N]`` of ``classes``; lstrip and rstrip bool ``[A]``. Returns: units, row.
+    kinds ``[N]`` of ``classes``; lstrip and rstrip bool ``[A]``. Returns: stripped,
+    stripped_row.
 
     Source: ``AddedVocabulary::find_matches`` of tokenizers.
     """
@@ -113,12 +117,14 @@ def strip_around(units, row, kinds, lstrip, rstrip):
         op.Gather(lstrip, op.Max(right - ADDED, none)),
     )
     kept = op.Not(op.And(kinds == SPACE, op.Or(eaten_left, eaten_right)))
-    return op.Compress(units, kept), op.Compress(row, kept)
+    stripped = op.Compress(units, kept)
+    stripped_row = op.Compress(row, kept)
+    return stripped, stripped_row
 
 
 @script(beamgen_ops, default_opset=op)
 def segment_starts(units, row):
-    """Units, row ``[N]`` -> bool ``[N]``: where a segment or an added token begins."""
+    """Where a segment or an added token begins, bool ``[N]``, among units ``[N]``."""
     nowhere = op.Constant(value_ints=[-1])
     size = op.Shape(units)
     before = op.Slice(op.Concat(nowhere, row, axis=0), [0], size)
@@ -133,7 +139,7 @@ def insert_prefix(units, row, prefix, unless, template):
     unless ``[n]``: not where the segment begins with one of these units; template
     ``[1]``: only at the start of a row, or after a unit from this one on.
 
-    Returns: units, row.
+    Returns: prefixed, prefixed_row.
     """
     nowhere = op.Constant(value_ints=[-1])
     size = op.Shape(units)
@@ -148,4 +154,6 @@ def insert_prefix(units, row, prefix, unless, template):
     )
     there = op.Reshape(two >= 0, [-1])
     rows = op.Expand(op.Unsqueeze(row, [1]), op.Shape(two))
-    return op.Compress(two, there), op.Compress(rows, there)
+    prefixed = op.Compress(two, there)
+    prefixed_row = op.Compress(rows, there)
+    return prefixed, prefixed_row

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from beamgen.errors import one_line
-from beamgen.formats import Check
+from beamgen.formats.format import Check
 from beamgen.formats.triton.plan import Plan
 from beamgen.formats.triton.ports import Ports
+from beamgen.formats.triton.requests import Request, join
 from beamgen.formats.triton.rules import broken_rules
-from beamgen.formats.triton.trials import Trial, join
 
 
 def parse(text: str) -> Any:
@@ -45,20 +45,20 @@ def check_config(text: str, name: str, ports: Ports) -> Check:
     return Check(f"{what}, {by}" + (f": {'; '.join(broken)}" if broken else ""), not broken)
 
 
-def check_joined(session: Any, trials: Sequence[Trial], plan: Plan) -> Check:
+def check_joined(session: Any, requests: Sequence[Request], plan: Plan) -> Check:
     """Run requests as one batch, as Triton's backend does, and split the answers."""
     import onnxruntime
 
-    lengths = sorted({trial.given["input_ids"].shape[1] for trial in trials})
+    lengths = sorted({request.given["input_ids"].shape[1] for request in requests})
     what = (
-        f"{len(trials)} requests with settings of their own, prompts of "
+        f"{len(requests)} requests with settings of their own, prompts of "
         f"{', '.join(map(str, lengths))} tokens, in one run of ONNX Runtime "
         f"{onnxruntime.__version__} get what each gets alone"
     )
     names = [output.name for output in session.get_outputs()]
-    answers = dict(zip(names, session.run(names, join(trials, plan)), strict=True))
-    for row, trial in enumerate(trials):
-        wrong = trial.differs({name: array[row : row + 1] for name, array in answers.items()})
+    answers = dict(zip(names, session.run(names, join(requests, plan)), strict=True))
+    for row, request in enumerate(requests):
+        wrong = request.differs({name: array[row : row + 1] for name, array in answers.items()})
         if wrong:
             return Check(f"{what}: {wrong} of request {row} is another", False)
     return Check(what, True)

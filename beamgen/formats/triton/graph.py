@@ -89,28 +89,23 @@ def join_prompts(model: ir.Model, pad_token_id: int, fill_token_id: int) -> ir.M
     before, after = Tape("prompts"), Tape("aligned")
     wide = before.standard("Cast", lengths, output="lengths", to=ir.DataType.INT64)
     pad = before.constant("pad_token_id", [pad_token_id])
-    padded = before.call(
-        batching.left_padded, tokens, wide, pad, outputs="input_ids attention_mask"
-    )
+    padded = before.call(batching.left_padded, tokens, wide, pad)
     rest = [value for value in graph.inputs if value not in (input_ids, mask)]
     for value, new in zip((input_ids, mask), padded, strict=True):
         new.type, new.shape = value.type, value.shape
         value.replace_all_uses_with(new)
     graph.inputs[:] = [tokens, lengths, *rest]
-    first = next(iter(graph))
-    graph.insert_before(first, before.nodes)
+    before.insert_before(graph[0])
 
     (sequences,) = (value for value in graph.outputs if value.name == "sequences")
     place, shape = list(graph.outputs).index(sequences), sequences.shape
     sequences.name = "search/sequences"
     fill = after.constant("fill_token_id", [fill_token_id])
-    (aligned,) = after.call(batching.left_aligned, sequences, wide, fill, outputs="sequences")
+    aligned = after.value(batching.left_aligned, sequences, wide, fill)
     aligned.name, aligned.shape = "sequences", shape
     aligned.type = ir.TensorType(ir.DataType.INT64)
-    graph.extend(after.nodes)
+    after.append_to(graph)
     graph.outputs[place] = aligned
-    for constant in (*before.initializers, *after.initializers):
-        graph.register_initializer(constant)
     for function in functions(batching):
         model.functions[function.identifier()] = function
     return model

@@ -12,10 +12,9 @@ import numpy.typing as npt
 from beamgen.errors import SettingError, close_matches
 from beamgen.package.folder import Package
 from beamgen.runtime.loras import LoadedLoras
-from beamgen.settings.checks import named_ids
-from beamgen.settings.config import SAMPLING, SearchConfig
-from beamgen.settings.parameters import PARAMETERS, PER_ROW
+from beamgen.settings.config import SearchConfig
 from beamgen.settings.prompts import check_ids, check_lengths
+from beamgen.settings.table import PARAMETERS, PER_ROW, SAMPLING
 
 _MAX_INT32 = 2**31 - 1
 
@@ -49,7 +48,7 @@ class Plan:
 
     def values(self, package: Package) -> Mapping[str, npt.NDArray[np.generic]]:
         """What every input but the prompts is set to."""
-        return {**self.search.inputs(), **LoadedLoras(package).feeds(self.lora, 1)}
+        return {**self.search.for_prompt(1).inputs(), **LoadedLoras(package).feeds(self.lora, 1)}
 
 
 def make_plan(
@@ -189,6 +188,6 @@ def _check_fixed(search: SearchConfig, chosen: Collection[str], package: Package
                 f"set --{new.replace('_', '-')} N, or add {new} to --inputs",
             )
     if "max_new_tokens" not in chosen:
-        check_lengths(package.manifest.limits, 1, search.for_prompt(1).max_new_tokens or 0)
-    for name, ids in named_ids(search).items():
+        check_lengths(package.manifest.limits, 1, search.for_prompt(1).max_new_tokens)
+    for name, ids in search.named_ids.items():
         check_ids(name, np.asarray(ids, np.int64), package.manifest.vocab_size)

@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from beamgen.errors import one_line
-from beamgen.formats import Check
-from beamgen.formats.triton.trials import Trial
+from beamgen.formats.format import Check
+from beamgen.formats.triton.requests import Request
 
 PROGRAM = "tritonserver"
 
@@ -35,7 +35,7 @@ _ASK_SECONDS = 300
 _TYPES = {"int64": "INT64", "int32": "INT32", "float32": "FP32"}
 
 
-def check_served(folder: Path, name: str, trials: Sequence[Trial]) -> Check:
+def check_served(folder: Path, name: str, requests: Sequence[Request]) -> Check:
     """Start a server on the model alone, send all requests at once, compare the answers.
 
     They are sent several times over, so that some have to wait, and are joined.
@@ -44,24 +44,24 @@ def check_served(folder: Path, name: str, trials: Sequence[Trial]) -> Check:
     program = shutil.which(PROGRAM)
     if program is None:
         return Check(f"{what}: it is not installed", None)
-    trials = [*trials] * _TIMES
+    requests = [*requests] * _TIMES
     try:
         with _serving(program, folder, name) as (url, version):
             model = f"{url}/models/{quote(name)}"
-            with ThreadPoolExecutor(len(trials)) as pool:
-                answers = list(pool.map(lambda trial: _ask(f"{model}/infer", trial), trials))
-            runs = _runs(model, len(trials))
+            with ThreadPoolExecutor(len(requests)) as pool:
+                answers = list(pool.map(lambda request: _ask(f"{model}/infer", request), requests))
+            runs = _runs(model, len(requests))
     except _NotServedError as error:
         return Check(f"{what}: {error}", False)
-    for row, (trial, answer) in enumerate(zip(trials, answers, strict=True)):
-        wrong = trial.differs(answer)
+    for row, (request, answer) in enumerate(zip(requests, answers, strict=True)):
+        wrong = request.differs(answer)
         if wrong:
             return Check(f"{what}, {version}: {wrong} of request {row} is another", False)
-    return Check(f"{what}, {version}: {len(trials)} requests at once, in {runs} runs", True)
+    return Check(f"{what}, {version}: {len(requests)} requests at once, in {runs} runs", True)
 
 
 class _NotServedError(Exception):
-    """One line of why."""
+    """The reason, in one line."""
 
 
 @contextlib.contextmanager
@@ -98,15 +98,15 @@ def _wait(process: subprocess.Popen[bytes], ready: str, log: Path) -> None:
     end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end:
         if process.poll() is not None:
-            raise _NotServedError(_why(log.read_text(errors="replace")))
+            raise _NotServedError(_reason(log.read_text(errors="replace")))
         with contextlib.suppress(OSError), urllib.request.urlopen(ready, timeout=5):
             return
         time.sleep(0.2)
     raise _NotServedError(f"it was not ready after {_START_SECONDS} s")
 
 
-def _why(log: str) -> str:
-    """The line that says why a model did not load."""
+def _reason(log: str) -> str:
+    """The line of a log that gives the reason why a model did not load."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     said = [line for line in lines if re.match(r"E\d{4} ", line) and "failed to load" in line]
     return one_line(RuntimeError((said or lines or ["it ended without a word"])[-1]))
@@ -122,7 +122,7 @@ def _runs(model: str, requests: int) -> int:
     return int(counted["execution_count"])
 
 
-def _ask(url: str, trial: Trial) -> Mapping[str, npt.NDArray[Any]]:
+def _ask(url: str, request: Request) -> Mapping[str, npt.NDArray[Any]]:
     """One request by HTTP, in JSON."""
     body = {
         "inputs": [
@@ -132,7 +132,7 @@ def _ask(url: str, trial: Trial) -> Mapping[str, npt.NDArray[Any]]:
                 "shape": list(value.shape),
                 "data": value.reshape(-1).tolist(),
             }
-            for name, value in trial.given.items()
+            for name, value in request.given.items()
         ]
     }
     answer = _read(urllib.request.Request(url, json.dumps(body).encode(), method="POST"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from beamgen.errors import MissingExtraError, PackageError, one_line
+from beamgen.errors import PackageError, one_line
 from beamgen.package import embedded
 from beamgen.package.folder import Package
 
@@ -37,12 +37,9 @@ def web_graph(package: Package) -> bytes:
 
     Raises:
         PackageError: the graph cannot be read.
-        MissingExtraError: there is no onnx-ir.
     """
-    try:
-        import onnx_ir as ir
-    except ImportError as error:
-        raise MissingExtraError("beamgen package --format web", "export", "onnx-ir") from error
+    import onnx_ir as ir
+
     from beamgen.search.traced import with_trace_outputs
 
     try:

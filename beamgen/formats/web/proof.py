@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from beamgen.formats import Check
+from beamgen.formats.format import Check
 from beamgen.formats.web.hard_texts import HARD_TEXTS
 from beamgen.formats.web.modules import JINJA, ORT_WEB, TOKENIZERS
 from beamgen.runtime.generator import Generator

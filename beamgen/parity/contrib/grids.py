@@ -14,6 +14,7 @@ from beamgen.parity.grids.shapes import SHAPES, Likely, make_case, ordinary_ids,
 from beamgen.parity.report import ParityCase
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.contrib import BEAM_SEARCH, SAMPLING, op_type
+from beamgen.settings.table import BY_NAME
 
 #: Enough for any two values of any two axes to meet in one of them.
 CASES = 60
@@ -22,13 +23,17 @@ _SMALL = 80  # ids of a vocabulary of which each may not come twice
 _OF_PROMPTS = ("shape", "draw", "second_eos")
 _DRAWS = 3  # sets of prompts for each shape
 _ON = (False, True)
+
+
+def _examples(*names: str) -> dict[str, Sequence[Any]]:
+    return {name: BY_NAME[name].examples for name in names}
+
+
 _OF_ALL: dict[str, Sequence[Any]] = {
     "shape": tuple(SHAPES),
     "draw": tuple(range(_DRAWS)),
     "second_eos": _ON,
-    "repetition_penalty": (1.0, 1.3, 0.8),
-    "no_repeat_ngram_size": (0, 1, 2, 3),
-    "min_new_tokens": (0, 5),
+    **_examples("repetition_penalty", "no_repeat_ngram_size", "min_new_tokens"),
     "suppress_tokens": _ON,
     "begin_suppress_tokens": _ON,
     "bad_words_ids": _ON,
@@ -36,10 +41,10 @@ _OF_ALL: dict[str, Sequence[Any]] = {
 _OF_OP: dict[str, dict[str, Sequence[Any]]] = {
     BEAM_SEARCH: {
         "num_beams": (2, 4, 5),
-        "length_penalty": (1.0, 0.0, 2.0, -0.5),
+        **_examples("length_penalty"),
         "early_stopping": _ON,
     },
-    SAMPLING: {"temperature": (1.0, 0.7, 1.5), "top_p": (1.0, 0.9, 0.3)},
+    SAMPLING: _examples("temperature", "top_p"),
 }
 _WITH_OWN = {"length_penalty", "repetition_penalty", "temperature", "top_p"}
 _FULL: dict[str, dict[str, Sequence[Any]]] = {

@@ -11,8 +11,10 @@ import numpy as np
 from beamgen.package.folder import Package
 from beamgen.parity.grids.shapes import Likely, ordinary_ids, room
 from beamgen.parity.report import ParityCase, Prompts
-from beamgen.settings.catalogue import Catalogue
 from beamgen.settings.config import SearchConfig
+from beamgen.settings.processors.catalogue import WAYS_OUT
+from beamgen.settings.setting import SampleIds
+from beamgen.settings.table import SAMPLING, SETTINGS
 
 #: Enough for any two values of any two axes to meet in one of them.
 CASES = 140
@@ -33,56 +35,21 @@ _SHAPES = {
     "batch 3 padded": (3, 6, True),
     "one token": (3, 1, False),
 }
-_NUMBERS: dict[str, Sequence[Any]] = {
-    "length_penalty": (1.0, 0.0, 2.0, -0.5),
-    "early_stopping": (False, True, "never"),
-    "repetition_penalty": (1.0, 1.3, 0.8),
-    "no_repeat_ngram_size": (0, 1, 2, 3),
-    "min_new_tokens": (0, 5),
-    "remove_invalid_values": (False, True),
-    "exponential_decay_length_penalty": (None, (5, 1.2)),
-    "renormalize_logits": (False, True),
-}
-_WARPERS: dict[str, Sequence[Any]] = {
-    "temperature": (1.0, 0.7, 1.5),
-    "top_k": (50, 0, 5),
-    "top_p": (1.0, 0.9, 0.3),
-    "min_p": (0.0, 0.05),
-    "typical_p": (1.0, 0.8),
-    "epsilon_cutoff": (0.0, 0.01),
-    "eta_cutoff": (0.0, 0.01),
-}
 _ON = (False, True)
-#: Settings whose values are made of the model's likely tokens, off or on.
-_LISTS = (
-    "sequence_bias",
-    "bad_words_ids",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-    "suppress_tokens",
-    "begin_suppress_tokens",
-    "catalogue",
-    "second_eos",
-)
-
-_WAYS_OUT = frozenset({"forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values"})
-_BANS = frozenset(
-    {
-        "no_repeat_ngram_size",
-        "min_new_tokens",
-        "bad_words_ids",
-        "suppress_tokens",
-        "begin_suppress_tokens",
-    }
-)
+#: The grid's own: the length of a case, and a seed for each.
+_SET_HERE = ("max_new_tokens", "seed")
+#: Settings whose examples are values.
+_VALUES = {s.name: s.examples for s in SETTINGS if s.examples and s.name not in _SET_HERE}
+#: Settings whose values are made of the model's ids, off or on.
+_LISTS = {s.name: s.sample for s in SETTINGS if s.sample is not None}
+_BANS = frozenset(s.name for s in SETTINGS if s.bans)
 
 #: Every axis with its values.
 AXES: dict[str, Sequence[Any]] = {
     "mode": tuple(_MODES),
     "shape": tuple(_SHAPES),
-    **_NUMBERS,
-    **_WARPERS,
-    **dict.fromkeys(_LISTS, _ON),
+    **_VALUES,
+    **dict.fromkeys([*_LISTS, "second_eos"], _ON),
 }
 
 
@@ -135,17 +102,19 @@ def _case(
     prompt_len = _SHAPES[row["shape"]][1]
     one, two = ends
     eos = (*search.eos_token_id[:1], two) if row["second_eos"] else (one,)
-    values: dict[str, Any] = {name: row[name] for name in _NUMBERS}
-    values |= _MODES[row["mode"]]
+    values = dict(_MODES[row["mode"]])
+    values |= {
+        name: row[name] for name in _VALUES if name not in SAMPLING or values.get("do_sample")
+    }
     if values.get("do_sample"):
-        values |= {name: row[name] for name in _WARPERS} | {"seed": number}
-    if row["catalogue"] or row["forced_eos_token_id"] or row["no_repeat_ngram_size"]:
+        values["seed"] = number
+    if row["catalogue"] or row["forced_eos_token_id"] or _bans_ngrams(row):
         # HF adds infinities of both signs where an EOS is banned while its score decays
         values["exponential_decay_length_penalty"] = None
-    made = _made_of(package, prompts, eos, number)
-    values |= {name: made[name] for name in _LISTS if name in made and row[name]}
+    ids = _sample_ids(package, prompts, eos, number)
+    values |= {name: sample(ids) for name, sample in _LISTS.items() if row[name]}
     if row["catalogue"]:
-        values = {name: value for name, value in values.items() if name not in _WAYS_OUT}
+        values = {name: value for name, value in values.items() if name not in WAYS_OUT}
     if row["catalogue"] and (values.get("do_sample") or row["renormalize_logits"]):
         # nothing may be left to choose from, and HF goes on with what is no number
         values = {name: value for name, value in values.items() if name not in _BANS}
@@ -155,23 +124,13 @@ def _case(
     return ParityCase(f"{row['mode']}, {row['shape']}", prompts, prompt_len, config)
 
 
-def _made_of(
-    package: Package, prompts: Prompts, eos: tuple[int, ...], number: int
-) -> dict[str, Any]:
-    """Lists that make a difference on these prompts."""
+def _bans_ngrams(row: Mapping[str, Any]) -> bool:
+    return bool(row["no_repeat_ngram_size"] or row["encoder_no_repeat_ngram_size"])
+
+
+def _sample_ids(package: Package, prompts: Prompts, eos: tuple[int, ...], number: int) -> SampleIds:
+    """Ids that make a difference on these prompts."""
     rng = np.random.default_rng([number, 4])
     ordinary = np.setdiff1d(ordinary_ids(package), eos)
     a, b, c = rng.choice(ordinary, size=3, replace=False).tolist()
-    last = prompts[0][-1]
-    return {
-        "sequence_bias": [[[a], 2.5], [[last, b], 6.0], [[a, b, c], -4.0], [[b], -1.0]],
-        "bad_words_ids": [[c], [last, a], [a, b], [eos[0]]],
-        "forced_bos_token_id": a,
-        "forced_eos_token_id": eos[:1],
-        "suppress_tokens": rng.choice(np.setdiff1d(ordinary, [a]), size=20).tolist(),
-        "begin_suppress_tokens": rng.choice(ordinary, size=30).tolist(),
-        "catalogue": Catalogue.of(
-            rng.choice(ordinary[:30], size=int(size)).tolist()
-            for size in rng.integers(1, 6, size=200)
-        ),
-    }
+    return SampleIds(ordinary, eos, prompts[0][-1], (a, b, c), rng)

@@ -24,7 +24,8 @@ def left_padded(tokens, lengths, pad_token_id):
     is_text = op.GreaterOrEqual(place, op.Neg(lengths))  # [B, S]
     index = op.Where(is_text, op.Add(ends, place), op.Constant(value_int=0))
     input_ids = op.Where(is_text, op.Gather(tokens, index), pad_token_id)
-    return input_ids, op.Cast(is_text, to=INT64.dtype)
+    attention_mask = op.Cast(is_text, to=INT64.dtype)
+    return input_ids, attention_mask
 
 
 @script(beamgen_ops, default_opset=op)

@@ -33,9 +33,14 @@ def gather_beams(x, index):
 
 @script(beamgen_ops, default_opset=op)
 def current_length(running_tokens):
-    """running_tokens ``[B, K, t]`` -> t ``[1]`` and t + 1 ``[1]``, the new token counted."""
-    generated = op.Shape(running_tokens, start=2)
-    return op.Identity(generated), generated + 1
+    """How many tokens were generated before this step, and with it.
+
+    running_tokens ``[B, K, t]`` -> generated_len t and cur_len t + 1, ``[1]``.
+    """
+    length = op.Shape(running_tokens, start=2)
+    generated_len = op.Identity(length)
+    cur_len = length + 1
+    return generated_len, cur_len
 
 
 @script(beamgen_ops, default_opset=op)
@@ -64,8 +69,8 @@ def get_top_k_continuations(log_probs, running_scores, eos_token_id):
     log_probs ``[B, K or 1, V]`` (1: every beam is still the prompt),
     running_scores ``[B, K]`` accumulated log-probability.
 
-    Returns: scores, tokens, beams and the tokens' own log-probabilities, each
-    ``[B, M]``, best first.
+    Returns: chosen_scores, chosen_tokens, chosen_beams and chosen_log_probs, the tokens'
+    own, each ``[B, M]``, best first.
 
     Source: ``GenerationMixin._get_top_k_continuations``.
     """
@@ -74,12 +79,13 @@ def get_top_k_continuations(log_probs, running_scores, eos_token_id):
     flat = op.Reshape(accumulated, [0, -1])  # [B, K * V]
     num_beams = op.Shape(running_scores, start=1)
     kept = beamgen_ops.beams_to_keep(num_beams, eos_token_id)
-    scores, index = op.TopK(flat, kept, axis=1)
-    tokens, beams = op.Mod(index, vocab_size), index / vocab_size
+    chosen_scores, index = op.TopK(flat, kept, axis=1)
+    chosen_tokens, chosen_beams = op.Mod(index, vocab_size), index / vocab_size
     # before the first step all beams read the same log-probabilities
-    source = op.Min(beams, op.Shape(log_probs, start=1, end=2) - 1) * vocab_size + tokens
-    own = op.GatherElements(op.Reshape(log_probs, [0, -1]), source, axis=1)
-    return scores, tokens, beams, own
+    list_of_beam = op.Min(chosen_beams, op.Shape(log_probs, start=1, end=2) - 1)
+    source = list_of_beam * vocab_size + chosen_tokens
+    chosen_log_probs = op.GatherElements(op.Reshape(log_probs, [0, -1]), source, axis=1)
+    return chosen_scores, chosen_tokens, chosen_beams, chosen_log_probs
 
 
 @script(beamgen_ops, default_opset=op)
@@ -104,14 +110,14 @@ def get_running_beams_for_next_iteration(scores, hits, num_beams):
     Source: ``GenerationMixin._get_running_beams_for_next_iteration``.
     """
     running = scores + op.Cast(hits, to=FLOAT.dtype) * -1.0e9
-    running_scores, index = op.TopK(running, num_beams, axis=1)
-    return running_scores, index
+    running_scores, running_index = op.TopK(running, num_beams, axis=1)
+    return running_scores, running_index
 
 
 @script(beamgen_ops, default_opset=op)
 def update_finished_beams(
-    finished_scores,
-    is_sent_finished,
+    held_scores,
+    is_held,
     scores,
     hits,
     unsatisfied,
@@ -121,27 +127,28 @@ def update_finished_beams(
 ):
     """Merge the continuations that just ended with the hypotheses held so far.
 
-    finished_scores, is_sent_finished ``[B, K]``; scores, hits ``[B, M]``;
-    unsatisfied ``[B, 1]``; cur_len ``[1]`` counts the new token.
+    held_scores, is_held ``[B, K]``; scores, hits ``[B, M]``; unsatisfied ``[B, 1]``;
+    cur_len ``[1]`` counts the new token.
 
-    Returns: scores ``[B, K]``, is_sent_finished ``[B, K]`` and the index
+    Returns: finished_scores ``[B, K]``, is_sent_finished ``[B, K]`` and finished_index
     ``[B, K]`` into (K held, M continuations) side by side.
 
     Source: ``GenerationMixin._update_finished_beams``.
     """
-    num_beams = op.Shape(finished_scores, start=1)
+    num_beams = op.Shape(held_scores, start=1)
     rank = op.Range(0, op.Squeeze(op.Shape(scores, start=1)), 1)
     just_finished = op.And(hits, op.Unsqueeze(rank < num_beams, [0]))  # [B, M]
     candidate = beamgen_ops.length_penalised(scores, cur_len, length_penalty)
-    all_finished = op.ReduceMin(op.Cast(is_sent_finished, to=INT64.dtype), [1]) > 0  # [B, 1]
+    all_finished = op.ReduceMin(op.Cast(is_held, to=INT64.dtype), [1]) > 0  # [B, 1]
     full = op.And(all_finished, early_stopping == _TRUE)
     candidate = candidate + op.Cast(full, to=FLOAT.dtype) * -1.0e9
     candidate = candidate + op.Cast(op.Not(unsatisfied), to=FLOAT.dtype) * -1.0e9
     candidate = candidate + op.Cast(op.Not(just_finished), to=FLOAT.dtype) * -1.0e9
-    merged = op.Concat(finished_scores, candidate, axis=1)  # [B, K + M]
-    next_scores, index = op.TopK(merged, num_beams, axis=1)
-    finished = op.Concat(is_sent_finished, just_finished, axis=1)
-    return next_scores, op.GatherElements(finished, index, axis=1), index
+    merged = op.Concat(held_scores, candidate, axis=1)  # [B, K + M]
+    finished_scores, finished_index = op.TopK(merged, num_beams, axis=1)
+    finished = op.Concat(is_held, just_finished, axis=1)
+    is_sent_finished = op.GatherElements(finished, finished_index, axis=1)
+    return finished_scores, is_sent_finished, finished_index
 
 
 @script(beamgen_ops, default_opset=op)
@@ -155,7 +162,7 @@ def check_early_stop_heuristic(
     length_penalty,
     early_stopping,
 ):
-    """Can a row's best running beam still beat its worst hypothesis? ``[B, 1]``.
+    """Whether a row's best running beam can still beat its worst hypothesis, ``[B, 1]``.
 
     Source: ``GenerationMixin._check_early_stop_heuristic``.
     """
@@ -184,11 +191,11 @@ def beam_search_has_unfinished_sequences(unsatisfied, is_sent_finished, hits, ea
 
 
 @script(beamgen_ops, default_opset=op)
-def extend_sequences(running, finished, new, fill, beams, running_index, finished_index):
+def extend_sequences(going_on, held, new, fill, beams, running_index, finished_index):
     """Append what was chosen to the sequences it belongs to.
 
     What is kept per token, ids or log-probabilities, of the running beams and of
-    the hypotheses: running, finished ``[B, K, t]``; new ``[B, M, w]`` with w 1, or
+    the hypotheses: going_on, held ``[B, K, t]``; new ``[B, M, w]`` with w 1, or
     0 where nothing is kept; fill ``[1]`` for hypotheses held; beams ``[B, M]``;
     running_index, finished_index ``[B, K]``.
 
@@ -197,25 +204,28 @@ def extend_sequences(running, finished, new, fill, beams, running_index, finishe
     Source: the gathers of ``_get_top_k_continuations``,
     ``_get_running_beams_for_next_iteration`` and ``_update_finished_beams``.
     """
-    parents = beamgen_ops.gather_beams(running, beams)
+    parents = beamgen_ops.gather_beams(going_on, beams)
     continuations = op.Concat(parents, new, axis=2)  # [B, M, t + w]
-    filled = op.Concat(op.Shape(finished, end=2), op.Shape(new, start=2), axis=0)
-    held = op.Concat(finished, op.Expand(fill, filled), axis=2)
-    merged = op.Concat(held, continuations, axis=1)  # [B, K + M, t + w]
-    return (
-        beamgen_ops.gather_beams(continuations, running_index),
-        beamgen_ops.gather_beams(merged, finished_index),
-    )
+    filled = op.Concat(op.Shape(held, end=2), op.Shape(new, start=2), axis=0)
+    longer = op.Concat(held, op.Expand(fill, filled), axis=2)
+    merged = op.Concat(longer, continuations, axis=1)  # [B, K + M, t + w]
+    running = beamgen_ops.gather_beams(continuations, running_index)
+    finished = beamgen_ops.gather_beams(merged, finished_index)
+    return running, finished
 
 
 @script(beamgen_ops, default_opset=op)
-def extend_lengths(finished_lengths, cur_len, beams, running_index, finished_index):
-    """The hypotheses' lengths ``[B, K]`` and the running beams' parents ``[B, K]``."""
-    lengths = op.Concat(finished_lengths, op.Expand(cur_len, op.Shape(beams)), axis=1)
-    return (
-        op.GatherElements(lengths, finished_index, axis=1),
-        op.GatherElements(beams, running_index, axis=1),
-    )
+def extend_lengths(held_lengths, cur_len, beams, running_index, finished_index):
+    """The hypotheses' lengths and the running beams' parents, after a choice.
+
+    held_lengths ``[B, K]``, cur_len ``[1]``, beams ``[B, M]``.
+
+    Returns: finished_lengths and parents ``[B, K]``.
+    """
+    lengths = op.Concat(held_lengths, op.Expand(cur_len, op.Shape(beams)), axis=1)
+    finished_lengths = op.GatherElements(lengths, finished_index, axis=1)
+    parents = op.GatherElements(beams, running_index, axis=1)
+    return finished_lengths, parents
 
 
 @script(beamgen_ops, default_opset=op)
@@ -247,10 +257,10 @@ def initial_state(input_ids, num_beams, one_beam):
 
     one_beam is a scalar: greedy search or sampling, see ``one_beam.py``.
 
-    Returns: running_tokens ``[B, K, 0]``, running_scores ``[B, K]`` (in beam search
-    only the first beam counts, the others repeat it), log-probabilities
-    ``[B, K, 0]``, finished_scores, finished_lengths, is_sent_finished ``[B, K]`` and
-    is_early_stop_heuristic_unsatisfied ``[B, 1]``.
+    Returns: tokens ``[B, K, 0]``, running_scores ``[B, K]`` (in beam search only the
+    first beam counts, the others repeat it), log_probs ``[B, K, 0]``, finished_scores,
+    finished_lengths, is_sent_finished ``[B, K]`` and unsatisfied ``[B, 1]``, HF's
+    is_early_stop_heuristic_unsatisfied.
     """
     batch = op.Shape(input_ids, end=1)
     shape = op.Concat(batch, num_beams, axis=0)  # [B, K]
@@ -260,50 +270,54 @@ def initial_state(input_ids, num_beams, one_beam):
     running_scores = op.Expand(op.Where(op.Or(one_beam, beam == 0), 0.0, -1.0e9), shape)
     log_probs = op.Expand(op.Constant(value_float=0.0), nothing)
     finished_scores = op.Expand(op.Constant(value_float=-1.0e9), shape)
-    lengths = op.Expand(op.Constant(value_int=0), shape)
-    finished = op.Cast(lengths, to=BOOL.dtype)
+    finished_lengths = op.Expand(op.Constant(value_int=0), shape)
+    is_sent_finished = op.Cast(finished_lengths, to=BOOL.dtype)
     unsatisfied = op.Equal(op.Expand(0, op.Concat(batch, [1], axis=0)), 0)
-    return tokens, running_scores, log_probs, finished_scores, lengths, finished, unsatisfied
+    return (
+        tokens,
+        running_scores,
+        log_probs,
+        finished_scores,
+        finished_lengths,
+        is_sent_finished,
+        unsatisfied,
+    )
 
 
 @script(beamgen_ops, default_opset=op)
 def search_mode(
-    num_beams, do_sample, num_return_sequences, length_penalty, eos_token_id, pad_token_id
+    num_beams, do_sample, num_return_sequences, given_penalty, eos_token_id, pad_token_id
 ):
-    """One beam or several; all ``[1]``, eos_token_id ``[E]``.
+    """Whether there is one beam or several, and what follows; all ``[1]``, eos_token_id ``[E]``.
 
     Greedy search and sampling know no length penalty, and fill with
     ``pad_token_id`` as it is; beam search takes pad id 0 for "unset" and fills
     with the first EOS id.
 
-    Returns: one_beam and sampling, scalars; K ``[1]``, the running sequences of a row;
-    length_penalty; fill_token_id ``[1]``; and min_tokens_to_keep ``[1]``, for the
-    warpers.
+    Returns: one_beam and sampling, scalars; running ``[1]``, K, the sequences of a row
+    that go on; length_penalty; fill_token_id ``[1]``; and min_tokens_to_keep ``[1]``,
+    for the warpers.
 
     Source: ``GenerationMixin._sample``, ``_beam_search`` (output_fill_value) and
     ``_get_logits_processor`` (min_tokens_to_keep).
     """
     one = op.Constant(value_ints=[1])
-    one_beam = num_beams == 1
-    sampling = op.Not(do_sample == 0)
-    chains = op.Where(sampling, op.Max(num_return_sequences, one), one)
-    running = op.Where(one_beam, chains, num_beams)
+    is_one = num_beams == 1
+    samples = op.Not(do_sample == 0)
+    chains = op.Where(samples, op.Max(num_return_sequences, one), one)
+    running = op.Where(is_one, chains, num_beams)
     first = op.Slice(op.Concat(eos_token_id, pad_token_id, axis=0), [0], [1], [0])
-    unset = op.And(op.Not(one_beam), pad_token_id == 0)
-    to_keep = op.Where(one_beam, one, beamgen_ops.beams_to_keep(one, eos_token_id))
-    return (
-        op.Squeeze(one_beam),
-        op.Squeeze(sampling),
-        running,
-        op.Where(one_beam, 0.0, length_penalty),
-        op.Where(unset, first, pad_token_id),
-        to_keep,
-    )
+    unset = op.And(op.Not(is_one), pad_token_id == 0)
+    min_tokens_to_keep = op.Where(is_one, one, beamgen_ops.beams_to_keep(one, eos_token_id))
+    one_beam, sampling = op.Squeeze(is_one), op.Squeeze(samples)
+    length_penalty = op.Where(is_one, 0.0, given_penalty)
+    fill_token_id = op.Where(unset, first, pad_token_id)
+    return one_beam, sampling, running, length_penalty, fill_token_id, min_tokens_to_keep
 
 
 @script(beamgen_ops, default_opset=op)
 def finish_reasons(scores, lengths, is_sent_finished, tokens, length_penalty, eos_token_id):
-    """Why hypotheses ended, int64 ``[B, R]``: 1 at an EOS, 2 at the length limit.
+    """What ended each hypothesis, int64 ``[B, R]``: 1 an EOS, 2 the length limit.
 
     0 where the search found fewer hypotheses than it returns: what stands there
     is nothing that HF's search ever had a probability for, but an empty slot or
@@ -353,16 +367,17 @@ def finalize(
     zero = op.Constant(value_ints=[0])
     one = op.Constant(value_ints=[1])
     returned = op.Max(num_return_sequences, zero)
-    scores = op.Slice(finished_scores, zero, returned, one)
+    sequences_scores = op.Slice(finished_scores, zero, returned, one)
     generated = beamgen_ops.best_hypotheses(finished_tokens, finished_lengths, returned)
-    reasons = beamgen_ops.finish_reasons(
-        scores,
+    finish_reasons = beamgen_ops.finish_reasons(
+        sequences_scores,
         op.Slice(finished_lengths, zero, returned, one),
         op.Slice(is_sent_finished, zero, returned, one),
         op.Slice(finished_tokens, zero, returned, one),
         length_penalty,
         eos_token_id,
     )
-    shape = op.Concat(op.Shape(scores), op.Shape(input_ids, start=1), axis=0)
+    shape = op.Concat(op.Shape(sequences_scores), op.Shape(input_ids, start=1), axis=0)
     prompt = op.Expand(op.Unsqueeze(input_ids, one), shape)  # [B, R, S]
-    return op.Concat(prompt, generated, axis=2), scores, reasons
+    sequences = op.Concat(prompt, generated, axis=2)
+    return sequences, sequences_scores, finish_reasons

@@ -1,4 +1,4 @@
-"""Generation within a catalogue: a trie of token sequences as graph inputs.
+"""Where beams stand in a catalogue: a trie of token sequences as graph inputs.
 
 The trie is in compressed sparse row form. The edges of node i are those from
 ``catalogue_offsets[i]`` up to ``catalogue_offsets[i + 1]``; edge e consumes the
@@ -6,13 +6,13 @@ token ``catalogue_tokens[e]`` and leads to node ``catalogue_next[e]``. The root 
 node 0. An edge with token -1 says that an entry ends at its node: there an EOS may
 come. Node -1 is outside the catalogue, where nothing may.
 
-Built by ``beamgen.settings.catalogue``.
+Built by ``beamgen.settings.catalogue``; its processor stands in ``settings.processors``.
 """
 
 from __future__ import annotations
 
-from onnxscript import INT64, script
 from onnxscript import opset23 as op
+from onnxscript import script
 
 from beamgen.onnx_domain import beamgen_ops
 
@@ -27,36 +27,6 @@ def edges_of(node, catalogue_offsets):
     edge = op.Range(0, op.Max(op.ReduceMax(present, keepdims=0), 1), 1)  # [m], never empty
     exists = op.Unsqueeze(present, [2]) > edge
     return op.Where(exists, op.Unsqueeze(first, [2]) + edge, 0), exists
-
-
-@script(beamgen_ops, default_opset=op)
-def within_catalogue(scores, node, catalogue_offsets, catalogue_tokens, eos_token_id):
-    """-inf on tokens that leave the catalogue; scores ``[B, n, V]``, node ``[B, K]``.
-
-    Source: ``PrefixConstrainedLogitsProcessor``.
-    """
-    if op.Squeeze(op.Shape(catalogue_tokens)) > 0:
-        here = op.Slice(node, [0], op.Shape(scores, start=1, end=2), [1])  # [B, n]
-        edges, exists = beamgen_ops.edges_of(here, catalogue_offsets)
-        tokens = op.Gather(catalogue_tokens, edges)  # [B, n, m]
-        forbidden = op.Constant(value_float=float("-inf"))
-        consumed = op.And(exists, tokens >= 0)
-        ends = op.And(exists, tokens < 0)
-        may_end = op.ReduceMax(op.Cast(ends, to=INT64.dtype), [2]) > 0  # [B, n, 1]
-        eos_shape = op.Concat(op.Shape(here), op.Shape(eos_token_id), axis=0)
-        eos = op.Expand(op.Reshape(eos_token_id, [1, 1, -1]), eos_shape)
-        allowed = op.Concat(
-            op.Where(consumed, 0.0, forbidden),
-            op.Expand(op.Where(may_end, 0.0, forbidden), eos_shape),
-            axis=2,
-        )
-        index = op.Concat(op.Max(tokens, 0), eos, axis=2)
-        nothing = op.Expand(forbidden, op.Shape(scores))
-        mask = op.ScatterElements(nothing, index, allowed, axis=2, reduction="max")
-        processed = scores + mask
-    else:
-        processed = op.Identity(scores)
-    return processed
 
 
 @script(beamgen_ops, default_opset=op)

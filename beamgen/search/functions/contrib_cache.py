@@ -17,10 +17,10 @@ from beamgen.search.functions.tree_cache import MASKED
 
 
 @script(beamgen_ops, default_opset=op)
-def op_inputs(input_ids, attention_mask, past, num_beams, attention_window):
-    """The op's inputs as the decoder's.
+def op_inputs(ids, attention_mask, past, num_beams, attention_window):
+    """The inputs that the operator gives its subgraph, as the decoder's.
 
-    input_ids int32 ``[B*K, N]``, attention_mask int32 ``[B*K, T]``, past ``[2, B*K, Hkv,
+    ids int32 ``[B*K, N]``, attention_mask int32 ``[B*K, T]``, past ``[2, B*K, Hkv,
     P, D]``, read for its shape, num_beams and attention_window int64 ``[1]``. The op's
     own position_ids are not used: it counts ids that differ from pad_token_id, mask or
     not, so that an EOS or pad id within a prompt shifts all that follow.
@@ -37,13 +37,13 @@ def op_inputs(input_ids, attention_mask, past, num_beams, attention_window):
     cached = op.Shape(past, start=3, end=4)  # [1]
     copies = op.Where(cached == 0, num_beams, op.Constant(value_ints=[1]))
     zero, last = op.Constant(value_ints=[0]), op.Constant(value_ints=[2147483647])
-    ids = op.Slice(op.Cast(input_ids, to=INT64.dtype), zero, last, zero, copies)
+    input_ids = op.Slice(op.Cast(ids, to=INT64.dtype), zero, last, zero, copies)
     mask = op.Cast(op.Slice(attention_mask, zero, last, zero, copies), to=BOOL.dtype)
     is_padding = op.Not(mask)  # [B', T]
     position = op.CumSum(op.Cast(mask, to=INT64.dtype), op.Constant(value_int=1)) - 1
     every = op.Where(is_padding, 1, position)
-    positions = op.Slice(every, cached, last, op.Constant(value_ints=[1]))
-    rows = op.Shape(input_ids, end=1)  # [1], B*K
+    position_ids = op.Slice(every, cached, last, op.Constant(value_ints=[1]))
+    rows = op.Shape(ids, end=1)  # [1], B*K
     row = op.Range(0, op.Squeeze(rows), 1)
     key_rows = op.Slice(row, zero, last, zero, copies)
     total = op.Shape(attention_mask, start=1)
@@ -55,9 +55,11 @@ def op_inputs(input_ids, attention_mask, past, num_beams, attention_window):
         axis=0,
     )
     slot = op.Range(0, op.Squeeze(total), 1)  # [T]
-    own = cached + op.Range(0, op.Squeeze(op.Shape(input_ids, start=1)), 1)  # [N]
+    own = cached + op.Range(0, op.Squeeze(op.Shape(ids, start=1)), 1)  # [N]
     distance = op.Unsqueeze(own, [1]) - op.Unsqueeze(slot, [0])  # [N, T], query - key
     out_of_reach = op.Or(distance < 0, distance >= attention_window)
     hidden = op.Or(out_of_reach, op.Unsqueeze(is_padding, [1, 2]))  # [B', 1, N, T]
     attention_bias = op.Where(hidden, op.Constant(value_float=MASKED), 0.0)
-    return ids, positions, attention_bias, row / copies, key_rows, key_rows + rows, flat_shape
+    row_of_copy = row / copies
+    value_rows = key_rows + rows
+    return input_ids, position_ids, attention_bias, row_of_copy, key_rows, value_rows, flat_shape

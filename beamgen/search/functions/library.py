@@ -18,9 +18,16 @@ from beamgen.search.functions import (
     tree_cache,
     warpers,
 )
+from beamgen.settings.table import PROCESSORS
 
-#: Of the loop backend.
-LOOP_MODULES = (beam_search, one_beam, random_numbers, processors, warpers, catalogue, tree_cache)
+# Of the loop backend, besides the processors.
+_LOOP_MODULES = (beam_search, one_beam, random_numbers, processors, warpers, catalogue, tree_cache)
+
+
+def loop_functions() -> list[ir.Function]:
+    """All that the loop backend calls, the processors among them."""
+    compiled = [f for processor in PROCESSORS for f in processor.compiled]
+    return [*functions(*_LOOP_MODULES), *(_without_casts(_read(f)) for f in compiled)]
 
 
 def functions(*modules: ModuleType) -> list[ir.Function]:

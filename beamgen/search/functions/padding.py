@@ -43,18 +43,20 @@ def masked_step(input_ids, attention_mask):
 
 @script(beamgen_ops, default_opset=op)
 def windowed_step(input_ids, attention_mask, attention_window):
-    """The same, where a token sees itself and the ``attention_window [1]`` - 1 before it.
+    """A step's mask where a token sees itself and the ``attention_window [1]`` - 1 before it.
 
-    Padding does not count: on the right it stands between a prompt and what is
-    generated, where HF, which pads on the left, has no gap.
+    Inputs and results are those of ``masked_step``. Padding does not count: on the right
+    it stands between a prompt and what is generated, where HF, which pads on the left,
+    has no gap.
 
     Source: ``transformers/masking_utils.py`` (``sliding_window_overlay``).
     """
-    bias, last = beamgen_ops.masked_step(input_ids, attention_mask)
+    causal_bias, last = beamgen_ops.masked_step(input_ids, attention_mask)
     position = op.CumSum(attention_mask, op.Constant(value_int=1))  # [B, T]
     new = op.Shape(input_ids, start=1)
     total = op.Shape(attention_mask, start=1)
     own = op.Slice(position, op.Neg(new), total, op.Constant(value_ints=[1]))  # [B, N]
     distance = op.Unsqueeze(own, [1, 3]) - op.Unsqueeze(position, [1, 2])  # query - key
     near = distance < attention_window
-    return op.Where(near, bias, op.Constant(value_float=MASKED)), last
+    attention_bias = op.Where(near, causal_bias, op.Constant(value_float=MASKED))
+    return attention_bias, last

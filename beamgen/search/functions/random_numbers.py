@@ -70,7 +70,7 @@ def row_seeds(seed, batch):
 
 @script(beamgen_ops, default_opset=op)
 def uniform(seed, step, token_ids):
-    """Double in (0, 1), a multiple of 2**-33, for each token id ``[B, K, N]``.
+    """A number in (0, 1) for each token id ``[B, K, N]``: double, a multiple of 2**-33.
 
     seed int64 ``[1]`` or ``[B]``; step ``[1]`` counts the tokens generated before.
     """
@@ -111,29 +111,34 @@ def perturbed_candidates(log_probs, token_ids, running_scores, one_beam, seed, s
     log_probs, token_ids ``[B, K or 1, N]``; running_scores ``[B, K]``, which count
     unless one_beam, a scalar: the chains of one beam do not compete.
 
-    Returns: log_probs, token_ids, accumulated scores and those perturbed, each ``[B, K, N]``.
+    Returns: candidate_log_probs, candidate_ids, accumulated scores and those perturbed,
+    each ``[B, K, N]``.
     """
     before = op.Unsqueeze(op.Where(one_beam, 0.0, running_scores), [2])
     accumulated = log_probs + before  # [B, K, N]
     shape = op.Shape(accumulated)
-    ids = op.Expand(token_ids, shape)
-    perturbed = beamgen_ops.perturbed(accumulated, ids, seed, step)
-    return op.Expand(log_probs, shape), ids, accumulated, perturbed
+    candidate_ids = op.Expand(token_ids, shape)
+    perturbed = beamgen_ops.perturbed(accumulated, candidate_ids, seed, step)
+    candidate_log_probs = op.Expand(log_probs, shape)
+    return candidate_log_probs, candidate_ids, accumulated, perturbed
 
 
 @script(beamgen_ops, default_opset=op)
 def draw_one(scores, token_ids, perturbed):
     """A token of each list ``[B, K, N]``, drawn from softmax(scores).
 
-    Returns: log-probabilities, tokens, chains, and log-probabilities, each ``[B, K]``.
+    Returns: chosen_scores, chosen_tokens, chosen_beams and chosen_log_probs, each
+    ``[B, K]``; a chain has no other score than the token's log-probability.
 
     Source: ``torch.multinomial`` in ``GenerationMixin._sample``.
     """
     index = op.ArgMax(perturbed, axis=2)  # [B, K, 1]
     log_probs = op.GatherElements(op.LogSoftmax(scores, axis=-1), index, axis=2)
-    log_prob = op.Squeeze(log_probs, [2])
-    token = op.Squeeze(op.GatherElements(token_ids, index, axis=2), [2])
-    return log_prob, token, beamgen_ops.own_places(token), op.Identity(log_prob)
+    chosen_scores = op.Squeeze(log_probs, [2])
+    chosen_tokens = op.Squeeze(op.GatherElements(token_ids, index, axis=2), [2])
+    chosen_beams = beamgen_ops.own_places(chosen_tokens)
+    chosen_log_probs = op.Identity(chosen_scores)
+    return chosen_scores, chosen_tokens, chosen_beams, chosen_log_probs
 
 
 @script(beamgen_ops, default_opset=op)
@@ -142,14 +147,15 @@ def sample_top_k_continuations(log_probs, token_ids, accumulated, perturbed, eos
 
     All but eos_token_id ``[B, K, N]``, see ``perturbed_candidates``.
 
-    Returns: scores, tokens, beams and the tokens' own log-probabilities, each
-    ``[B, M]``, in the order in which they were drawn.
+    Returns: chosen_scores, chosen_tokens, chosen_beams and chosen_log_probs, the tokens'
+    own, each ``[B, M]``, in the order in which they were drawn.
 
     Source: ``GenerationMixin._get_top_k_continuations`` with do_sample.
     """
     kept = beamgen_ops.beams_to_keep(op.Shape(log_probs, start=1, end=2), eos_token_id)
     _, index = op.TopK(op.Reshape(perturbed, [0, -1]), kept, axis=1)
-    scores = op.GatherElements(op.Reshape(accumulated, [0, -1]), index, axis=1)
-    tokens = op.GatherElements(op.Reshape(token_ids, [0, -1]), index, axis=1)
-    own = op.GatherElements(op.Reshape(log_probs, [0, -1]), index, axis=1)
-    return scores, tokens, index / op.Shape(log_probs, start=2), own
+    chosen_scores = op.GatherElements(op.Reshape(accumulated, [0, -1]), index, axis=1)
+    chosen_tokens = op.GatherElements(op.Reshape(token_ids, [0, -1]), index, axis=1)
+    chosen_log_probs = op.GatherElements(op.Reshape(log_probs, [0, -1]), index, axis=1)
+    chosen_beams = index / op.Shape(log_probs, start=2)
+    return chosen_scores, chosen_tokens, chosen_beams, chosen_log_probs

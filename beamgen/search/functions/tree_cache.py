@@ -36,12 +36,14 @@ def prompt_entries(input_ids, attention_mask, num_beams):
     """
     shape = op.Concat(op.Shape(input_ids, end=1), num_beams, op.Shape(input_ids, start=1), axis=0)
     visible = op.Expand(op.Unsqueeze(attention_mask != 0, [1]), shape)
-    slot = op.Range(0, op.Squeeze(op.Shape(input_ids, start=1)), 1)
-    return visible, op.Expand(slot, op.Shape(input_ids)), op.ReduceSum(attention_mask, [1])
+    place = op.Range(0, op.Squeeze(op.Shape(input_ids, start=1)), 1)
+    slot = op.Expand(place, op.Shape(input_ids))
+    prompt_len = op.ReduceSum(attention_mask, [1])
+    return visible, slot, prompt_len
 
 
 @script(beamgen_ops, default_opset=op)
-def prompt_inputs(input_ids, attention_mask, attention_window):
+def prompt_inputs(prompt, attention_mask, attention_window):
     """What the prompt pass needs of a left-padded prompt ``[B, S]``.
 
     Returns:
@@ -55,17 +57,19 @@ def prompt_inputs(input_ids, attention_mask, attention_window):
     is_padding = attention_mask == 0
     position = op.CumSum(attention_mask, op.Constant(value_int=1)) - 1
     position_ids = op.Where(is_padding, 1, position)
-    slot = op.Range(0, op.Squeeze(op.Shape(input_ids, start=1)), 1)
+    slot = op.Range(0, op.Squeeze(op.Shape(prompt, start=1)), 1)
     distance = op.Unsqueeze(slot, [1]) - op.Unsqueeze(slot, [0])  # [S, S], query - key
     out_of_reach = op.Or(distance < 0, distance >= attention_window)
     hidden = op.Or(out_of_reach, op.Unsqueeze(is_padding, [1, 2]))  # [B, 1, S, S]
     attention_bias = op.Where(hidden, op.Constant(value_float=MASKED), 0.0)
-    return op.Identity(input_ids), position_ids, attention_bias, op.Constant(value_int=1)
+    input_ids = op.Identity(prompt)
+    last_n = op.Constant(value_int=1)
+    return input_ids, position_ids, attention_bias, last_n
 
 
 @script(beamgen_ops, default_opset=op)
 def identity_blocks(beams):
-    """Beams ``[B, K]``, read for their shape -> bool ``[B, K, K]``, true on the diagonal."""
+    """Bool ``[B, K, K]``, true on the diagonal: each of beams ``[B, K]`` sees its own entry."""
     beam = op.Range(0, op.Squeeze(op.Shape(beams, start=1)), 1)
     same = op.Equal(op.Unsqueeze(beam, [0, 1]), op.Unsqueeze(beam, [0, 2]))  # [1, K, K]
     return op.Expand(same, op.Concat(op.Shape(beams), op.Shape(beams, start=1), axis=0))
@@ -93,25 +97,24 @@ def step_inputs(running_tokens, visible, slot, prompt_len, attention_window):
 
 @script(beamgen_ops, default_opset=op)
 def within_window(visible, slot, attention_window):
-    """Visible ``[B, K, C]``, less what the newest entry's window leaves behind."""
+    """What is visible ``[B, K, C]``, less what the newest entry's window leaves behind."""
     now = op.ReduceMax(slot, [1])  # [B, 1]
     return op.And(visible, op.Unsqueeze(now - slot < attention_window, [1]))
 
 
 @script(beamgen_ops, default_opset=op)
 def next_entries(visible, slot, beams):
-    """The same after a choice: who sees what, with the K entries to come.
+    """Who sees what after a choice, with the K entries to come.
 
     visible ``[B, K, C]``, slot ``[B, C]``, beams ``[B, K]`` the parents of the next
-    running beams -> visible ``[B, K, C + K]``, slot ``[B, C + K]``.
+    running beams -> next_visible ``[B, K, C + K]``, next_slot ``[B, C + K]``.
     """
     inherited = beamgen_ops.gather_beams(op.Cast(visible, to=UINT8.dtype), beams)
     own = beamgen_ops.identity_blocks(beams)
     newest = op.ReduceMax(slot, [1]) + 1  # [B, 1]
-    return (
-        op.Concat(op.Cast(inherited, to=BOOL.dtype), own, axis=2),
-        op.Concat(slot, op.Expand(newest, op.Shape(beams)), axis=1),
-    )
+    next_visible = op.Concat(op.Cast(inherited, to=BOOL.dtype), own, axis=2)
+    next_slot = op.Concat(slot, op.Expand(newest, op.Shape(beams)), axis=1)
+    return next_visible, next_slot
 
 
 @script(beamgen_ops, default_opset=op)
@@ -121,8 +124,8 @@ def live_entries(visible, slot, attention_window):
     visible ``[B, K, E + K]``, slot ``[B, E + K]``: the last K entries are those to come.
 
     Returns:
-        index ``[B, E']`` of the entries kept (E' is the largest number of live ones in
-        any row), visible ``[B, K, E' + K]`` and slot ``[B, E' + K]``.
+        live_index ``[B, E']`` of the entries kept (E' is the largest number of live ones
+        in any row), next_visible ``[B, K, E' + K]`` and next_slot ``[B, E' + K]``.
     """
     zero = op.Constant(value_ints=[0])
     last = op.Constant(value_ints=[9223372036854775807])
@@ -132,22 +135,22 @@ def live_entries(visible, slot, attention_window):
     held = op.Slice(seen, zero, cached, two)  # [B, K, E]
     alive = op.Cast(op.ReduceMax(held, [1], keepdims=0), to=FLOAT.dtype)  # [B, E]
     count = op.ReduceMax(op.ReduceSum(alive, [1], keepdims=0), keepdims=1)  # [1]
-    _, index = op.TopK(alive, op.Cast(count, to=INT64.dtype), axis=1)
-    shape = op.Concat(op.Shape(visible, end=2), op.Shape(index, start=1), axis=0)
-    kept = op.GatherElements(held, op.Expand(op.Unsqueeze(index, [1]), shape), axis=2)
+    _, live_index = op.TopK(alive, op.Cast(count, to=INT64.dtype), axis=1)
+    shape = op.Concat(op.Shape(visible, end=2), op.Shape(live_index, start=1), axis=0)
+    kept = op.GatherElements(held, op.Expand(op.Unsqueeze(live_index, [1]), shape), axis=2)
     coming = op.Slice(visible, cached, last, two)
     next_visible = op.Concat(op.Cast(kept, to=BOOL.dtype), coming, axis=2)
     next_slot = op.Concat(
-        op.GatherElements(slot, index, axis=1),
+        op.GatherElements(slot, live_index, axis=1),
         op.Slice(slot, cached, last, op.Constant(value_ints=[1])),
         axis=1,
     )
-    return index, next_visible, next_slot
+    return live_index, next_visible, next_slot
 
 
 @script(beamgen_ops, default_opset=op)
 def entries_index(cache, index):
-    """Index ``[B, E']`` for ``kept_entries``, for any cache ``[B, Hkv, ., D]``.
+    """An index ``[B, E']`` as ``kept_entries`` takes it, for any cache ``[B, Hkv, ., D]``.
 
     Returns: ``[B, Hkv, E', 1]``.
     """
@@ -158,8 +161,9 @@ def entries_index(cache, index):
 
 @script(beamgen_ops, default_opset=op)
 def kept_entries(stored, recent, index):
-    """Two parts of a cache ``[B, Hkv, P, D]``, ``[B, Hkv, R, D]`` become one ``[B, Hkv, E', D]``.
+    """Two parts of a cache become one, of the entries that are kept, ``[B, Hkv, E', D]``.
 
-    index ``[B, Hkv, E', 1]`` counts through both.
+    stored ``[B, Hkv, P, D]``, recent ``[B, Hkv, R, D]``; index ``[B, Hkv, E', 1]`` counts
+    through both.
     """
     return op.GatherND(op.Concat(stored, recent, axis=2), index, batch_dims=2)

@@ -1,4 +1,4 @@
-"""Requests to try a model with, and what the package answers."""
+"""Requests to check a model with, and what the package answers to each."""
 
 from __future__ import annotations
 
@@ -9,42 +9,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from beamgen.formats import trial_length
+from beamgen.formats.lengths import checked_tokens
 from beamgen.formats.triton.plan import Plan
 from beamgen.formats.triton.ports import PROMPT_LENGTHS
 from beamgen.package.folder import Package
 from beamgen.runtime.generator import Generator
 from beamgen.runtime.loras import LoadedLoras
 from beamgen.settings.contrib_inputs import feeds
-from beamgen.settings.parameters import PARAMETERS
 from beamgen.settings.result import BeamOutput
+from beamgen.settings.table import BY_NAME, PARAMETERS
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 _DTYPES = {parameter.name: parameter.dtype for parameter in PARAMETERS}
 
-#: Values of three requests.
-_VALUES: Mapping[str, Sequence[float]] = {
-    "max_new_tokens": (4, 9, 6),
-    "min_new_tokens": (0, 3, 2),
-    "length_penalty": (1.0, 0.0, 2.0),
-    "repetition_penalty": (1.0, 1.3, 1.1),
-    "no_repeat_ngram_size": (0, 2, 3),
-    "seed": (7, 1, 7),
-    "temperature": (0.7, 1.0, 1.5),
-    "top_k": (0, 5, 50),
-    "top_p": (1.0, 0.9, 0.5),
-    "min_p": (0.0, 0.1, 0.02),
-    "typical_p": (1.0, 0.8, 0.9),
-    "epsilon_cutoff": (0.0, 0.01, 0.001),
-    "eta_cutoff": (0.0, 0.01, 0.001),
-}
 _LENGTHS = (3, 7, 5)
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One request.
+class Request:
+    """One request, with the answer to it.
 
     Attributes:
         given: as a client sends it, by input name.
@@ -79,17 +63,24 @@ class Trial:
         return ""
 
 
-def joined_trials(package: Package, plan: Plan) -> list[Trial]:
+def _example(name: str, row: int) -> float:
+    """What a request gives for a setting: another value in each."""
+    examples = BY_NAME[name].examples
+    value: float = examples[row % len(examples)]
+    return value
+
+
+def requests_to_join(package: Package, plan: Plan) -> list[Request]:
     """Up to three requests that a run may join, and what the package answers to each."""
     generator = Generator(package, verify=False)
     rng = np.random.default_rng(0)
-    trials = []
+    requests = []
     for row in range(min(len(_LENGTHS), plan.max_batch_size)):
         length = _LENGTHS[row if plan.ragged else 1]
         ids = rng.integers(0, package.manifest.vocab_size, (1, length))
-        own = {name: _VALUES[name][row] for name in plan.per_request}
+        own = {name: _example(name, row) for name in plan.per_request}
         if "max_new_tokens" in own:
-            own["max_new_tokens"] = trial_length(plan.search, int(own["max_new_tokens"]))
+            own["max_new_tokens"] = checked_tokens(plan.search, int(own["max_new_tokens"]))
         answer = generator.search_ids(
             ids, np.ones_like(ids), [plan.search.with_overrides(own)], lora=plan.lora
         )
@@ -98,34 +89,34 @@ def joined_trials(package: Package, plan: Plan) -> list[Trial]:
             given["attention_mask"] = np.ones_like(ids)
         given |= {name: np.array([[value]], _DTYPES[name]) for name, value in own.items()}
         expected = {name: getattr(answer, name) for name in plan.outputs}
-        trials.append(Trial(given, expected, plan.search.fill_token_id))
-    return trials
+        requests.append(Request(given, expected, plan.search.fill_token_id))
+    return requests
 
 
-def join(trials: Sequence[Trial], plan: Plan) -> Arrays:
+def join(requests: Sequence[Request], plan: Plan) -> Arrays:
     """What Triton's backend feeds the file for requests that it joins."""
-    given = [trial.given for trial in trials]
+    given = [request.given for request in requests]
     feeds: Arrays = {
-        name: np.concatenate([request[name].reshape(-1) for request in given])
+        name: np.concatenate([values[name].reshape(-1) for values in given])
         for name in plan.per_request
     }
-    prompts = [request["input_ids"] for request in given]
+    prompts = [values["input_ids"] for values in given]
     if plan.ragged:
         feeds["input_ids"] = np.concatenate([ids.reshape(-1) for ids in prompts])
         feeds[PROMPT_LENGTHS] = np.array([[ids.shape[1]] for ids in prompts], np.int32)
     else:
         feeds["input_ids"] = np.concatenate(prompts)
-        feeds["attention_mask"] = np.concatenate([r["attention_mask"] for r in given])
+        feeds["attention_mask"] = np.concatenate([values["attention_mask"] for values in given])
     return feeds
 
 
-def plain_trials(package: Package) -> list[Trial]:
+def plain_requests(package: Package) -> list[Request]:
     """A request with every default, and one with settings, to the file as it is."""
     generator = Generator(package, verify=False)
     manifest = package.manifest
     ids = np.random.default_rng(0).integers(0, manifest.vocab_size, (2, 5))
     mask = np.ones_like(ids)
-    limits = {"max_new_tokens": trial_length(manifest.search, 6)}
+    limits = {"max_new_tokens": checked_tokens(manifest.search, 6)}
     config = manifest.search.with_overrides({**limits, "num_return_sequences": 1})
     config = config.for_prompt(ids.shape[1])
     if manifest.backend == "contrib":
@@ -136,11 +127,11 @@ def plain_trials(package: Package) -> list[Trial]:
     changed = {"max_new_tokens", "num_return_sequences", "max_length"}
     needed = {value.name for value in generator.session.get_inputs()}
     names = [output.name for output in generator.session.get_outputs()]
-    trials = []
+    requests = []
     for sent in (needed, needed | (changed & whole.keys())):
         given = {name: whole[name] for name in sorted(sent)}
         answer = dict(zip(names, generator.session.run(names, given), strict=True))
         known = {field.name for field in fields(BeamOutput)} & answer.keys()
         expected = {name: answer[name] for name in names if name in known}
-        trials.append(Trial(given, expected, config.fill_token_id))
-    return trials
+        requests.append(Request(given, expected, config.fill_token_id))
+    return requests

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 from support.onnx_functions import run
+from support.scores import compiled
 from transformers import GenerationConfig
 from transformers.generation import GenerationMixin
 from transformers.generation import logits_process as hf
 
-from beamgen.search.functions import processors, warpers
+from beamgen.search.functions import warpers
 
 INF = float("inf")
 BEAMS = 3
@@ -58,17 +59,17 @@ def test_temperature_equals_hf_by_row() -> None:
     temperatures = [0.3, 0.7, 1.0, 1.9, 50.0]
     scores = random_scores(5, 30)
     scores[:, :, 4] = -INF
-    (found,) = run(warpers.temperature, scores, temperatures)
+    (found,) = run(compiled.temperature, scores, temperatures)
     for row, temperature in enumerate(temperatures):
         expected = by_hf(hf.TemperatureLogitsWarper(temperature), scores[row])
         assert np.array_equal(found[row], expected)
-        (alone,) = run(warpers.temperature, scores[row : row + 1], [temperature])
+        (alone,) = run(compiled.temperature, scores[row : row + 1], [temperature])
         assert np.array_equal(alone[0], found[row])
 
 
 def test_an_impossible_temperature_is_the_coldest_one() -> None:
     scores = random_scores(3, 30)
-    (found,) = run(warpers.temperature, scores, [0.0, -2.0, 1e-6])
+    (found,) = run(compiled.temperature, scores, [0.0, -2.0, 1e-6])
     assert np.isfinite(found).all()
     np.testing.assert_allclose(found, scores * 1e6, rtol=1e-6)
 
@@ -127,10 +128,10 @@ def warped(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Candidates' scores and ids of one warper on every token."""
     if name == "top_k":
-        return tuple(run(warpers.top_k, scores, values, [to_keep]))
+        return tuple(run(compiled.top_k, scores, values, [to_keep]))
     if name == "top_p":
-        return tuple(run(warpers.top_p, scores, every_id(scores), values, [to_keep]))
-    (found,) = run(getattr(warpers, name), scores, values, [to_keep])
+        return tuple(run(compiled.top_p, scores, every_id(scores), values, [to_keep]))
+    (found,) = run(getattr(compiled, name), scores, values, [to_keep])
     return found, every_id(scores)
 
 
@@ -181,7 +182,7 @@ LISTING = {"top_k": "top_k_in_use", "top_p": "top_p_in_use"}
 
 @pytest.mark.parametrize("name", LISTING)
 def test_what_lists_candidates_is_asked_for_by_any_row(name: str) -> None:
-    in_use, (_, values) = getattr(warpers, LISTING[name]), MADE[name]
+    in_use, (_, values) = getattr(compiled, LISTING[name]), MADE[name]
     for given, expected in (
         ([OFF[name]], False),
         ([OFF[name]] * 3, False),
@@ -190,7 +191,7 @@ def test_what_lists_candidates_is_asked_for_by_any_row(name: str) -> None:
     ):
         assert run(in_use, given)[0] == expected
     scores = random_scores(2, 9)
-    assert np.array_equal(run(warpers.all_tokens, scores)[0], every_id(scores))
+    assert np.array_equal(run(compiled.all_tokens, scores)[0], every_id(scores))
     assert np.array_equal(dense(*warped(name, scores, [OFF[name]]), 9), scores)
 
 
@@ -224,7 +225,7 @@ def test_top_k_keeps_all_that_tie_with_the_last_as_hf_does() -> None:
     scores = np.array([[[1, 3, 2, 2, 0, 2, 2], [5, 5, 5, 5, 5, 5, 5], [7, 6, 5, 4, 3, 2, 1]]])
     scores = np.repeat(scores, 3, axis=0).astype(np.float32)
     counts = [2, 3, 1]
-    found, token_ids = run(warpers.top_k, scores, counts, [1])
+    found, token_ids = run(compiled.top_k, scores, counts, [1])
     placed = dense(found, token_ids, 7)
     for row, count in enumerate(counts):
         assert np.array_equal(placed[row], by_hf(hf.TopKLogitsWarper(count), scores[row]))
@@ -235,13 +236,13 @@ def test_top_k_keeps_all_that_tie_with_the_last_as_hf_does() -> None:
 def test_top_k_of_more_than_can_come_adds_nothing() -> None:
     scores = np.full((1, 1, 40), -INF, np.float32)
     scores[..., [3, 30]] = 1.0, 2.0
-    found, token_ids = run(warpers.top_k, scores, [5], [1])
+    found, token_ids = run(compiled.top_k, scores, [5], [1])
     assert np.array_equal(dense(found, token_ids, 40), scores)
     assert found.shape[2] == 5
 
 
 def test_top_k_lists_no_more_than_the_row_that_needs_most() -> None:
-    found, _ = run(warpers.top_k, random_scores(2, 300), [4, 9], [1])
+    found, _ = run(compiled.top_k, random_scores(2, 300), [4, 9], [1])
     assert found.shape == (2, BEAMS, 9)
     assert kept(found) == [4] * BEAMS + [9] * BEAMS
 
@@ -250,7 +251,7 @@ def test_top_k_lists_no_more_than_the_row_that_needs_most() -> None:
 def test_top_p_of_next_to_nothing_keeps_what_it_must(to_keep: int) -> None:
     top_p = [0.0, -1.0, 1e-6, 0.0, -1.0, 1e-6]
     scores = np.concatenate([random_scores(3, 40, sharpness) for sharpness in (0.01, 8.0)])
-    found, token_ids = run(warpers.top_p, scores, every_id(scores), top_p, [to_keep])
+    found, token_ids = run(compiled.top_p, scores, every_id(scores), top_p, [to_keep])
     placed = dense(found, token_ids, 40)
     assert set(kept(placed)) == {to_keep}
     best = np.sort(np.argsort(-scores, axis=2)[..., :to_keep])
@@ -261,7 +262,7 @@ def test_top_p_leaves_a_row_alone_in_which_it_is_off() -> None:
     scores = random_scores(2, 40)
     scores[0, :, 3:] -= 300.0  # so unlikely that they have the probability 0
     scores[0, :, 11] = -INF
-    found, token_ids = run(warpers.top_p, scores, every_id(scores), [1.0, 0.5], [1])
+    found, token_ids = run(compiled.top_p, scores, every_id(scores), [1.0, 0.5], [1])
     placed = dense(found, token_ids, 40)
     assert np.array_equal(placed[0], scores[0])
     assert max(kept(placed[1])) < 40
@@ -269,7 +270,7 @@ def test_top_p_leaves_a_row_alone_in_which_it_is_off() -> None:
 
 def test_top_p_sorts_no_more_than_it_needs() -> None:
     scores = random_scores(1, 300, 8.0)
-    found, token_ids = run(warpers.top_p, scores, every_id(scores), [0.9], [1])
+    found, token_ids = run(compiled.top_p, scores, every_id(scores), [0.9], [1])
     expected = by_hf(hf.TopPLogitsWarper(0.9), scores[0])
     assert max(kept(expected)) <= found.shape[2] < 60
     assert np.array_equal(dense(found, token_ids, 300)[0], expected)
@@ -280,7 +281,7 @@ def test_top_p_keeps_as_many_of_equal_tokens_as_hf(top_p: float) -> None:
     # which of them is another matter: HF's sort promises no order
     scores = np.zeros((1, 1, 16), np.float32)
     scores[..., 8:] = -2.0
-    found, token_ids = run(warpers.top_p, scores, every_id(scores), [top_p], [1])
+    found, token_ids = run(compiled.top_p, scores, every_id(scores), [top_p], [1])
     expected = by_hf(hf.TopPLogitsWarper(top_p), scores[0])
     placed = dense(found, token_ids, 16)
     assert np.array_equal(np.sort(placed[0]), np.sort(expected))
@@ -289,10 +290,10 @@ def test_top_p_keeps_as_many_of_equal_tokens_as_hf(top_p: float) -> None:
 @pytest.mark.parametrize("name", ["min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"])
 def test_a_short_list_is_warped_as_the_whole(name: str) -> None:
     scores = random_scores(2, 80, 2.0)
-    short, token_ids = run(warpers.top_k, scores, [12, 30], [1])
+    short, token_ids = run(compiled.top_k, scores, [12, 30], [1])
     value = MADE[name][1][2]
-    (found,) = run(getattr(warpers, name), short, [value], [1])
-    (whole,) = run(getattr(warpers, name), dense(short, token_ids, 80), [value], [1])
+    (found,) = run(getattr(compiled, name), short, [value], [1])
+    (whole,) = run(getattr(compiled, name), dense(short, token_ids, 80), [value], [1])
     assert np.array_equal(dense(found, token_ids, 80), whole)
     assert kept(found) != kept(short)
 
@@ -333,15 +334,15 @@ def test_warpers_in_a_row_equal_hf(settings: dict[str, Any], beams: int) -> None
     found, token_ids = scores, every_id(scores)
     for name, value in settings.items():
         if name == "top_k":
-            found, token_ids = run(warpers.top_k, found, [value], [to_keep])
+            found, token_ids = run(compiled.top_k, found, [value], [to_keep])
         elif name == "top_p":
-            found, token_ids = run(warpers.top_p, found, token_ids, [value], [to_keep])
+            found, token_ids = run(compiled.top_p, found, token_ids, [value], [to_keep])
         elif name == "temperature":
-            (found,) = run(warpers.temperature, found, [value])
+            (found,) = run(compiled.temperature, found, [value])
         elif name == "renormalize_logits":
-            (found,) = run(processors.renormalize, found, [1])
+            (found,) = run(compiled.renormalize_logits, found, [1])
         else:
-            (found,) = run(getattr(warpers, name), found, [value], [to_keep])
+            (found,) = run(getattr(compiled, name), found, [value], [to_keep])
     placed = dense(found, token_ids, vocab)
     for row in range(len(scores)):
         expected = by_hf(chain, scores[row])

@@ -1,0 +1,176 @@
+"""A checkpoint's files, found and looked into before transformers reads them.
+
+Importing transformers takes seconds, and most mistakes show without it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from beamgen.adapter import DecoderAdapter
+from beamgen.checkpoint.hub import download, is_hub_id
+from beamgen.checkpoint.tokenizer import has_tokenizer
+from beamgen.errors import CheckpointError
+from beamgen.registry import find_adapter
+
+CONFIG = "config.json"
+GENERATION_CONFIG = "generation_config.json"
+
+_CONFIGS = ["*.json", "*.txt", "*.model", "*.jinja", "LICENSE*"]
+
+
+@dataclass(frozen=True)
+class CheckpointFiles:
+    """A checkpoint on disk, of which nothing was read.
+
+    Attributes:
+        source: what the user named: a path, a hub id, or ``demo:NAME``.
+        folder: where its files are.
+        revision: the hub revision asked for, or None.
+        trust_remote_code: whether its own Python code may run.
+    """
+
+    source: str
+    folder: Path
+    revision: str | None
+    trust_remote_code: bool
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """``kind`` (``demo``, ``folder`` or ``hub``) and ``model``, by which to find it again."""
+        if self.source.startswith("demo:"):
+            return {"kind": "demo", "model": self.source.removeprefix("demo:")}
+        folder = Path(self.source).expanduser()
+        if folder.is_dir():
+            return {"kind": "folder", "model": str(folder.resolve())}
+        return {"kind": "hub", "model": self.source}
+
+    @property
+    def name(self) -> str:
+        """A short name for folders: the last part of its path or id."""
+        return Path(self.origin["model"]).name
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether any tokenizer file lies beside the weights."""
+        return has_tokenizer(self.folder)
+
+    def stored(self, name: str) -> dict[str, Any] | None:
+        """A JSON file of the folder as it stands there; None where it is missing or damaged.
+
+        What transformers makes of it counts, for it knows defaults and older names.
+        """
+        try:
+            values = json.loads((self.folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return None
+        return values if isinstance(values, dict) else None
+
+
+def find_checkpoint(
+    source: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> CheckpointFiles:
+    """Find a checkpoint, and download it where it is a hub id.
+
+    Raises:
+        CheckpointError: missing path, hub out of reach, no config, or of a model that no
+            file can search with.
+    """
+    name = os.fspath(source)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if revision is not None:
+            raise CheckpointError(
+                f"--revision {revision} was given with the local folder {name}",
+                "leave it out: a revision belongs to a hub id",
+            )
+    elif folder.exists():
+        raise CheckpointError(
+            f"{name} is a file, not a checkpoint folder", f"pass the folder that holds {CONFIG}"
+        )
+    elif is_hub_id(name):
+        wanted = [*_CONFIGS, "*.py"] if trust_remote_code else _CONFIGS
+        folder = download(
+            name, wanted, revision=revision, what="checkpoint", refuse=CheckpointError
+        )
+    else:
+        raise CheckpointError(f"there is no folder {name}", "check the path")
+    return _with_config(CheckpointFiles(name, folder, revision, trust_remote_code))
+
+
+def find_demo(adapter: DecoderAdapter) -> CheckpointFiles:
+    """The adapter's embedded demo checkpoint.
+
+    Raises:
+        CheckpointError: it has none.
+    """
+    if adapter.demo is None or not adapter.demo.is_dir():
+        raise CheckpointError(
+            f"the adapter '{adapter.name}' ships no demo checkpoint",
+            "pass --model with a checkpoint folder or hub id",
+        )
+    return _with_config(CheckpointFiles(f"demo:{adapter.name}", adapter.demo, None, False))
+
+
+def check_architecture(files: CheckpointFiles, asked: str | None) -> None:
+    """Hold a checkpoint's architecture against the class asked for, as its JSON names it.
+
+    Raises:
+        AdapterError: no adapter knows the architecture, or goes by that name.
+        CheckpointError: the checkpoint is of another architecture, or no decoder.
+    """
+    adapter = None if asked is None else find_adapter(asked)
+    config = files.stored(CONFIG) or {}
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str) or "auto_map" in config:  # its own code may say another
+        return
+    refuse_encoder(
+        files.source,
+        model_type,
+        cross_attention=config.get("add_cross_attention") is True,
+        encoder_decoder=config.get("is_encoder_decoder") is True,
+    )
+    if asked is None or adapter is None:
+        find_adapter(model_type)
+    elif adapter.model_type != model_type:
+        raise another_architecture(files.source, model_type, asked, adapter)
+
+
+def refuse_encoder(
+    source: str, model_type: str, *, cross_attention: bool, encoder_decoder: bool
+) -> None:
+    """Refuse a model that reads another sequence besides its own.
+
+    Raises:
+        CheckpointError: it does.
+    """
+    cure = "beamgen builds graphs for decoder-only models"
+    if cross_attention:
+        raise CheckpointError(f"{source} has cross-attention", cure)
+    if encoder_decoder:
+        raise CheckpointError(f"{source} is an encoder-decoder ('{model_type}')", cure)
+
+
+def another_architecture(
+    source: str, model_type: str, asked: str, adapter: DecoderAdapter
+) -> CheckpointError:
+    """The error for a checkpoint of another architecture than that asked for."""
+    return CheckpointError(
+        f"{source} is a '{model_type}' checkpoint, but {asked} is '{adapter.model_type}'",
+        "leave out --model-class to take the checkpoint's own architecture",
+    )
+
+
+def _with_config(files: CheckpointFiles) -> CheckpointFiles:
+    if not (files.folder / CONFIG).is_file():
+        raise CheckpointError(
+            f"{files.source} holds no {CONFIG}", "pass the folder that save_pretrained wrote"
+        )
+    return files

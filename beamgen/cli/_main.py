@@ -1,0 +1,73 @@
+"""``beamgen``: the group of all commands, and how an error ends them."""
+
+from __future__ import annotations
+
+import importlib
+import traceback
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from beamgen.cli._groups import FoundCommands, modules
+from beamgen.errors import BeamgenError
+
+
+class _Failure(click.ClickException):
+    """One line of cause, one of cure."""
+
+    def __init__(self, cause: str, cure: str) -> None:
+        super().__init__(cause)
+        self.cure = cure
+
+    def show(self, file: Any = None) -> None:
+        label = click.style("error:", fg="red", bold=True)
+        click.echo(f"{label} {self.message}", err=True, file=file)
+        click.echo(f"{click.style('  fix:', bold=True)} {self.cure}", err=True, file=file)
+
+
+class _Main(FoundCommands):
+    """Ends with two lines where a command raises."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Turn errors into two lines, or into a traceback with --debug."""
+        try:
+            return super().invoke(ctx)
+        except BeamgenError as error:
+            _fail(ctx, error, error.cause, error.cure)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise  # click's own; it knows that `| head` closes a pipe early
+        except OSError as error:
+            cause = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
+            _fail(ctx, error, cause, "check the path, its permissions and the free space")
+        except Exception as error:  # a bug of ours: still two lines
+            cause = f"internal error: {type(error).__name__}: {error}".splitlines()[0]
+            _fail(ctx, error, cause, "run again with --debug and report what it prints")
+
+
+def _fail(ctx: click.Context, error: BaseException, cause: str, cure: str) -> NoReturn:
+    if ctx.meta.get("beamgen.debug"):
+        traceback.print_exception(error)
+    raise _Failure(cause, cure) from error
+
+
+def _command(name: str) -> click.Command:
+    command: click.Command = importlib.import_module(f"beamgen.cli.{name}").command
+    return command
+
+
+@click.group(
+    cls=_Main,
+    names=lambda: modules(Path(__file__).parent),
+    load=_command,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Try: beamgen export --model-class BioGptModel --num-beams 5",
+)
+@click.version_option(metadata.version("beamgen"), prog_name="beamgen")
+def main() -> None:
+    """Turn a Hugging Face decoder into one .onnx file that runs the whole beam search.
+
+    The file gives the tokens and scores of transformers' generate(), and
+    every export proves it.
+    """

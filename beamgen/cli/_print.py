@@ -1,0 +1,105 @@
+"""What commands print: JSON, verdicts and the stage at hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+import beamgen
+
+#: Results go to stdout, everything about the way there to stderr.
+OUT = Console(highlight=False, soft_wrap=True)
+ERR = Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def status(first: str) -> Iterator[Callable[[str], None]]:
+    """A line that says what is going on, on a terminal only."""
+    if not ERR.is_terminal:
+        yield lambda line: None
+        return
+    with ERR.status(first) as spinner:
+        yield spinner.update
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_precision(precision: beamgen.Precision) -> None:
+    """How the weights are stored, and what that costs; nothing in fp32."""
+    if precision.name == "fp32":
+        return
+    click.echo(str(precision))
+    click.echo(f"quality: {precision.quality}")
+    if precision.noise is not None:
+        click.echo(
+            f"noise: {precision.noise:.1e} in a token's log-probability, from values at the border "
+            "of two numbers; parity allows twice that"
+        )
+
+
+def print_check(check: beamgen.Check) -> None:
+    """One line: whether something written holds, or what else there is to know."""
+    word, colour = {
+        True: ("verified", "green"),
+        False: ("DIFFERS", "red"),
+        None: ("note", "yellow"),
+    }[check.passed]
+    OUT.print(f"[{colour}]{word}[/]: ", end="")
+    OUT.print(check.what, markup=False)
+
+
+_SHOWN_PARTINGS = 5
+_COLOURS = {"exact": "green", "contrib rule": "cyan", "near-tie": "yellow", "diverged": "red"}
+
+
+def print_parity(report: beamgen.ParityReport, lora: str | None = None) -> None:
+    """A small table, the partings, and the verdict below them."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("parity case", "beams", "penalty", "stop", "EOS ids", "verdict", "diff"):
+        # the ids give way on a narrow terminal, the figure does not
+        table.add_column(
+            title, no_wrap=title != "EOS ids", min_width=5 if title == "diff" else None
+        )
+    for result in report.results:
+        config, verdict = result.case.config, result.verdict.value
+        table.add_row(
+            result.case.name,
+            str(config.num_beams),
+            f"{config.length_penalty:g}",
+            str(config.early_stopping),
+            " ".join(map(str, config.eos_token_id)),
+            f"[{_COLOURS[verdict]}]{verdict}[/]",
+            "" if result.partings else f"{result.score_difference:.0e}",
+        )
+    OUT.print(table)
+    partings = [(result, parting) for result in report.results for parting in result.partings]
+    for result, parting in partings[:_SHOWN_PARTINGS]:
+        OUT.print(
+            f"{parting.verdict.value} at step {parting.step}, row {parting.row} of "
+            f"{result.case.title}: {parting.reason}\n"
+            f"  file {parting.ours} score {parting.our_score}\n"
+            f"  HF   {parting.reference} score {parting.reference_score}"
+            f", margin {parting.margin}",
+            markup=False,
+        )
+    if len(partings) > _SHOWN_PARTINGS:
+        OUT.print(f"... and {len(partings) - _SHOWN_PARTINGS} more; --json lists them all")
+    verdict = report.verdict.value
+    kinds = [v for v in type(report.verdict) if v.value != "contrib rule" or report.count(v)]
+    counts = ", ".join(f"{report.count(v)} {v.value}" for v in kinds)
+    if any(v.value == "contrib rule" for v in kinds):
+        counts += f"; the tokens are HF's in {report.same_tokens}"
+    OUT.print(
+        f"{f'{lora}: ' if lora else ''}parity with transformers "
+        f"{'+ peft' if lora else 'generate'}: [{_COLOURS[verdict]}]{verdict}[/] "
+        f"({len(report.results)} cases: {counts})"
+    )

@@ -1,0 +1,37 @@
+"""A decoder step in ONNX, with what a search has to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from beamgen.adapter import KVGeometry
+from beamgen.lora.slots import Slot
+
+
+@dataclass(frozen=True)
+class DecoderGraph:
+    """What ``export_decoder`` gives and a search is built around.
+
+    Attributes:
+        model: holds one of the contracts. A search reads it, and shares its weights.
+        geometry: of its caches.
+        attention_window: tokens a position sees, itself included, or None: all of them.
+        slots: the linear layers that take a LoRA; their A and B are inputs.
+    """
+
+    model: ir.Model
+    geometry: KVGeometry
+    attention_window: int | None = None
+    slots: Sequence[Slot] = ()
+
+    @property
+    def vocab_size(self) -> int:
+        """V, of which every contract has as many logits."""
+        (logits,) = (value for value in self.model.graph.outputs if value.name == "logits")
+        assert logits.shape is not None, "the contract was verified"
+        size = logits.shape[-1]
+        assert isinstance(size, int), "the contract was verified"
+        return size

@@ -1,0 +1,136 @@
+"""The products and lookups of a decoder whose weights may be rounded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from beamgen.quantization.rounding import Floats
+from beamgen.tape import Tape, replace
+
+
+@dataclass(frozen=True)
+class Product:
+    """``x W``: the nodes that compute it, and where the result goes.
+
+    Attributes:
+        reader: the node whose first input is x, ``[..., k]``.
+        weight: an initializer, ``[k, n]`` or, where ``by_row``, ``[n, k]``.
+        by_row: whether the weight has a row for each output channel.
+        out: ``[..., n]``.
+        node: the product; what it takes the place of goes when nothing reads it any more.
+    """
+
+    reader: ir.Node
+    weight: ir.Value
+    by_row: bool
+    out: ir.Value
+    node: ir.Node
+
+    @property
+    def x(self) -> ir.Value:
+        """As it is now: another product may have given it."""
+        value = self.reader.inputs[0]
+        assert value is not None, "checked by find_products"
+        return value
+
+    @property
+    def width(self) -> int:
+        """How many features x has, k."""
+        assert self.weight.shape is not None, "an initializer has a shape"
+        return int(self.weight.shape.numpy()[1 if self.by_row else 0])
+
+    def rows(self) -> Floats:
+        """The weight ``[n, k]``."""
+        values = values_of(self.weight)
+        return values if self.by_row else np.ascontiguousarray(values.T)
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """``Gather(table, ids)`` along the rows, which gives ``out``."""
+
+    ids: ir.Value
+    table: ir.Value
+    node: ir.Node
+
+    @property
+    def out(self) -> ir.Value:
+        """The rows ``[..., k]``."""
+        return self.node.outputs[0]
+
+
+def find_products(graph: ir.Graph) -> list[Product]:
+    """All products with a constant matrix."""
+    found = []
+    for node in graph:
+        if node.domain != "" or node.op_type not in ("MatMul", "Gemm"):
+            continue
+        x, weight = node.inputs[:2]
+        if x is None or not _is_matrix(weight):
+            continue
+        assert weight is not None, "checked by _is_matrix"
+        if node.op_type == "MatMul":
+            found.append(Product(node, weight, False, node.outputs[0], node))
+        elif len(node.inputs) == 2 and node.attributes.get_int("transB", 0) == 1:
+            found.append(_tied_head(node, x.producer(), weight))
+    return found
+
+
+def find_lookups(graph: ir.Graph) -> list[Lookup]:
+    """The tables that ``input_ids`` choose from."""
+    ids = next(value for value in graph.inputs if value.name == "input_ids")
+    return [
+        Lookup(ids, node.inputs[0], node)
+        for node, index in ids.uses()
+        if node.op_type == "Gather"
+        and index == 1
+        and node.inputs[0] is not None
+        and _is_matrix(node.inputs[0])
+        and not node.attributes.get_int("axis", 0)
+    ]
+
+
+def weights_of(products: Iterable[Product], lookups: Iterable[Lookup]) -> list[ir.Value]:
+    """Their weights, each once."""
+    tables = (lookup.table for lookup in lookups)
+    return list(dict.fromkeys([*(product.weight for product in products), *tables]))
+
+
+def values_of(weight: ir.Value) -> Floats:
+    """The numbers of an initializer."""
+    assert weight.const_value is not None, "an initializer holds a tensor"
+    values: Floats = weight.const_value.numpy()
+    return values
+
+
+def tape_at(place: Product | Lookup) -> Tape:
+    """A tape whose nodes are called after the node that they take the place of."""
+    return Tape(place.node.name or place.node.op_type)
+
+
+def put(tape: Tape, place: Product | Lookup, result: ir.Value) -> None:
+    """Write what was recorded where a product or lookup stands, and let its result be read."""
+    tape.insert_before(place.node)
+    replace(place.out, result)
+
+
+def _tied_head(node: ir.Node, before: ir.Node | None, weight: ir.Value) -> Product:
+    """What ``place_weights`` wrote: Reshape, Gemm, Reshape, of which no operator here needs any."""
+    (after,) = [use.node for use in node.outputs[0].uses()]
+    assert before is not None, "place_weights wrote it"
+    assert before.op_type == after.op_type == "Reshape", "place_weights wrote them"
+    return Product(before, weight, True, after.outputs[0], node)
+
+
+def _is_matrix(value: ir.Value | None) -> bool:
+    return (
+        value is not None
+        and value.is_initializer()
+        and value.dtype == ir.DataType.FLOAT
+        and value.shape is not None
+        and len(value.shape) == 2
+    )

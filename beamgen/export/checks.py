@@ -1,0 +1,111 @@
+"""What an export is held against before its decoder is built: backend, names, ids and lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from beamgen.errors import SettingError, close_matches
+from beamgen.package.manifest import BACKENDS
+from beamgen.settings import contrib
+from beamgen.settings.checks import check_penalty
+from beamgen.settings.config import SearchConfig
+from beamgen.settings.kinds import Ids
+from beamgen.settings.parameter import Parameter
+from beamgen.settings.table import PARAMETERS
+
+
+def check_ids(named: Mapping[str, Ids], vocab_size: int) -> None:
+    """Hold the token ids among the settings within the vocabulary.
+
+    Args:
+        named: ids by the setting that names them.
+        vocab_size: V.
+
+    Raises:
+        SettingError: one is outside.
+    """
+    for name, ids in named.items():
+        outside = [token for token in ids if token >= vocab_size]
+        if outside:
+            raise SettingError(
+                f"{name} {outside[0]} is outside the vocabulary of {vocab_size}",
+                f"set {name} to ids of the checkpoint's tokenizer",
+            )
+
+
+def check_lengths(search: SearchConfig, max_positions: int) -> None:
+    """Refuse defaults with which no prompt could be searched, be it one token long.
+
+    Raises:
+        SettingError: they leave the positions that the model has.
+    """
+    name, room = "max_new_tokens", max_positions - 1
+    if search.max_new_tokens is None:  # only then does max_length count
+        name, room = "max_length", max_positions
+    value = getattr(search, name)
+    if value is not None and value > room:
+        raise SettingError(
+            f"{name} {value} is more than the model's {max_positions} positions hold",
+            f"set --{name.replace('_', '-')} {room} or less",
+        )
+
+
+def check_backend_name(backend: str) -> None:
+    """Refuse a backend that there is not.
+
+    Raises:
+        SettingError: with the names of those that there are.
+    """
+    if backend not in BACKENDS:
+        raise SettingError(
+            f"there is no backend called '{backend}'",
+            close_matches(str(backend), BACKENDS) or f"there are {' and '.join(BACKENDS)}",
+        )
+
+
+def check_honoured(backend: str, search: SearchConfig) -> None:
+    """Refuse a search that a backend cannot do.
+
+    Raises:
+        SettingError: ONNX Runtime's operators cannot; the other backend does all of them.
+    """
+    if backend == "contrib":
+        contrib.check_honoured(search)
+        longest = 1 + search.for_prompt(1).max_new_tokens
+        check_penalty(search.num_beams, search.length_penalty, longest)
+
+
+def parameters_of(backend: str, search: SearchConfig, vocab_size: int) -> tuple[Parameter, ...]:
+    """What a file takes besides the prompts."""
+    if backend == "loop":
+        return PARAMETERS
+    return contrib.parameters(contrib.op_type(search), vocab_size)
+
+
+def required_parameters(
+    names: Collection[str], parameters: Sequence[Parameter], lora_slots: Sequence[str] | None
+) -> frozenset[str]:
+    """Names of the parameters that get no default.
+
+    Args:
+        names: as a user gives them; ``all`` is every parameter, ``lora`` stands for the slots.
+        parameters: what the file takes.
+        lora_slots: the layers with slots, or None where there are none.
+
+    Raises:
+        SettingError: there is no such parameter.
+    """
+    known = [parameter.name for parameter in parameters]
+    if "lora" in names and lora_slots is None:
+        raise SettingError("there are no slots whose inputs could be required", "add --lora-slots")
+    slots = {"lora"} & set(names)
+    names = [name for name in names if name != "lora"]
+    if "all" in names:
+        return frozenset(known) | slots
+    for name in names:
+        if name not in known:
+            raise SettingError(
+                f"the file has no parameter called '{name}'",
+                close_matches(name, known) or f"there are {', '.join(known)}, and all",
+            )
+    return frozenset(names) | slots

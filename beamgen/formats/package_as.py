@@ -1,0 +1,94 @@
+"""A package is written in another format, and checked with what will run it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from beamgen.errors import PackageError, SettingError, close_matches
+from beamgen.export.prove import Progress
+from beamgen.formats.format import FORMATS, Check, Format, Packaged
+from beamgen.package import embedded
+from beamgen.package.folder import Package
+from beamgen.package.folders import check_replaceable, new_folder
+
+
+def package_as(
+    package: Package,
+    format: str,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Packaged:
+    """Write a package in another format, and check it with what will run it.
+
+    Args:
+        package: what ``export`` wrote; it is read, not changed.
+        format: one of ``FORMATS``.
+        output: the folder to write; None names it after the package.
+        force: replace an existing folder of that format, in one rename.
+        progress: called with one line as each stage begins.
+        options: of the format, see ``beamgen.formats.FORMAT.format``.
+
+    Raises:
+        SettingError: there is no such format, it has no such option, or it cannot hold
+            this package.
+        PackageError: the folder may not be replaced, or cannot be written.
+        MissingExtraError: what writes the format is not installed.
+    """
+    form = _find(format)
+    _check_options(format, form, options)
+    name = package.folder.resolve().name.removesuffix("-onnx")
+    target = Path(output if output is not None else form.output.format(name=name))
+    if target.resolve().is_relative_to(package.folder.resolve()):
+        raise PackageError(f"{target} lies in the package itself", "choose another --output")
+    check_replaceable(target, mark=form.mark, kind=form.title, force=force)
+    say = progress or (lambda line: None)
+    with new_folder(target, mark=form.mark, kind=form.title, force=force) as folder:
+        checks = form.write(package, folder, say, target=target, **options)
+        if not (folder / form.mark).is_file():
+            _write_mark(folder / form.mark, format, package, checks)
+    return Packaged(target, format, checks, form.after(target))
+
+
+def _find(name: str) -> Format:
+    if name not in FORMATS:
+        raise SettingError(
+            f"there is no format called '{name}'",
+            close_matches(name, FORMATS) or f"there are {', '.join(FORMATS)}",
+        )
+    form: Format = importlib.import_module(f"beamgen.formats.{name}.format").FORMAT
+    return form
+
+
+def _check_options(name: str, form: Format, options: Mapping[str, Any]) -> None:
+    """Refuse what a format does not take."""
+    unknown = sorted(options.keys() - form.options.__annotations__.keys())
+    if unknown == ["settings"]:
+        raise SettingError(
+            f"the {name} format fixes no {', '.join(options['settings'])}",
+            "set it where the search is called, or export with it as a default",
+        )
+    if unknown:
+        raise SettingError(
+            f"the {name} format takes no {', '.join(unknown)}", "leave it out, or name another"
+        )
+
+
+def _write_mark(path: Path, name: str, package: Package, checks: Sequence[Check]) -> None:
+    """By which the folder is known as ours, and what was checked."""
+    about = {
+        "beamgen": metadata.version("beamgen"),
+        "format": name,
+        "source": embedded.source_of(package.manifest),
+        "checks": [vars(check) for check in checks],
+    }
+    text = json.dumps(about, indent=2, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,96 @@
+"""A hypothesis as text and token ids, made of what the graph gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from beamgen.settings.config import SearchConfig
+from beamgen.settings.result import FINISH_REASONS, BeamOutput
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A hypothesis that a search returned.
+
+    Attributes:
+        text: prompt and continuation, decoded without special tokens, as
+            ``tokenizer.decode(sequence, skip_special_tokens=True)`` gives it;
+            None where the package has no tokenizer.
+        new_text: the continuation alone.
+        token_ids: the generated ids, the EOS that ended them included.
+        prompt_ids: the prompt's ids, without padding.
+        score: HF's ``sequences_scores``: summed log-probability divided by
+            ``len(token_ids) ** length_penalty``; with one beam the sum alone. A
+            contrib package divides by the prompt's tokens and the generated ones
+            before the EOS, and gives not-a-number with one beam.
+        finish_reason: ``eos`` or ``length``. Within a catalogue ``eos`` says that
+            the continuation is a whole entry.
+        token_log_probs: of each generated id, HF's ``compute_transition_scores``;
+            None unless ``output_scores`` was set.
+        beam_indices: on which beam each generated id stood, counted over the whole
+            batch as HF's are; None unless ``output_scores`` was set.
+    """
+
+    text: str | None
+    new_text: str | None
+    token_ids: list[int]
+    prompt_ids: list[int]
+    score: float
+    finish_reason: str
+    token_log_probs: list[float] | None = None
+    beam_indices: list[int] | None = None
+
+
+def found_hypotheses(output: BeamOutput, row: int) -> list[BeamOutput]:
+    """The part of a batch's output that belongs to each hypothesis found for one prompt."""
+    found = np.flatnonzero(output.finish_reasons[row])
+    return [BeamOutput(*(values[row, i] for values in vars(output).values())) for i in found]
+
+
+def generation_of(
+    found: BeamOutput,
+    prompt: list[int],
+    prompt_len: int,
+    config: SearchConfig,
+    tokenizer: PreTrainedTokenizerBase | None,
+) -> Generation:
+    """One hypothesis ``[T]``, without its padding, and decoded where there is a tokenizer.
+
+    Args:
+        found: of ``found_hypotheses``.
+        prompt: its ids, without padding.
+        prompt_len: S, to which it was padded.
+        config: the settings of its search.
+        tokenizer: the package's.
+    """
+    reason = FINISH_REASONS[found.finish_reasons]
+    ids = found.sequences[prompt_len:].tolist()[: config.max_new_tokens]
+    if reason == "eos":
+        ids = ids[: 1 + next(i for i, token in enumerate(ids) if token in config.eos_token_id)]
+    text = new_text = None
+    if tokenizer is not None:
+        text = tokenizer.decode([*prompt, *ids], skip_special_tokens=True)
+        shown = tokenizer.decode(prompt, skip_special_tokens=True)
+        # Decoding the continuation alone would lose the space before its first word.
+        new_text = (
+            text[len(shown) :]
+            if text.startswith(shown)
+            else tokenizer.decode(ids, skip_special_tokens=True)
+        )
+    asked = config.output_scores
+    return Generation(
+        text,
+        new_text,
+        ids,
+        prompt,
+        float(found.sequences_scores),
+        reason,
+        found.token_log_probs.tolist()[: len(ids)] if asked else None,
+        found.beam_indices.tolist()[: len(ids)] if asked else None,
+    )

@@ -1,0 +1,48 @@
+"""Tokens that do not come first, HF's ``begin_suppress_tokens``."""
+
+from __future__ import annotations
+
+from beamgen.settings.kinds import TokenIds
+from beamgen.settings.processors.processor import Functions, Processor
+from beamgen.settings.setting import Setting
+
+SETTING = Setting(
+    "begin_suppress_tokens",
+    TokenIds(),
+    "ids that do not come first",
+    default=(),
+    bans=True,
+    sample=lambda ids: ids.drawn(30),
+)
+
+
+def functions() -> Functions:
+    """The processor as an ONNX function."""
+    from onnxscript import INT64, script
+    from onnxscript import opset23 as op
+
+    from beamgen.onnx_domain import beamgen_ops
+
+    @script(beamgen_ops, default_opset=op)
+    def begin_suppress_tokens(
+        scores, history, generated_len, begin_suppress_tokens, forced_bos_token_id
+    ):
+        """-inf on ``begin_suppress_tokens [m]`` for the first token, or the one after a forced BOS.
+
+        Source: ``SuppressTokensAtBeginLogitsProcessor`` and its begin_index in
+        ``GenerationMixin._get_logits_processor``.
+        """
+        length = op.Shape(history, start=2)
+        one_token = op.And(length - generated_len == 1, op.Shape(forced_bos_token_id) > 0)
+        begin = op.Cast(one_token, to=INT64.dtype)
+        now = op.And(generated_len == begin, op.Shape(begin_suppress_tokens) > 0)  # [1]
+        if op.Squeeze(now):
+            processed = beamgen_ops.suppress(scores, begin_suppress_tokens, now)
+        else:
+            processed = op.Identity(scores)
+        return processed
+
+    return (begin_suppress_tokens,)
+
+
+PROCESSOR = Processor((SETTING,), functions)
