@@ -59,8 +59,8 @@ if TYPE_CHECKING:
     from beamgen.runtime.generator import Generator as Generator
     from beamgen.settings.catalogue import Catalogue as Catalogue
     from beamgen.settings.config import SearchConfig as SearchConfig
-    from beamgen.training.job import FinetuneResult as FinetuneResult
-    from beamgen.training.recipe import finetune as finetune
+    from beamgen.training.finetune import finetune as finetune
+    from beamgen.training.result import FinetuneResult as FinetuneResult
 
 _HOMES = {
     "adapter": ("DecoderAdapter", "KVGeometry", "PositionLimits"),
@@ -92,8 +92,8 @@ _HOMES = {
     "runtime.generator": ("Generation", "Generator"),
     "settings.catalogue": ("Catalogue",),
     "settings.config": ("SearchConfig",),
-    "training.job": ("FinetuneResult",),
-    "training.recipe": ("finetune",),
+    "training.finetune": ("finetune",),
+    "training.result": ("FinetuneResult",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
