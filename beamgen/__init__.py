@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from beamgen.adapter import DecoderAdapter as DecoderAdapter
     from beamgen.adapter import KVGeometry as KVGeometry
     from beamgen.adapter import PositionLimits as PositionLimits
-    from beamgen.bench.contestants import CONTESTANTS as CONTESTANTS
-    from beamgen.bench.race import bench as bench
+    from beamgen.bench.bench import bench as bench
+    from beamgen.bench.discovery import CONTESTANTS as CONTESTANTS
     from beamgen.bench.report import BenchReport as BenchReport
     from beamgen.checkpoint.checkpoint import Checkpoint as Checkpoint
     from beamgen.checkpoint.checkpoint import open_checkpoint as open_checkpoint
@@ -64,8 +64,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "adapter": ("DecoderAdapter", "KVGeometry", "PositionLimits"),
-    "bench.contestants": ("CONTESTANTS",),
-    "bench.race": ("bench",),
+    "bench.bench": ("bench",),
+    "bench.discovery": ("CONTESTANTS",),
     "bench.report": ("BenchReport",),
     "checkpoint.checkpoint": ("Checkpoint", "open_checkpoint"),
     "checkpoint.lora_source": ("read_lora",),

@@ -40,7 +40,8 @@ Examples:
     "--against",
     multiple=True,
     metavar="NAME,...|all",
-    help="Who runs besides transformers; repeatable.  [default: all that are installed]",
+    help=f"Who runs besides transformers; repeatable. There are "
+    f"{', '.join(beamgen.CONTESTANTS[1:])}.  [default: all that are installed]",
 )
 @click.option("--prompt-tokens", type=int, help="Of each prompt.  [default: 64]")
 @click.option("--new-tokens", type=int, help="Generated for each prompt.  [default: 64]")
@@ -95,10 +96,9 @@ def command(
     only if its tokens are those of transformers' generate(); quantized weights have
     tokens of their own. No EOS comes, so all of them take all steps.
 
-    Contestants: transformers, beamgen, beamgen-contrib, beamgen-int8, beamgen-int4,
-    ortmodel (optimum), genai (onnxruntime-genai), ctranslate2, openvino-genai and
-    optimum-intel; the last three also with -int8, the OpenVINO ones with -default, in the
-    precision they choose by themselves. pip install 'beamgen[bench]' brings them.
+    Contestants called -int8 or -int4 have quantized weights, those called -default compute
+    in the precision that their library chooses by itself. ortmodel is optimum's search over
+    ONNX Runtime, genai is onnxruntime-genai. pip install 'beamgen[bench]' brings them all.
 
     Exit code 3: a float32 file of beamgen's has other tokens than transformers.
     """
@@ -152,7 +152,7 @@ def _show(report: beamgen.BenchReport) -> None:
     for result in report.results:
         click.echo()
         _show_result(result)
-    if report.floor_doubted:
+    if report.below_floor:
         click.echo(
             "note: a float32 row is below the floor: something else ran while the bandwidth was "
             "measured, or the weights fit into a cache"
@@ -192,10 +192,10 @@ def _show_result(result: Any) -> None:
         seconds = f"{row.median:.2f}"
         cells = [
             row.contestant,
-            seconds if row.believed else f"({seconds})",
+            seconds if row.comparable else f"({seconds})",
             f"{min(row.seconds):.2f}-{max(row.seconds):.2f}",
-            _number(result.speed(row, "transformers"), 2),
-            _number(result.speed(row, "beamgen"), 2),
+            _number(result.times_as_fast(row, "transformers"), 2),
+            _number(result.times_as_fast(row, "beamgen"), 2),
             _number(row.tokens_per_second, 1),
             _number(row.first, 3),
             _number(row.ms_per_step, 1),
@@ -205,7 +205,7 @@ def _show_result(result: Any) -> None:
             _number(row.file_bytes / 1e6, 0),
             row.verdict.removesuffix(" tokens") + _equal(row),
         ]
-        table.add_row(*map(escape, cells), style=None if row.believed else "dim")
+        table.add_row(*map(escape, cells), style=None if row.comparable else "dim")
     _WIDE.print(table)
     for reason in reasons:
         click.echo(reason)

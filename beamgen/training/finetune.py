@@ -65,7 +65,10 @@ def finetune(
 
 def _train_in(work: Path, request: FinetuneRequest, progress: Progress) -> FinetuneResult:
     """Train in the work folder, and move what came of it into place."""
-    from beamgen.training.trainer import train
+    from beamgen.training.isolation import quiet
+
+    with quiet():  # bitsandbytes, which peft imports, has something to say on some CPUs
+        from beamgen.training.trainer import train
 
     finished = work / "finished"
     shutil.rmtree(finished, ignore_errors=True)

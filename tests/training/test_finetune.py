@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -231,6 +234,19 @@ def test_the_command(run: Callable[..., Result], tmp_path: Path) -> None:
     values = json.loads(as_json.stdout)
     assert (values["folder"], values["steps"]) == ("biogpt-lora", 2)
     assert values["target_modules"] == ["q_proj"]
+
+
+def test_libraries_keep_quiet_as_they_are_imported(tmp_path: Path) -> None:
+    """In a process that has not imported them before."""
+    data = ["--data", EXAMPLES / "drugs.jsonl", "--max-steps", "1"]
+    command = [sys.executable, "-m", "beamgen", "finetune", "--model-class", "biogpt", *data]
+    result = subprocess.run(
+        [*command, "-o", tmp_path / "out"],
+        text=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_the_command_without_data(run: Callable[..., Result], tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Count where ``com.microsoft::BeamSearch`` and HF ``generate`` part at length_penalty 0.
 
-    python scripts/op_differences.py                 # three architectures, batch 3, 4 beams
-    python scripts/op_differences.py --batch-size 8
+    python scripts/contrib_differences.py                 # three architectures, batch 3, 4 beams
+    python scripts/contrib_differences.py --batch-size 8
 
 Tiny random models, prompts of unequal length over the whole vocabulary (the pad id
 too), an EOS id that is likely. All hypotheses of a row have to be HF's. The last two
@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from beamgen import Package, adapters, export, open_checkpoint
-from beamgen.parity.contrib import rule as op_rule
+from beamgen.parity.contrib import rule as contrib_rule
 from beamgen.parity.contrib.file import OpFile
 from beamgen.parity.contrib.reference import OpReference, as_output
 from beamgen.parity.reference import Reference
@@ -80,7 +80,7 @@ def _count(
         case = _case(package, reference, batch_size, seed, stop)
         hf, op = rule.generate(case), file.search(case)
         by_rule, by_positions = as_output(rule.answer(case), case), own_positions.search(case)
-        with mock.patch.object(op_rule, "_stop_margin", _own_stop_margin):
+        with mock.patch.object(contrib_rule, "_stop_margin", _own_stop_margin):
             own = as_output(rule.answer(case), case)
         for row in range(batch_size):
             found["rows"] += 1
@@ -112,9 +112,9 @@ def _case(
 
 
 def _own_stop_margin(
-    candidates: op_rule.Floats, row: int, hypotheses: op_rule.Hypotheses, length: int
+    candidates: contrib_rule.Floats, row: int, hypotheses: contrib_rule.Hypotheses, length: int
 ) -> float | None:
-    """``op_rule._stop_margin``, reading the row's own candidates."""
+    """``contrib_rule._stop_margin``, reading the row's own candidates."""
     if len(hypotheses.found) < hypotheses.capacity:
         return None
     best = hypotheses.penalised(candidates[row].max(), length)
