@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,16 +72,27 @@ def check_peft_fits(model: PreTrainedModel, folder: Path) -> None:
         check_layers(model, read_linear_parts(folder))
 
 
-def _peft_model(model: PreTrainedModel, folder: Path) -> Any:
+def _import_peft() -> Any:
+    """Import peft, and keep bitsandbytes from saying on some CPUs which kernel it misses."""
+    logger = logging.getLogger("bitsandbytes")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
-        from peft import PeftModel
+        import peft
     except ImportError as error:
         raise MissingExtraError("loading a LoRA into a checkpoint", "export", "peft") from error
+    finally:
+        logger.setLevel(level)
+    return peft
+
+
+def _peft_model(model: PreTrainedModel, folder: Path) -> Any:
+    peft = _import_peft()
     check_peft_fits(model, folder)
     try:
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
-            wrapped = PeftModel.from_pretrained(model, str(folder)).eval()
+            wrapped = peft.PeftModel.from_pretrained(model, str(folder)).eval()
     except Exception as error:  # each mismatch fails in its own way
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         why = " ".join(lines[:2])[:300] or type(error).__name__
