@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from beamgen.explain.picture import escape
+from beamgen.explain.markup import escape
 
 # In pixels of the picture.
 _WIDTH, _LEFT, _RIGHT = 800, 178, 224

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from beamgen.checkpoint.added_text import text_added
 from beamgen.checkpoint.tokenizer import load_tokenizer
 from beamgen.errors import PackageError, PromptError, SettingError, one_line
 from beamgen.package.folder import Package, open_package
@@ -346,13 +347,7 @@ class Generator:
         text = new_text = None
         if self.tokenizer is not None:
             text = self.tokenizer.decode([*prompt, *ids], skip_special_tokens=True)
-            shown = self.tokenizer.decode(prompt, skip_special_tokens=True)
-            # Decoding the continuation alone would lose the space before its first word.
-            new_text = (
-                text[len(shown) :]
-                if text.startswith(shown)
-                else self.tokenizer.decode(ids, skip_special_tokens=True)
-            )
+            new_text = text_added(self.tokenizer, prompt, ids)
         asked = config.output_scores
         return Generation(
             text,
