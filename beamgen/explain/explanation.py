@@ -74,5 +74,5 @@ class Explanation:
     def to_svg(self) -> str:
         """A picture of the tree, the winner's path in colour."""
         best = self.hypotheses[0].text if self.hypotheses else None
-        label = f"Beams of {len(self.steps)} steps{f'; the winner: {best}' if best else ''}"
+        label = f"Beams of {len(self.steps)} steps{f'; the winner: {best.strip()}' if best else ''}"
         return svg.draw(self.steps, self.winning, self.settings["eos_token_id"], label)
