@@ -16,7 +16,8 @@ from beamgen.explain.explanation import Explanation
 from beamgen.explain.from_trace import TracedSearch, read_search
 from beamgen.explain.winner import reasons
 from beamgen.package.folder import Package, open_package
-from beamgen.runtime.generator import Generation, Generator
+from beamgen.runtime.generation import Generation
+from beamgen.runtime.generator import Generator
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.prompts import Prompt
 

@@ -21,7 +21,8 @@ from beamgen.explain.beams import FATES, Continuation
 from beamgen.explain.layout import SIZE, lay_out
 from beamgen.explain.token_signs import percent, spelled
 from beamgen.formats.web.page_parts import constants, script
-from beamgen.settings.config import DEFAULT_MAX_NEW_TOKENS, EARLY_STOPPING
+from beamgen.settings.config import DEFAULT_MAX_NEW_TOKENS
+from beamgen.settings.search import EARLY_STOPPING
 from beamgen.settings.result import DEAD, FINISH_REASONS
 
 PROMPT = [40, 8, 40]
