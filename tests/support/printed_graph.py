@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+import numpy as np
 import onnx_ir as ir
 
 #: Numbers of a tensor beyond which its type and shape have to do.
@@ -111,8 +112,8 @@ def _numbers_behind(tensor: ir.TensorProtocol | None) -> str:
 
 
 def _number(value: object) -> str:
-    """A float in as many digits as a float32 has."""
+    """A float in as few digits as tell it from every other float32."""
     if not isinstance(value, float):
         return str(value)
-    text = f"{value:.7g}"
-    return text if set(text) & set(".enf") else f"{text}.0"
+    short = np.float32(value)
+    return str(short) if float(short) == value else repr(value)
