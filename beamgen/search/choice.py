@@ -24,7 +24,7 @@ from beamgen.tape import Results, Tape
 
 @dataclass(frozen=True)
 class Chosen:
-    """Continuations: in beam search M of them, with one beam the next token of each chain."""
+    """What goes on: in beam search M continuations, with one beam the next token of each chain."""
 
     scores: ir.Value  # float [B, M], accumulated; with one beam as log_probs
     tokens: ir.Value  # int64 [B, M]
@@ -42,7 +42,7 @@ def choose(tape: Tape, step: Step, scores: ir.Value) -> Chosen:
             settings["sampling"],
             lambda inner: _drawn(inner, step, changed),
             lambda inner: _best(inner, step, _renormalized(inner, changed, settings)),
-            names=("sampling", "best"),
+            sides=("sampling", "best"),
         )
 
     on = tape.value(
@@ -55,7 +55,7 @@ def choose(tape: Tape, step: Step, scores: ir.Value) -> Chosen:
         on,
         processed,
         lambda side: _best(side, step, scores),
-        names=("processing", "plain"),
+        sides=("processing", "plain"),
     )
     return Chosen(*chosen)
 
@@ -68,7 +68,7 @@ def _best(tape: Tape, step: Step, scores: ir.Value) -> Results:
         lambda side: side.call(
             beam_search.get_top_k_continuations, scores, state.running_scores, eos
         ),
-        names=("argmax", "top_k"),
+        sides=("argmax", "top_k"),
     )
 
 
@@ -99,7 +99,7 @@ def _drawn(tape: Tape, step: Step, scores: ir.Value) -> Results:
         settings["one_beam"],
         lambda side: side.call(random_numbers.draw_one, log_probs, ids, perturbed),
         several,
-        names=("one", "several"),
+        sides=("one", "several"),
     )
 
 
@@ -178,7 +178,7 @@ def _best_tokens(tape: Tape, scores: ir.Value, settings: Settings) -> tuple[ir.V
     def whole(side: Tape) -> Results:
         return Results(after_top_k=scores, top_k_ids=side.value(warpers.all_tokens, scores))
 
-    listed, ids = tape.branch(on, shortened, whole, names=("top_k", "all"))
+    listed, ids = tape.branch(on, shortened, whole, sides=("top_k", "all"))
     return listed, ids
 
 
@@ -196,7 +196,7 @@ def _likeliest(
     def whole(side: Tape) -> Results:
         return Results(after_top_p=scores, top_p_ids=ids)
 
-    listed, kept = tape.branch(on, shortened, whole, names=("top_p", "whole"))
+    listed, kept = tape.branch(on, shortened, whole, sides=("top_p", "whole"))
     return listed, kept
 
 

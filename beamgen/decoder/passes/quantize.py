@@ -73,14 +73,14 @@ def quantize(decoder: ir.Model, precision: str, int8_weights: str = "auto") -> P
 
 
 def _hf_name(weight: ir.Value) -> str:
-    """``model.lm_head.weight.T`` -> ``lm_head.weight``: the traced step holds HF's ``model``."""
+    """HF's name of a weight: ``model.lm_head.weight.T`` -> ``lm_head.weight``."""
     return (weight.name or "").removeprefix("model.").removesuffix(".T")
 
 
 def _to_float16(
     graph: ir.Graph, products: Sequence[Product], lookups: Sequence[Lookup], _: str
 ) -> Precision:
-    """Half the bytes in the file; the arithmetic is float32's, and so is the memory it takes."""
+    """Store half the bytes; the arithmetic is float32's, and so is the memory that it takes."""
     first = graph[0]
     tape = Tape(first.name or first.op_type)
     for weight in weights_of(products, lookups):

@@ -24,7 +24,7 @@ LOOP_MODULES = (beam_search, one_beam, random_numbers, processors, warpers, cata
 
 
 def functions(*modules: ModuleType) -> list[ir.Function]:
-    """All of some modules, in no order: ONNX looks them up by name."""
+    """All functions of some modules, in no order: ONNX looks them up by name."""
     return [
         _without_casts(_read(value))
         for module in modules
