@@ -211,3 +211,14 @@ def replace(old: ir.Value, new: ir.Value) -> None:
     new.type, new.shape = old.type, old.shape
     ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
     new.name, old.name = old.name, None
+
+
+def body(function: Function) -> ir.Function:
+    """What a call of one of our functions does."""
+    return ir.serde.deserialize_function(function.to_function_proto())
+
+
+def define(model: ir.Model, functions: Iterable[ir.Function]) -> None:
+    """Let a model hold functions that its nodes call."""
+    for function in functions:
+        model.functions[function.identifier()] = function

@@ -31,7 +31,7 @@ from beamgen.decoder.passes.round_tokens import RoundTokens
 from beamgen.errors import AdapterError
 from beamgen.onnx_domain import DOMAIN
 from beamgen.quantization.record import Precision
-from beamgen.tape import Tape, stored
+from beamgen.tape import Tape, body, define, stored
 
 
 def quantize(decoder: ir.Model, precision: str, int8_weights: str = "auto") -> Precision:
@@ -65,8 +65,7 @@ def quantize(decoder: ir.Model, precision: str, int8_weights: str = "auto") -> P
     decoder.functions.update(bodies)
     if record.name == "int8":
         decoder.opset_imports[DOMAIN] = 1
-        body = ir.serde.deserialize_function(RoundTokens.to_function_proto())
-        decoder.functions[body.identifier()] = body
+        define(decoder, [body(RoundTokens)])
     if record.operators == int4.DOMAIN:
         decoder.opset_imports[int4.DOMAIN] = 1
     return replace(record, quantized=names)

@@ -16,7 +16,7 @@ from beamgen.formats.text.tables import TextTables, read_tokenizer
 from beamgen.onnx_domain import DOMAIN
 from beamgen.package import embedded
 from beamgen.search.functions.library import functions
-from beamgen.tape import Results, Tape
+from beamgen.tape import Results, Tape, define
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -87,8 +87,7 @@ def with_tokenizer(model: ir.Model, tokenizer: PreTrainedTokenizerBase | TextTab
     texts.shape = ir.Shape(["batch", "num_return_sequences"])
     texts.doc_string = "prompts and continuations, without special tokens"
     graph.outputs.append(texts)
-    for function in functions(units, pieces, merges, characters):
-        model.functions[function.identifier()] = function
+    define(model, functions(units, pieces, merges, characters))
     graph.opset_imports.update(OPSETS)
     model.metadata_props[embedded.FORMAT] = "text in, text out, with onnxruntime-extensions"
     model.metadata_props["beamgen.text"] = json.dumps(
