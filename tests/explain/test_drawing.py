@@ -22,8 +22,8 @@ from beamgen.explain.layout import SIZE, lay_out
 from beamgen.explain.token_signs import percent, spelled
 from beamgen.formats.web.page_parts import constants, script
 from beamgen.settings.config import DEFAULT_MAX_NEW_TOKENS
-from beamgen.settings.search import EARLY_STOPPING
 from beamgen.settings.result import DEAD, FINISH_REASONS
+from beamgen.settings.search import EARLY_STOPPING
 
 PROMPT = [40, 8, 40]
 EOS = [2, 3, 4, 5, 6, 7]
