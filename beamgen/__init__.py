@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from beamgen.adapter import DecoderAdapter as DecoderAdapter
     from beamgen.adapter import KVGeometry as KVGeometry
     from beamgen.adapter import PositionLimits as PositionLimits
-    from beamgen.bench.contestants import CONTESTANTS as CONTESTANTS
-    from beamgen.bench.race import bench as bench
+    from beamgen.bench.bench import bench as bench
+    from beamgen.bench.discovery import CONTESTANTS as CONTESTANTS
     from beamgen.bench.report import BenchReport as BenchReport
     from beamgen.checkpoint.checkpoint import Checkpoint as Checkpoint
     from beamgen.checkpoint.checkpoint import open_checkpoint as open_checkpoint
@@ -61,13 +61,13 @@ if TYPE_CHECKING:
     from beamgen.settings.config import SearchConfig as SearchConfig
     from beamgen.settings.setting import Setting as Setting
     from beamgen.settings.table import SETTINGS as SETTINGS
-    from beamgen.training.job import FinetuneResult as FinetuneResult
-    from beamgen.training.recipe import finetune as finetune
+    from beamgen.training.finetune import finetune as finetune
+    from beamgen.training.result import FinetuneResult as FinetuneResult
 
 _HOMES = {
     "adapter": ("DecoderAdapter", "KVGeometry", "PositionLimits"),
-    "bench.contestants": ("CONTESTANTS",),
-    "bench.race": ("bench",),
+    "bench.bench": ("bench",),
+    "bench.discovery": ("CONTESTANTS",),
     "bench.report": ("BenchReport",),
     "checkpoint.checkpoint": ("Checkpoint", "open_checkpoint"),
     "checkpoint.lora_source": ("read_lora",),
@@ -98,8 +98,8 @@ _HOMES = {
     "settings.config": ("SearchConfig",),
     "settings.setting": ("Setting",),
     "settings.table": ("SETTINGS",),
-    "training.job": ("FinetuneResult",),
-    "training.recipe": ("finetune",),
+    "training.finetune": ("finetune",),
+    "training.result": ("FinetuneResult",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

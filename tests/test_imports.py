@@ -69,8 +69,9 @@ def test_contestants_import_libraries_in_functions(path: Path) -> None:
 
 
 # A contract says what may not be imported; here it is all but NumPy.
-def test_the_rule_of_the_operators_is_numpy_alone() -> None:
-    imported = set(_imports(ROOT / "beamgen" / "parity" / "contrib" / "rule.py", lazy=True))
+@pytest.mark.parametrize("name", ["rule", "rule_scores"])
+def test_the_rule_of_the_operators_is_numpy_alone(name: str) -> None:
+    imported = set(_imports(ROOT / "beamgen" / "parity" / "contrib" / f"{name}.py", lazy=True))
     others = {_top(module) for module in imported} - sys.stdlib_module_names
     assert others == {"numpy", "beamgen"}
 

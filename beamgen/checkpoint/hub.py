@@ -14,7 +14,7 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether it could be the name of a repository."""
+    """Whether a name could be that of a repository on the hub."""
     return _HUB_ID.fullmatch(name) is not None and not name.startswith(".")
 
 
@@ -55,8 +55,8 @@ def download(
             )
         at = f" at revision {revision}" if revision else ""
         unreachable = isinstance(error, ConnectionError | requests.ConnectionError)
-        why = "it cannot be reached" if unreachable else one_line(error, 120)
+        reason = "it cannot be reached" if unreachable else one_line(error, 120)
         raise refuse(
-            f"'{hub_id}' is no local folder, and the hub gave no such {what}{at}: {why}",
+            f"'{hub_id}' is no local folder, and the hub gave no such {what}{at}: {reason}",
             f"check the name and the network, or pass a folder with the {what}'s files",
         ) from error

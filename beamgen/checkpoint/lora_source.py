@@ -35,7 +35,7 @@ def find_peft(source: str | os.PathLike[str]) -> Path:
 
 
 def origin(source: str | os.PathLike[str]) -> str:
-    """By which to find it again: the whole path of a folder or file, or a hub id."""
+    """Where a LoRA can be found later: the whole path of a folder or file, or a hub id."""
     path = Path(source).expanduser()
     return str(path.resolve()) if path.exists() else os.fspath(source)
 

@@ -58,7 +58,7 @@ def print_check(check: beamgen.Check) -> None:
 
 
 _SHOWN_PARTINGS = 5
-_COLOURS = {"exact": "green", "op rule": "cyan", "near-tie": "yellow", "diverged": "red"}
+_COLOURS = {"exact": "green", "contrib rule": "cyan", "near-tie": "yellow", "diverged": "red"}
 
 
 def print_parity(report: beamgen.ParityReport, lora: str | None = None) -> None:
@@ -94,9 +94,9 @@ def print_parity(report: beamgen.ParityReport, lora: str | None = None) -> None:
     if len(partings) > _SHOWN_PARTINGS:
         OUT.print(f"... and {len(partings) - _SHOWN_PARTINGS} more; --json lists them all")
     verdict = report.verdict.value
-    kinds = [v for v in type(report.verdict) if v.value != "op rule" or report.count(v)]
+    kinds = [v for v in type(report.verdict) if v.value != "contrib rule" or report.count(v)]
     counts = ", ".join(f"{report.count(v)} {v.value}" for v in kinds)
-    if any(v.value == "op rule" for v in kinds):
+    if any(v.value == "contrib rule" for v in kinds):
         counts += f"; the tokens are HF's in {report.same_tokens}"
     OUT.print(
         f"{f'{lora}: ' if lora else ''}parity with transformers "

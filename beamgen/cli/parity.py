@@ -54,7 +54,7 @@ def command(
     written into beamgen.json, unless --checkpoint or --peft names another.
     Exit code 0: exact, or a near-tie that float arithmetic decides; 3: diverged.
     A package of rounded weights is compared with transformers on the same rounded weights.
-    A contrib package is held to the rule of its operator: "op rule" says that this
+    A contrib package is held to the rule of its operator: "contrib rule" says that this
     rule, which the file follows, gives another answer than transformers.
     """
     if peft is not None and lora is None:

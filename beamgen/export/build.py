@@ -1,4 +1,4 @@
-"""Checkpoint -> decoder -> search graph."""
+"""A request becomes a graph: checkpoint, then decoder, then search."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``beamgen.json`` says of a graph that was just built."""
+"""A graph that was just built gets its manifest."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def manifest_of(request: ExportRequest, graph: ir.Model, precision: Precision) -
 
 
 def _default(value: ir.Value) -> list[Any] | str | None:
-    """None where there is no default; a mask over the vocabulary in words."""
+    """The default of an input, or None; a mask over the vocabulary in words."""
     tensor = value.const_value
     if tensor is None:
         return None

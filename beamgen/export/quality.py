@@ -31,7 +31,7 @@ _LIKELIEST = 5
 def measured(
     precision: Precision, checkpoint: Checkpoint, decoder: TeacherForcing, texts: Texts | None
 ) -> Precision:
-    """The record with ``quality``, and with ``noise`` where activations are rounded.
+    """Add to a precision what it costs: ``quality``, and ``noise`` where activations are rounded.
 
     Args:
         precision: what ``decoder.quantize`` said.
@@ -54,13 +54,13 @@ def measured(
 
 
 def _quality(checkpoint: Checkpoint, decoder: TeacherForcing, texts: Texts) -> Quality:
-    """Both predict each token of each text, in one step for a text."""
+    """Perplexity and agreement with HF, of each text in one step."""
     plain = _hf_logits(checkpoint.load_merged())
     losses, same = np.zeros(2), 0
     for row in texts.rows:
         ids = np.array([row])
         both = [plain(ids), decoder.logits(ids)]
-        losses += [-_told(logits, ids).sum() for logits in both]
+        losses += [-_next_log_probs(logits, ids).sum() for logits in both]
         theirs, ours = (logits[0, :-1].argmax(axis=-1) for logits in both)
         same += int((theirs == ours).sum())
     fp32, ours = np.exp(losses / texts.predicted)
@@ -80,7 +80,8 @@ def _noise(
 
     The decoder goes through several rows at once, a half as prompt and the rest token by
     token, as a search does. HF, with the same rounding, goes through the same rows at
-    once, and through each alone, as parity re-scores. The largest difference is told.
+    once, and through each alone, as parity re-scores. The largest difference is what
+    is returned.
     """
     from beamgen.quantization.emulate import emulate
 
@@ -112,8 +113,8 @@ def _noise(
 def _drift(
     ours: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32], ids: npt.NDArray[np.int64]
 ) -> float:
-    """Of sums along the rows, and of each place's likeliest candidates."""
-    sums = (_told(ours, ids) - _told(theirs, ids)).cumsum(axis=1)
+    """The largest difference: of sums along the rows, or of a place's likeliest candidates."""
+    sums = (_next_log_probs(ours, ids) - _next_log_probs(theirs, ids)).cumsum(axis=1)
     likely = np.argsort(-theirs, axis=-1)[..., :_LIKELIEST]
     single = np.take_along_axis(_log_probs(ours) - _log_probs(theirs), likely, axis=-1)
     tokens = np.arange(1, sums.shape[1] + 1)
@@ -121,12 +122,12 @@ def _drift(
 
 
 def _longest(rows: Rows) -> Rows:
-    """Some of the texts."""
+    """The longest of the texts."""
     return sorted(rows, key=len)[-_ROWS:]
 
 
 def _random_rows(checkpoint: Checkpoint) -> Rows:
-    """Random ids, of which parity's grids are, too."""
+    """Rows of random ids, as the prompts of parity's grids are."""
     length = min(_RANDOM_LENGTH, getattr(checkpoint.config, "max_position_embeddings", 8))
     drawn = np.random.default_rng(0).integers(0, checkpoint.vocab_size, (_ROWS, length))
     rows: Rows = drawn.tolist()
@@ -134,7 +135,7 @@ def _random_rows(checkpoint: Checkpoint) -> Rows:
 
 
 def _hf_logits(model: Any) -> Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float32]]:
-    """Logits ``[B, N, V]`` of ids ``[B, N]``."""
+    """A function that gives an HF model's logits ``[B, N, V]`` of ids ``[B, N]``."""
     import torch
 
     def logits(ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
@@ -152,7 +153,7 @@ def _log_probs(logits: npt.NDArray[np.float32]) -> Floats:
     return found
 
 
-def _told(logits: npt.NDArray[np.float32], ids: npt.NDArray[np.int64]) -> Floats:
+def _next_log_probs(logits: npt.NDArray[np.float32], ids: npt.NDArray[np.int64]) -> Floats:
     """Log-probabilities ``[B, N-1]`` of each token after the first."""
-    told: Floats = np.take_along_axis(_log_probs(logits[:, :-1]), ids[:, 1:, None], axis=-1)
-    return told[..., 0]
+    found: Floats = np.take_along_axis(_log_probs(logits[:, :-1]), ids[:, 1:, None], axis=-1)
+    return found[..., 0]

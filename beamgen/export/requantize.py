@@ -34,7 +34,7 @@ class QuantizeOptions(TypedDict, total=False):
         checkpoint: where the package's checkpoint is, if no longer where it was.
         trust_remote_code: run Python code that comes with the checkpoint.
         force: replace an existing package.
-        parity: end with the quick parity grid; True unless told otherwise.
+        parity: end with the quick parity grid; True by default.
     """
 
     int8_weights: str
@@ -115,7 +115,7 @@ def quantize(
 
 
 def _kind(wanted: Wanted) -> str:
-    """One of ``INT8_WEIGHTS``; ``auto`` for all but int8."""
+    """How int8 weights will be stored on this CPU; ``auto`` for other precisions."""
     if wanted.name != "int8" or wanted.int8_weights != "auto":
         return wanted.int8_weights
     return "u8" if saturates() else "s8"
@@ -123,8 +123,8 @@ def _kind(wanted: Wanted) -> str:
 
 def _source(package: Package, name: str, *, needed: bool) -> str:
     """Where a LoRA came from, which has to be there only if it is compared with that."""
-    told = package.manifest.loras.get(name, {}).get("source")
-    return lora_source(package, name) if needed else str(told)
+    recorded = package.manifest.loras.get(name, {}).get("source")
+    return lora_source(package, name) if needed else str(recorded)
 
 
 def _required(package: Package) -> Iterator[str]:

@@ -45,7 +45,7 @@ class ExportOptions(TypedDict, total=False):
         revision: of a hub id.
         trust_remote_code: run Python code that comes with the checkpoint.
         force: replace an existing package, in one rename.
-        parity: end with the quick parity grid; True unless told otherwise.
+        parity: end with the quick parity grid; True by default.
         settings: defaults of the search parameters, under HF's names.
         backend: ``loop``, HF's search, which is the default; or ``contrib``, ONNX
             Runtime's own operators (see docs/contrib-op.md).

@@ -1,4 +1,4 @@
-"""Writing a graph with its weights."""
+"""A graph is written with its weights."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def save_graph(graph: ir.Model, folder: Path, *, external_data: bool = False) ->
 
 
 def weight_bytes(model: ir.Model) -> int:
-    """Of all initializers, those of bodies included."""
+    """The size in bytes of all initializers, those of bodies included."""
     return sum(
         value.const_value.nbytes
         for graph in model.graphs()

@@ -1,4 +1,4 @@
-"""A loop decoder on its own: its logits along a text that is given."""
+"""A loop decoder runs on its own, and gives its logits along a text."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ class TeacherForcing:
         shape = (len(ids), self._geometry.num_kv_heads, 0, self._geometry.head_dim)
         empty = [np.zeros(shape, np.float32)] * (2 * self._geometry.num_layers)
         first, prompt = self._step(ids[:, :prompt_len], 0, empty, empty)
-        told, past = [first], empty
+        found, past = [first], empty
         for place in range(prompt_len, length):
             logits, past = self._step(ids[:, place : place + 1], place, prompt, past)
-            told.append(logits)
-        return np.concatenate(told, axis=1)
+            found.append(logits)
+        return np.concatenate(found, axis=1)
 
     def _step(
         self, ids: Ids, start: int, prompt: list[Any], past: list[Any]

@@ -18,7 +18,7 @@ _LONGEST = 512
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts as token ids.
+    """Texts on which quality is measured, as token ids.
 
     Attributes:
         source: what the user named, or the demo checkpoint's own.
@@ -30,12 +30,12 @@ class Texts:
 
     @property
     def predicted(self) -> int:
-        """Tokens that another one precedes."""
+        """How many tokens are predicted: all but the first of each text."""
         return sum(len(row) - 1 for row in self.rows)
 
 
 def texts_of(wanted: Wanted, checkpoint: Checkpoint, adapter: DecoderAdapter) -> Texts | None:
-    """The text asked for; a demo checkpoint's held-out one; or None.
+    """The text that was asked for, or a demo checkpoint's held-out one, or None.
 
     A line is a text, or a chat as a JSON list of messages, for the chat template.
 

@@ -51,7 +51,7 @@ class ExportResult:
 
     @property
     def exit_code(self) -> int:
-        """0 where all agree, or nothing was compared."""
+        """The command's exit code: 0 where all agree, or nothing was compared."""
         reports = [*([self.parity] if self.parity else []), *self.lora_parity.values()]
         return max((report.exit_code for report in reports), default=0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,9 @@ def merged(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
         raise LoraError(f"{folder} holds {kind}, which cannot be merged", "merge a LoRA")
     _untie_targets(wrapped)
     try:
-        whole: PreTrainedModel = wrapped.merge_and_unload(safe_merge=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tied weights, which are not tied any more
+            whole: PreTrainedModel = wrapped.merge_and_unload(safe_merge=True)
     except Exception as error:  # each of peft's methods fails in its own way
         raise LoraError(
             f"peft cannot merge {folder}: {one_line(error)}", "train or convert it as plain LoRA"
@@ -69,16 +72,27 @@ def check_peft_fits(model: PreTrainedModel, folder: Path) -> None:
         check_layers(model, read_linear_parts(folder))
 
 
-def _peft_model(model: PreTrainedModel, folder: Path) -> Any:
+def _import_peft() -> Any:
+    """Import peft, and keep bitsandbytes from saying on some CPUs which kernel it misses."""
+    logger = logging.getLogger("bitsandbytes")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
-        from peft import PeftModel
+        import peft
     except ImportError as error:
         raise MissingExtraError("loading a LoRA into a checkpoint", "export", "peft") from error
+    finally:
+        logger.setLevel(level)
+    return peft
+
+
+def _peft_model(model: PreTrainedModel, folder: Path) -> Any:
+    peft = _import_peft()
     check_peft_fits(model, folder)
     try:
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
-            wrapped = PeftModel.from_pretrained(model, str(folder)).eval()
+            wrapped = peft.PeftModel.from_pretrained(model, str(folder)).eval()
     except Exception as error:  # each mismatch fails in its own way
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         why = " ".join(lines[:2])[:300] or type(error).__name__

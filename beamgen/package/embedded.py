@@ -20,7 +20,7 @@ _FIELDS = ("schema_version", "adapter", "backend", "source", "dtype", "vocab_siz
 
 
 def records(manifest: Manifest) -> dict[str, str]:
-    """The metadata to write into a graph; of folders the names alone."""
+    """The metadata that a graph carries; of folders the names alone."""
     values = manifest.to_json()
     about = {name: values[name] for name in _FIELDS} | {"source": source_of(manifest)}
     return {_MANIFEST: json.dumps(about, ensure_ascii=False)}
@@ -32,7 +32,7 @@ def source_of(manifest: Manifest) -> dict[str, Any]:
 
 
 def _without_path(value: Any) -> Any:
-    """Hub ids have a slash, too, but are not absolute."""
+    """Of an absolute path the last part; hub ids have a slash, too, but are not absolute."""
     is_path = isinstance(value, str) and PurePath(value).is_absolute()
     return PurePath(value).name if is_path else value
 
@@ -67,7 +67,7 @@ def read(metadata: Mapping[str, str]) -> tuple[dict[str, Any] | None, dict[str, 
 def _entry(
     metadata: Mapping[str, str], key: str, needed: Mapping[str, type]
 ) -> dict[str, Any] | None:
-    """An entry with at least what is told of it."""
+    """A JSON table of the metadata, which has at least the fields that are needed."""
     if key not in metadata:
         return None
     try:

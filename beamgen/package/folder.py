@@ -37,7 +37,7 @@ class Package:
 
     @property
     def model(self) -> Path:
-        """The self-contained graph."""
+        """The file that holds the whole search."""
         return self.folder / MODEL
 
     @property
@@ -47,7 +47,7 @@ class Package:
         return {path.stem: path for path in files if not path.name.startswith(".")}
 
     def lora_path(self, name: str) -> Path:
-        """The file of one of them.
+        """The ``.onnx_adapter`` file of a LoRA of this package.
 
         Raises:
             LoraError: there is none of that name.

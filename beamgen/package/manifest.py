@@ -1,4 +1,4 @@
-"""The manifest, ``beamgen.json``: what is in a package and where it came from."""
+"""The schema of ``beamgen.json``, and how it is written and read."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Manifest:
         return op_type(self.search) if self.backend == "contrib" else None
 
     def to_json(self) -> dict[str, Any]:
-        """As written to disk."""
+        """The JSON that is written to disk."""
         values = {**asdict(self), "search": self.search.to_json()}
         return {"schema_version": values.pop("schema_version"), **values}
 

@@ -14,12 +14,12 @@ class Candidates:
     """The scores of all continuations of all running beams, step by step."""
 
     def __init__(self, prompt_len: int) -> None:
-        """Of a search from prompts of that length, padding included."""
+        """Begin with no steps, of a search from prompts of that length, padding included."""
         self._prompt_len = prompt_len
         self._steps: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]] = []
 
     def add(self, sequences: npt.NDArray[Any], scores: npt.NDArray[Any]) -> None:
-        """A step: beams ``[B, K, T]``, summed log-probabilities ``[B, K, V]``."""
+        """Add a step: beams ``[B, K, T]``, summed log-probabilities ``[B, K, V]``."""
         self._steps.append((sequences[:, :, self._prompt_len :], scores))
 
     def border(
@@ -42,7 +42,7 @@ class Candidates:
         return float(score), float(ordered[rank] if inside else ordered[rank - 1])
 
     def score(self, row: int, tokens: Tokens) -> float | None:
-        """Of a continuation; None where no beam stood before its last token."""
+        """The score of a continuation; None where no beam stood before its last token."""
         place = self._place(row, tokens)
         return None if place is None else float(place[1][place[0], tokens[-1]])
 

@@ -1,20 +1,22 @@
-"""The check: HF answers, the file answers, and each difference is explained."""
+"""A package is compared with HF: both answer, and each difference is explained."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
 from beamgen.checkpoint.checkpoint import Checkpoint
 from beamgen.package.folder import Package
-from beamgen.parity.contrib.file import OpFile
-from beamgen.parity.contrib.judge import OpJudge
-from beamgen.parity.contrib.reference import OpReference, as_output
+from beamgen.parity.contrib.file import ContribFile
+from beamgen.parity.contrib.reference import ContribReference
+from beamgen.parity.contrib.searches import ContribSearches
 from beamgen.parity.grids.shapes import Grid, ordinary_ids, prompt_cases
-from beamgen.parity.loop_judge import LoopJudge
+from beamgen.parity.judge import judge
+from beamgen.parity.loop_searches import LoopSearches
 from beamgen.parity.margins import Margins
 from beamgen.parity.named_grids import GRIDS
 from beamgen.parity.reference import Reference
@@ -33,6 +35,10 @@ from beamgen.runtime.generator import Generator
 from beamgen.settings.prompts import left_pad
 from beamgen.settings.result import BeamOutput
 
+Answer = TypeVar("Answer")
+#: Is told a phase, cases done and cases in all.
+Progress = Callable[[str, int, int], None]
+
 
 def check_parity(
     package: Package,
@@ -42,7 +48,7 @@ def check_parity(
     grid: Grid = GRIDS["quick"],
     prompts: Sequence[Sequence[int]] = (),
     seed: int = 0,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> ParityReport:
     """Compare a package with HF ``generate`` on its checkpoint.
 
@@ -77,37 +83,41 @@ def check_parity(
     )
     cases = grid(package, partial(_likely_ids, reference, package), seed)
     cases = [*cases, *prompt_cases(package, prompts)]
-    yardsticks = _op_yardsticks(reference, package) if contrib else _hf_yardsticks(reference)
-    expected = []
-    for done, case in enumerate(cases):
-        notify("transformers", done, len(cases))
-        expected.append(yardsticks(case))
-    del reference, yardsticks
-
-    search = OpFile(package, lora).search if contrib else _loop_search(package, lora)
-    found = []
-    for done, case in enumerate(cases):
-        notify("onnxruntime", done, len(cases))
-        found.append(search(case))
+    ask = _ask_contrib(reference, package) if contrib else _ask_hf(reference)
+    expected = _each(cases, ask, "transformers", notify)
+    del reference, ask
+    search = ContribFile(package, lora).search if contrib else _loop_search(package, lora)
+    found = _each(cases, search, "onnxruntime", notify)
     del search
 
-    told = list(zip(cases, expected, found, strict=True))
+    compared = list(zip(cases, expected, found, strict=True))
     margins = Margins.of(package.manifest)
-    if all(_same(case, yardstick.answer, ours, margins) for case, yardstick, ours in told):
-        return ParityReport([_agreed(*each, margins) for each in told])
+    if all(_same(case, yardstick.answer, ours, margins) for case, yardstick, ours in compared):
+        return ParityReport([_agreed(*each, margins) for each in compared])
     notify("explaining", 0, 1)
     reference = Reference(
         reference_model(checkpoint, package.manifest.precision, in_slots=lora is not None)
     )
-    judge = (OpJudge if contrib else LoopJudge)(reference, package, lora)
+    searches = (ContribSearches if contrib else LoopSearches)(reference, package, lora)
     return ParityReport(
         [
             _agreed(case, yardstick, ours, margins)
             if _same(case, yardstick.answer, ours, margins)
-            else judge(case, yardstick.answer, ours)
-            for case, yardstick, ours in told
+            else judge(searches, case, yardstick.answer, ours)
+            for case, yardstick, ours in compared
         ]
     )
+
+
+def _each(
+    cases: Sequence[ParityCase], ask: Callable[[ParityCase], Answer], phase: str, notify: Progress
+) -> list[Answer]:
+    """The answers of one side to all cases."""
+    answers = []
+    for done, case in enumerate(cases):
+        notify(phase, done, len(cases))
+        answers.append(ask(case))
+    return answers
 
 
 @dataclass(frozen=True)
@@ -118,21 +128,17 @@ class _Yardstick:
     hf: BeamOutput
 
 
-def _hf_yardsticks(reference: Reference) -> Callable[[ParityCase], _Yardstick]:
-    def answer(case: ParityCase) -> _Yardstick:
+def _ask_hf(reference: Reference) -> Callable[[ParityCase], _Yardstick]:
+    def ask(case: ParityCase) -> _Yardstick:
         found = reference.generate(*case.batch(), case.config)
         return _Yardstick(found, found)
 
-    return answer
+    return ask
 
 
-def _op_yardsticks(reference: Reference, package: Package) -> Callable[[ParityCase], _Yardstick]:
-    rule = OpReference(reference, package.manifest.vocab_size)
-
-    def answer(case: ParityCase) -> _Yardstick:
-        return _Yardstick(as_output(rule.answer(case), case), rule.generate(case))
-
-    return answer
+def _ask_contrib(reference: Reference, package: Package) -> Callable[[ParityCase], _Yardstick]:
+    rule = ContribReference(reference, package.manifest.vocab_size)
+    return lambda case: _Yardstick(rule.output(case), rule.generate(case))
 
 
 def _loop_search(package: Package, lora: str | None) -> Callable[[ParityCase], BeamOutput]:
@@ -141,7 +147,7 @@ def _loop_search(package: Package, lora: str | None) -> Callable[[ParityCase], B
 
 
 def _likely_ids(reference: Reference, package: Package, prompts: Prompts) -> list[int]:
-    """Two ids, see ``Likely``."""
+    """Two ids that HF generates often for these prompts, see ``Likely``."""
     ordinary = ordinary_ids(package)
     search = package.manifest.search
     config = replace(
@@ -173,7 +179,7 @@ def _agreed(
     difference = difference[(expected.finish_reasons > 0) & ~np.isnan(difference)]
     return CaseResult(
         case,
-        Verdict.EXACT if _same(case, yardstick.hf, found, margins) else Verdict.OP_RULE,
+        Verdict.EXACT if _same(case, yardstick.hf, found, margins) else Verdict.CONTRIB_RULE,
         float(difference.max(initial=0.0)),
         [],
         same_tokens(yardstick.hf, found),

@@ -24,7 +24,7 @@ _ROUNDS = 10
 
 
 def philox(counter: tuple[Any, Any, Any, Any], key: tuple[int, int]) -> tuple[Words, ...]:
-    """Philox4x32-10 on counter words that broadcast, in uint64 -> four words of 32 bits."""
+    """Four random words of 32 bits, in uint64, by Philox4x32-10 on counters that broadcast."""
     c0, c1, c2, c3 = (np.asarray(word, np.uint64) for word in counter)
     k0, k1 = key
     shift, mask = np.uint64(32), np.uint64(_WORD)
@@ -41,7 +41,7 @@ def philox(counter: tuple[Any, Any, Any, Any], key: tuple[int, int]) -> tuple[Wo
 
 
 def gumbel_noise(seed: int, step: int, beams: int, vocab_size: int) -> Floats:
-    """What is added to a row's scores ``[beams, V]`` in a step, counted from 0."""
+    """The noise that is added to a row's scores ``[beams, V]`` in a step, counted from 0."""
     token = np.arange(vocab_size)[None, :]
     beam = np.arange(beams)[:, None]
     word = philox((token, beam, step, 0), (seed & _WORD, seed >> 32 & _WORD))[0]

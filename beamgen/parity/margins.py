@@ -28,7 +28,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Margins:
-    """What scores may differ by.
+    """How much scores may differ.
 
     Attributes:
         noise: see the module; 0 where nothing is rounded as it runs.
@@ -41,7 +41,7 @@ class Margins:
 
     @classmethod
     def of(cls, manifest: Manifest) -> Margins:
-        """Those of a package."""
+        """The margins of a package."""
         precision = manifest.precision
         return cls(precision.noise or 0.0, manifest.backend == "contrib")
 
@@ -50,11 +50,11 @@ class Margins:
         return self._near(a, b, SCORE_TOLERANCE, tokens, divisor)
 
     def tied(self, a: float, b: float, tokens: int, divisor: float = 1.0) -> bool:
-        """Whether either may win."""
+        """Whether two sums are so near that either may win."""
         return self._near(a, b, NEAR_TIE_MARGIN, tokens, divisor)
 
     def slack(self, case: ParityCase, answer: BeamOutput) -> tuple[Floats, float]:
-        """On top of ``SCORE_TOLERANCE``: ``[B, R]`` for scores, one number for a token's."""
+        """What noise adds to the tolerance: of scores ``[B, R]``, and of each token's."""
         config = case.config
         generated = answer.sequences[:, :, case.prompt_len :]
         ended = np.isin(generated, config.eos_token_id)

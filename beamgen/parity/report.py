@@ -1,4 +1,4 @@
-"""What a parity check compares, and what it says."""
+"""Cases that a parity check compares, and the verdicts on them."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _OF_EVERY_CASE = ("num_return_sequences", "max_new_tokens", "max_length", "outpu
 
 
 class Verdict(StrEnum):
-    """From best to worst."""
+    """How a comparison may end, from best to worst."""
 
     EXACT = "exact"
     #: What ONNX Runtime's operator has to give by its own rule, which is not HF's.
-    OP_RULE = "op rule"
+    CONTRIB_RULE = "contrib rule"
     NEAR_TIE = "near-tie"
     DIVERGED = "diverged"
 
 
 @dataclass(frozen=True)
 class ParityCase:
-    """One comparison.
+    """Prompts and settings with which both sides search.
 
     Attributes:
         name: what kind of prompts these are.
@@ -79,7 +79,7 @@ class ParityCase:
 
 @dataclass(frozen=True)
 class Parting:
-    """Where two searches part.
+    """The step at which two searches part, and what each kept there.
 
     Attributes:
         verdict: near-tie or diverged.
@@ -131,16 +131,16 @@ class ParityReport:
 
     @property
     def verdict(self) -> Verdict:
-        """The worst of all cases."""
+        """The worst verdict of all cases."""
         return max((r.verdict for r in self.results), key=list(Verdict).index)
 
     @property
     def exit_code(self) -> int:
-        """3 for diverged, 0 for anything better."""
+        """The command's exit code: 3 for diverged, 0 for anything better."""
         return 3 if self.verdict is Verdict.DIVERGED else 0
 
     def count(self, verdict: Verdict) -> int:
-        """How many cases ended so."""
+        """How many cases have this verdict."""
         return sum(result.verdict is verdict for result in self.results)
 
     @property
@@ -151,9 +151,9 @@ class ParityReport:
     @property
     def score_difference(self) -> float:
         """The largest over all cases that are exact, or by the operator's rule."""
-        agreed = (Verdict.EXACT, Verdict.OP_RULE)
-        told = (r.score_difference for r in self.results if r.verdict in agreed)
-        return max(told, default=0.0)
+        agreed = (Verdict.EXACT, Verdict.CONTRIB_RULE)
+        found = (r.score_difference for r in self.results if r.verdict in agreed)
+        return max(found, default=0.0)
 
     def to_json(self) -> dict[str, Any]:
         """Counts and every parting, for ``beamgen.json`` and ``--json``."""
@@ -175,7 +175,7 @@ class ParityReport:
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no infinities: an EOS that may not come yet scores -inf."""
+    """Values without infinities, which JSON has none of: a banned EOS scores -inf."""
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in values.items()
@@ -193,7 +193,7 @@ def same_row(
     row: int,
     slack: tuple[np.ndarray, float] | None = None,
 ) -> bool:
-    """Tokens, padding included, scores, finish reasons, and what was asked for per token.
+    """Whether a row's tokens, scores, finish reasons and what was asked for per token are the same.
 
     Where HF found fewer hypotheses than it returns, those it found are compared:
     what fills the other places is arbitrary, and so is its length. ``slack`` is allowed on

@@ -1,4 +1,4 @@
-"""HF's side of a package in any precision."""
+"""The HF model that a package of any precision is compared with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running a contrib file in the form of the loop backend: the same inputs and outputs."""
+"""A contrib file is run in the form of the loop backend: the same inputs and outputs."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def run_contrib(
     else:
         sequences, *rest = session.run(None, given)
         scores = rest[0] if rest else None
-    return output(sequences, scores, input_ids.shape[1], config)
+    return beam_output(sequences, scores, input_ids.shape[1], config)
 
 
 def one_for_all_rows() -> SettingError:
-    """What to say of values per row."""
+    """The error of settings that differ by row."""
     return SettingError(
         "ONNX Runtime's operators take one setting for all rows of a batch",
         "search those prompts in batches of their own, or export with --search loop",
@@ -86,13 +86,13 @@ def _drawn(
     return sequences  # type: ignore[no-any-return] # onnxruntime is untyped
 
 
-def output(
+def beam_output(
     sequences: npt.NDArray[np.int32],
     scores: npt.NDArray[np.float32] | None,
     prompt_len: int,
     config: ResolvedSearch,
 ) -> BeamOutput:
-    """What the file gives, in the form of the loop backend.
+    """What the operator gives, in the form of the loop backend.
 
     Args:
         sequences: ``[B, R, max_length]``, or ``[B, max_length]`` of one beam; without
@@ -113,9 +113,9 @@ def output(
     shape = found.shape[:2]
     if scores is None:
         scores = np.full(shape, np.nan, np.float32)
-    spoken = prompt_len + length - finished  # as the operator counts
+    counted = prompt_len + length - finished  # the operator counts the prompt, and no EOS
     with np.errstate(over="ignore", invalid="ignore"):
-        dead = scores * spoken.astype(np.float64) ** config.length_penalty < DEAD
+        dead = scores * counted.astype(np.float64) ** config.length_penalty < DEAD
     return BeamOutput(
         sequences=np.concatenate([found[:, :, :prompt_len], filled[:, :, : length.max()]], axis=2),
         # a copy: ONNX Runtime's array would keep its session's memory

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Generation:
-    """One hypothesis.
+    """A hypothesis that a search returned.
 
     Attributes:
         text: prompt and continuation, decoded without special tokens, as

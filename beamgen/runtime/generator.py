@@ -1,4 +1,4 @@
-"""Run a package: text or token ids in, scored hypotheses out. Needs no torch."""
+"""A package runs: text or token ids in, scored hypotheses out. Needs no torch."""
 
 from __future__ import annotations
 
@@ -81,12 +81,12 @@ class Generator:
 
     @property
     def search(self) -> SearchConfig:
-        """The package's defaults."""
+        """The defaults of the search that the package was exported with."""
         return self.package.manifest.search
 
     @property
     def seeds(self) -> int:
-        """How many seeds there are: 0 up to it, without it."""
+        """How many seeds there are: 0 and what follows, up to this number."""
         contrib = self.package.manifest.backend == "contrib"
         return 2**SEED_BITS if contrib else 2**63
 
@@ -246,7 +246,7 @@ class Generator:
         return self.tokenizer
 
     def _configs(self, settings: Mapping[str, Any], rows: int) -> list[SearchConfig]:
-        """One for each row, with entries of a catalogue as token ids."""
+        """The settings of each row's search, with entries of a catalogue as token ids."""
         chosen = dict(settings)
         catalogue = chosen.get("catalogue")
         if catalogue is not None and not isinstance(catalogue, Catalogue):

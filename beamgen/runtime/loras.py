@@ -1,4 +1,4 @@
-"""The LoRAs of a package, as its graph is fed them."""
+"""LoRAs of a package are read, and become what its graph is fed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class LoadedLoras:
     """Reads a LoRA when it is first asked for, and again when its file has changed."""
 
     def __init__(self, package: Package) -> None:
-        """None is read yet."""
+        """Read none yet."""
         self._package = package
         self._read: dict[str, tuple[int, Lora]] = {}  # with the time it was written, in ns
 
@@ -36,16 +36,16 @@ class LoadedLoras:
                 the package takes one for all rows.
         """
         manifest = self._package.manifest
-        names = _names(lora, rows)
-        loras = [None if name is None else self._lora(name) for name in names]
-        if len(names) > 1 and manifest.backend == "contrib":
+        choices = _choices(lora, rows)
+        loras = [None if name is None else self._lora(name) for name in choices]
+        if len(choices) > 1 and manifest.backend == "contrib":
             raise LoraError(
                 "a contrib package takes one LoRA for all prompts of a batch",
                 "generate for each LoRA in a call of its own, or export with --search loop",
             )
         feeds: dict[str, Floats] = {}
         for slot in manifest.lora_slots:
-            feeds |= dict(zip(slot.inputs, fill(slot, loras), strict=True))
+            feeds |= dict(zip(slot.inputs, slot_tensors(slot, loras), strict=True))
         return feeds
 
     def _lora(self, name: str) -> Lora:
@@ -58,24 +58,24 @@ class LoadedLoras:
         return self._read[name][1]
 
 
-def _names(lora: LoraChoice, rows: int) -> list[str | None]:
-    """One name for all rows, or one for each where they differ."""
-    names = [lora] if lora is None or isinstance(lora, str) else lora
-    if not isinstance(names, list | tuple | np.ndarray) or not all(
-        name is None or isinstance(name, str) for name in names
+def _choices(lora: LoraChoice, rows: int) -> list[str | None]:
+    """The name of one LoRA for all rows, or one for each where they differ."""
+    choices = [lora] if lora is None or isinstance(lora, str) else lora
+    if not isinstance(choices, list | tuple | np.ndarray) or not all(
+        name is None or isinstance(name, str) for name in choices
     ):
         raise LoraError(
             f"lora {lora!r} is neither a name nor a list of names", "see Generator.loras"
         )
-    if names is lora and len(names) != rows:
-        raise LoraError(f"{len(names)} LoRAs were given for {rows} prompts", "give one for each")
-    return list(names) if len(set(names)) > 1 else [names[0]]
+    if choices is lora and len(choices) != rows:
+        raise LoraError(f"{len(choices)} LoRAs were given for {rows} prompts", "give one for each")
+    return list(choices) if len(set(choices)) > 1 else [choices[0]]
 
 
-def fill(slot: Slot, loras: Sequence[Lora | None]) -> tuple[Floats, Floats]:
-    """A ``[rows, K, r]`` and B ``[rows, r, N]``, ranks filled up with zeros to the largest.
+def slot_tensors(slot: Slot, loras: Sequence[Lora | None]) -> tuple[Floats, Floats]:
+    """The tensors of a slot: A ``[rows, K, r]`` and B ``[rows, r, N]``, of the largest rank.
 
-    One LoRA for all rows is not copied.
+    Smaller ranks are filled up with zeros; one LoRA for all rows is not copied.
     """
     pairs = [None if lora is None else lora.weights.get(slot.module) for lora in loras]
     rank = max((pair[0].shape[1] for pair in pairs if pair is not None), default=0)

@@ -19,7 +19,7 @@ Values = dict[str, npt.NDArray[np.generic]]
 
 @dataclass(frozen=True)
 class RowStep:
-    """One row after one step.
+    """What the search of one row holds after one step.
 
     Attributes:
         running: the running beams' generated tokens with their summed
@@ -42,29 +42,30 @@ SearchTrace = list[list[RowStep]]
 
 
 def read_trace(outputs: Mapping[str, npt.NDArray[np.generic]]) -> SearchTrace:
-    """Retell a search from the traced outputs, by name."""
-    return [_retell(steps) for steps in traced_steps(outputs)]
+    """Each row's steps, from the traced outputs by name."""
+    return [_row_steps(steps) for steps in traced_steps(outputs)]
 
 
 def traced_steps(outputs: Mapping[str, npt.NDArray[np.generic]]) -> list[list[Values]]:
     """The values of ``TRACED`` for each row and step, without their batch axis."""
-    told = {
-        name.removeprefix("trace/"): values
-        for name, values in outputs.items()
+    values = {
+        name.removeprefix("trace/"): array
+        for name, array in outputs.items()
         if name.startswith("trace/")
     }
-    steps, batch, _ = told["top_scores"].shape
+    steps, batch, _ = values["top_scores"].shape
     return [
-        [{name: values[step, row] for name, values in told.items()} for step in range(steps)]
+        [{name: array[step, row] for name, array in values.items()} for step in range(steps)]
         for row in range(batch)
     ]
 
 
-def _retell(steps: list[Values]) -> list[RowStep]:
+def _row_steps(steps: list[Values]) -> list[RowStep]:
+    """The tokens of beams and hypotheses, put together from the choices of each step."""
     num_beams = len(steps[0]["running_index"])
     running: list[Tokens] = [()] * num_beams
     finished: list[Tokens] = [()] * num_beams
-    told = []
+    found = []
     for step in steps:
         continuations = [
             (*running[beam], token)
@@ -75,7 +76,7 @@ def _retell(steps: list[Values]) -> list[RowStep]:
         running = [continuations[i] for i in step["running_index"].tolist()]
         merged = [*finished, *continuations]
         finished = [merged[i] for i in step["finished_index"].tolist()]
-        told.append(
+        found.append(
             RowStep(
                 running=alive(zip(running, step["running_scores"].tolist(), strict=True)),
                 finished={
@@ -91,7 +92,7 @@ def _retell(steps: list[Values]) -> list[RowStep]:
                 unsatisfied=bool(step["unsatisfied"].all()),
             )
         )
-    return told
+    return found
 
 
 def alive(beams: Iterable[tuple[Tokens, float]]) -> dict[Tokens, float]:

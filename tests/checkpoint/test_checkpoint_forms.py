@@ -80,8 +80,8 @@ def test_generation_settings_of_an_old_config_are_not_lost(copy: Path) -> None:
     _edit(copy / "config.json", no_repeat_ngram_size=3)
     found = SearchConfig.from_generation_config(open_checkpoint(copy).generation_config)
     assert found.no_repeat_ngram_size == 3
-    _edit(copy / "config.json", encoder_no_repeat_ngram_size=3)
-    with pytest.raises(BeamgenError, match="encoder_no_repeat_ngram_size=3"):
+    _edit(copy / "config.json", encoder_repetition_penalty=1.5)
+    with pytest.raises(BeamgenError, match=r"encoder_repetition_penalty=1\.5"):
         SearchConfig.from_generation_config(open_checkpoint(copy).generation_config)
 
 

@@ -161,14 +161,13 @@ def test_a_reader_that_stops_early_is_no_error(packages: Callable[[str], Package
     """As `| head` does."""
     arguments = ["generate", "-m", str(packages("gpt2").folder), "--max-new-tokens", "1"]
     arguments += ["--batch-size", "1", *(["--ids", "5 9 7"] * 40)]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-u", "-m", "beamgen", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    process.stdout.readline()
-    process.stdout.close()
-    errors = process.stderr.read()
-    process.wait()
+    ) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        errors = process.stderr.read()
     assert errors == ""

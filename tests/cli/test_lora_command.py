@@ -14,8 +14,6 @@ from support.peft_folders import save_lora
 from beamgen import Package, export, open_package
 from beamgen.cli import main
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 def _run(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])

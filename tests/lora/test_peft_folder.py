@@ -17,8 +17,6 @@ from support.peft_folders import save_lora
 from beamgen import BeamgenError, open_checkpoint
 from beamgen.lora.peft_folder import read_peft
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 
 @pytest.fixture(scope="module")
 def plain(checkpoints: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -16,7 +16,7 @@ from beamgen.decoder.add_lora import AddLora
 from beamgen.lora.adapter_file import read_adapter, write_adapter
 from beamgen.lora.fit import check_fits, misfits
 from beamgen.lora.targets import find_slots
-from beamgen.runtime.loras import fill
+from beamgen.runtime.loras import slot_tensors
 from beamgen.testing import tiny_model
 
 SLOTS = (Slot("h.0.fc", 6, 5), Slot("h.1.fc", 6, 5), Slot("h.0.proj", 5, 6))
@@ -117,20 +117,20 @@ def test_what_does_not_fit_is_named() -> None:
 
 def test_rows_with_their_own_loras_are_filled_up_to_one_rank() -> None:
     one, two = _lora({"h.0.fc": 2}), _lora({"h.0.fc": 5, "h.0.proj": 1}, seed=1)
-    a, b = fill(SLOTS[0], [one, None, two])
+    a, b = slot_tensors(SLOTS[0], [one, None, two])
     assert a.shape == (3, 6, 5)
     assert b.shape == (3, 5, 5)
     for row, lora in enumerate((one, None, two)):
         expected = 0.0 if lora is None else np.matmul(*lora.weights["h.0.fc"])
         np.testing.assert_allclose(a[row] @ b[row], expected, atol=1e-6)
-    assert fill(SLOTS[1], [one, None, two])[0].shape == (1, 6, 0), "no one changes h.1.fc"
-    assert fill(SLOTS[0], [None])[1].shape == (1, 0, 5)
+    assert slot_tensors(SLOTS[1], [one, None, two])[0].shape == (1, 6, 0), "no one changes h.1.fc"
+    assert slot_tensors(SLOTS[0], [None])[1].shape == (1, 0, 5)
 
 
 def test_one_lora_for_all_rows_is_not_copied() -> None:
     """It may be large, and is fed with every call."""
     lora = _lora({"h.0.fc": 2})
-    for fed, own in zip(fill(SLOTS[0], [lora]), lora.weights["h.0.fc"], strict=True):
+    for fed, own in zip(slot_tensors(SLOTS[0], [lora]), lora.weights["h.0.fc"], strict=True):
         assert fed.shape == (1, *own.shape)
         assert np.shares_memory(fed, own)
 

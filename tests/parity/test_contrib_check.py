@@ -157,7 +157,7 @@ def test_the_same_settings_agree_on_an_unchanged_copy(
     settings: dict, check: Callable[..., ParityReport]
 ) -> None:
     report = check(unchanged, **settings)
-    assert report.verdict in (Verdict.EXACT, Verdict.OP_RULE)
+    assert report.verdict in (Verdict.EXACT, Verdict.CONTRIB_RULE)
     assert report.exit_code == 0
 
 
@@ -188,9 +188,9 @@ def test_a_wrong_score_shows_at_the_step_where_it_comes(
     assert check(swapped_copies).results[0].partings[0].step == 2
 
 
-def test_op_rule_counts_and_says_whose_tokens(check: Callable[..., ParityReport]) -> None:
+def test_the_contrib_rule_counts_and_says_whose_tokens(check: Callable[..., ParityReport]) -> None:
     values = check(unchanged, length_penalty=1.0).to_json()
-    assert values["op rule"] == values["cases"] == 1
+    assert values["contrib rule"] == values["cases"] == 1
     assert values["exact"] == values["diverged"] == 0
     assert values["same_tokens"] in (0, 1)
 

@@ -19,7 +19,13 @@ from transformers.generation.logits_process import (
 )
 
 from beamgen import SearchConfig
-from beamgen.parity.contrib.rule import LOWEST, draw, processed, top_p_filtered, uniform_numbers
+from beamgen.parity.contrib.rule_scores import (
+    LOWEST,
+    draw,
+    processed,
+    top_p_filtered,
+    uniform_numbers,
+)
 from beamgen.settings.contrib import op_type
 
 VOCAB = 30

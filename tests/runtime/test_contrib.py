@@ -31,7 +31,7 @@ PROMPTS = [[5, 9, 7], [11, 12, 13, 14, 15], [20, 21]]
 
 
 def _agrees(report: ParityReport, cases: int) -> None:
-    kept = report.count(Verdict.EXACT) + report.count(Verdict.OP_RULE)
+    kept = report.count(Verdict.EXACT) + report.count(Verdict.CONTRIB_RULE)
     assert kept == len(report.results) == cases, report.to_json()["partings"]
     assert report.score_difference < 1e-3
 
@@ -67,7 +67,7 @@ def test_the_matrix_keeps_the_operators_rule(
             and len(result.case.prompts) < 3
         ):
             assert result.verdict is Verdict.EXACT, result.case.title
-    assert report.count(Verdict.OP_RULE) > 48, "the length rule has to matter"
+    assert report.count(Verdict.CONTRIB_RULE) > 48, "the length rule has to matter"
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,6 @@ from beamgen.parity.check import check_parity
 from beamgen.parity.reference import Reference
 from beamgen.settings.prompts import left_pad
 
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 EXAMPLES = Path(__file__).parents[2] / "examples" / "lora"
 TASKS = {"drugs": 4, "animals": 9}  # and their ranks
 PROMPTS = ["aspirin is", "sparrow is", "the shark is"]
@@ -117,6 +115,6 @@ def test_each_passes_parity(
             lora=task,
             prompts=prompts,
         )
-        allowed = {"exact", "near-tie"} | ({"op rule"} if backend == "contrib" else set())
+        allowed = {"exact", "near-tie"} | ({"contrib rule"} if backend == "contrib" else set())
         assert {result.verdict.value for result in report.results} <= allowed
         assert report.count(type(report.verdict)("near-tie")) <= 1

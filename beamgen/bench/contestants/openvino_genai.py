@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from beamgen.bench.contestants import Contestant, Preparation, Search
+from beamgen.bench.contestant import Contestant, Preparation, Search
 from beamgen.bench.contestants.optimum_intel import EXACT
 from beamgen.bench.dummy_tokenizer import dummy_tokenizer
 from beamgen.bench.workload import Task
@@ -71,8 +71,13 @@ def _scheduler(openvino_genai: Any) -> Any:
 
 
 def _contestant(name: str, files: str, precision: str, settings: dict[str, str]) -> Contestant:
-    requires = ("openvino-genai", "openvino-tokenizers", "optimum-intel", "nncf", "torch")
-    return Contestant(name, _load(files, settings), (_TOKENIZER, files), requires, precision)
+    return Contestant(
+        name=name,
+        load=_load(files, settings),
+        needs=(_TOKENIZER, files),
+        requires=("openvino-genai", "openvino-tokenizers", "optimum-intel", "nncf", "torch"),
+        precision=precision,
+    )
 
 
 PREPARATIONS: dict[str, Preparation] = {_TOKENIZER: _prepare_tokenizer}

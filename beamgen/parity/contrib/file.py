@@ -1,4 +1,4 @@
-"""A contrib package under other attributes than it was exported with."""
+"""A contrib package runs with other attributes than it was exported with."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 import onnx_ir as ir
 
 from beamgen.package.folder import Package
-from beamgen.parity.contrib.rule import Floats
+from beamgen.parity.contrib.rule_scores import Floats
 from beamgen.parity.report import ParityCase
-from beamgen.runtime.contrib import output
+from beamgen.runtime.contrib import beam_output
 from beamgen.runtime.loras import LoadedLoras
 from beamgen.runtime.session import session_of
 from beamgen.settings.contrib import DOMAIN, check_operator
@@ -17,7 +17,7 @@ from beamgen.settings.contrib_inputs import attributes, feeds
 from beamgen.settings.result import BeamOutput
 
 
-class OpFile:
+class ContribFile:
     """Runs a package's graph with the attributes that a case asks for.
 
     EOS id, early stopping and n-gram size are attributes of the node, so that a grid
@@ -41,7 +41,9 @@ class OpFile:
         """
         values = self._run(case)
         config = case.config.for_prompt(case.prompt_len)
-        return output(values["sequences"], values.get("sequences_scores"), case.prompt_len, config)
+        return beam_output(
+            values["sequences"], values.get("sequences_scores"), case.prompt_len, config
+        )
 
     def step_scores(self, case: ParityCase) -> Floats:
         """What ``BeamSearch`` chose by, with its third output: float32 ``[G, B*K, V]``.
@@ -49,10 +51,10 @@ class OpFile:
         Processed log-probabilities plus the beams' own, for G generated tokens.
         """
         self._node.resize_outputs(3)
-        told = self._node.outputs[2]
-        told.name, told.type = "scores", ir.TensorType(ir.DataType.FLOAT)
-        told.shape = ir.Shape(["generated_len", "batch", "num_beams", "vocab_size"])
-        self._model.graph.outputs.append(told)
+        scores = self._node.outputs[2]
+        scores.name, scores.type = "scores", ir.TensorType(ir.DataType.FLOAT)
+        scores.shape = ir.Shape(["generated_len", "batch", "num_beams", "vocab_size"])
+        self._model.graph.outputs.append(scores)
         self._attributes = {}
         values: Floats = self._run(case)["scores"]
         self._model.graph.outputs.pop()

@@ -13,34 +13,31 @@ from beamgen.errors import SettingError
 from beamgen.parity.candidates import Candidates
 from beamgen.parity.contrib.rule import (
     Beams,
-    Floats,
-    OpAnswer,
+    RuleAnswer,
     beam_search,
-    draw,
     one_beam,
-    processed,
-    uniform_numbers,
 )
+from beamgen.parity.contrib.rule_scores import Floats, draw, processed, uniform_numbers
 from beamgen.parity.reference import Reference
 from beamgen.parity.report import ParityCase
-from beamgen.runtime.contrib import output
+from beamgen.runtime.contrib import beam_output
 from beamgen.settings.config import ResolvedSearch
 from beamgen.settings.contrib import SAMPLING, op_type
 from beamgen.settings.prompts import Ids
 from beamgen.settings.result import BeamOutput
 
 
-class OpReference:
+class ContribReference:
     """Runs the operators' rule over the scores of a pristine HF model."""
 
     def __init__(self, reference: Reference, vocab_size: int) -> None:
-        """Share the reference's model."""
+        """Take the model of a reference."""
         self._reference = reference
         self._vocab_size = vocab_size
         self.candidates = Candidates(0)
 
-    def answer(self, case: ParityCase) -> OpAnswer:
-        """By the rule of the operator that the case's settings choose.
+    def answer(self, case: ParityCase) -> RuleAnswer:
+        """What the rule says of the operator that the case's settings choose.
 
         What a beam search chose among stays in ``candidates`` until the next answer.
 
@@ -60,7 +57,7 @@ class OpReference:
         search = beam_search if config.num_beams > 1 else one_beam
         self.candidates = candidates = Candidates(case.prompt_len)
 
-        def told(beams: Beams) -> Floats:
+        def watched(beams: Beams) -> Floats:
             found = scores(beams)
             shape = (len(input_ids), -1)
             candidates.add(
@@ -69,7 +66,17 @@ class OpReference:
             )
             return found
 
-        return search(told, input_ids, config, self._vocab_size)
+        return search(watched, input_ids, config, self._vocab_size)
+
+    def output(self, case: ParityCase) -> BeamOutput:
+        """The answer of the rule, in the form of the loop backend.
+
+        Raises:
+            SettingError: see ``answer``.
+        """
+        answer = self.answer(case)
+        config = case.config.for_prompt(case.prompt_len)
+        return beam_output(answer.sequences, answer.scores, case.prompt_len, config)
 
     def generate(self, case: ParityCase) -> BeamOutput:
         """HF's own answer, sampled with the operator's random numbers.
@@ -81,12 +88,6 @@ class OpReference:
             return found
         none = np.full_like(found.sequences_scores, np.nan)
         return BeamOutput(**{**vars(found), "sequences_scores": none})
-
-
-def as_output(answer: OpAnswer, case: ParityCase) -> BeamOutput:
-    """In the form of the loop backend."""
-    config = case.config.for_prompt(case.prompt_len)
-    return output(answer.sequences, answer.scores, case.prompt_len, config)
 
 
 @contextlib.contextmanager
@@ -108,7 +109,7 @@ def engine_multinomial(config: ResolvedSearch) -> Iterator[None]:
 
 
 class _ModelScores:
-    """A step's scores by the HF model, whose cache follows the beams."""
+    """Gives the scores of a step by the HF model, whose cache follows the beams."""
 
     def __init__(
         self,
@@ -118,7 +119,7 @@ class _ModelScores:
         prompt_len: int,
         vocab_size: int,
     ) -> None:
-        """The mask ``[B, S]`` is the prompts'."""
+        """Begin with the prompts, whose mask is ``[B, S]``."""
         from transformers import DynamicCache
 
         self._model, self._config = model, config
@@ -127,7 +128,7 @@ class _ModelScores:
         self._cache = DynamicCache(config=model.config)
 
     def __call__(self, beams: Beams) -> Floats:
-        """``op_rule.StepScores``."""
+        """What each beam may be continued with, see ``rule.StepScores``."""
         logits = self._next_logits(beams)
         several = self._config.num_beams > 1
         scores: Floats = (logits.log_softmax(-1) if several else logits).numpy()

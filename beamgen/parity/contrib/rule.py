@@ -10,29 +10,23 @@ R returned.
 
 Source: ``onnxruntime/contrib_ops/cpu/transformers``: ``beam_search_scorer.cc``
 (``BeamHypotheses``, ``BeamSearchScorer``), ``beam_search_impl_gpt.h``
-(``BeamSearchGpt::Execute``), ``greedy_search_impl_gpt.h``, ``sampling_cpu_helper.h``,
-``logits_processor.cc``, and ``MultinomialComputeShared`` of
-``core/providers/cpu/generator/random.cc``.
+(``BeamSearchGpt::Execute``), ``greedy_search_impl_gpt.h``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from beamgen.parity.contrib.rule_scores import Floats, draw, top_p_filtered, uniform_numbers
 from beamgen.runtime.trace import RowStep, SearchTrace, Tokens, alive
 from beamgen.settings.config import ResolvedSearch
 from beamgen.settings.contrib import GREEDY_SEARCH, op_type
 from beamgen.settings.contrib_inputs import attributes, inputs
 from beamgen.settings.prompts import Ids
-
-Floats = npt.NDArray[np.float32]
-
-#: What the operators put where a token may not come: ``numeric_limits::lowest()``.
-LOWEST = np.finfo(np.float32).min
 
 
 @dataclass
@@ -55,7 +49,7 @@ StepScores = Callable[[Beams], Floats]
 
 
 @dataclass(frozen=True)
-class OpAnswer:
+class RuleAnswer:
     """What an operator returns, and how it got there.
 
     Attributes:
@@ -71,7 +65,7 @@ class OpAnswer:
 
 @dataclass
 class Hypotheses:
-    """``BeamHypotheses``: the best K of a row, best first."""
+    """The best K hypotheses of a row, best first: ``BeamHypotheses``."""
 
     capacity: int
     length_penalty: np.float32
@@ -104,8 +98,8 @@ class _Row:
 
 def beam_search(
     step_scores: StepScores, input_ids: Ids, config: ResolvedSearch, vocab_size: int
-) -> OpAnswer:
-    """``BeamSearchGpt::Execute``.
+) -> RuleAnswer:
+    """Search as ``BeamSearch`` does: ``BeamSearchGpt::Execute``.
 
     Args:
         step_scores: processed log-probabilities plus the beams' own scores.
@@ -136,7 +130,7 @@ def beam_search(
             length = running.sequences.shape[1]
             margin = _stop_margin(candidates, b, row.hypotheses, length)
             row.done = margin is not None and (config.early_stopping is True or margin <= 0)
-            row.steps.append(_told(row, running, kept, prompt_len, config, margin))
+            row.steps.append(_row_step(row, running, kept, prompt_len, config, margin))
         sequences = np.column_stack([running.sequences[parents], tokens])
         running = Beams(sequences, parents, kept_scores)
     for b, row in enumerate(rows):
@@ -152,7 +146,7 @@ def beam_search(
         for i, (text, score) in enumerate(row.hypotheses.found[:returned]):
             sequences[b, i, : len(text)] = text
             answered[b, i] = score
-    return OpAnswer(sequences, answered, [row.steps for row in rows])
+    return RuleAnswer(sequences, answered, [row.steps for row in rows])
 
 
 def _process(
@@ -164,7 +158,7 @@ def _process(
     vocab_size: int,
     eos: int | float,
 ) -> list[tuple[int, int, np.float32]]:
-    """``BeamSearchScorer::Process`` of one row: K candidates (beam, token, score) go on.
+    """The K candidates (beam, token, score) of a row that go on: ``BeamSearchScorer::Process``.
 
     An EOS among the first K becomes a hypothesis, without the EOS.
     """
@@ -211,7 +205,7 @@ def _stop_margin(candidates: Floats, b: int, hypotheses: Hypotheses, length: int
     return 0.0 if np.isnan(margin) else margin
 
 
-def _told(
+def _row_step(
     row: _Row,
     before: Beams,
     kept: list[tuple[int, int, np.float32]],
@@ -238,8 +232,8 @@ def _finished(row: _Row, prompt_len: int, config: ResolvedSearch) -> dict[Tokens
 
 def one_beam(
     step_scores: StepScores, input_ids: Ids, config: ResolvedSearch, vocab_size: int
-) -> OpAnswer:
-    """``GreedySearchGpt::Execute``, for ``GreedySearch`` and ``Sampling``.
+) -> RuleAnswer:
+    """Search as ``GreedySearch`` and ``Sampling`` do: ``GreedySearchGpt::Execute``.
 
     Args:
         step_scores: processed logits.
@@ -266,72 +260,4 @@ def one_beam(
         running.sequences = np.column_stack([running.sequences, tokens])
     sequences = np.full((batch, 1, max_length), fill, np.int32)
     sequences[:, 0, : running.sequences.shape[1]] = running.sequences
-    return OpAnswer(sequences, None, [])
-
-
-def processed(
-    scores: Floats, sequences: Ids, config: ResolvedSearch, prompt_len: int, vocab_size: int
-) -> Floats:
-    """``LogitsProcessorList::Process``: its processors in its order, on ``[B*K, V]``."""
-    given = inputs(config, prompt_len, vocab_size)
-    fixed = attributes(config, vocab_size)
-    scores = scores.copy()
-    penalty, ngram = given["repetition_penalty"][0], int(fixed["no_repeat_ngram_size"])
-    for row, text in zip(scores, sequences, strict=True):
-        seen = np.unique(text)
-        if penalty != 1:
-            row[seen] = np.where(row[seen] < 0, row[seen] * penalty, row[seen] / penalty)
-        row[_ending_an_ngram(text.tolist(), ngram)] = LOWEST
-    scores[:, given["vocab_mask"] == 0] = LOWEST
-    if sequences.shape[1] == prompt_len:
-        scores[:, given["prefix_vocab_mask"][0] == 0] = LOWEST
-    if sequences.shape[1] < given["min_length"][0]:
-        scores[:, int(fixed["eos_token_id"])] = LOWEST
-    temperature = np.float32(fixed.get("temperature", 1.0))
-    with np.errstate(over="ignore"):  # what is banned already
-        return scores if temperature == 1 else scores / temperature
-
-
-def _ending_an_ngram(text: list[int], size: int) -> list[int]:
-    """Tokens that would complete an n-gram that the text holds already."""
-    if not 0 < size <= len(text):
-        return []
-    prefix = text[len(text) - size + 1 :]
-    starts = range(len(text) - size + 1)
-    return [text[i + size - 1] for i in starts if text[i : i + size - 1] == prefix]
-
-
-def top_p_filtered(scores: Floats, top_p: float) -> Floats:
-    """``cumulate_and_filter``: the least likely tokens of 1 - top_p in all become -inf."""
-    order = np.argsort(scores, axis=1, kind="stable")
-    ranked = np.take_along_axis(scores, order, axis=1)
-    exponentials = np.exp(ranked - ranked[:, -1:])
-    total = np.cumsum(exponentials / exponentials.sum(axis=1, keepdims=True), axis=1)
-    removed = total <= np.float32(1 - np.float32(top_p))
-    removed[:, -1] = False  # min_tokens_to_keep is 1
-    filtered = scores.copy()
-    np.put_along_axis(filtered, order, np.where(removed, -np.inf, ranked), axis=1)
-    return filtered
-
-
-def draw(scores: Floats, uniform: float) -> int:
-    """``MultinomialComputeShared``: the token at which the summed exponentials pass a number."""
-    total = np.cumsum(np.exp(scores.astype(np.float64) - scores.max()))
-    return int(np.searchsorted(total, uniform * total[-1], side="right"))
-
-
-def uniform_numbers(seed: int) -> Iterator[float]:
-    """``uniform_real_distribution<double>`` over ``std::default_random_engine``.
-
-    As libstdc++ has them, with which ONNX Runtime's Linux builds are made: the engine
-    is ``minstd_rand0``, and a number takes two of its draws. Other standard libraries
-    have other engines.
-
-    Source: C++ standard [rand.eng.lcong]; libstdc++ ``generate_canonical``.
-    """
-    modulus, choices = 2**31 - 1, 2**31 - 2
-    state = seed % modulus or 1
-    while True:
-        first = state = state * 16807 % modulus
-        second = state = state * 16807 % modulus
-        yield ((first - 1) + (second - 1) * choices) / choices**2
+    return RuleAnswer(sequences, None, [])

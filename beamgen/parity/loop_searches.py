@@ -1,4 +1,4 @@
-"""The judge of a loop file, against HF's own search."""
+"""A loop file's search, and HF's own."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import onnx_ir as ir
 from beamgen.package.folder import Package
 from beamgen.parity.candidates import Candidates
 from beamgen.parity.draws import gumbel_noise
-from beamgen.parity.judge import Choice, Judge, powered
 from beamgen.parity.margins import Margins
 from beamgen.parity.reference import Reference
 from beamgen.parity.report import ParityCase
+from beamgen.parity.searches import Choice, Searches, powered
 from beamgen.runtime.loras import LoadedLoras
 from beamgen.runtime.session import session_of
 from beamgen.runtime.trace import RowStep, SearchTrace, Tokens, read_trace
 from beamgen.search.traced import with_trace_outputs
 
 
-class LoopJudge(Judge):
-    """HF's functions are watched; the file tells its steps."""
+class LoopSearches(Searches):
+    """HF's functions are watched as they run; the file gives its trace as outputs."""
 
     def __init__(self, reference: Reference, package: Package, lora: str | None = None) -> None:
         """Load the package's graph once more, with its trace as further outputs."""
@@ -28,34 +28,34 @@ class LoopJudge(Judge):
         self._session = session_of(with_trace_outputs(ir.load(package.model)), package.folder)
 
     def traces(self, case: ParityCase) -> tuple[SearchTrace, SearchTrace]:
-        """HF's functions are watched; the file has its trace as outputs."""
+        """What HF's search decides, and the file's."""
         return self._reference.trace(*case.batch(), case.config), self._trace(case)
 
     @property
     def candidates(self) -> Candidates:
-        """HF's."""
+        """What HF's search chose among."""
         return self._reference.candidates
 
     def divisor(self, tokens: Tokens, case: ParityCase) -> float:
-        """HF counts what was generated, the EOS included."""
+        """The power of a length that counts what was generated, the EOS included."""
         return powered(len(tokens), case.config.length_penalty)
 
-    def best_and_worst(self, case: ParityCase, step: int, told: RowStep) -> tuple[float, float]:
-        """``GenerationMixin._check_early_stop_heuristic``."""
+    def best_and_worst(self, case: ParityCase, step: int, held: RowStep) -> tuple[float, float]:
+        """What ``GenerationMixin._check_early_stop_heuristic`` compares."""
         penalty = case.config.length_penalty
         longest = case.config.early_stopping == "never" and penalty > 0
         length = (case.config.max_new_tokens or step) if longest else step
-        best = max(told.running.values(), default=-1e9) / powered(length, penalty)
-        return best, min(told.finished.values(), default=-1e9)
+        best = max(held.running.values(), default=-1e9) / powered(length, penalty)
+        return best, min(held.finished.values(), default=-1e9)
 
     def drawn_alike(self, case: ParityCase, row: int, ours: Choice, theirs: Choice) -> bool:
-        """By their scores, in sampling with the noise."""
+        """Whether scores tie, in sampling with the noise that was added to them."""
         one, other = (self._perturbed(case, row, *choice) for choice in (ours, theirs))
-        return self._margins.tied(one, other, len(ours[0]))
+        return self.margins.tied(one, other, len(ours[0]))
 
-    def _borders(self, case: ParityCase, row: int, tokens: Tokens) -> list[tuple[float, float]]:
-        """In sampling, those of what is drawn."""
-        config, found = case.config, super()._borders(case, row, tokens)
+    def borders(self, case: ParityCase, row: int, tokens: Tokens) -> list[tuple[float, float]]:
+        """Pairs of scores on which a choice depends; in sampling, of what is drawn."""
+        config, found = case.config, super().borders(case, row, tokens)
         if config.do_sample and found:
             drawn = max(2, 1 + len(config.eos_token_id)) * config.num_beams
             seed, step = (config.seed or 0) + row, len(tokens) - 1
@@ -68,7 +68,7 @@ class LoopJudge(Judge):
 
     def _perturbed(self, case: ParityCase, row: int, tokens: Tokens, beam: int) -> float:
         """What a token was chosen by: the summed log-probability, in sampling with noise."""
-        score = self._score(case, row, tokens)
+        score = self.score(case, row, tokens)
         if not case.config.do_sample:
             return score
         config, step = case.config, len(tokens) - 1

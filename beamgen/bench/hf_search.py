@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from beamgen.bench.contestants import Search
+from beamgen.bench.contestant import Search
 from beamgen.bench.workload import Task
 from beamgen.settings.prompts import Ids
 

@@ -1,4 +1,4 @@
-"""The judge of a contrib file, against the rule of its operator."""
+"""A contrib file's search, and the rule of its operator on HF's scores."""
 
 from __future__ import annotations
 
@@ -8,28 +8,29 @@ import numpy as np
 
 from beamgen.package.folder import Package
 from beamgen.parity.candidates import Candidates
-from beamgen.parity.contrib.file import OpFile
-from beamgen.parity.contrib.reference import OpReference
-from beamgen.parity.contrib.rule import beam_search, uniform_numbers
-from beamgen.parity.judge import Choice, Judge, powered
+from beamgen.parity.contrib.file import ContribFile
+from beamgen.parity.contrib.reference import ContribReference
+from beamgen.parity.contrib.rule import beam_search
+from beamgen.parity.contrib.rule_scores import uniform_numbers
 from beamgen.parity.margins import Margins
 from beamgen.parity.reference import Reference
 from beamgen.parity.report import ParityCase
+from beamgen.parity.searches import Choice, Searches, powered
 from beamgen.runtime.trace import RowStep, SearchTrace, Tokens
 
 
-class OpJudge(Judge):
+class ContribSearches(Searches):
     """The rule runs on HF's scores, and once more on the file's own."""
 
     def __init__(self, reference: Reference, package: Package, lora: str | None = None) -> None:
-        """Load the package's graph once more, with the scores of each step as output."""
+        """Load the package's graph, which can give the scores of each step."""
         super().__init__(reference, Margins.of(package.manifest))
         self._vocab_size = package.manifest.vocab_size
-        self._rule = OpReference(reference, self._vocab_size)
-        self._file = OpFile(package, lora)
+        self._rule = ContribReference(reference, self._vocab_size)
+        self._file = ContribFile(package, lora)
 
     def traces(self, case: ParityCase) -> tuple[SearchTrace, SearchTrace]:
-        """The rule on HF's scores, and on the file's own."""
+        """What the rule decides on HF's scores, and on the file's own."""
         steps = iter(self._file.step_scores(case))
         input_ids, _ = case.batch()
         config = case.config.for_prompt(case.prompt_len)
@@ -38,29 +39,29 @@ class OpJudge(Judge):
 
     @property
     def candidates(self) -> Candidates:
-        """The rule's."""
+        """What the rule chose among."""
         return self._rule.candidates
 
     def divisor(self, tokens: Tokens, case: ParityCase) -> float:
-        """The operators count the prompt with its padding, and no EOS."""
+        """The power of a length that counts the prompt with its padding, and no EOS."""
         ended = tokens[-1:] == case.config.eos_token_id
         return powered(case.prompt_len + len(tokens) - ended, case.config.length_penalty)
 
-    def best_and_worst(self, case: ParityCase, step: int, told: RowStep) -> tuple[float, float]:
-        """The rule noted its margin."""
-        worst = min(told.finished.values(), default=-1e9)
-        return worst + (np.inf if told.stop_margin is None else told.stop_margin), worst
+    def best_and_worst(self, case: ParityCase, step: int, held: RowStep) -> tuple[float, float]:
+        """The worst hypothesis, and the margin above it that the rule noted."""
+        worst = min(held.finished.values(), default=-1e9)
+        return worst + (np.inf if held.stop_margin is None else held.stop_margin), worst
 
     def drawn_alike(self, case: ParityCase, row: int, ours: Choice, theirs: Choice) -> bool:
-        """By their scores; a draw, by where its number falls between the two."""
+        """Whether scores tie; of a draw, whether its number falls at the border of the two."""
         tokens, other = ours[0], theirs[0][-1]
         input_ids, attention_mask = case.batch()
         config = case.config.for_prompt(case.prompt_len)
-        told = self._reference.scores(input_ids[row], attention_mask[row], tokens, config)
-        one, scores = tokens[-1], told[-1].double()
+        processed = self._reference.scores(input_ids[row], attention_mask[row], tokens, config)
+        one, scores = tokens[-1], processed[-1].double()
         if not case.config.do_sample:
-            return self._margins.tied(float(scores[one]), float(scores[other]), 1)
+            return self.margins.tied(float(scores[one]), float(scores[other]), 1)
         drawn = (len(tokens) - 1) * len(case.prompts) + row
         uniform = next(islice(uniform_numbers(case.config.seed or 0), drawn, None))
         below = scores.softmax(-1).cumsum(-1)[min(one, other)]
-        return self._margins.tied(float(below), uniform, 1)
+        return self.margins.tied(float(below), uniform, 1)

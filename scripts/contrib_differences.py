@@ -1,12 +1,12 @@
 """Count where ``com.microsoft::BeamSearch`` and HF ``generate`` part at length_penalty 0.
 
-    python scripts/op_differences.py                 # three architectures, batch 3, 4 beams
-    python scripts/op_differences.py --batch-size 8
+    python scripts/contrib_differences.py                 # three architectures, batch 3, 4 beams
+    python scripts/contrib_differences.py --batch-size 8
 
 Tiny random models, prompts of unequal length over the whole vocabulary (the pad id
 too), an EOS id that is likely. All hypotheses of a row have to be HF's. The last two
-columns tell the causes apart: the op's rule with each row's own stop test; and the same
-file with the positions that the op counts itself, by a pad_token_id that is the EOS id
+columns tell the causes apart: the operator's rule with each row's own stop test; and the same
+file with the positions that the operator counts itself, by a pad_token_id that is the EOS id
 (as convert_generation.py exports GPT-2) where the batch is padded with another. See
 docs/contrib-op.md.
 """
@@ -27,9 +27,10 @@ from rich.console import Console
 from rich.table import Table
 
 from beamgen import Package, adapters, export, open_checkpoint
-from beamgen.parity.contrib import rule as op_rule
-from beamgen.parity.contrib.file import OpFile
-from beamgen.parity.contrib.reference import OpReference, as_output
+from beamgen.parity.contrib import rule as contrib_rule
+from beamgen.parity.contrib.file import ContribFile
+from beamgen.parity.contrib.reference import ContribReference
+from beamgen.parity.contrib.rule_scores import Floats
 from beamgen.parity.reference import Reference
 from beamgen.parity.report import ParityCase
 from beamgen.settings.result import BeamOutput
@@ -47,8 +48,8 @@ def main(batch_size: int, num_beams: int, batches: int) -> None:
     transformers.logging.set_verbosity_error()
     table = Table(title="rows whose hypotheses are all HF's", box=None)
     table.add_column("architecture")
-    for title in ("early_stopping", "rows", "op = its rule", "op = HF", "own stop test = HF",
-                  "op's own positions = HF"):  # fmt: skip
+    for title in ("early_stopping", "rows", "file = its rule", "file = HF", "own stop test = HF",
+                  "operator's own positions = HF"):  # fmt: skip
         table.add_column(title, justify="right")
     for adapter in adapters():
         with tempfile.TemporaryDirectory() as scratch:
@@ -73,19 +74,19 @@ def _count(
     package: Package, checkpoint: Path, batch_size: int, batches: int, stop: bool
 ) -> Counter[str]:
     reference = Reference(open_checkpoint(checkpoint).load_model())
-    rule = OpReference(reference, package.manifest.vocab_size)
-    file, own_positions = OpFile(package), OpFile(_with_own_positions(package))
+    rule = ContribReference(reference, package.manifest.vocab_size)
+    file, own_positions = ContribFile(package), ContribFile(_with_own_positions(package))
     found: Counter[str] = Counter()
     for seed in range(batches):
         case = _case(package, reference, batch_size, seed, stop)
-        hf, op = rule.generate(case), file.search(case)
-        by_rule, by_positions = as_output(rule.answer(case), case), own_positions.search(case)
-        with mock.patch.object(op_rule, "_stop_margin", _own_stop_margin):
-            own = as_output(rule.answer(case), case)
+        hf, ours = rule.generate(case), file.search(case)
+        by_rule, by_positions = rule.output(case), own_positions.search(case)
+        with mock.patch.object(contrib_rule, "_stop_margin", _own_stop_margin):
+            own = rule.output(case)
         for row in range(batch_size):
             found["rows"] += 1
-            found["rule"] += _same(op, by_rule, row)
-            found["hf"] += _same(op, hf, row)
+            found["rule"] += _same(ours, by_rule, row)
+            found["hf"] += _same(ours, hf, row)
             found["own"] += _same(own, hf, row)
             found["positions"] += _same(by_positions, hf, row)
     return found
@@ -112,9 +113,9 @@ def _case(
 
 
 def _own_stop_margin(
-    candidates: op_rule.Floats, row: int, hypotheses: op_rule.Hypotheses, length: int
+    candidates: Floats, row: int, hypotheses: contrib_rule.Hypotheses, length: int
 ) -> float | None:
-    """``op_rule._stop_margin``, reading the row's own candidates."""
+    """``contrib_rule._stop_margin``, reading the row's own candidates."""
     if len(hypotheses.found) < hypotheses.capacity:
         return None
     best = hypotheses.penalised(candidates[row].max(), length)
@@ -122,7 +123,7 @@ def _own_stop_margin(
 
 
 def _with_own_positions(package: Package) -> Package:
-    """A copy whose decoder takes the op's position_ids."""
+    """A copy whose decoder takes the operator's position_ids."""
     folder = package.folder.with_name("own-positions")
     folder.mkdir(exist_ok=True)
     model = ir.load(package.model)

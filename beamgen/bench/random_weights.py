@@ -9,11 +9,6 @@ from beamgen.errors import SettingError, close_matches
 from beamgen.registry import adapters
 
 
-def shapes() -> list[str]:
-    """Names of the adapters that have a ``full_config``."""
-    return [each.name for each in adapters() if _has_shape(each)]
-
-
 def find_shape(asked: str | None) -> DecoderAdapter:
     """The adapter whose shape is asked for, by default the one of fewest parameters.
 
