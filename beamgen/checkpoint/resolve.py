@@ -1,12 +1,10 @@
-"""From what a user names to a checkpoint and its adapter."""
+"""From what a user names to a checkpoint's files."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 
-from beamgen.adapter import DecoderAdapter
-from beamgen.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from beamgen.checkpoint.files import (
     CheckpointFiles,
     check_architecture,
@@ -20,23 +18,6 @@ from beamgen.registry import find_adapter
 
 
 def resolve(
-    model: str | os.PathLike[str] | None,
-    model_class: str | None,
-    *,
-    revision: str | None = None,
-    trust_remote_code: bool = False,
-) -> tuple[Checkpoint, DecoderAdapter]:
-    """The checkpoint that a user named, and its adapter.
-
-    Raises:
-        AdapterError, CheckpointError: see ``find``, ``read_checkpoint``.
-    """
-    files = find(model, model_class, revision=revision, trust_remote_code=trust_remote_code)
-    checkpoint = read_checkpoint(files)
-    return checkpoint, checkpoint.adapter(model_class)
-
-
-def find(
     model: str | os.PathLike[str] | None,
     model_class: str | None,
     *,

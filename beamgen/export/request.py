@@ -12,7 +12,7 @@ from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from beamgen.checkpoint.files import CONFIG, GENERATION_CONFIG, CheckpointFiles
 from beamgen.checkpoint.lora_source import find_peft, lora_name, origin
-from beamgen.checkpoint.resolve import find
+from beamgen.checkpoint.resolve import resolve
 from beamgen.errors import LoraError, SettingError
 from beamgen.export.checks import (
     check_backend_name,
@@ -140,7 +140,7 @@ def export_request(
         options.get("int8_weights", "auto"),
         None if text is None else Path(text),
     )
-    files = find(
+    files = resolve(
         model,
         options.get("model_class"),
         revision=options.get("revision"),
