@@ -49,7 +49,7 @@ def resolve(
     if model_class is not None:
         return find_demo(find_adapter(model_class))
     if lora:
-        files = _find_base(lora[0])
+        files = _find_base(lora[0], trust_remote_code)
         check_architecture(files, None)
         return files
     raise AdapterError(
@@ -58,7 +58,7 @@ def resolve(
     )
 
 
-def _find_base(lora: str | os.PathLike[str]) -> CheckpointFiles:
+def _find_base(lora: str | os.PathLike[str], trust_remote_code: bool) -> CheckpointFiles:
     """The checkpoint that a PEFT folder says it was trained on.
 
     Raises:
@@ -72,7 +72,7 @@ def _find_base(lora: str | os.PathLike[str]) -> CheckpointFiles:
     if base.startswith("demo:"):
         return find_demo(find_adapter(base.removeprefix("demo:")))
     try:
-        return find_checkpoint(base)
+        return find_checkpoint(base, trust_remote_code=trust_remote_code)
     except CheckpointError as error:
         raise CheckpointError(
             f"{folder} was trained on {base}: {error.cause}", "name it: --model"
