@@ -7,7 +7,7 @@ from typing import Any
 
 from beamgen.bench.contestant import YARDSTICK
 from beamgen.bench.verdict import OTHER, SAME, UNSTEADY
-from beamgen.explain.picture import escape
+from beamgen.explain.markup import escape
 
 # In pixels of the picture.
 _WIDTH, _LEFT, _RIGHT = 800, 178, 224

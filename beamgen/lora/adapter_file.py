@@ -70,7 +70,7 @@ def read_adapter(path: Path) -> Lora:
 
 
 def _unknown(name: str) -> str:
-    """Why a tensor cannot be taken."""
+    """What keeps a tensor from being taken."""
     if ".quant." in name:
         return f"{name} is quantized (olive --quantize_int4), slots take float32"
     if ".MatMul." in name or ".attn." in name:

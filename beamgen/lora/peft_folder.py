@@ -64,7 +64,7 @@ def _merge(folder: Path) -> str:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The folder's ``adapter_config.json``.
+    """Read a folder's ``adapter_config.json``.
 
     Raises:
         LoraError: it is missing, damaged, or of something else than an adapter.
@@ -114,7 +114,7 @@ def _check_values(config: Any) -> None:
 
 
 def read_peft(folder: Path) -> Lora:
-    """A LoRA's A and B, scaled.
+    """Read a LoRA's A and B, scaled.
 
     Scaling is ``lora_alpha / r``, or ``lora_alpha / sqrt(r)`` with ``use_rslora``, with
     ``rank_pattern`` and ``alpha_pattern`` honoured; it goes into B.
@@ -135,7 +135,7 @@ def read_peft(folder: Path) -> Lora:
     config = read_config(folder)
     _check_plain(folder, config)
     pairs, others = _paired(folder)
-    pairs.problems += map(_why_not, others)
+    pairs.problems += map(_obstacle, others)
     weights = pairs.pairs()
     for module, (a, _) in weights.items():
         rank = _patterned(config, "rank_pattern", "r", module)
@@ -155,7 +155,7 @@ def _endless(tensor: npt.NDArray[np.float32]) -> bool:
 
 
 def read_linear_parts(folder: Path) -> Lora:
-    """The A's and B's alone, unscaled, whatever else the folder holds: for their shapes.
+    """Read the A's and B's alone, unscaled, whatever else the folder holds: for their shapes.
 
     Raises:
         LoraError, MissingExtraError: see ``read_peft``.
@@ -167,8 +167,8 @@ def read_linear_parts(folder: Path) -> Lora:
     return Lora(str(folder), weights)
 
 
-def _why_not(name: str) -> str:
-    """Why a tensor cannot be taken."""
+def _obstacle(name: str) -> str:
+    """What keeps a tensor from being taken."""
     if ".base_layer." in name:
         return f"{name} is a weight of the base model (peft: save_embedding_layers=False)"
     if not name.startswith(PREFIX):
@@ -177,7 +177,7 @@ def _why_not(name: str) -> str:
 
 
 def _paired(folder: Path) -> tuple[PairedTensors, list[str]]:
-    """The A's and B's, and the names of all other tensors."""
+    """A folder's A's and B's, and the names of all other tensors."""
     pairs, others = PairedTensors(), []
     for name, tensor in _tensors(folder).items():
         module, part = split_name(name)

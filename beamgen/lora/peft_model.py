@@ -1,4 +1,4 @@
-"""HF + peft: a model with a LoRA active in it, or merged into its weights."""
+"""HF's model with a LoRA active in it, or merged into its weights, by peft."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def active(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """The model, changed in place, whose layers add what peft's do.
+    """Let a model's layers add what peft's do; the model is changed in place.
 
     Args:
         model: the base model.
@@ -32,7 +32,7 @@ def active(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
 
 
 def merged(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """The model, changed in place, with the LoRA added to its weights.
+    """Add a LoRA to a model's weights; the model is changed in place.
 
     A weight that two modules share is copied first: a LoRA on the output head is not
     one on the embedding that it is tied to.
@@ -90,17 +90,17 @@ def _peft_model(model: PreTrainedModel, folder: Path) -> Any:
     peft = _import_peft()
     check_peft_fits(model, folder)
     try:
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
             wrapped = peft.PeftModel.from_pretrained(model, str(folder)).eval()
     except Exception as error:  # each mismatch fails in its own way
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        why = " ".join(lines[:2])[:300] or type(error).__name__
+        reason = " ".join(lines[:2])[:300] or type(error).__name__
         raise LoraError(
-            f"peft cannot load {folder}: {why}",
+            f"peft cannot load {folder}: {reason}",
             "take the LoRA that was trained on this base model",
         ) from error
-    for message in (str(warning.message) for warning in told):
+    for message in (str(warning.message) for warning in warned):
         if "missing adapter keys" in message:
             raise LoraError(
                 f"{folder} lacks tensors: {message.splitlines()[0][:300]}",

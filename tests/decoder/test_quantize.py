@@ -23,6 +23,7 @@ from beamgen.quantization import rounding, saturation
 from beamgen.quantization.emulate import blocks_to_int8, tokens_to_uint8
 from beamgen.quantization.record import Precision, Quality, Wanted
 from beamgen.quantization.saturation import saturates
+from beamgen.tape import body, define
 
 VOCAB, WIDTH, INNER = 50, 40, 64  # 40 fills its second block of 32 with zeros
 IDS = np.array([[3, 7, 49, 0], [1, 1, 2, 30]])
@@ -171,8 +172,7 @@ def test_activations_are_rounded_as_emulated() -> None:
             }"""
         )
     )
-    body = ir.serde.deserialize_function(RoundTokens.to_function_proto())
-    model.functions[body.identifier()] = body
+    define(model, [body(RoundTokens)])
     numbers, peaks = _run(model, {"x": x})
     assert numbers.dtype == np.uint8
     np.testing.assert_array_equal(peaks, np.abs(x).max(-1, keepdims=True))

@@ -273,6 +273,23 @@ def test_weights_of_subgraphs_are_found(tmp_path: Path) -> None:
     assert describe(tmp_path / "m.onnx", providers=False).external_data == {"w": None}
 
 
+def test_defaults_that_json_has_not_are_null(tmp_path: Path) -> None:
+    helper = onnx.helper
+    odd = onnx.numpy_helper.from_array(np.array([np.nan, np.inf, 1.5], np.float32), "x")
+    value = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [3])
+    node = helper.make_node("Identity", ["x"], ["y"])
+    onnx.save(
+        helper.make_model(helper.make_graph([node], "g", [value], [], [odd])), tmp_path / "m.onnx"
+    )
+    command = ["inspect", "-m", str(tmp_path / "m.onnx"), "--no-load", "--json"]
+    output = CliRunner().invoke(main, command).output
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    assert json.loads(output, parse_constant=refuse)["inputs"][0]["default"] == [None, None, 1.5]
+
+
 def test_damaged_tensors_are_told(tmp_path: Path) -> None:
     helper = onnx.helper
     tensor = onnx.TensorProto(name="x", data_type=onnx.TensorProto.FLOAT, dims=[3], raw_data=b"ab")

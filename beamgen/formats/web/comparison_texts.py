@@ -1,8 +1,8 @@
-"""Texts at which tokenizers written twice come to differ."""
+"""Texts with which two implementations of a tokenizer are compared: where they come to differ."""
 
 from __future__ import annotations
 
-HARD_TEXTS = (
+TEXTS = (
     "aspirin is",
     "Hello World",
     " leading",

@@ -1,4 +1,4 @@
-"""The page's own modules, run in Node, held against the package and its tokenizer."""
+"""The page's own modules, run in Node and compared with the package and its tokenizer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beamgen.formats.format import Check
-from beamgen.formats.web.hard_texts import HARD_TEXTS
+from beamgen.formats.web.comparison_texts import TEXTS
 from beamgen.formats.web.modules import JINJA, ORT_WEB, TOKENIZERS
 from beamgen.runtime.generator import Generator
 
@@ -22,7 +22,7 @@ _NEW_TOKENS = 16
 _SECONDS = 1800
 
 
-def prove(
+def check_in_node(
     generator: Generator,
     folder: Path,
     tokenizer: PreTrainedTokenizerBase | None,
@@ -52,7 +52,7 @@ def prove(
         "max_new_tokens": min(_NEW_TOKENS, room),
         "seed": 7 if config.do_sample else None,
     }
-    texts = HARD_TEXTS if tokenizer is not None else ()
+    texts = TEXTS if tokenizer is not None else ()
     request = {
         "searches": [{"prompt": {"ids": list(ids)}, "settings": settings} for ids in prompts],
         "texts": texts,
@@ -104,13 +104,13 @@ def _search_check(
 ) -> Check:
     chosen = {name: value for name, value in settings.items() if value is not None}
     same, answers = True, 0
-    for ids, told in zip(prompts, found["searches"], strict=True):
+    for ids, record in zip(prompts, found["searches"], strict=True):
         (expected,) = generator.generate([list(ids)], **chosen)
         answers += len(expected)
-        same &= [h["ids"] for h in told["hypotheses"]] == [e.token_ids for e in expected]
+        same &= [h["ids"] for h in record["hypotheses"]] == [e.token_ids for e in expected]
         same &= all(
             abs(h["score"] - e.score) <= 2e-4 * max(1.0, abs(e.score))
-            for h, e in zip(told["hypotheses"], expected, strict=False)
+            for h, e in zip(record["hypotheses"], expected, strict=False)
         )
     return Check(
         f"tokens and scores of {answers} answers by the page's modules in Node.js "
@@ -123,12 +123,12 @@ def _search_check(
 def _text_check(tokenizer: PreTrainedTokenizerBase, found: dict[str, Any]) -> Check:
     wrong = [
         text
-        for text, ids, decoded in zip(HARD_TEXTS, found["texts"], found["ids"], strict=True)
+        for text, ids, decoded in zip(TEXTS, found["texts"], found["ids"], strict=True)
         if ids != _ids(tokenizer, text)
         or decoded != tokenizer.decode(_ids(tokenizer, text), skip_special_tokens=True)
     ]
     what = (
-        f"token ids of {len(HARD_TEXTS)} hard texts by {TOKENIZERS.spec}, and back, "
+        f"token ids of {len(TEXTS)} hard texts by {TOKENIZERS.spec}, and back, "
         "against the package's tokenizer"
     )
     examples = ", ".join(map(repr, wrong[:3]))

@@ -1,17 +1,17 @@
-"""Why the winner won, in sentences."""
+"""Why the best hypothesis won: its score, the others', and what narrower searches would find."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from beamgen.explain.story import Continuation, Hypothesis, Step
+from beamgen.explain.beams import Continuation, Hypothesis, Step
 
 
-def why(
+def reasons(
     steps: Sequence[Step], hypotheses: Sequence[Hypothesis], settings: dict[str, Any]
 ) -> tuple[str, ...]:
-    """From its own score to what other ways of searching would have made of it."""
+    """Say in sentences what decided between the hypotheses."""
     if not hypotheses:
         return ("the search found nothing: no continuation fits these settings",)
     return tuple(_sentences(steps, hypotheses, settings))
@@ -22,43 +22,45 @@ def _sentences(
 ) -> Iterator[str]:
     first, *others = hypotheses
     penalty = settings["length_penalty"]
-    yield f"the winner's score is {_sum(first, penalty)}"
+    yield f"the winner's score is {_division(first, penalty)}"
     if others:
         second = others[0]
-        yield (f"the second's is {_sum(second, penalty)}: {first.score - second.score:.4f} less")
+        less = f"{first.score - second.score:.4f} less"
+        yield f"the second's is {_division(second, penalty)}: {less}"
         if second.log_prob > first.log_prob:
-            yield ("by log-probability alone the second would have won: the length penalty decided")
+            yield "by log-probability alone the second would have won: the length penalty decided"
     else:
         yield "no other hypothesis was finished"
     if settings["do_sample"]:
         yield "tokens were drawn, so another seed finds others"
         return
     path = [steps[step - 1].continuations[rank] for step, rank in first.path]
-    yield from _greedy(steps, path)
-    yield from _narrowest(path, settings["num_beams"])
+    yield _greedy(steps, path)
+    yield from _lowest_place(path, settings["num_beams"])
 
 
-def _sum(hypothesis: Hypothesis, penalty: float) -> str:
+def _division(hypothesis: Hypothesis, penalty: float) -> str:
     return f"{hypothesis.log_prob:.4f} / {len(hypothesis.ids)}^{penalty:g} = {hypothesis.score:.4f}"
 
 
-def _greedy(steps: Sequence[Step], path: Sequence[Continuation]) -> Iterator[str]:
+def _greedy(steps: Sequence[Step], path: Sequence[Continuation]) -> str:
     """Where greedy search would have gone another way: a likelier token of the same beam."""
     for step, own in zip(steps, path, strict=False):
-        better = [c for c in step.continuations[: own.rank] if c.parent == own.parent]
+        better = [each for each in step.continuations[: own.rank] if each.parent == own.parent]
         if better:
             other = better[0]
-            yield (
+            return (
                 f"greedy search would have left its path in step {step.step}, for "
                 f"{other.text!r} ({other.log_prob:.4f}) instead of {own.text!r} "
                 f"({own.log_prob:.4f})"
             )
-            return
-    yield "greedy search would have found it, too"
+    return "greedy search would have found it, too"
 
 
-def _narrowest(path: Sequence[Continuation], num_beams: int) -> Iterator[str]:
+def _lowest_place(path: Sequence[Continuation], num_beams: int) -> Iterator[str]:
     """Where it came nearest to being dropped."""
-    place, step = max((c.rank if c.beam is None else c.beam, -i) for i, c in enumerate(path))
-    if place:
-        yield f"its lowest place was {place + 1} of {num_beams}, in step {1 - step}"
+    places = [each.rank if each.beam is None else each.beam for each in path]
+    lowest = max(places)
+    if lowest:
+        step = 1 + places.index(lowest)
+        yield f"its lowest place was {lowest + 1} of {num_beams}, in step {step}"

@@ -1,29 +1,29 @@
-// What a search decided at each step, retold from the graph's traced outputs.
+// A search, read from the graph's traced outputs: what each step kept, finished and dropped.
+//
+// `beamgen/explain/from_trace.py` reads the same in Python; a test holds the two together.
 
-/** A summed log-probability below carries the -1e9 with which the search marks what may not come. */
-const DEAD = -1e8;
+import { DEAD, FATES, FINISH_REASONS } from './constants.js';
 
-const FINISH_REASONS = ['none', 'eos', 'length'];
+const [KEPT, FINISHED, DROPPED] = FATES;
 
 /**
- * The steps of one search and the hypotheses it ended with.
+ * The record of a search: its steps and the hypotheses it ended with.
  *
  * @param outputs the graph's, by name; a batch of one prompt.
  * @param prompt `{text, ids}`.
- * @param settings of the search, under HF's names.
- * @param eosTokenIds ids that end a sequence.
+ * @param settings of the search, under HF's names, `eos_token_id` included.
  * @param text decodes ids.
  */
-export function retell(outputs, prompt, settings, eosTokenIds, text) {
-  const ends = (token, step) => eosTokenIds.includes(token) || step === settings.max_new_tokens;
-  const tell =
-    settings.num_beams === 1 ? new Chains() : new Beams(settings.length_penalty, ends);
-  const steps = readSteps(outputs).map((values, i) => ({
+export function readSearch(outputs, prompt, settings, text) {
+  const { num_beams, length_penalty, max_new_tokens, eos_token_id } = settings;
+  const ends = (token, step) => eos_token_id.includes(token) || step === max_new_tokens;
+  const beams = num_beams === 1 ? new Chains() : new Beams(length_penalty, ends);
+  const steps = tracedSteps(outputs).map((values, i) => ({
     step: i + 1,
-    continuations: tell.step(i + 1, values),
+    continuations: beams.step(i + 1, values),
   }));
-  spell(steps, prompt.ids, text);
-  const hypotheses = readHypotheses(outputs, prompt.ids, settings, eosTokenIds, tell, text);
+  addTexts(steps, prompt.ids, text);
+  const hypotheses = readHypotheses(outputs, prompt.ids, settings, beams.held, text);
   return { prompt, settings, steps, hypotheses };
 }
 
@@ -47,21 +47,21 @@ class Beams {
       text: null,
       log_prob: top_scores[rank] - this.running[top_beams[rank]].score,
       score: top_scores[rank],
-      fate: 'dropped',
+      fate: DROPPED,
       beam: null,
       hypothesis_score: this.ends(token, step)
         ? top_scores[rank] / step ** this.lengthPenalty
         : null,
     }));
     running_index.forEach((rank, beam) => {
-      if (running_scores[beam] > DEAD) Object.assign(all[rank], { fate: 'kept', beam });
+      if (running_scores[beam] > DEAD) Object.assign(all[rank], { fate: KEPT, beam });
     });
     finished_index.forEach((index, place) => {
       const rank = index - numBeams;
       if (rank < 0 || !is_sent_finished[place]) return;
       // a search that has ended marks what comes after
-      if (Math.abs(finished_scores[place] - all[rank].hypothesis_score) > -DEAD) return;
-      all[rank].fate = 'finished';
+      if (finished_scores[place] - all[rank].hypothesis_score <= DEAD) return;
+      all[rank].fate = FINISHED;
     });
     const paths = all.map(({ rank }) => [...this.running[top_beams[rank]].path, [step, rank]]);
     const merged = [...this.held, ...paths];
@@ -78,33 +78,33 @@ class Chains {
     this.scores ??= top_tokens.map(() => 0);
     this.done ??= top_tokens.map(() => false);
     const alive = top_tokens.map((_, chain) => chain).filter((chain) => !this.done[chain]);
-    const told = alive.map((chain) => ({
+    const continuations = alive.map((chain) => ({
       rank: chain,
       parent: step === 1 ? 0 : chain,
       token: top_tokens[chain],
       text: null,
       log_prob: top_scores[chain] - this.scores[chain],
       score: top_scores[chain],
-      fate: is_sent_finished[chain] ? 'finished' : 'kept',
+      fate: is_sent_finished[chain] ? FINISHED : KEPT,
       beam: is_sent_finished[chain] ? null : chain,
       hypothesis_score: is_sent_finished[chain] ? top_scores[chain] : null,
     }));
     for (const chain of alive) this.held[chain] = [...this.held[chain], [step, chain]];
     this.scores = running_scores;
     this.done = is_sent_finished.map(Boolean);
-    return told;
+    return continuations;
   }
 }
 
 /** The traced values of each step, as arrays of numbers by name; the batch is one row. */
-function readSteps(outputs) {
-  const told = Object.entries(outputs)
+function tracedSteps(outputs) {
+  const traced = Object.entries(outputs)
     .filter(([name]) => name.startsWith('trace/'))
     .map(([name, tensor]) => [name.slice('trace/'.length), tensor]);
-  const [steps] = told[0][1].dims;
+  const [steps] = traced[0][1].dims;
   return Array.from({ length: steps }, (_, step) =>
     Object.fromEntries(
-      told.map(([name, tensor]) => {
+      traced.map(([name, tensor]) => {
         const size = tensor.data.length / steps;
         return [name, numbers(tensor, step * size, size)];
       }),
@@ -116,20 +116,20 @@ const numbers = ({ data }, start = 0, size = data.length) =>
   Array.from(data.subarray(start, start + size), Number);
 
 /** Give every continuation its text, which depends on what it continues. */
-function spell(steps, promptIds, text) {
+function addTexts(steps, promptIds, text) {
   let beams = [promptIds];
   for (const { step, continuations } of steps) {
     const next = [];
     for (const continuation of continuations) {
       const before = beams[step === 1 ? 0 : continuation.parent];
-      continuation.text = text.piece(before, continuation.token);
+      continuation.text = text.ofToken(before, continuation.token);
       if (continuation.beam !== null) next[continuation.beam] = [...before, continuation.token];
     }
     beams = next;
   }
 }
 
-function readHypotheses(outputs, promptIds, settings, eosTokenIds, tell, text) {
+function readHypotheses(outputs, promptIds, { max_new_tokens, eos_token_id }, paths, text) {
   const { data, dims } = outputs.sequences;
   const [, returned, length] = dims;
   const scores = numbers(outputs.sequences_scores);
@@ -138,15 +138,15 @@ function readHypotheses(outputs, promptIds, settings, eosTokenIds, tell, text) {
     const reason = FINISH_REASONS[Number(outputs.finish_reasons.data[place])];
     if (reason === 'none') continue;
     const sequence = numbers({ data }, place * length, length).slice(promptIds.length);
-    let ids = sequence.slice(0, settings.max_new_tokens);
-    if (reason === 'eos') ids = ids.slice(0, 1 + ids.findIndex((id) => eosTokenIds.includes(id)));
+    let ids = sequence.slice(0, max_new_tokens);
+    if (reason === 'eos') ids = ids.slice(0, 1 + ids.findIndex((id) => eos_token_id.includes(id)));
     found.push({
       rank: found.length,
       score: scores[place],
       ids,
       text: text.after(promptIds, ids),
       finish_reason: reason,
-      path: tell.held[place],
+      path: paths[place],
     });
   }
   return found;
