@@ -16,6 +16,7 @@ from beamgen.lora.pairs import PairedTensors, split_name
 from beamgen.lora.slots import ADAPTER_SUFFIX, A, B, Lora
 
 _VERSION = 1
+_CONVERT = "beamgen lora convert PEFT_DIR -m PACKAGE --force"
 
 
 def write_adapter(lora: Lora, path: Path) -> None:
@@ -53,7 +54,7 @@ def read_adapter(path: Path) -> Lora:
     except Exception as error:  # ONNX Runtime raises types of its own
         raise LoraError(
             f"{path} is no {ADAPTER_SUFFIX} file, or damaged",
-            "write it again: beamgen lora convert",
+            f"write it again: {_CONVERT}",
         ) from error
     pairs = PairedTensors()
     for name, tensor in sorted(tensors.items()):
@@ -64,7 +65,7 @@ def read_adapter(path: Path) -> Lora:
         one = tensor[0] if tensor.ndim == 3 and len(tensor) == 1 else tensor
         pairs.add(module, part, one.astype(np.float32))
     weights = pairs.pairs()
-    pairs.check(str(path), "convert the LoRA anew: beamgen lora convert PEFT_DIR")
+    pairs.check(str(path), f"convert the LoRA anew: {_CONVERT}")
     return Lora(str(path), weights)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,11 @@ _INITS = (True, False, None, "gaussian", "eva", "orthogonal")
 # Of r and lora_alpha, in peft.
 _DEFAULT = 8
 _OFF: tuple[Any, ...] = (None, False, {}, [], "none")
-_MERGE = "merge it instead: beamgen export --lora"
+
+
+def _merge(folder: Path) -> str:
+    """The cure for a LoRA that is more than slots can take."""
+    return f"merge it instead: beamgen export --lora {shlex.quote(str(folder))}"
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -136,7 +141,7 @@ def read_peft(folder: Path) -> Lora:
         rank = _patterned(config, "rank_pattern", "r", module)
         if a.shape[1] != rank:
             pairs.problems.append(f"{module}.{A} has rank {a.shape[1]}, {CONFIG} says {rank}")
-    pairs.check(str(folder), f"{_MERGE} {folder}" if others else "save or download the LoRA again")
+    pairs.check(str(folder), _merge(folder) if others else "save or download the LoRA again")
     with np.errstate(over="ignore"):
         scaled = {m: (a, b * np.float32(_scaling(config, m))) for m, (a, b) in weights.items()}
     endless = [f"{m}.{B} is infinite when scaled" for m, (_, b) in scaled.items() if _endless(b)]
@@ -186,7 +191,7 @@ def _paired(folder: Path) -> tuple[PairedTensors, list[str]]:
 def _check_plain(folder: Path, config: Mapping[str, Any]) -> None:
     kind = config["peft_type"]
     if kind != "LORA":
-        raise LoraError(f"{folder} holds {kind}, not LoRA", f"{_MERGE} {folder}")
+        raise LoraError(f"{folder} holds {kind}, not LoRA", _merge(folder))
     others = [
         f"{name}={json.dumps(value)}"
         for name, value in sorted(config.items())
@@ -199,7 +204,7 @@ def _check_plain(folder: Path, config: Mapping[str, Any]) -> None:
         named = "DoRA, " if config.get("use_dora") else ""
         raise LoraError(
             f"{folder} is more than A and B on linear layers: {named}{', '.join(others)}",
-            f"{_MERGE} {folder}",
+            _merge(folder),
         )
 
 

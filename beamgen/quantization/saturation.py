@@ -64,4 +64,4 @@ _WRONG = (
     "this CPU adds u8 x s8 products in 16 bits, which overflow with signed int8 weights, so that "
     "a file answers otherwise than elsewhere"
 )
-_CURE = "--int8-weights u8 makes a file that is exact here"
+_CURE = "a file exported with --int8-weights u8 is exact here"

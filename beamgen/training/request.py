@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from beamgen.adapter import DecoderAdapter
-from beamgen.checkpoint.checkpoint import Checkpoint
+from beamgen.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from beamgen.checkpoint.resolve import resolve
 from beamgen.checkpoint.tokenizer import load_tokenizer
 from beamgen.errors import CheckpointError, SettingError
@@ -127,7 +127,7 @@ def finetune_request(
 ) -> FinetuneRequest:
     """Find what ``finetune`` was asked for, and refuse what cannot be done before any work is.
 
-    What takes no imports is checked first.
+    What shows without transformers, whose import takes seconds, is checked first.
 
     Raises:
         TypeError: ``finetune`` has no such option.
@@ -139,19 +139,25 @@ def finetune_request(
     force = options.get("force", False)
     check_installed(settings.method)
     train_file, eval_file = _read_files(data, options.get("eval_data"))
-    if output is not None:
-        check_output(Path(output), force=force)
-    check_machine(settings.method)
-    checkpoint, adapter = resolve(
+    files = resolve(
         model,
         options.get("model_class"),
         revision=options.get("revision"),
         trust_remote_code=options.get("trust_remote_code", False),
     )
-    target = Path(output if output is not None else f"{checkpoint.name}-lora")
+    target = Path(output if output is not None else f"{files.name}-lora")
     check_output(target, force=force)
+    if not files.has_tokenizer:
+        raise CheckpointError(
+            f"{files.source} has no tokenizer, and training rows are text",
+            "save its tokenizer beside the weights: tokenizer.save_pretrained(FOLDER)",
+        )
+    check_machine(settings.method)
+
+    checkpoint = read_checkpoint(files)
+    adapter = checkpoint.adapter(options.get("model_class"))
     limit = _longest_row(checkpoint, adapter, settings.max_length)
-    tokenizer = _tokenizer(checkpoint)
+    tokenizer = load_tokenizer(checkpoint.folder, trust_remote_code=checkpoint.trust_remote_code)
     stops = stop_ids(checkpoint, tokenizer)
     return FinetuneRequest(
         checkpoint=checkpoint,
@@ -178,16 +184,6 @@ def _read_files(
     eval_file = read_rows(eval_data)
     check_same_kind(train_file, eval_file)
     return train_file, eval_file
-
-
-def _tokenizer(checkpoint: Checkpoint) -> Any:
-    tokenizer = load_tokenizer(checkpoint.folder, trust_remote_code=checkpoint.trust_remote_code)
-    if tokenizer is None:
-        raise CheckpointError(
-            f"{checkpoint.source} has no tokenizer, and training rows are text",
-            "save its tokenizer beside the weights: tokenizer.save_pretrained(FOLDER)",
-        )
-    return tokenizer
 
 
 def _longest_row(checkpoint: Checkpoint, adapter: DecoderAdapter, max_length: int | None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import shutil
 from collections.abc import Sequence
 from importlib import metadata
@@ -231,7 +232,10 @@ def _write_json(path: Path, values: Any) -> None:
 
 
 def _after(folder: Path) -> Sequence[str]:
-    return (f"python -m http.server -d {folder} 8000", "open http://localhost:8000")
+    return (
+        f"python -m http.server -d {shlex.quote(str(folder))} 8000",
+        "open http://localhost:8000",
+    )
 
 
 FORMAT = Format(
