@@ -15,17 +15,15 @@ if TYPE_CHECKING:
     from beamgen.adapter import DecoderAdapter as DecoderAdapter
     from beamgen.adapter import KVGeometry as KVGeometry
     from beamgen.adapter import PositionLimits as PositionLimits
-    from beamgen.bench.contestants import CONTESTANTS as CONTESTANTS
-    from beamgen.bench.race import bench as bench
+    from beamgen.bench.bench import bench as bench
+    from beamgen.bench.discovery import CONTESTANTS as CONTESTANTS
     from beamgen.bench.report import BenchReport as BenchReport
     from beamgen.checkpoint.checkpoint import Checkpoint as Checkpoint
     from beamgen.checkpoint.checkpoint import open_checkpoint as open_checkpoint
     from beamgen.checkpoint.lora_source import read_lora as read_lora
     from beamgen.errors import BeamgenError as BeamgenError
-    from beamgen.explain.html import page as page
-    from beamgen.explain.picture import svg as svg
+    from beamgen.explain.explanation import Explanation as Explanation
     from beamgen.explain.run import explain as explain
-    from beamgen.explain.story import Explanation as Explanation
     from beamgen.export.add_lora import ConvertResult as ConvertResult
     from beamgen.export.add_lora import convert_lora as convert_lora
     from beamgen.export.add_lora import lora_fit as lora_fit
@@ -37,8 +35,8 @@ if TYPE_CHECKING:
     from beamgen.formats.format import Check as Check
     from beamgen.formats.format import Packaged as Packaged
     from beamgen.formats.package_as import package_as as package_as
+    from beamgen.inspect.describe import describe as describe
     from beamgen.inspect.description import Description as Description
-    from beamgen.inspect.description import describe as describe
     from beamgen.lora.fit import FitReport as FitReport
     from beamgen.lora.slots import Lora as Lora
     from beamgen.lora.slots import Slot as Slot
@@ -61,28 +59,27 @@ if TYPE_CHECKING:
     from beamgen.settings.config import SearchConfig as SearchConfig
     from beamgen.settings.setting import Setting as Setting
     from beamgen.settings.table import SETTINGS as SETTINGS
-    from beamgen.training.job import FinetuneResult as FinetuneResult
-    from beamgen.training.recipe import finetune as finetune
+    from beamgen.training.finetune import finetune as finetune
+    from beamgen.training.result import FinetuneResult as FinetuneResult
 
 _HOMES = {
     "adapter": ("DecoderAdapter", "KVGeometry", "PositionLimits"),
-    "bench.contestants": ("CONTESTANTS",),
-    "bench.race": ("bench",),
+    "bench.bench": ("bench",),
+    "bench.discovery": ("CONTESTANTS",),
     "bench.report": ("BenchReport",),
     "checkpoint.checkpoint": ("Checkpoint", "open_checkpoint"),
     "checkpoint.lora_source": ("read_lora",),
     "errors": ("BeamgenError",),
-    "explain.html": ("page",),
-    "explain.picture": ("svg",),
+    "explain.explanation": ("Explanation",),
     "explain.run": ("explain",),
-    "explain.story": ("Explanation",),
     "export.add_lora": ("ConvertResult", "convert_lora", "lora_fit", "remove_lora"),
     "export.export": ("export",),
     "export.requantize": ("quantize",),
     "export.write": ("ExportResult",),
     "formats.format": ("FORMATS", "Check", "Packaged"),
     "formats.package_as": ("package_as",),
-    "inspect.description": ("Description", "describe"),
+    "inspect.describe": ("describe",),
+    "inspect.description": ("Description",),
     "lora.fit": ("FitReport",),
     "lora.slots": ("Lora", "Slot"),
     "package.folder": ("Package", "open_package", "stamp_parity"),
@@ -98,8 +95,8 @@ _HOMES = {
     "settings.config": ("SearchConfig",),
     "settings.setting": ("Setting",),
     "settings.table": ("SETTINGS",),
-    "training.job": ("FinetuneResult",),
-    "training.recipe": ("finetune",),
+    "training.finetune": ("finetune",),
+    "training.result": ("FinetuneResult",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -16,10 +16,7 @@ if TYPE_CHECKING:  # a file is traced without onnxscript
 class Results:
     """Values by name, in the order in which a function, an If or a Loop gives them.
 
-    >>> found = Results(scores=ir.Value(name="a"), tokens=ir.Value(name="b"))
-    >>> found.tokens.name
-    'b'
-    >>> scores, tokens = found
+    Each is an attribute, and all of them can be unpacked.
     """
 
     __slots__ = ("_values",)
@@ -27,11 +24,11 @@ class Results:
     _values: Mapping[str, ir.Value]
 
     def __init__(self, **values: ir.Value) -> None:
-        """Name them."""
+        """Hold values under these names."""
         object.__setattr__(self, "_values", values)
 
     def __getattr__(self, name: str) -> ir.Value:
-        """One of them.
+        """Give the value of a name.
 
         Raises:
             AttributeError: there is none of that name.
@@ -41,15 +38,15 @@ class Results:
         return self._values[name]
 
     def __setattr__(self, name: str, value: object) -> None:
-        """Refuse: what was recorded stays."""
+        """Refuse to change what was recorded."""
         raise AttributeError("results cannot be changed")
 
     def __iter__(self) -> Iterator[ir.Value]:
-        """All of them, to be unpacked."""
+        """Give the values alone, to be unpacked."""
         return iter(self._values.values())
 
     def items(self) -> Iterable[tuple[str, ir.Value]]:
-        """All of them with their names."""
+        """The values with their names."""
         return self._values.items()
 
 
@@ -63,12 +60,12 @@ class Tape:
 
     @property
     def nodes(self) -> Sequence[ir.Node]:
-        """In the order in which they were recorded."""
+        """The nodes, in the order in which they were recorded."""
         return self._recorded.nodes
 
     @property
     def initializers(self) -> Sequence[ir.Value]:
-        """The constants."""
+        """The constants that were recorded."""
         return self._recorded.initializers
 
     def section(self, prefix: str) -> Tape:
@@ -83,14 +80,19 @@ class Tape:
     def value(
         self, function: OnnxFunction[Any, Any], *inputs: ir.Value, name: str | None = None
     ) -> ir.Value:
-        """Call a function of one result, which is called after it unless it is named."""
-        (value,) = self.node(
-            function.name, inputs, [name or function.name], domain=function.opset.domain
-        )
+        """Call a function of one result, which is called after it unless it is named.
+
+        Raises:
+            ValueError: the function gives several.
+        """
+        if len(function.function_ir.outputs) != 1:
+            raise ValueError(f"{function.name} gives several results")
+        domain, called = function.opset.domain, name or function.name
+        (value,) = self.node(function.name, inputs, [called], domain=domain)
         return value
 
     def standard(self, op_type: str, *inputs: ir.Value, output: str, **attributes: Any) -> ir.Value:
-        """One standard operator."""
+        """Record a standard operator of one output."""
         (value,) = self.node(op_type, inputs, [output], attributes)
         return value
 
@@ -103,7 +105,7 @@ class Tape:
         *,
         domain: str = "",
     ) -> Results:
-        """Any node, called after its first output."""
+        """Record any node, which is called after its first output."""
         values = [ir.Value(name=f"{self.prefix}/{name}") for name in outputs]
         self._recorded.op_multi_out(
             op_type, inputs, attributes, domain=domain, outputs=values, name=values[0].name
@@ -116,22 +118,22 @@ class Tape:
         then: Callable[[Tape], Results],
         otherwise: Callable[[Tape], Results],
         *,
-        names: tuple[str, str],
+        sides: tuple[str, str],
     ) -> Results:
-        """An If of two sides, each of which records itself and gives results of the same names.
+        """Record an If of two sides, each of which records itself and gives the same names.
 
         Args:
             condition: a scalar bool.
             then: what is done where it is true.
             otherwise: what is done where it is false.
-            names: of the two sides.
+            sides: the names of the two.
 
         Raises:
             ValueError: the two give results of other names.
         """
-        sides, given = {}, []
+        branches, given = {}, []
         for attribute, name, record in zip(
-            ("then_branch", "else_branch"), names, (then, otherwise), strict=True
+            ("then_branch", "else_branch"), sides, (then, otherwise), strict=True
         ):
             tape = Tape(f"{self.prefix}/{name}")
             # a subgraph may not hand on what is not its own
@@ -140,7 +142,7 @@ class Tape:
                 for output, value in record(tape).items()
             }
             given.append(list(results))
-            sides[attribute] = ir.Graph(
+            branches[attribute] = ir.Graph(
                 [],
                 list(results.values()),
                 nodes=tape.nodes,
@@ -148,21 +150,21 @@ class Tape:
                 name=tape.prefix,
             )
         if given[0] != given[1]:
-            raise ValueError(f"{names[0]} gives {given[0]}, {names[1]} gives {given[1]}")
-        return self.node("If", [condition], given[0], sides)
+            raise ValueError(f"{sides[0]} gives {given[0]}, {sides[1]} gives {given[1]}")
+        return self.node("If", [condition], given[0], branches)
 
     def constant(self, name: str, value: object, dtype: npt.DTypeLike = np.int64) -> ir.Value:
-        """A constant of the graph that is recorded, which bodies within may read too."""
+        """Record a constant, which bodies within the graph may read too."""
         return self._recorded.initializer(
             ir.tensor(np.asarray(value, dtype), name=f"{self.prefix}/{name}")
         )
 
     def ints(self, name: str, values: Sequence[int]) -> ir.Value:
-        """A constant ``[n]`` as a node, where a graph's initializers are not to change."""
+        """Record a constant ``[n]`` as a node, where a graph's initializers are not to change."""
         return self.standard("Constant", output=name, value_ints=values)
 
     def strings(self, name: str, values: Sequence[bytes]) -> ir.Value:
-        """A constant ``[n]`` of strings, which need not be UTF-8."""
+        """Record a constant ``[n]`` of strings, which need not be UTF-8."""
         shape = ir.Shape([len(values)])
         return self._recorded.initializer(
             ir.StringTensor(values, shape=shape, name=f"{self.prefix}/{name}")
@@ -210,3 +212,14 @@ def replace(old: ir.Value, new: ir.Value) -> None:
     new.type, new.shape = old.type, old.shape
     ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
     new.name, old.name = old.name, None
+
+
+def body(function: OnnxFunction[Any, Any]) -> ir.Function:
+    """What a call of one of our functions does."""
+    return ir.serde.deserialize_function(function.to_function_proto())
+
+
+def define(model: ir.Model, functions: Iterable[ir.Function]) -> None:
+    """Let a model hold functions that its nodes call."""
+    for function in functions:
+        model.functions[function.identifier()] = function

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @register
 class BioGptAdapter(DecoderAdapter):
-    """``transformers.models.biogpt``: learned positions (offset 2), scaled embeddings."""
+    """BioGPT of ``transformers``: learned positions (offset 2), scaled embeddings."""
 
     name = "biogpt"
     model_type = "biogpt"
@@ -23,13 +23,13 @@ class BioGptAdapter(DecoderAdapter):
     held_out = Path(__file__).parent / "demo" / "held-out-biogpt.txt"
 
     def full_config(self) -> PretrainedConfig:
-        """``microsoft/biogpt``: 24 layers of 1024, 42,384 tokens."""
+        """The config of ``microsoft/biogpt``: 24 layers of 1024, 42,384 tokens."""
         from transformers import BioGptConfig
 
         return BioGptConfig(bos_token_id=0, pad_token_id=1, eos_token_id=2)
 
     def tiny_config(self) -> PretrainedConfig:
-        """Two layers, 96 tokens."""
+        """A config of two layers and 96 tokens."""
         from transformers import BioGptConfig
 
         return BioGptConfig(

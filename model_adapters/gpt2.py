@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @register
 class GPT2Adapter(DecoderAdapter):
-    """``transformers.models.gpt2``: learned positions, fused QKV, tied head."""
+    """GPT-2 of ``transformers``: learned positions, fused QKV, tied head."""
 
     name = "gpt2"
     model_type = "gpt2"
@@ -46,13 +46,13 @@ class GPT2Adapter(DecoderAdapter):
                     setattr(parent, name, MatMulAdd(child))
 
     def full_config(self) -> PretrainedConfig:
-        """GPT-2 small: 12 layers of 768, 50,257 tokens."""
+        """The config of GPT-2 small: 12 layers of 768, 50,257 tokens."""
         from transformers import GPT2Config
 
         return GPT2Config(bos_token_id=1, eos_token_id=2, pad_token_id=0)
 
     def tiny_config(self) -> PretrainedConfig:
-        """Two layers, 96 tokens."""
+        """A config of two layers and 96 tokens."""
         from transformers import GPT2Config
 
         return GPT2Config(

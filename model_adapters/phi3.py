@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @register
 class Phi3Adapter(DecoderAdapter):
-    """``transformers.models.phi3``: GQA, fused QKV and gate/up, rotary positions."""
+    """Phi-3 of ``transformers``: GQA, fused QKV and gate/up, rotary positions."""
 
     name = "phi3"
     model_type = "phi3"
@@ -25,7 +25,7 @@ class Phi3Adapter(DecoderAdapter):
     held_out = Path(__file__).parent / "demo" / "held-out-phi3.txt"
 
     def position_limits(self, config: PretrainedConfig) -> PositionLimits:
-        """LongRoPE switches factors at ``original_max_position_embeddings``.
+        """The limits, with the length at which LongRoPE switches factors.
 
         Source: ``Phi3ForCausalLM.prepare_inputs_for_generation``, which drops
         the cache when a sequence grows past that length.
@@ -45,7 +45,7 @@ class Phi3Adapter(DecoderAdapter):
         model.base_model.rotary_emb = _traceable(model.base_model.rotary_emb)
 
     def full_config(self) -> PretrainedConfig:
-        """Phi-3's layers in the size of a small model: 8 of 1024, 32,064 tokens.
+        """A config of Phi-3's layers in the size of a small model: 8 of 1024, 32,064 tokens.
 
         Four query heads share a key/value head.
         """
@@ -66,7 +66,7 @@ class Phi3Adapter(DecoderAdapter):
         )
 
     def tiny_config(self) -> PretrainedConfig:
-        """Two layers, 96 tokens, two query heads per key/value head."""
+        """A config of two layers, 96 tokens, two query heads per key/value head."""
         from transformers import Phi3Config
 
         return Phi3Config(

@@ -30,6 +30,7 @@ from beamgen import Package, adapters, export, open_checkpoint
 from beamgen.parity.contrib import rule as contrib_rule
 from beamgen.parity.contrib.file import ContribFile
 from beamgen.parity.contrib.reference import ContribReference
+from beamgen.parity.contrib.rule_scores import Floats
 from beamgen.parity.reference import Reference
 from beamgen.parity.report import ParityCase
 from beamgen.settings.result import BeamOutput
@@ -112,7 +113,7 @@ def _case(
 
 
 def _own_stop_margin(
-    candidates: np.ndarray, row: int, hypotheses: contrib_rule.Hypotheses, length: int
+    candidates: Floats, row: int, hypotheses: contrib_rule.Hypotheses, length: int
 ) -> float | None:
     """``contrib_rule._stop_margin``, reading the row's own candidates."""
     if len(hypotheses.found) < hypotheses.capacity:

@@ -36,6 +36,10 @@ LONGEST = (
 transformers.logging.set_verbosity_error()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write tests/search/golden anew")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def place(item: pytest.Item) -> str:
         return item.path.relative_to(Path(__file__).parent).as_posix()

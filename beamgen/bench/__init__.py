@@ -1,4 +1,5 @@
-"""This package's files against what else runs the same search, timed and compared.
+"""Our files against whatever else runs the same search, timed and their tokens compared.
 
-Imports all below; each contestant imports its library inside functions.
+It may import everything up to ``formats``; each contestant is one file in ``contestants``
+and imports its library inside functions.
 """

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from beamgen.explain.picture import escape
+from beamgen.bench.contestant import YARDSTICK
+from beamgen.bench.verdict import OTHER, SAME, UNSTEADY
+from beamgen.explain.markup import escape
 
 # In pixels of the picture.
 _WIDTH, _LEFT, _RIGHT = 800, 178, 224
@@ -32,7 +34,7 @@ svg.bench rect { fill: var(--peer); stroke: var(--peer); }
 svg.bench rect.yardstick { fill: var(--yardstick); stroke: var(--yardstick); }
 svg.bench rect.ours { fill: var(--ours); stroke: var(--ours); }
 svg.bench rect.own { fill-opacity: .4; }
-svg.bench rect.doubted { fill: none; stroke-dasharray: 4 3; }
+svg.bench rect.hollow { fill: none; stroke-dasharray: 4 3; }
 svg.bench path.axis { stroke: var(--line); }
 svg.bench path.floor { stroke: var(--floor); stroke-width: 2; }
 """.strip()
@@ -77,11 +79,11 @@ def _panel(panel: Mapping[str, Any], settings: Mapping[str, Any], top: int) -> I
     rows = sorted(panel["rows"], key=lambda row: row["median_seconds"] or last)
     longest = max((row["median_seconds"] or 0.0 for row in rows), default=0.0) or 1.0
     scale = _BARS / longest
-    said = (
+    title = (
         f"{panel['prompt_tokens']} + {panel['new_tokens']} tokens, "
         f"{settings['num_beams']} beams, batch {settings['batch_size']}"
     )
-    yield f'<text class="head" x="16" y="{top + 22}">{said}</text>'
+    yield f'<text class="head" x="16" y="{top + 22}">{title}</text>'
     yield (
         f'<text class="soft" x="{_WIDTH - _RIGHT + 8}" y="{top + 22}">'
         "seconds · against transformers</text>"
@@ -101,18 +103,18 @@ def _bar(row: Mapping[str, Any], y: int, scale: float) -> Iterator[str]:
     yield f'<text class="name{mine}" x="{_LEFT - 8}" y="{middle:g}">{name}</text>'
     seconds = row["median_seconds"]
     if seconds is None:
-        why = f"{row['verdict']}: {row['reason'] or ''}"
-        shown = why if len(why) <= 88 else f"{why[:87]}…"
+        reason = f"{row['verdict']}: {row['reason'] or ''}"
+        shown = reason if len(reason) <= 88 else f"{reason[:87]}…"
         yield (
-            f'<g><title>{escape(why)}</title><text class="soft" x="{_LEFT + 8}" '
+            f'<g><title>{escape(reason)}</title><text class="soft" x="{_LEFT + 8}" '
             f'y="{middle:g}">{escape(shown)}</text></g>'
         )
         return
     width = max(seconds * scale, 1.0)
-    doubted = row["verdict"] in ("other tokens", "unsteady tokens")
+    hollow = row["verdict"] in (OTHER, UNSTEADY)
     yield (
         f'<g class="bar"><title>{escape(_tooltip(row))}</title>'
-        f'<rect class="{_kind(row, doubted)}" x="{_LEFT}" y="{y + (_ROW - _BAR) / 2:g}" '
+        f'<rect class="{_kind(row, hollow)}" x="{_LEFT}" y="{y + (_ROW - _BAR) / 2:g}" '
         f'width="{width:.1f}" height="{_BAR}" rx="2"/></g>'
     )
     if row["floor_seconds"] is not None:
@@ -120,24 +122,25 @@ def _bar(row: Mapping[str, Any], y: int, scale: float) -> Iterator[str]:
         if x <= _WIDTH - _RIGHT:  # on a bad day the floor is above a bar
             yield f'<path class="floor" d="M{x:.1f} {y} V{y + _ROW}"/>'
     speed = row["times_transformers"]
-    told = row["verdict"] if doubted else f"{speed:.2f} x" if speed is not None else ""
+    note = row["verdict"] if hollow else f"{speed:.2f} x" if speed is not None else ""
     yield (
         f'<text class="value{mine}" x="{_WIDTH - _RIGHT + 8}" y="{middle:g}">{seconds:.2f}'
-        f'<tspan class="soft" x="{_WIDTH - _RIGHT + 62}">{told}</tspan>'
+        f'<tspan class="soft" x="{_WIDTH - _RIGHT + 62}">{note}</tspan>'
         f'<tspan class="soft" x="{_WIDTH - _RIGHT + 122}">'
-        f"{'' if doubted else escape(_remark(row))}</tspan></text>"
+        f"{'' if hollow else escape(_remark(row))}</tspan></text>"
     )
 
 
-def _kind(row: Mapping[str, Any], doubted: bool) -> str:
-    who = "ours" if row["ours"] else "yardstick" if row["contestant"] == "transformers" else "peer"
-    if doubted:
-        return f"{who} doubted"
+def _kind(row: Mapping[str, Any], hollow: bool) -> str:
+    """The bar's classes: whose it is, and whether its time may be compared."""
+    who = "ours" if row["ours"] else "yardstick" if row["contestant"] == YARDSTICK else "peer"
+    if hollow:
+        return f"{who} hollow"
     return f"{who} own" if row["precision"] != "float32" else who
 
 
 def _remark(row: Mapping[str, Any]) -> str:
-    return "" if row["verdict"] == "same tokens" else str(row["verdict"])
+    return "" if row["verdict"] == SAME else str(row["verdict"])
 
 
 def _tooltip(row: Mapping[str, Any]) -> str:
@@ -158,7 +161,7 @@ def _foot(report: Mapping[str, Any], top: int) -> Iterator[str]:
     yield f'<text class="foot" x="36" y="{y + 10}">beamgen</text>'
     yield f'<rect class="peer own" x="104" y="{y}" width="14" height="12" rx="2"/>'
     yield f'<text class="foot" x="124" y="{y + 10}">pale: own weights or precision</text>'
-    yield f'<rect class="peer doubted" x="322" y="{y}" width="14" height="12" rx="2"/>'
+    yield f'<rect class="peer hollow" x="322" y="{y}" width="14" height="12" rx="2"/>'
     yield f'<text class="foot" x="342" y="{y + 10}">hollow: other tokens</text>'
     yield f'<path class="floor" d="M488 {y - 1} V{y + 13}"/>'
     yield (
@@ -167,12 +170,19 @@ def _foot(report: Mapping[str, Any], top: int) -> Iterator[str]:
     )
     machine, settings = report["machine"], report["settings"]
     flags = [name for name, there in machine["flags"].items() if there]
-    said = (
+    conditions = (
         f"{machine['cpu']} ({', '.join(flags) or 'flags unknown'}), "
         f"threads: {settings['threads']}; medians of {settings['turns'] * settings['runs']} runs; "
         f"{report['started'][:10]}"
     )
-    yield f'<text class="foot" x="16" y="{y + 36}">{escape(said)}</text>'
-    told = ("beamgen", "transformers", "onnxruntime", "openvino-genai", "ctranslate2")
-    known = [f"{name} {report['versions'][name]}" for name in told if report["versions"].get(name)]
-    yield f'<text class="foot" x="16" y="{y + 56}">{escape(", ".join(known))}</text>'
+    yield f'<text class="foot" x="16" y="{y + 36}">{escape(conditions)}</text>'
+    yield f'<text class="foot" x="16" y="{y + 56}">{escape(_versions(report))}</text>'
+
+
+def _versions(report: Mapping[str, Any]) -> str:
+    """Versions of beamgen, of what it runs on, and of packages that contestants are named after."""
+    names = {row["contestant"] for panel in report["workloads"] for row in panel["rows"]}
+    shown = ["beamgen", YARDSTICK, "onnxruntime"]
+    shown += [package for package in report["versions"] if package in names]
+    known = {name: report["versions"].get(name) for name in shown}
+    return ", ".join(f"{name} {version}" for name, version in known.items() if version)

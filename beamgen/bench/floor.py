@@ -31,7 +31,7 @@ _PASSES = 9
 
 
 def floor_seconds(weight_bytes: int, cache_bytes: int, task: Task, bandwidth: float) -> float:
-    """Seconds of a whole search, see the module's formula.
+    """Seconds that reading alone takes in a whole search, by the module's formula.
 
     Args:
         weight_bytes: W.
@@ -44,16 +44,16 @@ def floor_seconds(weight_bytes: int, cache_bytes: int, task: Task, bandwidth: fl
     return (steps * weight_bytes + task.batch_size * cache_bytes * tokens) / bandwidth
 
 
-def cache_bytes(geometry: KVGeometry) -> int:
-    """Bytes of one token's keys and values in float32."""
+def bytes_per_token(geometry: KVGeometry) -> int:
+    """Bytes of one token's keys and values in float32, c of the module's formula."""
     return 2 * geometry.num_layers * geometry.num_kv_heads * geometry.head_dim * _FLOAT32
 
 
-def read_weights(model: PreTrainedModel) -> int:
-    """W in float32, of a model which may be on the meta device.
+def bytes_per_step(model: PreTrainedModel) -> int:
+    """Bytes of weights that a step reads in float32, W of the module's formula.
 
     All parameters but those of embeddings; an embedding counts where it is the output
-    head, too.
+    head, too. The model may be on the meta device.
     """
     import torch
 

@@ -11,33 +11,33 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from beamgen.bench.workload import Conditions
 from beamgen.errors import JobError
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _QUIET = {"TRANSFORMERS_VERBOSITY": "error", "TOKENIZERS_PARALLELISM": "false"}
 
-_ALONE = "run it alone, with --against NAME"
+_CURE = "run it alone, with --against NAME"
 
 
-def run_job(job: str, threads: int, timeout: float, **request: Any) -> dict[str, Any]:
-    """What the worker answers.
+def run_job(job: str, conditions: Conditions, **arguments: Any) -> dict[str, Any]:
+    """Run a job in a process of its own, and give what it answers.
 
     Args:
         job: a function of ``beamgen.bench.worker``.
-        threads: that every library may use.
-        timeout: seconds after which the process is ended.
-        request: the function's arguments.
+        conditions: how many threads each library may use, and for how many seconds.
+        arguments: the function's.
 
     Raises:
         JobError: it failed, crashed, or took too long.
     """
     # one BLAS thread per reduction: the threads of the bandwidth are the pool's
-    blas = 1 if job == "bandwidth" else threads
-    own = dict.fromkeys(_THREADS, str(threads)) | {"OPENBLAS_NUM_THREADS": str(blas)}
+    blas = 1 if job == "bandwidth" else conditions.threads
+    own = dict.fromkeys(_THREADS, str(conditions.threads)) | {"OPENBLAS_NUM_THREADS": str(blas)}
     with tempfile.TemporaryDirectory(prefix="beamgen-job-") as scratch:
-        asked, answer, log = (Path(scratch, name) for name in ("asked", "answer", "log"))
-        asked.write_text(json.dumps({"job": job, **request}), encoding="utf-8")
-        command = [sys.executable, "-m", "beamgen.bench.worker", str(asked), str(answer)]
+        request, answer, log = (Path(scratch, name) for name in ("request", "answer", "log"))
+        request.write_text(json.dumps({"job": job, **arguments}), encoding="utf-8")
+        command = [sys.executable, "-m", "beamgen.bench.worker", str(request), str(answer)]
         with log.open("wb") as output:
             try:
                 code = subprocess.run(
@@ -46,28 +46,29 @@ def run_job(job: str, threads: int, timeout: float, **request: Any) -> dict[str,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
-                    timeout=timeout,
+                    timeout=conditions.timeout,
                 ).returncode
             except subprocess.TimeoutExpired:
-                raise JobError(f"gave no answer in {timeout:g} s", "raise --timeout") from None
+                cause = f"gave no answer in {conditions.timeout:g} s"
+                raise JobError(cause, "raise --timeout") from None
         # a library that crashes while it shuts down has answered before
         if not answer.exists():
-            raise JobError(crash(code, log), _ALONE)
-        return checked(json.loads(answer.read_text(encoding="utf-8")))
+            raise JobError(describe_crash(code, log), _CURE)
+        return check_answer(json.loads(answer.read_text(encoding="utf-8")))
 
 
-def checked(answer: dict[str, Any]) -> dict[str, Any]:
-    """The worker's answer.
+def check_answer(answer: dict[str, Any]) -> dict[str, Any]:
+    """A worker's answer, unless it is an error.
 
     Raises:
-        JobError: it says why there is none.
+        JobError: it is one.
     """
     if "error" in answer:
-        raise JobError(answer["error"], answer.get("cure", _ALONE))
+        raise JobError(answer["error"], answer.get("cure", _CURE))
     return answer
 
 
-def crash(code: int, log: Path) -> str:
+def describe_crash(code: int, log: Path) -> str:
     """How a process ended that wrote nothing, and its last word."""
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     last = f": {lines[-1].strip():.200}" if lines else ""

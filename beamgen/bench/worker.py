@@ -1,4 +1,4 @@
-"""The process of one contestant: ``python -m beamgen.bench.worker REQUEST ANSWER``.
+"""A job of the bench in its own process: ``python -m beamgen.bench.worker REQUEST ANSWER``.
 
 Both are JSON files. What libraries print goes where the caller sends it.
 """
@@ -13,21 +13,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from beamgen.bench.contestants import contestants, preparations
+from beamgen.bench.discovery import contestants, preparations
 from beamgen.bench.machine import peak_memory
 from beamgen.bench.workload import Task
 from beamgen.bench.workspace import Workspace
 from beamgen.errors import BeamgenError, one_line
 
-#: Prompts of the runs that give one token only have numbers of their own.
-_FIRST = 1_000_000
+#: Searches that stop at their first token have prompts of their own, numbered from here.
+_ONE_TOKEN_PROMPTS = 1_000_000
 
 
-def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
+def answer_to(request: Mapping[str, Any]) -> dict[str, Any]:
     """What came of a request, or why nothing did: ``error``, and perhaps a ``cure``."""
-    rest = {name: value for name, value in asked.items() if name != "job"}
+    arguments = {name: value for name, value in request.items() if name != "job"}
     try:
-        return _JOBS[asked["job"]](**rest)
+        return _JOBS[request["job"]](**arguments)
     except BeamgenError as error:
         return {"error": error.cause, "cure": error.cure}
     except Exception as error:  # of whatever library it was
@@ -38,8 +38,8 @@ def describe(
     folder: str, model: str | None, shape: str | None, trust_remote_code: bool, num_beams: int
 ) -> dict[str, Any]:
     """Open the checkpoint, or make one, and note what the bench has to know of it."""
-    from beamgen.bench.floor import cache_bytes, read_weights
-    from beamgen.bench.shapes import find_shape, random_checkpoint
+    from beamgen.bench.floor import bytes_per_step, bytes_per_token
+    from beamgen.bench.random_weights import find_shape, random_checkpoint
     from beamgen.checkpoint.checkpoint import open_checkpoint
 
     name = model
@@ -63,8 +63,8 @@ def describe(
         special_ids=tuple(sorted({i for i in flat if i is not None})),
         max_positions=limits.recompute_boundary or limits.max_positions,
         parameters=sum(p.numel() for p in empty.parameters()),
-        weight_bytes=read_weights(empty),
-        cache_bytes=cache_bytes(adapter.kv_geometry(source.config)),
+        weight_bytes=bytes_per_step(empty),
+        cache_bytes=bytes_per_token(adapter.kv_geometry(source.config)),
     ).save()
     return {}
 
@@ -94,7 +94,7 @@ def search(folder: str, contestant: str, task: dict[str, Any], runs: int) -> dic
     generate(prompt(0), work.new_tokens)
     firsts, seconds, tokens = [], [], []
     for run in range(1, runs + 1):
-        firsts.append(_timed(generate, prompt(_FIRST + run), 1)[0])
+        firsts.append(_timed(generate, prompt(_ONE_TOKEN_PROMPTS + run), 1)[0])
         taken, found = _timed(generate, prompt(run), work.new_tokens)
         seconds.append(taken)
         tokens.append(found)
@@ -125,6 +125,6 @@ _JOBS: dict[str, Callable[..., dict[str, Any]]] = {
 }
 
 if __name__ == "__main__":
-    request, result = map(Path, sys.argv[1:])
-    done = answer(json.loads(request.read_text(encoding="utf-8")))
-    result.write_text(json.dumps(done), encoding="utf-8")
+    request_file, answer_file = map(Path, sys.argv[1:])
+    answer = answer_to(json.loads(request_file.read_text(encoding="utf-8")))
+    answer_file.write_text(json.dumps(answer), encoding="utf-8")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
+from beamgen.bench.machine import available_cores
 from beamgen.errors import SettingError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class Workload:
 
     @classmethod
     def parse(cls, text: str) -> Workload:
-        """``64+64``.
+        """The workload that a text such as ``64+64`` names.
 
         Raises:
             SettingError: it is not two whole numbers above 0.
@@ -70,3 +71,56 @@ class Task:
         ids = np.setdiff1d(np.arange(min(3, vocab_size - 1), vocab_size), special_ids)
         draw = np.random.default_rng([self.seed, run])
         return draw.choice(ids, size=(self.batch_size, self.prompt_tokens)).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What holds for every contestant and workload of a bench.
+
+    Attributes:
+        num_beams: K.
+        batch_size: B, prompts of one length.
+        threads: of every contestant.
+        turns: processes per contestant and workload.
+        runs: timed searches per process.
+        seed: of the prompts.
+        timeout: seconds that any one process may take.
+    """
+
+    num_beams: int = 5
+    batch_size: int = 1
+    threads: int = 1
+    turns: int = 3
+    runs: int = 3
+    seed: int = 0
+    timeout: float = 3600.0
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Conditions:
+        """The conditions among the options of ``bench``; threads are by default all cores.
+
+        Raises:
+            SettingError: a number that has to be above 0 is not.
+        """
+        given = {each.name: options[each.name] for each in fields(cls) if each.name in options}
+        if given.get("threads") is None:
+            given["threads"] = available_cores()
+        return cls(**given)
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that are not above 0."""
+        for name in ("num_beams", "batch_size", "threads", "turns", "runs", "timeout"):
+            value = getattr(self, name)
+            if value <= 0:
+                raise SettingError(f"{name} is {value}", "it has to be at least 1")
+
+    def task(self, workload: Workload) -> Task:
+        """One workload under these conditions."""
+        return Task(
+            prompt_tokens=workload.prompt_tokens,
+            new_tokens=workload.new_tokens,
+            num_beams=self.num_beams,
+            batch_size=self.batch_size,
+            threads=self.threads,
+            seed=self.seed,
+        )

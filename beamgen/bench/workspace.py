@@ -24,7 +24,7 @@ class Workspace:
         special_ids: what no prompt holds.
         max_positions: prompt + new tokens at most.
         parameters: of the model.
-        weight_bytes: read in each step in float32 (``floor.read_weights``).
+        weight_bytes: read in each step in float32 (``floor.bytes_per_step``).
         cache_bytes: of keys and values for one token in float32.
     """
 
@@ -45,13 +45,13 @@ class Workspace:
         return self.folder / preparation
 
     def save(self) -> None:
-        """For the processes, and for a bench to come."""
+        """Write it down for the processes, and for a bench to come."""
         values = {**asdict(self), "folder": ".", "checkpoint": str(self.checkpoint)}
         (self.folder / _FILE).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> Workspace:
-        """What ``save`` wrote.
+        """Read what ``save`` wrote.
 
         Raises:
             OSError, ValueError, TypeError: there is none that this version reads.

@@ -1,12 +1,10 @@
-"""From what a user names to a checkpoint and its adapter."""
+"""From what a user names to a checkpoint's files."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 
-from beamgen.adapter import DecoderAdapter
-from beamgen.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from beamgen.checkpoint.files import (
     CheckpointFiles,
     check_architecture,
@@ -20,23 +18,6 @@ from beamgen.registry import find_adapter
 
 
 def resolve(
-    model: str | os.PathLike[str] | None,
-    model_class: str | None,
-    *,
-    revision: str | None = None,
-    trust_remote_code: bool = False,
-) -> tuple[Checkpoint, DecoderAdapter]:
-    """The checkpoint that a user named, and its adapter.
-
-    Raises:
-        AdapterError, CheckpointError: see ``find``, ``read_checkpoint``.
-    """
-    files = find(model, model_class, revision=revision, trust_remote_code=trust_remote_code)
-    checkpoint = read_checkpoint(files)
-    return checkpoint, checkpoint.adapter(model_class)
-
-
-def find(
     model: str | os.PathLike[str] | None,
     model_class: str | None,
     *,
@@ -68,7 +49,7 @@ def find(
     if model_class is not None:
         return find_demo(find_adapter(model_class))
     if lora:
-        files = _find_base(lora[0])
+        files = _find_base(lora[0], trust_remote_code)
         check_architecture(files, None)
         return files
     raise AdapterError(
@@ -77,7 +58,7 @@ def find(
     )
 
 
-def _find_base(lora: str | os.PathLike[str]) -> CheckpointFiles:
+def _find_base(lora: str | os.PathLike[str], trust_remote_code: bool) -> CheckpointFiles:
     """The checkpoint that a PEFT folder says it was trained on.
 
     Raises:
@@ -91,7 +72,7 @@ def _find_base(lora: str | os.PathLike[str]) -> CheckpointFiles:
     if base.startswith("demo:"):
         return find_demo(find_adapter(base.removeprefix("demo:")))
     try:
-        return find_checkpoint(base)
+        return find_checkpoint(base, trust_remote_code=trust_remote_code)
     except CheckpointError as error:
         raise CheckpointError(
             f"{folder} was trained on {base}: {error.cause}", "name it: --model"

@@ -46,11 +46,17 @@ def quantization(command: Command) -> Command:
     )(command)
 
 
-def parse_ids(text: str) -> list[int]:
-    """Token ids, separated by spaces or commas."""
+def parse_ids(text: str, given: str = "--ids") -> list[int]:
+    """Token ids, separated by spaces or commas.
+
+    Args:
+        text: what was typed, or a line of a file.
+        given: what it was typed for.
+    """
     try:
         return [int(token) for token in text.replace(",", " ").split()]
     except ValueError:
+        example = '--ids "1 2 3"' if given == "--ids" else "the line 1 2 3"
         raise beamgen.BeamgenError(
-            f"--ids {text!r} are not whole numbers", 'for example --ids "1 2 3"'
+            f"{given} {text!r} are not whole numbers", f"for example {example}"
         ) from None

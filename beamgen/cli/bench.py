@@ -38,8 +38,8 @@ Examples:
     click.option(
         "--shape",
         metavar="NAME",
-        help="Random weights in the shape of an adapter's full_config; see `beamgen list`.  "
-        "[default: the smallest, GPT-2 small]",
+        help="Random weights in the shape of gpt2, biogpt, phi3, or any adapter that has a "
+        "full_config.  [default: the smallest, GPT-2 small]",
     ),
     click.option(
         "--against",
@@ -105,8 +105,9 @@ def command(
     only if its tokens are those of transformers' generate(); quantized weights have
     tokens of their own. No EOS comes, so all of them take all steps.
 
-    pip install 'beamgen[bench]' brings the other runtimes. A name that ends in -int8 or
-    -int4 has weights in fewer bits, one in -default the precision that its library chooses.
+    Contestants called -int8 or -int4 have quantized weights, those called -default compute
+    in the precision that their library chooses by itself. ortmodel is optimum's search over
+    ONNX Runtime, genai is onnxruntime-genai. pip install 'beamgen[bench]' brings them all.
 
     Exit code 3: a float32 file of beamgen's has other tokens than transformers.
     """
@@ -160,7 +161,7 @@ def _show(report: beamgen.BenchReport) -> None:
     for result in report.results:
         click.echo()
         _show_result(result)
-    if report.floor_doubted:
+    if report.below_floor:
         click.echo(
             "note: a float32 row is below the floor: something else ran while the bandwidth was "
             "measured, or the weights fit into a cache"
@@ -200,10 +201,10 @@ def _show_result(result: Any) -> None:
         seconds = f"{row.median:.2f}"
         cells = [
             row.contestant,
-            seconds if row.believed else f"({seconds})",
+            seconds if row.comparable else f"({seconds})",
             f"{min(row.seconds):.2f}-{max(row.seconds):.2f}",
-            _number(result.speed(row, "transformers"), 2),
-            _number(result.speed(row, "beamgen"), 2),
+            _number(result.times_as_fast(row, "transformers"), 2),
+            _number(result.times_as_fast(row, "beamgen"), 2),
             _number(row.tokens_per_second, 1),
             _number(row.first, 3),
             _number(row.ms_per_step, 1),
@@ -213,7 +214,7 @@ def _show_result(result: Any) -> None:
             _number(row.file_bytes / 1e6, 0),
             row.verdict.removesuffix(" tokens") + _equal(row),
         ]
-        table.add_row(*map(escape, cells), style=None if row.believed else "dim")
+        table.add_row(*map(escape, cells), style=None if row.comparable else "dim")
     _WIDE.print(table)
     for reason in reasons:
         click.echo(reason)

@@ -64,7 +64,7 @@ def command(
     if output is not None:
         _check_output(output, force)
     with status(f"loading {model}"):
-        told = beamgen.explain(
+        explanation = beamgen.explain(
             model,
             prompt if prompt is not None else parse_ids(ids or ""),
             chat=chat,
@@ -72,14 +72,16 @@ def command(
             **chosen_settings(values),
         )
     if output is not None:
-        draw = beamgen.svg if output.suffix == ".svg" else beamgen.page
-        output.write_text(draw(told), encoding="utf-8")
+        is_picture = output.suffix == ".svg"
+        written = explanation.to_svg() if is_picture else explanation.to_html()
+        output.write_text(written, encoding="utf-8")
     if as_json:
-        print_json(told.to_json())
+        print_json(explanation.to_json())
     elif output is not None:
-        click.echo(f"{output}: {len(told.steps)} steps, {len(told.hypotheses)} hypotheses")
+        steps, hypotheses = len(explanation.steps), len(explanation.hypotheses)
+        click.echo(f"{output}: {steps} steps, {hypotheses} hypotheses")
     else:
-        _show(told)
+        _show(explanation)
 
 
 def _check_output(output: Path, force: bool) -> None:
@@ -93,40 +95,47 @@ def _check_output(output: Path, force: bool) -> None:
         raise beamgen.BeamgenError(f"there is no folder {output.parent}", "make it first")
 
 
-def _show(told: beamgen.Explanation) -> None:
-    click.secho(
-        _visible(told.text) if told.text is not None else " ".join(map(str, told.ids)), bold=True
-    )
-    click.echo(", ".join(f"{name} {value}" for name, value in told.settings.items()))
+def _show(explanation: beamgen.Explanation) -> None:
+    click.secho(_text(explanation), bold=True)
+    click.echo(", ".join(f"{name} {value}" for name, value in explanation.settings.items()))
     heads = f"{'after':>{_AFTER}} | {'token':{_TOKEN}}   log-prob     summed     score"
     click.echo(f"\n    {heads}")
-    for step in told.steps:
+    for step in explanation.steps:
         click.echo(f"step {step.step}")
         for continuation in step.continuations:
-            click.echo(_line(told, step.step, continuation))
+            click.echo(_line(explanation, step.step, continuation))
         for at, rank in step.displaced:
-            left = told.text_of(at, told.at(at, rank))
+            left = explanation.text_of(at, explanation.at(at, rank))
             click.echo(f"  displaced: the hypothesis {left!r}")
-    click.echo(f"\nthe search ended: {told.stopped}\n")
-    for found in told.hypotheses:
-        text = _visible(found.text) if found.text is not None else " ".join(map(str, found.ids))
-        click.echo(f"{found.rank + 1:3}  {found.score:9.4f}  {text}  ({found.finish_reason})")
+    click.echo(f"\nthe search ended: {explanation.stopped}\n")
+    for found in explanation.hypotheses:
+        click.echo(
+            f"{found.rank + 1:3}  {found.score:9.4f}  {_text(found)}  ({found.finish_reason})"
+        )
     click.echo()
-    for line in told.why:
-        click.echo(line)
+    for reason in explanation.reasons:
+        click.echo(reason)
 
 
-def _line(told: beamgen.Explanation, step: int, c: Any) -> str:
+def _line(explanation: beamgen.Explanation, step: int, continuation: Any) -> str:
     """Columns for a wide terminal; nothing is cut at the end of the line."""
-    parent = told.parent(step, c)
-    before = _tail("" if parent is None else told.text_of(step - 1, parent))
-    ended = "" if c.hypothesis_score is None else f"{c.hypothesis_score:.4f}"
-    fate = click.style(c.fate, fg=_COLOURS[c.fate], dim=c.fate == "dropped")
-    won = click.style(" <- the winner's", fg="yellow") if (step, c.rank) in told.winning else ""
+    rank, score, fate = continuation.rank, continuation.hypothesis_score, continuation.fate
+    parent = explanation.parent(step, continuation)
+    before = _tail("" if parent is None else explanation.text_of(step - 1, parent))
+    ended = "" if score is None else f"{score:.4f}"
+    shown = click.style(fate, fg=_COLOURS[fate], dim=fate == "dropped")
+    won = (step, rank) in explanation.winning
+    mark = click.style(" <- the winner's", fg="yellow") if won else ""
     return (
-        f"{c.rank + 1:3} {before:>{_AFTER}} | {_visible(c.text):{_TOKEN}} "
-        f"{c.log_prob:10.4f} {c.score:10.4f} {ended:>9}  {fate}: {c.reason}{won}"
+        f"{rank + 1:3} {before:>{_AFTER}} | {_visible(continuation.text):{_TOKEN}} "
+        f"{continuation.log_prob:10.4f} {continuation.score:10.4f} {ended:>9}  "
+        f"{shown}: {continuation.reason}{mark}"
     )
+
+
+def _text(of: Any) -> str:
+    """Of a prompt or a hypothesis, which may have its ids only."""
+    return _visible(of.text) if of.text is not None else " ".join(map(str, of.ids))
 
 
 def _tail(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,7 @@ def _show(result: beamgen.ExportResult) -> None:
         print_parity(result.parity)
     for name, report in result.lora_parity.items():
         print_parity(report, name)
-    what = '-p "TEXT"' if result.checkpoint.has_tokenizer else '--ids "1 2 3"'
-    lora = f" --lora {next(iter(result.package.loras))}" if result.package.loras else ""
-    click.echo(f"next: beamgen generate -m {folder} {what}{lora}")
+    prompt = ("-p", '"TEXT"') if result.checkpoint.has_tokenizer else ("--ids", '"1 2 3"')
+    lora = ("--lora", next(iter(result.package.loras))) if result.package.loras else ()
+    words = ("next: beamgen generate", "-m", shlex.quote(str(folder)), *prompt, *lora)
+    click.echo(" ".join(words))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -147,5 +148,6 @@ def _show(result: beamgen.FinetuneResult) -> None:
     click.echo(f"{result.steps} steps, training loss {result.train_loss:.3f}")
     if result.eval_loss is not None:
         click.echo(f"evaluation loss {result.eval_loss_before:.3f} -> {result.eval_loss:.3f}")
-    click.echo(f"merge it:  beamgen export --lora {result.folder}")
-    click.echo(f"or switch: beamgen export --lora {result.folder} --lora-slots")
+    folder = shlex.quote(str(result.folder))
+    click.echo(f"merge it:  beamgen export --lora {folder}")
+    click.echo(f"or switch: beamgen export --lora {folder} --lora-slots")

@@ -175,7 +175,7 @@ def _generate(
 def _catalogue(generator: beamgen.Generator, lines: Sequence[str]) -> beamgen.Catalogue:
     """Of one entry per line: text, or ids where the package has no tokenizer."""
     if generator.tokenizer is None:
-        return generator.catalogue(map(parse_ids, lines))
+        return generator.catalogue(parse_ids(line, "the catalogue's ids") for line in lines)
     return generator.catalogue(lines)
 
 

@@ -46,10 +46,11 @@ def command(model: str, functions: bool, no_load: bool, as_json: bool) -> None:
     _show_ports("inputs", found.inputs)
     if found.lora_slots:
         click.echo(f"and {2 * found.lora_slots} inputs of {found.lora_slots} LoRA slots")
-    told = [port for port in found.outputs if not port.name.startswith("trace/")]
-    _show_ports("outputs", told)
-    if len(told) < len(found.outputs):
-        click.echo(f"and {len(found.outputs) - len(told)} outputs that tell each step's decisions")
+    results = [port for port in found.outputs if not port.name.startswith("trace/")]
+    _show_ports("outputs", results)
+    traced = len(found.outputs) - len(results)
+    if traced:
+        click.echo(f"and {traced} outputs that tell each step's decisions")
     _show_body(found, all_operators=functions)
     if functions:
         _show_functions(found)

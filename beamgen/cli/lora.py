@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from typing import Any
 
@@ -85,7 +86,8 @@ def convert(
             print_parity(done.parity, done.name)
         else:
             click.echo("not compared with transformers")
-        click.echo(f'next: beamgen generate -m {model} --lora {done.name} -p "TEXT"')
+        folder = shlex.quote(model)
+        click.echo(f'next: beamgen generate -m {folder} --lora {done.name} -p "TEXT"')
     ctx.exit(done.parity.exit_code if done.parity else 0)
 
 
@@ -192,7 +194,8 @@ def _row(package: beamgen.Package, name: str) -> dict[str, Any]:
     path, about = package.loras.get(name), package.manifest.loras.get(name, {})
     row = {"name": name, "source": about.get("source"), "parity": about.get("parity")}
     if path is None:
-        lost = f"its file is missing: beamgen lora remove {name}"
+        folder = shlex.quote(str(package.folder))
+        lost = f"its file is missing: beamgen lora remove {name} -m {folder}"
         return {**row, "file": None, "bytes": 0, "problem": lost, "layers": {}}
     row |= {"file": str(path), "bytes": path.stat().st_size}
     try:

@@ -66,8 +66,12 @@ def command(
         source = source.with_lora(peft_folder)
     ids = []
     if prompts:
-        encode = beamgen.Generator(package, verify=False).encode
-        ids = [encode(prompt) for prompt in prompts]
+        generator = beamgen.Generator(package, verify=False)
+        if generator.tokenizer is None:
+            raise beamgen.BeamgenError(
+                f"{package.folder} has no tokenizer to read a prompt with", "leave out --prompt"
+            )
+        ids = [generator.encode(prompt) for prompt in prompts]
     with status("loading the checkpoint") as progress:
         report = beamgen.check_parity(
             package,

@@ -5,7 +5,7 @@ every later step (N = K) and any attention mask, with one cache per row. The con
 backend's has the cache in the layout of ``com.microsoft::BeamSearch``. The third is a
 step alone, with the usual cache, for callers that search themselves. Letters: B batch,
 K beams, S prompt length, N new positions, R generated entries in the cache, P entries
-in the op's cache or the usual one, n positions whose logits are wanted.
+in the operator's cache or the usual one, n positions whose logits are wanted.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Port:
 
     @property
     def dynamic_axes(self) -> dict[int, str]:
-        """As the tracer wants them."""
+        """The dynamic axes, as the tracer wants them."""
         return {axis: size for axis, size in enumerate(self.shape) if isinstance(size, str)}
 
 
@@ -50,7 +50,7 @@ class Contract:
 
 
 def cache_names(prefix: str, geometry: KVGeometry) -> list[str]:
-    """``prefix.0.key, prefix.0.value, prefix.1.key ...``, 2L names."""
+    """The 2L names of a cache of keys and values: ``prefix.0.key, prefix.0.value ...``."""
     return [
         f"{prefix}.{layer}.{part}"
         for layer in range(geometry.num_layers)
@@ -59,12 +59,12 @@ def cache_names(prefix: str, geometry: KVGeometry) -> list[str]:
 
 
 def contrib_cache_names(prefix: str, geometry: KVGeometry) -> list[str]:
-    """``prefix_0, prefix_1 ...``, L names, keys and values in one."""
+    """The L names of a cache that has keys and values in one: ``prefix_0, prefix_1 ...``."""
     return [f"{prefix}_{layer}" for layer in range(geometry.num_layers)]
 
 
 def slot_ports(slot: Slot, rows: int | str) -> dict[str, Port]:
-    """A ``[rows, K, r]`` and B ``[rows, r, N]`` of a slot, whose axes are its own."""
+    """The inputs of a slot, A ``[rows, K, r]`` and B ``[rows, r, N]``, whose axes are its own."""
     own_rows = rows if isinstance(rows, int) else f"{rows}_{slot.module}"
     rank, (a, b) = f"rank_{slot.module}", slot.inputs
     return {
@@ -98,7 +98,7 @@ def loop_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot] =
 def contrib_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot] = ()) -> Contract:
     """The decoder of the contrib backend, whose cache holds keys and values in one tensor.
 
-    The cache may have several rows for each row of new tokens: in the op's prompt pass
+    The cache may have several rows for each row of new tokens: in the prompt pass of BeamSearch
     the K beams of a row are still one. ``row_of_copy`` says which row each is of,
     ``key_rows`` and ``value_rows`` where attention finds a row's keys and values in
     the cache reshaped to ``flat_shape``, ``[2 * cache_rows, Hkv, P+N, D]``. A slot takes
@@ -151,7 +151,7 @@ def step_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot] =
 
 
 def _caches(geometry: KVGeometry, prefix: str, length: str) -> dict[str, Port]:
-    """Keys and values apart, with the heads before the entries."""
+    """The ports of a cache that has keys and values apart, the heads before the entries."""
     port = Port(_FLOAT, ("batch", geometry.num_kv_heads, length, geometry.head_dim))
     return dict.fromkeys(cache_names(prefix, geometry), port)
 

@@ -98,23 +98,23 @@ class ContribCache(StepCache):
     """The operator's cache, to which ``attend`` appends."""
 
     def __init__(self, past: list[torch.Tensor], rows: CopyRows) -> None:
-        """L tensors ``[2, C, Hkv, P, D]``, and how their rows are used."""
+        """Hold L tensors ``[2, C, Hkv, P, D]``, and how their rows are used."""
         self.present = list(past)
         self.rows = rows
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Entries held by a layer."""
+        """How many entries a layer holds."""
         return self.present[layer_idx].shape[3]
 
 
 class ContribStep(TracedStep):
-    """See ``contract.contrib_contract``."""
+    """The decoder step of the contrib backend, see ``contract.contrib_contract``."""
 
     bodies = (ConcatenatedCache, ConcatenatedCacheAttention)
 
     @property
     def contract(self) -> Contract:
-        """What ``forward`` takes and gives."""
+        """The names and shapes of what ``forward`` takes and gives."""
         return contrib_contract(self.geometry, self.config.get_text_config().vocab_size, self.slots)
 
     def forward(

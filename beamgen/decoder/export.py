@@ -27,6 +27,7 @@ from beamgen.decoder.passes.place_weights import place_weights
 from beamgen.decoder.traced_step import TracedStep
 from beamgen.lora.slots import Slot
 from beamgen.onnx_domain import DOMAIN
+from beamgen.tape import body, define
 
 OPSET = 23  # the standard Attention operator
 # The TorchScript exporter stops at 20; the operators it leaves in a decoder are
@@ -97,9 +98,7 @@ def clean(model: ir.Model, functions: Sequence[OnnxFunction[Any, Any]]) -> ir.Mo
     for tidy_pass in tidy:
         tidy_pass(model)
     # after the passes, which drop outputs that nobody reads
-    for function in functions:
-        body = ir.serde.deserialize_function(function.to_function_proto())
-        model.functions[body.identifier()] = body
+    define(model, map(body, functions))
     return model
 
 

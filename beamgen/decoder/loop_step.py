@@ -67,10 +67,10 @@ _shared_prompt_attention = traced_node(SharedPromptAttention, _compute, Like(0))
 
 
 class LoopCache(StepCache):
-    """Both caches: the prompt's, which a step only reads, and the one it extends."""
+    """Two caches: the prompt's, which a step only reads, and the one it extends."""
 
     def __init__(self, prompt: KVPairs, past: KVPairs) -> None:
-        """L pairs ``[B, Hkv, S, D]`` and L pairs ``[B, Hkv, R, D]``."""
+        """Hold L pairs ``[B, Hkv, S, D]`` and L pairs ``[B, Hkv, R, D]``."""
         self.prompt = prompt
         self.present = list(past)
 
@@ -81,25 +81,25 @@ class LoopCache(StepCache):
         layer_idx: int,
         cache_kwargs: dict[str, Any] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append them; returns ``[B, Hkv, R+N, D]``."""
+        """Append a layer's new entries; returns keys and values ``[B, Hkv, R+N, D]``."""
         past_key, past_value = self.present[layer_idx]
         entry = (torch.cat([past_key, key], dim=2), torch.cat([past_value, value], dim=2))
         self.present[layer_idx] = entry
         return entry
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Generated entries held by a layer."""
+        """How many generated entries a layer holds."""
         return self.present[layer_idx][0].shape[2]
 
 
 class LoopStep(TracedStep):
-    """See ``contract.loop_contract``."""
+    """The decoder step of the loop backend, see ``contract.loop_contract``."""
 
     bodies = (SharedPromptAttention,)
 
     @property
     def contract(self) -> Contract:
-        """What ``forward`` takes and gives."""
+        """The names and shapes of what ``forward`` takes and gives."""
         return loop_contract(self.geometry, self.config.get_text_config().vocab_size, self.slots)
 
     def forward(
@@ -134,7 +134,7 @@ class LoopStep(TracedStep):
         attention_bias: torch.Tensor,
         scale: float,
     ) -> torch.Tensor:
-        """The prompt's cache cannot travel through HF's layers, which know one cache only."""
+        """Attend to the prompt's cache, of which HF's layers know nothing, and to the given one."""
         attended: torch.Tensor = _shared_prompt_attention(
             query, *cache.prompt[layer], key, value, attention_bias, scale
         )

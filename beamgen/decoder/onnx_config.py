@@ -17,7 +17,7 @@ class StepOnnxConfig(TextDecoderOnnxConfig):  # type: ignore[misc] # optimum is 
     NORMALIZED_CONFIG_CLASS = NormalizedTextConfig
 
     def __init__(self, step: TracedStep) -> None:
-        """Everything comes from the step's contract."""
+        """Take everything from the step's contract."""
         super().__init__(
             step.config, task="text-generation", use_past=True, use_past_in_inputs=True
         )
@@ -25,16 +25,16 @@ class StepOnnxConfig(TextDecoderOnnxConfig):  # type: ignore[misc] # optimum is 
 
     @property
     def inputs(self) -> dict[str, dict[int, str]]:
-        """See ``beamgen.decoder.contract``."""
+        """The dynamic axes of each input of the contract."""
         return {name: port.dynamic_axes for name, port in self._step.contract.inputs.items()}
 
     @property
     def outputs(self) -> dict[str, dict[int, str]]:
-        """See ``beamgen.decoder.contract``."""
+        """The dynamic axes of each output of the contract."""
         return {name: port.dynamic_axes for name, port in self._step.contract.outputs.items()}
 
     def ordered_inputs(self, model: torch.nn.Module) -> dict[str, dict[int, str]]:
-        """Already in the order of the step's ``forward``."""
+        """The inputs, which are in the order of the step's ``forward`` already."""
         return self.inputs
 
     def generate_dummy_inputs(self, framework: str = "pt", **_: Any) -> dict[str, Any]:

@@ -70,22 +70,22 @@ class StepKVCache(StepCache):
     """The usual cache, to which ``attend`` appends."""
 
     def __init__(self, past: KVPairs) -> None:
-        """L pairs ``[B, Hkv, P, D]``."""
+        """Hold L pairs ``[B, Hkv, P, D]``."""
         self.present = list(past)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Entries held by a layer."""
+        """How many entries a layer holds."""
         return self.present[layer_idx][0].shape[2]
 
 
 class SingleStep(TracedStep):
-    """See ``contract.step_contract``."""
+    """The decoder step of callers that search themselves, see ``contract.step_contract``."""
 
     bodies = (CachedAttention,)
 
     @property
     def contract(self) -> Contract:
-        """What ``forward`` takes and gives."""
+        """The names and shapes of what ``forward`` takes and gives."""
         return step_contract(self.geometry, self.config.get_text_config().vocab_size, self.slots)
 
     def forward(

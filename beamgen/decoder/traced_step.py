@@ -53,10 +53,10 @@ class StepCache(ABC):
 
     @abstractmethod
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Entries held by a layer."""
+        """How many entries a layer holds."""
 
     def get_mask_sizes(self, cache_position: torch.Tensor, layer_idx: int = 0) -> tuple[int, int]:
-        """(length, offset) of the keys; unused, since the 4-D mask is given."""
+        """Length and offset of the keys; unused, since the 4-D mask is given."""
         return self.get_seq_length(layer_idx) + cache_position.shape[0], 0
 
 
@@ -89,13 +89,13 @@ class TracedStep(torch.nn.Module, ABC):
 
     @property
     def config(self) -> PretrainedConfig:
-        """The wrapped model's; optimum reads and writes it."""
+        """The wrapped model's config, which optimum reads and writes."""
         return self.model.config
 
     @property
     @abstractmethod
     def contract(self) -> Contract:
-        """What ``forward`` takes and gives."""
+        """The names and shapes of what ``forward`` takes and gives."""
 
     @abstractmethod
     def dummy_inputs(self) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class TracedStep(torch.nn.Module, ABC):
         attention_bias: torch.Tensor,
         scale: float,
     ) -> torch.Tensor:
-        """Attention of one layer: query ``[B, H, N, D]`` -> ``[B, H, N, D]``.
+        """The attention of one layer: query ``[B, H, N, D]`` -> ``[B, H, N, D]``.
 
         Args:
             cache: what ``hidden`` was given.
@@ -131,7 +131,7 @@ class TracedStep(torch.nn.Module, ABC):
         attention_bias: torch.Tensor,
         cache: Any,
     ) -> torch.Tensor:
-        """Hidden states ``[B, N, hidden]``, with a cache that ``attend`` understands."""
+        """The hidden states ``[B, N, hidden]``, with a cache that ``attend`` understands."""
         AttentionInterface.register(ATTENTION_NAME, self._attention_over(cache))
         try:
             return self.adapter.forward(self.model, input_ids, position_ids, attention_bias, cache)
@@ -146,7 +146,7 @@ class TracedStep(torch.nn.Module, ABC):
 
     @contextmanager
     def filled(self, slots: SlotPairs) -> Iterator[None]:
-        """Each slot's layer gives ``(x A) B`` besides its own output.
+        """Let each slot's layer give ``(x A) B`` besides its own output.
 
         Raises:
             AdapterError: a slot's layer is not there, or not fed ``[B, N, K]``.
@@ -239,7 +239,7 @@ def plain_attention(
     attention_bias: torch.Tensor,
     scale: float,
 ) -> torch.Tensor:
-    """The arithmetic of the traced nodes in torch; H may be a multiple of Hkv (GQA).
+    """Attention in torch; H may be a multiple of Hkv (GQA).
 
     Plain products and softmax: optimum replaces ``scaled_dot_product_attention``
     while it exports.

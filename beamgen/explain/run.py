@@ -1,28 +1,39 @@
-"""Run one search with its trace, and tell what it decided."""
+"""Run one search with its trace, and explain what it decided."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from beamgen.checkpoint.added_text import token_text
 from beamgen.errors import SettingError
-from beamgen.explain.retell import TextOf, retell
-from beamgen.explain.story import Explanation, Hypothesis
-from beamgen.explain.why import why
+from beamgen.explain.beams import Hypothesis
+from beamgen.explain.explanation import Explanation
+from beamgen.explain.from_trace import TracedSearch, read_search
+from beamgen.explain.winner import reasons
 from beamgen.package.folder import Package, open_package
+from beamgen.runtime.generation import Generation
 from beamgen.runtime.generator import Generator
+from beamgen.settings.config import SearchConfig
 from beamgen.settings.prompts import Prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 #: The settings that an explanation repeats.
-_TOLD = ("num_beams", "length_penalty", "early_stopping", "max_new_tokens", "do_sample", "seed")
+_SHOWN = (
+    "num_beams",
+    "length_penalty",
+    "early_stopping",
+    "max_new_tokens",
+    "eos_token_id",
+    "do_sample",
+    "seed",
+)
 
 Named = dict[str, npt.NDArray[np.generic]]
 
@@ -64,7 +75,7 @@ def explain(
     verify: bool = True,
     **settings: Any,
 ) -> Explanation:
-    """Search once, and tell which continuations were kept, dropped and finished, and why.
+    """Search once, and say which continuations were kept, dropped and finished, and why.
 
     Args:
         package: a package of the loop backend, or its folder.
@@ -72,7 +83,7 @@ def explain(
         chat: put text through the tokenizer's chat template.
         lora: the name of a LoRA of the package.
         verify: compare the files with the manifest's hashes first.
-        settings: as for ``Generator.generate``. All hypotheses are told unless
+        settings: as for ``Generator.generate``. All hypotheses are given unless
             ``num_return_sequences`` says how many.
 
     Raises:
@@ -81,72 +92,71 @@ def explain(
     """
     if not isinstance(package, Package):
         package = open_package(package, verify=verify)
-    if package.manifest.backend != "loop":
-        raise SettingError(
-            f"{package.folder} is of the {package.manifest.backend} backend, whose operator "
-            "does not tell its steps",
-            "export the checkpoint with --search loop",
-        )
     config = package.manifest.search.with_overrides(settings)
-    if config.num_beams == 1:
-        raise SettingError(
-            "with one beam nothing is compared: each step goes on with one token",
-            "set --num-beams 2 or more",
-        )
+    _check_has_tree(package, config)
     session = _TracedSession(package)
     generator = Generator(package, session=session)
     (found,) = generator.generate(
         [prompt], chat=chat, lora=lora, **{**settings, "num_return_sequences": config.num_beams}
     )
     ids = session.feeds["input_ids"][0].tolist()
-    config = config.with_overrides(
+    resolved = config.with_overrides(
         {
             "max_length": None,
             "max_new_tokens": int(session.feeds["max_new_tokens"][0]),
             "seed": int(session.feeds["seed"][0]) if config.do_sample else None,
         }
     )
-    told = retell(session.steps, config, _text_after(generator.tokenizer, ids))
-    told_settings = {name: getattr(config, name) for name in _TOLD}
+    read = read_search(session.steps, resolved, ids, token_text(generator.tokenizer))
+    hypotheses = _hypotheses(read, found)
+    shown = {name: getattr(resolved, name) for name in _SHOWN}
     if not config.do_sample:
-        del told_settings["seed"]
-    hypotheses = tuple(
+        del shown["seed"]
+    return Explanation(
+        text=_prompt_text(generator.tokenizer, ids),
+        ids=tuple(ids),
+        settings=shown,
+        steps=read.steps,
+        hypotheses=hypotheses[: settings.get("num_return_sequences", config.num_beams)],
+        stopped=read.stopped,
+        reasons=reasons(read.steps, hypotheses, shown),
+    )
+
+
+def _check_has_tree(package: Package, config: SearchConfig) -> None:
+    """Refuse searches of which there is nothing to show.
+
+    Raises:
+        SettingError: with the reason.
+    """
+    if package.manifest.backend != "loop":
+        raise SettingError(
+            f"{package.folder} is of the {package.manifest.backend} backend, whose operator "
+            "does not tell its steps",
+            "export the checkpoint with --search loop",
+        )
+    if config.num_beams == 1:
+        raise SettingError(
+            "with one beam nothing is compared: each step goes on with one token",
+            "set --num-beams 2 or more",
+        )
+
+
+def _hypotheses(read: TracedSearch, found: Sequence[Generation]) -> tuple[Hypothesis, ...]:
+    """What the search returned, with the way to each."""
+    return tuple(
         Hypothesis(
             rank,
             generation.score,
-            told.steps[len(held.path) - 1].continuations[held.path[-1][1]].score,
+            read.at(held.path[-1]).score,
             tuple(generation.token_ids),
             generation.new_text,
             generation.finish_reason,
             held.path,
         )
-        for rank, (held, generation) in enumerate(zip(told.held, found, strict=False))
-    )
-    return Explanation(
-        text=_shown(generator.tokenizer, ids),
-        ids=tuple(ids),
-        settings=told_settings,
-        steps=told.steps,
-        hypotheses=hypotheses[: settings.get("num_return_sequences", config.num_beams)],
-        stopped=told.stopped,
-        why=why(told.steps, hypotheses, told_settings),
+        for rank, (held, generation) in enumerate(zip(read.held, found, strict=False))
     )
 
 
-def _shown(tokenizer: PreTrainedTokenizerBase | None, prompt: list[int]) -> str | None:
+def _prompt_text(tokenizer: PreTrainedTokenizerBase | None, prompt: list[int]) -> str | None:
     return None if tokenizer is None else tokenizer.decode(prompt, skip_special_tokens=True)
-
-
-def _text_after(tokenizer: PreTrainedTokenizerBase | None, prompt: list[int]) -> TextOf:
-    """Generated ids -> what they add to the prompt's text, special tokens shown."""
-    if tokenizer is None:
-        return lambda ids: "".join(f"[{token}]" for token in ids)
-    before = tokenizer.decode(prompt)
-
-    @cache
-    def text(*ids: int) -> str:
-        whole: str = tokenizer.decode([*prompt, *ids])
-        after: str = whole[len(before) :] if whole.startswith(before) else tokenizer.decode(ids)
-        return after
-
-    return lambda ids: text(*ids)

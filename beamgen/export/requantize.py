@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from beamgen.checkpoint.lora_source import read_lora
-from beamgen.errors import PackageError, SettingError
+from beamgen.errors import LoraError, PackageError, SettingError
 from beamgen.export.options import check_options
 from beamgen.export.prove import Progress
 from beamgen.export.request import ExportRequest
@@ -123,8 +124,15 @@ def _kind(wanted: Wanted) -> str:
 
 def _source(package: Package, name: str, *, needed: bool) -> str:
     """Where a LoRA came from, which has to be there only if it is compared with that."""
-    recorded = package.manifest.loras.get(name, {}).get("source")
-    return lora_source(package, name) if needed else str(recorded)
+    if not needed:
+        return str(package.manifest.loras.get(name, {}).get("source"))
+    try:
+        return lora_source(package, name)
+    except LoraError as error:
+        folder = shlex.quote(str(package.folder))
+        raise LoraError(
+            error.cause, f"pass --no-parity, or first: beamgen lora remove {name} -m {folder}"
+        ) from error
 
 
 def _required(package: Package) -> Iterator[str]:

@@ -12,7 +12,7 @@ from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from beamgen.checkpoint.files import CONFIG, GENERATION_CONFIG, CheckpointFiles
 from beamgen.checkpoint.lora_source import find_peft, lora_name, origin
-from beamgen.checkpoint.resolve import find
+from beamgen.checkpoint.resolve import resolve
 from beamgen.errors import LoraError, SettingError
 from beamgen.export.checks import (
     check_backend_name,
@@ -140,7 +140,7 @@ def export_request(
         options.get("int8_weights", "auto"),
         None if text is None else Path(text),
     )
-    files = find(
+    files = resolve(
         model,
         options.get("model_class"),
         revision=options.get("revision"),
@@ -219,15 +219,21 @@ def _one_lora(sources: Sequence[str | os.PathLike[str]]) -> Path:
     return folder
 
 
+_ADD_LATER = "add it by another name: beamgen lora convert PEFT_DIR -m PACKAGE --name NAME"
+
+
 def _named_loras(sources: Sequence[str | os.PathLike[str]]) -> dict[str, tuple[str, Lora]]:
     """LoRAs for slots, by the names they get."""
     named: dict[str, tuple[str, Lora]] = {}
     for source in sources:
-        name = lora_name(source)
+        try:
+            name = lora_name(source)
+        except LoraError as error:
+            raise LoraError(error.cause, f"export without it, and {_ADD_LATER}") from error
         if name in named:
             raise LoraError(
                 f"two LoRAs would be called '{name}'",
-                "export with one; beamgen lora convert --name NAME adds the other",
+                f"export with one, and {_ADD_LATER}",
             )
         named[name] = (origin(source), read_peft(find_peft(source)))
     return named

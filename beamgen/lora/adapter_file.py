@@ -16,6 +16,7 @@ from beamgen.lora.pairs import PairedTensors, split_name
 from beamgen.lora.slots import ADAPTER_SUFFIX, A, B, Lora
 
 _VERSION = 1
+_CONVERT = "beamgen lora convert PEFT_DIR -m PACKAGE --force"
 
 
 def write_adapter(lora: Lora, path: Path) -> None:
@@ -53,7 +54,7 @@ def read_adapter(path: Path) -> Lora:
     except Exception as error:  # ONNX Runtime raises types of its own
         raise LoraError(
             f"{path} is no {ADAPTER_SUFFIX} file, or damaged",
-            "write it again: beamgen lora convert",
+            f"write it again: {_CONVERT}",
         ) from error
     pairs = PairedTensors()
     for name, tensor in sorted(tensors.items()):
@@ -64,12 +65,12 @@ def read_adapter(path: Path) -> Lora:
         one = tensor[0] if tensor.ndim == 3 and len(tensor) == 1 else tensor
         pairs.add(module, part, one.astype(np.float32))
     weights = pairs.pairs()
-    pairs.check(str(path), "convert the LoRA anew: beamgen lora convert PEFT_DIR")
+    pairs.check(str(path), f"convert the LoRA anew: {_CONVERT}")
     return Lora(str(path), weights)
 
 
 def _unknown(name: str) -> str:
-    """Why a tensor cannot be taken."""
+    """What keeps a tensor from being taken."""
     if ".quant." in name:
         return f"{name} is quantized (olive --quantize_int4), slots take float32"
     if ".MatMul." in name or ".attn." in name:

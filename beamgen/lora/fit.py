@@ -1,4 +1,4 @@
-"""Whether a LoRA fits a package, and why not."""
+"""Whether a LoRA fits a package, and what does not."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class FitReport:
 
     @property
     def exit_code(self) -> int:
-        """0 where it fits, 3 where it does not."""
+        """The exit code: 0 where the LoRA fits, 3 where it does not."""
         return 3 if self.problems else 0
 
 
@@ -47,14 +47,14 @@ def fit_report(lora: Lora, slots: Sequence[Slot], base: str) -> FitReport:
 
 
 def _last(name: str) -> str:
-    """The last part of a path, a hub id, or ``demo:NAME``."""
+    """The last part of a path, of a hub id, or of ``demo:NAME``."""
     return name.rstrip("/").replace(":", "/").rpartition("/")[2].lower()
 
 
 def misfits(
     lora: Lora, slots: Sequence[Slot], absent: str = "has no slot in the package"
 ) -> list[str]:
-    """Why a LoRA does not fit, one line per tensor; empty where it does.
+    """What of a LoRA does not fit, one line per tensor; empty where all does.
 
     Args:
         lora: the weights.
@@ -80,7 +80,7 @@ def check_fits(lora: Lora, slots: Sequence[Slot]) -> None:
     """Refuse a LoRA that does not fit a package.
 
     Raises:
-        LoraError: names the first tensors that do not, and why.
+        LoraError: names the first tensors that do not, with the reason.
     """
     problems = misfits(lora, slots)
     if problems:
@@ -107,6 +107,6 @@ def _roots(modules: set[str]) -> set[str]:
 
 
 def refusal(what: str, problems: Sequence[str], cure: str) -> LoraError:
-    """One line of the first problems."""
+    """The error that tells the first problems in one line."""
     more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
     return LoraError(f"{what}: {'; '.join(problems[:_SHOWN])}{more}", cure)

@@ -1,4 +1,4 @@
-"""A's and B's as files hold them, put together again."""
+"""A's and B's, which files hold one by one, put together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PREFIX = "base_model.model."
 
 
 def split_name(name: str) -> tuple[str, str | None]:
-    """``base_model.model.MODULE.lora_A.weight`` -> MODULE and ``lora_A.weight``, or None."""
+    """Part ``base_model.model.MODULE.lora_A.weight`` into MODULE and ``lora_A.weight``, or None."""
     for part in (A, B):
         if name.endswith(f".{part}"):
             return name.removesuffix(f".{part}").removeprefix(PREFIX), part
@@ -30,7 +30,7 @@ class PairedTensors:
     problems: list[str] = field(default_factory=list)
 
     def add(self, module: str, part: str, tensor: Floats) -> None:
-        """Take one, with A as ``[K, r]`` and B as ``[r, N]``."""
+        """Take a tensor, with A as ``[K, r]`` and B as ``[r, N]``."""
         if tensor.ndim != 2:
             self.problems.append(f"{module}.{part} has shape {list(tensor.shape)}, not two axes")
         elif not np.isfinite(tensor).all():
@@ -38,7 +38,7 @@ class PairedTensors:
         self.found.setdefault(module, {})[part] = tensor
 
     def pairs(self) -> dict[str, tuple[Floats, Floats]]:
-        """By module, in the model's order; ``problems`` tells what is missing."""
+        """The pairs by module, in the model's order; ``problems`` tells what is missing."""
         complete = {}
         for module in sorted(self.found, key=_natural):
             parts = self.found[module]
@@ -66,5 +66,5 @@ class PairedTensors:
 
 
 def _natural(module: str) -> list[tuple[int, str]]:
-    """Layer 10 after layer 9."""
+    """A key that sorts layer 10 after layer 9."""
     return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"\.", module)]

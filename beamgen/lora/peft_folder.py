@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,11 +56,15 @@ _INITS = (True, False, None, "gaussian", "eva", "orthogonal")
 # Of r and lora_alpha, in peft.
 _DEFAULT = 8
 _OFF: tuple[Any, ...] = (None, False, {}, [], "none")
-_MERGE = "merge it instead: beamgen export --lora"
+
+
+def _merge(folder: Path) -> str:
+    """The cure for a LoRA that is more than slots can take."""
+    return f"merge it instead: beamgen export --lora {shlex.quote(str(folder))}"
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The folder's ``adapter_config.json``.
+    """Read a folder's ``adapter_config.json``.
 
     Raises:
         LoraError: it is missing, damaged, or of something else than an adapter.
@@ -109,7 +114,7 @@ def _check_values(config: Any) -> None:
 
 
 def read_peft(folder: Path) -> Lora:
-    """A LoRA's A and B, scaled.
+    """Read a LoRA's A and B, scaled.
 
     Scaling is ``lora_alpha / r``, or ``lora_alpha / sqrt(r)`` with ``use_rslora``, with
     ``rank_pattern`` and ``alpha_pattern`` honoured; it goes into B.
@@ -130,13 +135,13 @@ def read_peft(folder: Path) -> Lora:
     config = read_config(folder)
     _check_plain(folder, config)
     pairs, others = _paired(folder)
-    pairs.problems += map(_why_not, others)
+    pairs.problems += map(_obstacle, others)
     weights = pairs.pairs()
     for module, (a, _) in weights.items():
         rank = _patterned(config, "rank_pattern", "r", module)
         if a.shape[1] != rank:
             pairs.problems.append(f"{module}.{A} has rank {a.shape[1]}, {CONFIG} says {rank}")
-    pairs.check(str(folder), f"{_MERGE} {folder}" if others else "save or download the LoRA again")
+    pairs.check(str(folder), _merge(folder) if others else "save or download the LoRA again")
     with np.errstate(over="ignore"):
         scaled = {m: (a, b * np.float32(_scaling(config, m))) for m, (a, b) in weights.items()}
     endless = [f"{m}.{B} is infinite when scaled" for m, (_, b) in scaled.items() if _endless(b)]
@@ -150,7 +155,7 @@ def _endless(tensor: npt.NDArray[np.float32]) -> bool:
 
 
 def read_linear_parts(folder: Path) -> Lora:
-    """The A's and B's alone, unscaled, whatever else the folder holds: for their shapes.
+    """Read the A's and B's alone, unscaled, whatever else the folder holds: for their shapes.
 
     Raises:
         LoraError, MissingExtraError: see ``read_peft``.
@@ -162,8 +167,8 @@ def read_linear_parts(folder: Path) -> Lora:
     return Lora(str(folder), weights)
 
 
-def _why_not(name: str) -> str:
-    """Why a tensor cannot be taken."""
+def _obstacle(name: str) -> str:
+    """What keeps a tensor from being taken."""
     if ".base_layer." in name:
         return f"{name} is a weight of the base model (peft: save_embedding_layers=False)"
     if not name.startswith(PREFIX):
@@ -172,7 +177,7 @@ def _why_not(name: str) -> str:
 
 
 def _paired(folder: Path) -> tuple[PairedTensors, list[str]]:
-    """The A's and B's, and the names of all other tensors."""
+    """A folder's A's and B's, and the names of all other tensors."""
     pairs, others = PairedTensors(), []
     for name, tensor in _tensors(folder).items():
         module, part = split_name(name)
@@ -186,7 +191,7 @@ def _paired(folder: Path) -> tuple[PairedTensors, list[str]]:
 def _check_plain(folder: Path, config: Mapping[str, Any]) -> None:
     kind = config["peft_type"]
     if kind != "LORA":
-        raise LoraError(f"{folder} holds {kind}, not LoRA", f"{_MERGE} {folder}")
+        raise LoraError(f"{folder} holds {kind}, not LoRA", _merge(folder))
     others = [
         f"{name}={json.dumps(value)}"
         for name, value in sorted(config.items())
@@ -199,7 +204,7 @@ def _check_plain(folder: Path, config: Mapping[str, Any]) -> None:
         named = "DoRA, " if config.get("use_dora") else ""
         raise LoraError(
             f"{folder} is more than A and B on linear layers: {named}{', '.join(others)}",
-            f"{_MERGE} {folder}",
+            _merge(folder),
         )
 
 

@@ -1,7 +1,8 @@
-"""HF + peft: a model with a LoRA active in it, or merged into its weights."""
+"""HF's model with a LoRA active in it, or merged into its weights, by peft."""
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def active(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """The model, changed in place, whose layers add what peft's do.
+    """Let a model's layers add what peft's do; the model is changed in place.
 
     Args:
         model: the base model.
@@ -31,7 +32,7 @@ def active(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
 
 
 def merged(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """The model, changed in place, with the LoRA added to its weights.
+    """Add a LoRA to a model's weights; the model is changed in place.
 
     A weight that two modules share is copied first: a LoRA on the output head is not
     one on the embedding that it is tied to.
@@ -71,24 +72,35 @@ def check_peft_fits(model: PreTrainedModel, folder: Path) -> None:
         check_layers(model, read_linear_parts(folder))
 
 
-def _peft_model(model: PreTrainedModel, folder: Path) -> Any:
+def _import_peft() -> Any:
+    """Import peft, and keep bitsandbytes from saying on some CPUs which kernel it misses."""
+    logger = logging.getLogger("bitsandbytes")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
-        from peft import PeftModel
+        import peft
     except ImportError as error:
         raise MissingExtraError("loading a LoRA into a checkpoint", "export", "peft") from error
+    finally:
+        logger.setLevel(level)
+    return peft
+
+
+def _peft_model(model: PreTrainedModel, folder: Path) -> Any:
+    peft = _import_peft()
     check_peft_fits(model, folder)
     try:
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
-            wrapped = PeftModel.from_pretrained(model, str(folder)).eval()
+            wrapped = peft.PeftModel.from_pretrained(model, str(folder)).eval()
     except Exception as error:  # each mismatch fails in its own way
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        why = " ".join(lines[:2])[:300] or type(error).__name__
+        reason = " ".join(lines[:2])[:300] or type(error).__name__
         raise LoraError(
-            f"peft cannot load {folder}: {why}",
+            f"peft cannot load {folder}: {reason}",
             "take the LoRA that was trained on this base model",
         ) from error
-    for message in (str(warning.message) for warning in told):
+    for message in (str(warning.message) for warning in warned):
         if "missing adapter keys" in message:
             raise LoraError(
                 f"{folder} lacks tensors: {message.splitlines()[0][:300]}",

@@ -33,7 +33,7 @@ class Slot:
     out_features: int
 
     def __post_init__(self) -> None:
-        """Refuse what no layer can have.
+        """Refuse sizes that no layer can have.
 
         Raises:
             ValueError: a size that is no positive whole number.
@@ -69,16 +69,16 @@ class Lora:
 
     @property
     def ranks(self) -> list[int]:
-        """The ranks that occur, in order."""
+        """The ranks that occur in a LoRA, in order."""
         return sorted({a.shape[1] for a, _ in self.weights.values()})
 
     @property
     def targets(self) -> dict[str, int]:
-        """How many layers it changes, by the last part of their names."""
+        """How many layers a LoRA changes, by the last part of their names."""
         return dict(sorted(Counter(map(leaf, self.weights)).items()))
 
     def tensors(self) -> dict[str, Floats]:
-        """By the graph's input names, ``[1, K, r]`` and ``[1, r, N]``."""
+        """The tensors by the graph's input names, ``[1, K, r]`` and ``[1, r, N]``."""
         return {
             f"{module}.{part}": np.ascontiguousarray(tensor[None], np.float32)
             for module, pair in self.weights.items()

@@ -67,7 +67,7 @@ def check_layers(model: PreTrainedModel, lora: Lora) -> None:
 
 
 def linear_layers(model: PreTrainedModel) -> list[Slot]:
-    """Every linear layer, the output head included."""
+    """Every linear layer of a model, the output head included."""
     import torch
     from transformers.pytorch_utils import Conv1D
 

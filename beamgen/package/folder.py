@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -219,7 +220,8 @@ def _verify(folder: Path, manifest: Manifest) -> None:
     if wrong:
         raise PackageError(
             f"{folder} is damaged or was edited: {'; '.join(wrong)}",
-            "copy or export it again; --no-verify takes it as it is",
+            "copy or export it again; to take it as it is: "
+            f"beamgen generate -m {shlex.quote(str(folder))} --no-verify",
         )
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from beamgen.checkpoint.checkpoint import Checkpoint, demo_checkpoint, open_checkpoint
+from beamgen.checkpoint.checkpoint import Checkpoint, open_checkpoint, read_checkpoint
+from beamgen.checkpoint.files import find_checkpoint, find_demo
 from beamgen.checkpoint.lora_source import find_peft, origin
 from beamgen.errors import CheckpointError, LoraError
 from beamgen.package.folder import Package
 from beamgen.registry import find_adapter
 
-_NAME_IT = "name its PEFT folder with --peft"
+_NAME_CHECKPOINT = "name it with --checkpoint"
+_NAME_PEFT = "name its PEFT folder with --peft"
 
 
 def open_source(
@@ -36,18 +38,18 @@ def _open_base(package: Package, checkpoint: str | None, trust_remote_code: bool
         _check_comparable(package, other)
         return other
     source = package.manifest.source
-    if source["kind"] == "demo":
-        return demo_checkpoint(find_adapter(source["model"]))
     if source["kind"] == "folder" and not Path(source["model"]).is_dir():
-        raise CheckpointError(
-            f"the checkpoint is no longer at {source['model']}", "name it with --checkpoint"
-        )
+        raise CheckpointError(f"the checkpoint is no longer at {source['model']}", _NAME_CHECKPOINT)
     try:
-        return open_checkpoint(
-            source["model"], revision=source["revision"], trust_remote_code=trust_remote_code
-        )
+        if source["kind"] == "demo":
+            files = find_demo(find_adapter(source["model"]))
+        else:
+            files = find_checkpoint(
+                source["model"], revision=source["revision"], trust_remote_code=trust_remote_code
+            )
     except CheckpointError as error:
-        raise CheckpointError(error.cause, "name it with --checkpoint") from error
+        raise CheckpointError(error.cause, _NAME_CHECKPOINT) from error
+    return read_checkpoint(files)
 
 
 def _check_comparable(package: Package, checkpoint: Checkpoint) -> None:
@@ -74,9 +76,9 @@ def lora_source(package: Package, name: str, given: str | os.PathLike[str] | Non
         return origin(find_peft(given))
     source = package.manifest.loras.get(name, {}).get("source")
     if source is None:
-        raise LoraError(f"the package does not say what '{name}' was made from", _NAME_IT)
+        raise LoraError(f"the package does not say what '{name}' was made from", _NAME_PEFT)
     try:
         find_peft(source)
     except LoraError as error:
-        raise LoraError(f"'{name}' was made from {source}: {error.cause}", _NAME_IT) from error
+        raise LoraError(f"'{name}' was made from {source}: {error.cause}", _NAME_PEFT) from error
     return str(source)

@@ -11,6 +11,7 @@ from beamgen.parity.margins import Margins
 from beamgen.parity.reference import Reference
 from beamgen.parity.report import ParityCase
 from beamgen.parity.searches import Choice, Searches, powered
+from beamgen.runtime.feeds import parameter_feeds
 from beamgen.runtime.loras import LoadedLoras
 from beamgen.runtime.session import session_of
 from beamgen.runtime.trace import RowStep, SearchTrace, Tokens, read_trace
@@ -23,7 +24,7 @@ class LoopSearches(Searches):
     def __init__(self, reference: Reference, package: Package, lora: str | None = None) -> None:
         """Load the package's graph once more, with its trace as further outputs."""
         super().__init__(reference, Margins.of(package.manifest))
-        self._vocab_size = package.manifest.vocab_size
+        self._manifest = package.manifest
         self._lora = LoadedLoras(package).feeds(lora, 1)
         self._session = session_of(with_trace_outputs(ir.load(package.model)), package.folder)
 
@@ -59,7 +60,7 @@ class LoopSearches(Searches):
         if config.do_sample and found:
             drawn = max(2, 1 + len(config.eos_token_id)) * config.num_beams
             seed, step = (config.seed or 0) + row, len(tokens) - 1
-            noise = gumbel_noise(seed, step, config.num_beams, self._vocab_size)
+            noise = gumbel_noise(seed, step, config.num_beams, self._manifest.vocab_size)
             # of what is drawn, the first num_beams may end
             ranks = (config.num_beams, drawn)
             both = [self.candidates.border(row, tokens, rank, noise) for rank in ranks]
@@ -81,7 +82,7 @@ class LoopSearches(Searches):
         feeds = {
             "input_ids": input_ids,
             "attention_mask": attention_mask,
-            **case.config.for_prompt(case.prompt_len).inputs(),
+            **parameter_feeds(self._manifest, [case.config.for_prompt(case.prompt_len)]),
             **self._lora,
         }
         return read_trace(dict(zip(names, self._session.run(names, feeds), strict=True)))

@@ -1,4 +1,4 @@
-"""HF's model with a package's rounding: what a quantized file has to answer.
+"""HF's model with a package's rounding, which gives what a quantized file has to answer.
 
 Each rounded parameter gets the values that the stored numbers stand for. What a product
 rounds as it runs, its input, is rounded in a hook before HF's layer, by the file's rule.
@@ -65,19 +65,19 @@ def emulate(model: PreTrainedModel, precision: Precision) -> PreTrainedModel:
 def _round_input(
     precision: str, _: torch.nn.Module, given: tuple[torch.Tensor, ...]
 ) -> tuple[torch.Tensor, ...]:
-    """``torch.nn.Module.register_forward_pre_hook``."""
+    """Round what a layer is fed: a forward pre-hook of torch."""
     x, *rest = given
     return (_ACTIVATIONS[precision](x), *rest)
 
 
 def tokens_to_uint8(x: torch.Tensor) -> torch.Tensor:
-    """``x [..., k]`` as ``decoder.round_tokens`` rounds it, in floats again."""
+    """Round ``x [..., k]`` as ``RoundTokens`` of the file does; floats that the bytes stand for."""
     peaks = x.abs().amax(dim=-1, keepdim=True)
     return ((x / peaks).nan_to_num() / STEP).round() * (STEP * peaks)
 
 
 def blocks_to_int8(x: torch.Tensor) -> torch.Tensor:
-    """``x [..., k]`` as ``MatMulNBits`` rounds it at accuracy level 4, in floats again.
+    """Round ``x [..., k]`` as ``MatMulNBits`` does at accuracy level 4; floats, not bytes.
 
     Source: MLAS, ``QuantizeARow_CompInt8``.
     """

@@ -1,4 +1,4 @@
-"""In which precision a package stores its weights, and what that costs: the record."""
+"""The record of a package's precision: how its weights are stored, and what that costs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Quality:
     top1_agreement: float | None = None
 
     def __str__(self) -> str:
-        """One line."""
+        """Tell it in one line."""
         if not self.tokens:
             return "not measured: there is no text (--quality-text FILE gives some)"
         return (
@@ -119,16 +119,16 @@ class Precision:
 
     @property
     def int8_weights(self) -> str:
-        """One of ``INT8_WEIGHTS``, by which the same file is made again."""
+        """The choice of ``INT8_WEIGHTS`` that makes the same file on any CPU."""
         return {"int8": "s8", "uint8": "u8"}.get(self.weights, "auto")
 
     @property
     def operators(self) -> str:
-        """Whose operators the products are."""
+        """The operator set that the products belong to."""
         return "com.microsoft" if self.name == "int4" else "standard ONNX"
 
     def __str__(self) -> str:
-        """One line, without the quality."""
+        """Tell it in one line, without the quality."""
         if self.name == "fp32":
             return "fp32"
         parts = [f"{self.weights} weights"]
@@ -140,7 +140,7 @@ class Precision:
         return f"{self.name}: {', '.join(parts)}; {self.operators} operators"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """The record as plain values."""
         return asdict(self)
 
     @classmethod

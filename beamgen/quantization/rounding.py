@@ -26,7 +26,7 @@ Float = TypeVar("Float", bound=Any)
 
 
 def int8_rows(weight: Floats) -> tuple[npt.NDArray[np.int8], Floats]:
-    """Weight ``[n, k]`` -> numbers ``[n, k]`` within +-127, scales ``[n]``, one per row."""
+    """Round a weight ``[n, k]`` to numbers ``[n, k]`` within +-127 and scales ``[n]``, by rows."""
     peak = np.abs(weight).max(axis=1)
     scales = np.where(peak > 0, peak / np.float32(_LEVELS), 1).astype(np.float32)
     numbers = np.rint(weight / scales[:, None])
@@ -34,13 +34,13 @@ def int8_rows(weight: Floats) -> tuple[npt.NDArray[np.int8], Floats]:
 
 
 def from_int8_rows(weight: Floats) -> Floats:
-    """The weight that the rounded numbers stand for."""
+    """The weight that its numbers in 8 bits stand for."""
     numbers, scales = int8_rows(weight)
     return numbers.astype(np.float32) * scales[:, None]
 
 
 def int4_blocks(weight: Floats) -> tuple[Bytes, Floats]:
-    """Weight ``[n, k]`` -> packed ``[n, blocks, 16]``, scales ``[n, blocks]``.
+    """Round a weight ``[n, k]`` to packed ``[n, blocks, 16]`` and scales ``[n, blocks]``.
 
     Two numbers, 0 to 15 around 8, share a byte, the first in its lower half. The last
     block is filled up with zeros.
@@ -62,7 +62,7 @@ def int4_blocks(weight: Floats) -> tuple[Bytes, Floats]:
 
 
 def from_int4_blocks(weight: Floats) -> Floats:
-    """The weight that the rounded numbers stand for."""
+    """The weight that its numbers in 4 bits stand for."""
     packed, scales = int4_blocks(weight)
     numbers = np.stack([packed & 15, packed >> 4], axis=-1).astype(np.float32) - 8
     blocks = numbers.reshape(*scales.shape, BLOCK) * scales[:, :, None]
@@ -70,5 +70,5 @@ def from_int4_blocks(weight: Floats) -> Floats:
 
 
 def from_float16(weight: Floats) -> Floats:
-    """The weight as float16 holds it."""
+    """The weight that float16 holds of it."""
     return weight.astype(np.float16).astype(np.float32)

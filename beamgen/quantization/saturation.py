@@ -1,4 +1,4 @@
-"""Does this CPU add u8 x s8 products exactly?
+"""Whether this CPU adds u8 x s8 products exactly.
 
 Without VNNI an x86 CPU multiplies bytes with ``vpmaddubsw``, which adds two products
 in 16 bits: 255 * 127 + 255 * 127 does not fit. ONNX Runtime uses it for signed weights
@@ -46,7 +46,7 @@ def saturates() -> bool:
 
 
 def inexact(weights: str) -> str | None:
-    """Why a file with weights of this dtype answers wrongly on this CPU, and what to do."""
+    """What makes a file with weights of this dtype wrong on this CPU, and the cure; or None."""
     return f"{_WRONG}; {_CURE}" if weights == "int8" and saturates() else None
 
 
@@ -64,4 +64,4 @@ _WRONG = (
     "this CPU adds u8 x s8 products in 16 bits, which overflow with signed int8 weights, so that "
     "a file answers otherwise than elsewhere"
 )
-_CURE = "--int8-weights u8 makes a file that is exact here"
+_CURE = "a file exported with --int8-weights u8 is exact here"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from beamgen.checkpoint.added_text import text_added
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.result import FINISH_REASONS, BeamOutput
 
@@ -76,13 +77,7 @@ def generation_of(
     text = new_text = None
     if tokenizer is not None:
         text = tokenizer.decode([*prompt, *ids], skip_special_tokens=True)
-        shown = tokenizer.decode(prompt, skip_special_tokens=True)
-        # Decoding the continuation alone would lose the space before its first word.
-        new_text = (
-            text[len(shown) :]
-            if text.startswith(shown)
-            else tokenizer.decode(ids, skip_special_tokens=True)
-        )
+        new_text = text_added(tokenizer, prompt, ids)
     asked = config.output_scores
     return Generation(
         text,

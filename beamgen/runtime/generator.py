@@ -16,13 +16,14 @@ from beamgen.errors import PromptError
 from beamgen.package.folder import Package, open_package
 from beamgen.quantization.saturation import inexact
 from beamgen.runtime.contrib import run_contrib
+from beamgen.runtime.feeds import parameter_feeds
 from beamgen.runtime.generation import Generation, found_hypotheses, generation_of
 from beamgen.runtime.loras import LoadedLoras, LoraChoice
 from beamgen.runtime.requests import configs_of_rows
 from beamgen.runtime.session import load_session
 from beamgen.runtime.texts import encode_continuation, encode_text
 from beamgen.settings.catalogue import Catalogue
-from beamgen.settings.config import SearchConfig, stacked_inputs
+from beamgen.settings.config import SearchConfig
 from beamgen.settings.contrib import SEED_BITS
 from beamgen.settings.prompts import (
     Ids,
@@ -191,7 +192,7 @@ class Generator:
         configs = [each.for_prompt(prompt_len, room) for each in given]
         check_batch(input_ids, attention_mask, manifest.vocab_size)
         for each in dict.fromkeys(configs):
-            check_lengths(manifest.limits, input_ids.shape[1], each.max_new_tokens or 0)
+            check_lengths(manifest.limits, input_ids.shape[1], each.max_new_tokens)
             for name, ids in each.named_ids.items():
                 check_ids(name, np.asarray(ids, np.int64), manifest.vocab_size)
         if not isinstance(config, SearchConfig) and len(configs) != len(input_ids):
@@ -201,11 +202,10 @@ class Generator:
         adapted = self._loras.feeds(lora, len(input_ids))
         if manifest.backend == "contrib":
             return run_contrib(self.session, manifest, input_ids, attention_mask, configs, adapted)
-        one = isinstance(config, SearchConfig)
         feeds = {
             "input_ids": input_ids,
             "attention_mask": attention_mask,
-            **(configs[0].inputs() if one else stacked_inputs(configs)),
+            **parameter_feeds(manifest, configs),
             **adapted,
         }
         return BeamOutput(*self.session.run([field.name for field in fields(BeamOutput)], feeds))

@@ -36,7 +36,7 @@ def choose(tape: Tape, step: Step, scores: ir.Value) -> Chosen:
             settings["sampling"],
             lambda inner: _drawn(inner, step, changed),
             lambda inner: _best(inner, step, renormalized(inner, changed, settings)),
-            names=("sampling", "best"),
+            sides=("sampling", "best"),
         )
 
     on = tape.value(
@@ -49,7 +49,7 @@ def choose(tape: Tape, step: Step, scores: ir.Value) -> Chosen:
         on,
         chosen_after_processing,
         lambda side: _best(side, step, scores),
-        names=("processing", "plain"),
+        sides=("processing", "plain"),
     )
     return Chosen(*chosen)
 
@@ -62,7 +62,7 @@ def _best(tape: Tape, step: Step, scores: ir.Value) -> Results:
         lambda side: side.call(
             beam_search.get_top_k_continuations, scores, state.running_scores, eos
         ),
-        names=("argmax", "top_k"),
+        sides=("argmax", "top_k"),
     )
 
 
@@ -93,5 +93,5 @@ def _drawn(tape: Tape, step: Step, scores: ir.Value) -> Results:
         settings["one_beam"],
         lambda side: side.call(random_numbers.draw_one, log_probs, ids, perturbed),
         several,
-        names=("one", "several"),
+        sides=("one", "several"),
     )

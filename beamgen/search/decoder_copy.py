@@ -13,7 +13,7 @@ class DecoderCopier:
     """Puts the decoder's nodes into a graph, over shared weights."""
 
     def __init__(self, graph: ir.Graph, slots: Mapping[str, ir.Value]) -> None:
-        """The weights become initializers of the new main graph, see ``weights``.
+        """Let the weights become initializers of the new main graph, see ``weights``.
 
         ``slots`` are inputs of the main graph, which every copy reads.
         """
@@ -29,7 +29,7 @@ class DecoderCopier:
     def __call__(
         self, tape: Tape, feeds: Mapping[str, ir.Value]
     ) -> tuple[ir.Value, list[ir.Value]]:
-        """Record one more copy, fed by input name -> logits and the present tensors."""
+        """Record one more copy, fed by input name; returns its logits and present tensors."""
         given = {**feeds, **self._slots}
         return copied_decoder(tape, self._graph, self._graph, self._weights, given)
 
@@ -41,7 +41,7 @@ def copied_decoder(
     constants: Mapping[ir.Value, ir.Value],
     feeds: Mapping[str, ir.Value],
 ) -> tuple[ir.Value, list[ir.Value]]:
-    """Record a decoder's nodes -> logits and the present tensors.
+    """Record a decoder's nodes; returns its logits and present tensors.
 
     Args:
         tape: of the graph that they go into.

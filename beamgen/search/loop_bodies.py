@@ -124,7 +124,7 @@ def _compacted(
         nothing = {f"stored.{name}": parts.empty_cache for name in caches}
         return Results(visible=after.visible, slot=after.slot, **nothing)
 
-    return tape.branch(after.go_on, compact, end, names=("compact", "end"))
+    return tape.branch(after.go_on, compact, end, sides=("compact", "end"))
 
 
 def _step_body(parts: LoopParts, is_prompt: ir.Value, stored: Mapping[str, ir.Value]) -> ir.Graph:
@@ -173,7 +173,7 @@ def _decoder_inputs(
             tree_cache.prompt_inputs, prompt.input_ids, prompt.attention_mask, window
         ),
         of_beams,
-        names=("prompt", "beams"),
+        sides=("prompt", "beams"),
     )
 
 

@@ -25,14 +25,15 @@ _SMALL_BYTES = 65536
 
 
 class NestedDecoder:
-    """The decoder's nodes, once, over weights of the main graph."""
+    """Puts a decoder's nodes into the inner body, once, over weights of graphs around it."""
 
     def __init__(
         self, graph: ir.Graph, slots: Mapping[str, ir.Value], *, external: bool = False
     ) -> None:
-        """``slots`` are inputs of the main graph, which the decoder reads.
+        """Find out which weights and nodes of a decoder go where.
 
-        ``external`` says that the weights will stand in external data.
+        ``slots`` are inputs of the main graph, which the decoder reads; ``external`` says
+        that the weights will stand in external data.
         """
         self._graph = graph
         self._slots = slots
@@ -48,18 +49,18 @@ class NestedDecoder:
 
     @property
     def main_weights(self) -> list[ir.Value]:
-        """Initializers for the main graph."""
+        """The weights that are initializers of the main graph."""
         elsewhere = {*self._small(), *self._for_outer_body()}
         return self._shared(value for value in self._initializers() if value not in elsewhere)
 
     @property
     def outer_weights(self) -> list[ir.Value]:
-        """Initializers for the outer body."""
+        """The weights that are initializers of the outer body."""
         return self._shared(self._for_outer_body())
 
     @property
     def inner_weights(self) -> list[ir.Value]:
-        """Initializers for the inner body."""
+        """The weights that are initializers of the inner body."""
         return self._shared(self._small())
 
     def _shared(self, values: Iterable[ir.Value]) -> list[ir.Value]:
@@ -86,7 +87,7 @@ class NestedDecoder:
         ]
 
     def _for_outer_body(self) -> list[ir.Value]:
-        """Those that nothing else reads, where the file is mapped."""
+        """Weights of products that nothing else reads, where the file is mapped."""
         return [
             value
             for value in self._packed()
@@ -113,7 +114,7 @@ class NestedDecoder:
     def __call__(
         self, tape: Tape, feeds: Mapping[str, ir.Value]
     ) -> tuple[ir.Value, list[ir.Value]]:
-        """Record the nodes in the inner body, fed by input name -> logits, present tensors."""
+        """Record the nodes in the inner body, fed by name; returns logits and present tensors."""
         folded = set(self._folded)
         inside = [node for node in self._graph if node not in folded]
         given = {**feeds, **self._slots}

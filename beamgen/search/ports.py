@@ -18,7 +18,7 @@ _NO_WINDOW = 2**62
 
 
 def typed(name: str, dtype: ir.DataType, *shape: int | str) -> ir.Value:
-    """An input of a graph, or of a body."""
+    """A value whose type is known: an input of a graph."""
     return ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape(shape))
 
 
@@ -28,7 +28,7 @@ def declare(value: ir.Value, name: str, dtype: ir.DataType, *shape: int | str) -
 
 
 def attended_window(tape: Tape, attention_window: int | None) -> ir.Value:
-    """How many tokens a position sees, itself included, int64 ``[1]``."""
+    """The number of tokens that a position sees, itself included, int64 ``[1]``."""
     return tape.constant("attention_window", [attention_window or _NO_WINDOW])
 
 
@@ -90,5 +90,5 @@ def slot_inputs(
 
 
 def with_default(inputs: Iterable[ir.Value]) -> list[ir.Value]:
-    """Those that are initializers too."""
+    """The inputs that are initializers too, as they have a default."""
     return [value for value in inputs if value.const_value is not None]

@@ -114,7 +114,7 @@ def _best_tokens(tape: Tape, scores: ir.Value, settings: Settings) -> tuple[ir.V
     def whole(side: Tape) -> Results:
         return Results(after_top_k=scores, top_k_ids=side.value(every_token, scores))
 
-    listed, ids = tape.branch(tape.value(is_on, count), shortened, whole, names=("top_k", "all"))
+    listed, ids = tape.branch(tape.value(is_on, count), shortened, whole, sides=("top_k", "all"))
     return listed, ids
 
 
@@ -132,5 +132,5 @@ def _likeliest(
     def whole(side: Tape) -> Results:
         return Results(after_top_p=scores, top_p_ids=ids)
 
-    listed, kept = tape.branch(tape.value(is_on, total), shortened, whole, names=("top_p", "whole"))
+    listed, kept = tape.branch(tape.value(is_on, total), shortened, whole, sides=("top_p", "whole"))
     return listed, kept

@@ -19,10 +19,11 @@ from beamgen.tape import Results, Tape
 def search_step(
     tape: Tape, logits: ir.Value, input_ids: ir.Value, state: State, settings: Settings
 ) -> Results:
-    """Logits ``[B, K or 1, V]`` -> go_on, the next state, and the beams' parents ``[B, K]``.
+    """Choose by logits ``[B, K or 1, V]`` how the search goes on.
 
-    Besides them it gives what ``beamgen.search.traced`` reads: top_scores, top_tokens and
-    top_beams, running_index and finished_index.
+    Returns: go_on, a scalar; the next state, by the names of its fields; parents ``[B, K]``
+    of the next running beams; and what ``beamgen.search.traced`` reads besides: top_scores,
+    top_tokens and top_beams, running_index and finished_index.
     """
     generated_len, cur_len = tape.call(beam_search.current_length, state.running_tokens)
     step = Step(input_ids, state, settings, generated_len, cur_len)
@@ -32,14 +33,14 @@ def search_step(
         lambda side: Results(
             token_scores=side.standard("LogSoftmax", logits, output="log_softmax", axis=-1)
         ),
-        names=("logits", "log_probs"),
+        sides=("logits", "log_probs"),
     )
     chosen = choose(tape, step, scores)
     return tape.branch(
         settings["one_beam"],
         lambda side: _sample(side, step, chosen),
         lambda side: _beam_search(side, step, chosen),
-        names=("one_beam", "beam_search"),
+        sides=("one_beam", "beam_search"),
     )
 
 

@@ -40,7 +40,9 @@ WITHOUT_EFFECT = frozenset(
 )
 
 _GROUPS = "transformers moved group beam search out of its own code"
-_CONSTRAINED = "transformers moved constrained beam search out of its own code; see --catalogue"
+_CONSTRAINED = (
+    "transformers moved constrained beam search out of its own code; generate --catalogue remains"
+)
 
 #: Fields that change the answer and that a file cannot honour, and why.
 REFUSED = {

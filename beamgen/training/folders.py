@@ -19,7 +19,7 @@ RECORD = "finetune.json"
 
 @contextlib.contextmanager
 def work_folder(
-    target: Path, asked: Mapping[str, Any], *, resume: bool, force: bool
+    target: Path, record: Mapping[str, Any], *, resume: bool, force: bool
 ) -> Iterator[Path]:
     """A hidden folder beside the output; it stays where it holds something to resume.
 
@@ -30,7 +30,7 @@ def work_folder(
     """
     work = target.parent / f".{target.name}.training"
     if resume:
-        _check_resumable(work, asked)
+        _check_resumable(work, record)
     elif work.exists() and not force:
         raise SettingError(
             f"{work} is left from an interrupted training",
@@ -39,7 +39,7 @@ def work_folder(
     made = [parent for parent in work.absolute().parents if not parent.exists()]
     try:
         if not resume:
-            _begin(work, asked)
+            _begin(work, record)
         yield work
     except BaseException:
         if last_checkpoint(work) is None:
@@ -54,11 +54,11 @@ def last_checkpoint(work: Path) -> Path | None:
     return max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
 
 
-def _begin(work: Path, asked: Mapping[str, Any]) -> None:
+def _begin(work: Path, record: Mapping[str, Any]) -> None:
     try:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        write_json(work / RECORD, asked)
+        write_json(work / RECORD, record)
     except OSError as error:
         raise PackageError(
             f"cannot write {work}: {error.strerror}", "choose another --output"
@@ -73,7 +73,7 @@ def _remove(work: Path, made: Sequence[Path]) -> None:
             parent.rmdir()
 
 
-def _check_resumable(work: Path, asked: Mapping[str, Any]) -> None:
+def _check_resumable(work: Path, record: Mapping[str, Any]) -> None:
     if last_checkpoint(work) is None:
         found = "holds no step that was saved" if work.exists() else "does not exist"
         raise SettingError(
@@ -88,7 +88,7 @@ def _check_resumable(work: Path, asked: Mapping[str, Any]) -> None:
         ) from error
     changed = [
         f"{name} was {_shown(before.get(name))}, now {_shown(value)}"
-        for name, value in asked.items()
+        for name, value in record.items()
         if before.get(name) != value
     ]
     if changed:
@@ -115,5 +115,5 @@ def check_output(target: Path, *, force: bool) -> None:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Indented, for people."""
+    """Write JSON that is indented, for people."""
     path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

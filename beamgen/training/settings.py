@@ -1,16 +1,19 @@
-"""What a training depends on besides its checkpoint and data, and what values are possible."""
+"""The settings of a training, and which values they may have."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 from beamgen.errors import SettingError, close_matches
+from beamgen.lora.targets import ALL_LINEAR
 
 #: LoRA on the model as it is; on an nf4 copy of it; or with LoftQ's start.
 METHODS = ("lora", "qlora", "loftq")
+
+_EPOCHS = 3.0  # HF's own default
 
 
 @dataclass(frozen=True)
@@ -33,19 +36,32 @@ class TrainingSettings:
         save_steps: steps from one point to resume from to the next.
     """
 
-    method: str
-    rank: int
-    lora_alpha: int
-    lora_dropout: float
-    target_modules: str | tuple[str, ...]
-    use_rslora: bool
-    num_train_epochs: float | None
-    max_steps: int | None
-    learning_rate: float
-    batch_size: int
-    max_length: int | None
-    seed: int
-    save_steps: int
+    method: str = "lora"
+    rank: int = 8
+    lora_alpha: int = 16
+    lora_dropout: float = 0.0
+    target_modules: str | tuple[str, ...] = ALL_LINEAR
+    use_rslora: bool = False
+    num_train_epochs: float | None = None
+    max_steps: int | None = None
+    learning_rate: float = 2e-4
+    batch_size: int = 8
+    max_length: int | None = None
+    seed: int = 0
+    save_steps: int = 50
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> TrainingSettings:
+        """The settings among the options of ``finetune``; the others have their defaults.
+
+        Raises:
+            SettingError: values that are not possible, all of them named.
+        """
+        given = {each.name: options[each.name] for each in fields(cls) if each.name in options}
+        given["target_modules"] = _module_names(given.get("target_modules", ALL_LINEAR))
+        if given.get("num_train_epochs") is None and given.get("max_steps") is None:
+            given["num_train_epochs"] = _EPOCHS
+        return cls(**given)
 
     def __post_init__(self) -> None:
         """Refuse impossible values, all at once."""
@@ -61,6 +77,18 @@ class TrainingSettings:
             wrong.append("num_train_epochs and max_steps both say how long to train")
         if wrong:
             raise SettingError("; ".join(wrong), "correct or leave out what is named")
+
+
+def _module_names(asked: str | Sequence[str]) -> str | tuple[str, ...]:
+    """A single name is one of a list: peft would take it for a pattern."""
+    names = (asked,) if isinstance(asked, str) else tuple(asked)
+    if ALL_LINEAR not in names:
+        return names
+    if len(names) > 1:
+        raise SettingError(
+            f"target_modules names {ALL_LINEAR} and others", "name the one or the others"
+        )
+    return ALL_LINEAR
 
 
 def _whole(low: int, high: float = math.inf) -> Callable[[Any], bool]:

@@ -1,4 +1,4 @@
-"""What the contrib decoder is given, in the op's prompt pass and in later steps."""
+"""What the contrib decoder is given, in the operator's prompt pass and in later steps."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_later_step_is_computed_for_every_beam() -> None:
 
 
 def test_an_id_like_a_pad_id_does_not_shift_positions() -> None:
-    """The op's own position_ids would count it as padding."""
+    """The operator's own position_ids would count it as padding."""
     found = _inputs([[0, 5, 0, 7]], [[1, 1, 1, 1]], past_len=0, beams=1)
     assert found["positions"].tolist() == [[0, 1, 2, 3]]
 

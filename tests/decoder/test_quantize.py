@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper, parser
+from onnx.reference import ReferenceEvaluator
 
 from beamgen import BeamgenError, find_adapter
 from beamgen.checkpoint.checkpoint import demo_checkpoint, open_checkpoint
@@ -23,6 +24,7 @@ from beamgen.quantization import rounding, saturation
 from beamgen.quantization.emulate import blocks_to_int8, tokens_to_uint8
 from beamgen.quantization.record import Precision, Quality, Wanted
 from beamgen.quantization.saturation import saturates
+from beamgen.tape import body, define
 
 VOCAB, WIDTH, INNER = 50, 40, 64  # 40 fills its second block of 32 with zeros
 IDS = np.array([[3, 7, 49, 0], [1, 1, 2, 30]])
@@ -117,6 +119,18 @@ def test_the_products_are_those_done_by_hand(precision: str, tied: bool) -> None
     assert (record.name, record.quantized[:2]) == (precision, ("up", "down"))
 
 
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "apart"])
+def test_signed_weights_are_the_unsigned_ones_where_nothing_overflows(tied: bool) -> None:
+    """In NumPy, which adds exactly whatever this CPU is."""
+    found = []
+    for int8_weights in ("s8", "u8"):
+        model = _model(tied)
+        record = quantize(model, "int8", int8_weights)
+        assert record.int8_weights == int8_weights
+        found += ReferenceEvaluator(ir.to_proto(model)).run(None, {"input_ids": IDS})
+    assert np.array_equal(*found)
+
+
 @pytest.mark.parametrize("precision", ["fp16", "int8", "int4"])
 def test_a_tied_table_is_stored_once(precision: str) -> None:
     model = _model(tied=True)
@@ -171,8 +185,7 @@ def test_activations_are_rounded_as_emulated() -> None:
             }"""
         )
     )
-    body = ir.serde.deserialize_function(RoundTokens.to_function_proto())
-    model.functions[body.identifier()] = body
+    define(model, [body(RoundTokens)])
     numbers, peaks = _run(model, {"x": x})
     assert numbers.dtype == np.uint8
     np.testing.assert_array_equal(peaks, np.abs(x).max(-1, keepdims=True))

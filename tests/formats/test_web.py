@@ -1,4 +1,4 @@
-"""The page's modules in Node against Python: answers, their story, text; and what is refused."""
+"""The page's modules in Node against Python: answers, the record of their search, text."""
 
 from __future__ import annotations
 
@@ -14,25 +14,18 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime
 import pytest
 from support.web_site import EXAMPLES, Page, in_node, node_modules, page
 
-from beamgen import Generator, Package, explain, export, package_as
-from beamgen.checkpoint.checkpoint import demo_checkpoint
-from beamgen.checkpoint.tokenizer import load_tokenizer
-from beamgen.errors import PackageError, PromptError, SettingError
-from beamgen.formats.web.graph import FED, web_graph
-from beamgen.formats.web.hard_texts import HARD_TEXTS
-from beamgen.formats.web.modules import JINJA, add_modules
-from beamgen.formats.web.proof import prove
-from beamgen.formats.web.texts import add_text
-from beamgen.registry import find_adapter
+from beamgen import explain, package_as
+from beamgen.checkpoint.added_text import token_text
+from beamgen.errors import PackageError, PromptError
+from beamgen.formats.web.comparison_texts import TEXTS as COMPARED
+from beamgen.formats.web.node_check import check_in_node
 from beamgen.runtime.session import session_of
 from beamgen.runtime.trace import SearchTrace, read_trace
 from beamgen.search.traced import with_trace_outputs
 from beamgen.settings.prompts import left_pad
-from beamgen.settings.result import BeamOutput
 
 __all__ = ["node_modules", "page"]  # fixtures
 
@@ -73,14 +66,22 @@ def answers(page: Page, once: Callable[..., Path]) -> dict[str, Any]:
         {"prompt": {"text": text, "chat": False}, "settings": _to_json(SEARCHES[name])}
         for name, text in CASES
     ]
-    request = {"searches": searches, "texts": HARD_TEXTS, "chats": HARD_TEXTS, "ids": lists}
+    texts = [page.generator.encode(text) for text in COMPARED]
+    tokens = [(ids[:i], token) for ids in [*texts, *lists] for i, token in enumerate(ids)]
+    request = {
+        "searches": searches,
+        "texts": COMPARED,
+        "chats": COMPARED,
+        "ids": lists,
+        "tokens": tokens,
+    }
 
     def make(base: Path) -> None:
         base.mkdir()
         (base / "answers.json").write_text(json.dumps(in_node(page.folder, request)))
 
     found = json.loads((once("web/answers", make) / "answers.json").read_text())
-    return {**found, "lists": lists}
+    return {**found, "lists": lists, "asked": tokens}
 
 
 @pytest.fixture(scope="module")
@@ -104,37 +105,37 @@ def traced(page: Page) -> Callable[[str, dict[str, Any]], SearchTrace]:
 def test_the_answers_are_the_packages(
     name: str, text: str, page: Page, answers: dict[str, Any]
 ) -> None:
-    told = answers["searches"][CASES.index((name, text))]
+    record = answers["searches"][CASES.index((name, text))]
     (expected,) = page.generator.generate(text, **SEARCHES[name])
-    assert [each["ids"] for each in told["hypotheses"]] == [each.token_ids for each in expected]
-    assert [each["text"] for each in told["hypotheses"]] == [each.new_text for each in expected]
-    assert [each["finish_reason"] for each in told["hypotheses"]] == [
+    assert [each["ids"] for each in record["hypotheses"]] == [each.token_ids for each in expected]
+    assert [each["text"] for each in record["hypotheses"]] == [each.new_text for each in expected]
+    assert [each["finish_reason"] for each in record["hypotheses"]] == [
         each.finish_reason for each in expected
     ]
     np.testing.assert_allclose(
-        [each["score"] for each in told["hypotheses"]],
+        [each["score"] for each in record["hypotheses"]],
         [each.score for each in expected],
         rtol=1e-4,
         atol=1e-4,
     )
-    assert told["prompt"] == {"text": text, "ids": page.generator.encode(text)}
+    assert record["prompt"] == {"text": text, "ids": page.generator.encode(text)}
 
 
 @pytest.mark.parametrize(("name", "text"), CASES)
-def test_the_story_is_the_trace(
+def test_the_record_is_the_trace(
     name: str,
     text: str,
     answers: dict[str, Any],
     traced: Callable[[str, dict[str, Any]], SearchTrace],
 ) -> None:
     """After every step the same beams run, and the same hypotheses are held."""
-    told = answers["searches"][CASES.index((name, text))]
+    record = answers["searches"][CASES.index((name, text))]
     (expected,) = traced(text, SEARCHES[name])
-    assert len(told["steps"]) == len(expected)
+    assert len(record["steps"]) == len(expected)
     beams: dict[int, tuple[tuple[int, ...], float]] = {0: ((), 0.0)}
     ended: dict[tuple[int, ...], float] = {}
     one_beam = SEARCHES[name]["num_beams"] == 1
-    for number, (step, after) in enumerate(zip(told["steps"], expected, strict=True), start=1):
+    for number, (step, after) in enumerate(zip(record["steps"], expected, strict=True), start=1):
         assert step["step"] == number
         running = {}
         for each in step["continuations"]:
@@ -163,11 +164,11 @@ def test_the_story_is_the_trace(
 def test_paths_lead_to_the_answers(
     name: str, text: str, page: Page, answers: dict[str, Any]
 ) -> None:
-    told = answers["searches"][CASES.index((name, text))]
+    record = answers["searches"][CASES.index((name, text))]
     eos = page.package.manifest.search.eos_token_id
-    for hypothesis in told["hypotheses"]:
+    for hypothesis in record["hypotheses"]:
         on_path = [
-            next(c for c in told["steps"][step - 1]["continuations"] if c["rank"] == rank)
+            next(c for c in record["steps"][step - 1]["continuations"] if c["rank"] == rank)
             for step, rank in hypothesis["path"]
         ]
         assert [each["token"] for each in on_path] == hypothesis["ids"]
@@ -177,17 +178,17 @@ def test_paths_lead_to_the_answers(
 
 
 @pytest.mark.parametrize("name", ["beams", "stop early", "the length ends it", "drawn beams"])
-def test_the_story_is_that_of_explain(name: str, page: Page, answers: dict[str, Any]) -> None:
-    told = answers["searches"][CASES.index((name, TEXTS[0]))]
+def test_the_record_is_that_of_explain(name: str, page: Page, answers: dict[str, Any]) -> None:
+    record = answers["searches"][CASES.index((name, TEXTS[0]))]
     found = explain(page.package, TEXTS[0], verify=False, **SEARCHES[name])
     expected = json.loads(json.dumps(found.to_json()))
-    assert told["prompt"] == expected["prompt"]
-    settings = {**told["settings"], "seed": int(told["settings"]["seed"] or 0)}
+    assert record["prompt"] == expected["prompt"]
+    settings = {**record["settings"], "seed": int(record["settings"]["seed"] or 0)}
     assert expected["settings"].items() <= settings.items()
-    for step, other in zip(told["steps"], expected["steps"], strict=True):
+    for step, other in zip(record["steps"], expected["steps"], strict=True):
         assert step["step"] == other["step"]
         _alike(step["continuations"], other["continuations"])
-    _alike(told["hypotheses"], expected["hypotheses"])
+    _alike(record["hypotheses"], expected["hypotheses"])
 
 
 def _alike(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> None:
@@ -200,11 +201,20 @@ def _alike(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> None:
 
 def test_text_becomes_the_tokenizers_ids_and_back(page: Page, answers: dict[str, Any]) -> None:
     tokenizer = page.generator.tokenizer
-    for text, ids, chat in zip(HARD_TEXTS, answers["texts"], answers["chats"], strict=True):
+    for text, ids, chat in zip(COMPARED, answers["texts"], answers["chats"], strict=True):
         assert ids == page.generator.encode(text), text
         assert chat == page.generator.encode(text, chat=True), text
     for ids, text in zip(answers["lists"], answers["ids"], strict=True):
         assert text == tokenizer.decode(ids, skip_special_tokens=True), ids
+
+
+def test_tokens_read_the_same_after_others(page: Page, answers: dict[str, Any]) -> None:
+    """Special ones, bytes of characters and all."""
+    text = token_text(page.generator.tokenizer)
+    expected = [text(before, token) for before, token in answers["asked"]]
+    assert answers["tokens"] == expected
+    assert "<|end|>" in expected
+    assert any("\ufffd" in each for each in expected)
 
 
 def test_what_was_verified_is_said(page: Page) -> None:
@@ -228,7 +238,9 @@ def test_a_page_that_answers_otherwise_is_found_out(page: Page, tmp_path: Path) 
     description["session_options"]["graphOptimizationLevel"] = "disabled"
     (broken / "page.json").write_text(json.dumps(description))
     prompts = [page.generator.encode("A doctor is")]
-    found, chat_holds = prove(page.generator, broken, page.generator.tokenizer, prompts, chat=True)
+    found, chat_holds = check_in_node(
+        page.generator, broken, page.generator.tokenizer, prompts, chat=True
+    )
     assert [check.passed for check in found] == [False, False]
     assert not chat_holds
     assert "'aspirin is'" in found[1].what
@@ -237,7 +249,7 @@ def test_a_page_that_answers_otherwise_is_found_out(page: Page, tmp_path: Path) 
 def test_a_page_that_does_not_run_is_found_out(page: Page, tmp_path: Path) -> None:
     broken = shutil.copytree(page.folder, tmp_path / "page")
     (broken / "model.onnx").write_bytes(b"nothing")
-    (check,), _ = prove(page.generator, broken, None, [[5]], chat=False)
+    (check,), _ = check_in_node(page.generator, broken, None, [[5]], chat=False)
     assert check.passed is False
     assert "failed in Node.js" in check.what
 
@@ -252,7 +264,7 @@ def test_without_node_nothing_is_claimed(
     assert "left out" in done.checks[1].what, "a chat template that nobody saw render"
     description = json.loads((done.folder / "page.json").read_text())
     assert description["text"]["chat"] is None
-    for name in ("model.onnx", "vendor/ort.wasm", "tokenizer.json", "page/retell.js", "index.html"):
+    for name in ("model.onnx", "vendor/ort.wasm", "tokenizer.json", "page/trace.js", "index.html"):
         assert (done.folder / name).read_bytes() == (page.folder / name).read_bytes(), name
     with pytest.raises(PackageError, match="no npm to fetch it"):
         package_as(page.package, "web", tmp_path / "other")
@@ -281,9 +293,9 @@ def test_defaults_are_resolved_as_in_python(settings: dict[str, Any], page: Page
         import { resolve, room, problems } from './page/settings.js';
         const [page, lengths] = JSON.parse(process.argv[1]);
         console.log(JSON.stringify(lengths.map((length) => {
-            const told = resolve(page, length, {});
-            const { max_new_tokens, min_new_tokens } = told;
-            const [wrong] = problems(page, length, told).map(({ field }) => field);
+            const record = resolve(page, length, {});
+            const { max_new_tokens, min_new_tokens } = record;
+            const [wrong] = problems(page, length, record).map(({ field }) => field);
             return [room(page, length), max_new_tokens, min_new_tokens, wrong ?? null];
         })));
     """
@@ -306,107 +318,3 @@ def test_defaults_are_resolved_as_in_python(settings: dict[str, Any], page: Page
         assert (longest, shortest) == (expected.max_new_tokens, expected.min_new_tokens)
         too_long = longest > room
         assert wrong == (("prompt" if room < 1 else "max_new_tokens") if too_long else None)
-
-
-@pytest.fixture(scope="module")
-def slots(checkpoints: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Package:
-    """With room for a LoRA, and one parameter without a default."""
-    return export(
-        checkpoints("gpt2"),
-        tmp_path_factory.mktemp("package") / "slots",
-        parity=False,
-        settings={"max_new_tokens": 8},
-        lora_slots=["c_attn"],
-        required=["seed"],
-    ).package
-
-
-def test_the_graph_asks_for_what_a_page_feeds(slots: Package) -> None:
-    """Nothing has a default, LoRA slots are gone, and the answers stay the same."""
-    package = slots
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(web_graph(package), options)
-    assert {value.name for value in session.get_inputs()} == set(FED)
-    assert not session.get_overridable_initializers()
-
-    config = package.manifest.search
-    prompt = np.array([[5, 6, 7]])
-    inputs = {name: value for name, value in config.inputs().items() if name in FED}
-    feeds = {"input_ids": prompt, "attention_mask": np.ones_like(prompt), **inputs}
-    names = ["sequences", "sequences_scores", "finish_reasons"]
-    found = dict(zip(names, session.run(names, feeds), strict=True))
-    expected: BeamOutput = Generator(package).search_ids(prompt, np.ones_like(prompt), config)
-    for name, values in found.items():
-        np.testing.assert_allclose(values, getattr(expected, name), rtol=1e-6)
-
-
-def test_lora_slots_are_named_in_a_check(
-    slots: Package, node_modules: Path, tmp_path: Path
-) -> None:
-    """Of a model without a tokenizer, too."""
-    done = package_as(slots, "web", tmp_path / "page", node_modules=node_modules)
-    verified, ids, lora = done.checks
-    assert (verified.passed, ids.passed, lora.passed) == (True, None, None)
-    assert f"of {slots.manifest.search.num_beams} answers" in verified.what
-    assert "takes token ids" in ids.what
-    assert "base model" in lora.what
-    with pytest.raises(PromptError, match="no tokenizer"):
-        package_as(slots, "web", tmp_path / "other", examples=["text"])
-
-
-def test_without_a_fast_tokenizer_the_vocabulary_spells(tmp_path: Path) -> None:
-    demo = demo_checkpoint(find_adapter("biogpt"))
-    tokenizer = load_tokenizer(demo.folder)
-    text = add_text(tokenizer, demo.vocab_size, tmp_path, "vendor")
-    assert text["kind"] == "pieces"
-    pieces = json.loads((tmp_path / text["file"]).read_text())
-    assert len(pieces["text"]) == demo.vocab_size
-    for words in ("aspirin is a drug used to treat pain", "a small animal"):
-        ids = tokenizer(words)["input_ids"]
-        shown = "".join(pieces["text"][i] for i in ids if i not in pieces["special"])
-        assert shown == f"{words} "
-
-
-def test_contrib_is_refused(contrib: Callable[..., Package], tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match="--search loop"):
-        package_as(contrib("gpt2"), "web", tmp_path / "page")
-
-
-def test_a_model_beyond_a_browser_is_refused_with_its_size(
-    packages: Callable[[str], Package], tmp_path: Path
-) -> None:
-    package = packages("gpt2")
-    files = {
-        **package.manifest.files,
-        "model.onnx": {"bytes": 4_000_000, "sha256": ""},
-        "model.onnx.data": {"bytes": 3_100_000_000, "sha256": ""},
-    }
-    manifest = dataclasses.replace(package.manifest, files=files)
-    with pytest.raises(SettingError, match="3,104 MB"):
-        package_as(dataclasses.replace(package, manifest=manifest), "web", tmp_path / "page")
-    assert not (tmp_path / "page").exists()
-
-
-def test_an_example_that_leaves_no_room_is_refused(page: Page, tmp_path: Path) -> None:
-    with pytest.raises(PromptError, match="tokens, and the model 256 positions"):
-        package_as(page.package, "web", tmp_path / "page", examples=["word " * 300])
-
-
-def test_what_npm_has_is_held_against_its_hashes(node_modules: Path, tmp_path: Path) -> None:
-    add_modules(JINJA, tmp_path / "right", node_modules)
-    wrong = shutil.copytree(node_modules, tmp_path / "wrong")
-    file = wrong / JINJA.name / "dist" / "index.js"
-    file.write_bytes(file.read_bytes() + b"\n")
-    with pytest.raises(PackageError, match="is not that of @huggingface/jinja"):
-        add_modules(JINJA, tmp_path / "changed", wrong)
-    file.unlink()
-    with pytest.raises(PackageError, match="cannot be read"):
-        add_modules(JINJA, tmp_path / "absent", wrong)
-
-
-def test_another_tarball_is_refused(page: Page, tmp_path: Path) -> None:
-    other = dataclasses.replace(JINJA, integrity=JINJA.integrity[::-1])
-    with pytest.raises(PackageError, match="SHA-512 is another"):
-        add_modules(other, tmp_path)
-    assert not list(tmp_path.iterdir())

@@ -3,46 +3,31 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.web_site import EXAMPLES, Page, Site, node_modules, page, serve
+from support.web_site import (
+    EXAMPLES,
+    Page,
+    Reader,
+    Site,
+    browser,
+    node_modules,
+    page,
+    serve,
+    shot,
+)
 
 from beamgen import Generator, Package, package_as
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+__all__ = ["browser", "node_modules", "page", "shot"]  # fixtures
 
-__all__ = ["node_modules", "page"]  # fixtures
-
-#: Nothing that a browser would do by itself, over a network or otherwise.
-FLAGS = [
-    "--no-sandbox",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--disable-quic",
-]
 _READY = "#submit:not([disabled])"
 _FOUND = "#results:not([hidden]):not(.stale)"
-_SECONDS = 1000  # in milliseconds
 MINUS = "\N{MINUS SIGN}"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("there is no chromium on this machine")
-    with playwright.sync_playwright() as running:
-        started = running.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -51,31 +36,19 @@ def site(page: Page) -> Iterator[Site]:
         yield served
 
 
-class Reader:
-    """Someone with the page open: what was requested and what the console said is kept."""
+class Searcher(Reader):
+    """A reader of the page that searches."""
 
     def __init__(self, browser: Any, site: Site, **context: Any) -> None:
+        super().__init__(browser, **context)
         self.site = site
-        self.context = browser.new_context(viewport={"width": 1280, "height": 900}, **context)
-        self.tab = self.context.new_page()
-        self.tab.set_default_timeout(90 * _SECONDS)
-        self.requests: list[str] = []
-        self.errors: list[str] = []
-        self.context.on("request", lambda request: self.requests.append(request.url))
-        self.tab.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.tab.on(
-            "console",
-            lambda message: (
-                self.errors.append(message.text) if message.type in ("error", "warning") else None
-            ),
-        )
 
     def open(self, *, ready: bool = True) -> None:
         self.tab.goto(self.site.url)
         self.tab.wait_for_selector(_READY if ready else "#failure:not([hidden])")
 
     def search(self, prompt: str, **settings: Any) -> dict[str, Any]:
-        """What the page saves of a search."""
+        """The record that the page saves of a search."""
         self.tab.fill("#prompt", prompt)
         for name, value in settings.items():
             self.tab.fill(f"#{name}", str(value))
@@ -83,74 +56,49 @@ class Reader:
         self.tab.wait_for_selector(f"{_FOUND}, [aria-invalid]")
         return self.saved()
 
-    def saved(self) -> dict[str, Any]:
-        with self.tab.expect_download() as download:
-            self.tab.click("#save")
-        told: dict[str, Any] = json.loads(Path(download.value.path()).read_text())
-        return told
-
-    def text(self, selector: str) -> str:
-        return " ".join(self.tab.inner_text(selector).split())
-
-    def fits(self) -> bool:
-        """Nothing is wider than the window."""
-        return bool(self.tab.evaluate("document.scrollingElement.scrollWidth <= window.innerWidth"))
-
 
 @pytest.fixture(scope="module")
-def reader(browser: Any, site: Site) -> Iterator[Reader]:
+def reader(browser: Any, site: Site) -> Iterator[Searcher]:
     """One page, loaded once; tests leave it ready."""
-    opened = Reader(browser, site, color_scheme="light")
+    opened = Searcher(browser, site, color_scheme="light")
     opened.open()
     yield opened
     opened.context.close()
 
 
-@pytest.fixture(scope="module")
-def shot(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Reader, str], None]:
-    """``shot(reader, "name")`` keeps a picture, for people to look at."""
-    chosen = os.environ.get("BEAMGEN_SCREENSHOTS")
-    folder = Path(chosen) if chosen else tmp_path_factory.mktemp("screenshots")
-
-    def take(reader: Reader, name: str) -> None:
-        reader.tab.wait_for_timeout(600)  # what grows has grown
-        reader.tab.screenshot(path=folder / f"{name}.png", full_page=True)
-
-    return take
-
-
-def _same(told: dict[str, Any], expected: list[Any]) -> None:
-    assert [each["ids"] for each in told["hypotheses"]] == [each.token_ids for each in expected]
-    scores = [each["score"] for each in told["hypotheses"]]
+def _same(record: dict[str, Any], expected: list[Any]) -> None:
+    assert [each["ids"] for each in record["hypotheses"]] == [each.token_ids for each in expected]
+    scores = [each["score"] for each in record["hypotheses"]]
     assert scores == pytest.approx([each.score for each in expected], rel=1e-4, abs=1e-4)
 
 
 def test_the_answers_are_the_packages(
-    reader: Reader, page: Page, shot: Callable[[Reader, str], None]
+    reader: Searcher, page: Page, shot: Callable[[Reader, str], None]
 ) -> None:
-    told = reader.search("A doctor is", num_beams=4, length_penalty=0.5)
+    record = reader.search("A doctor is", num_beams=4, length_penalty=0.5)
     (expected,) = page.generator.generate(
         "A doctor is", num_beams=4, num_return_sequences=4, length_penalty=0.5
     )
-    _same(told, expected)
+    _same(record, expected)
     for button, answer in zip(reader.tab.query_selector_all(".answer"), expected, strict=True):
         shown = button.inner_text()
         assert answer.text in shown
         assert f"{answer.score:.3f}".replace("-", MINUS) in shown
     nodes = reader.tab.query_selector_all(".node")
-    assert len(nodes) == sum(len(step["continuations"]) for step in told["steps"])
-    assert f"4 answers after {len(told['steps'])} steps" in reader.text("#status")
+    assert len(nodes) == sum(len(step["continuations"]) for step in record["steps"])
+    assert f"4 answers after {len(record['steps'])} steps" in reader.text("#status")
     reader.tab.uncheck("#show-dropped")
-    kept = [c for step in told["steps"] for c in step["continuations"] if c["fate"] != "dropped"]
+    kept = [c for step in record["steps"] for c in step["continuations"] if c["fate"] != "dropped"]
     assert len(reader.tab.query_selector_all(".node")) == len(kept)
     reader.tab.check("#show-dropped")
+    assert reader.cut_tokens() == []
     shot(reader, "found-1280-light")
 
 
-def test_the_table_tells_each_step(reader: Reader) -> None:
-    told = reader.search("aspirin is", num_beams=3, length_penalty=1)
-    for step in told["steps"][:4]:
-        assert reader.text("#step-title") == f"Step {step['step']} of {len(told['steps'])}"
+def test_the_table_tells_each_step(reader: Searcher) -> None:
+    record = reader.search("aspirin is", num_beams=3, length_penalty=1)
+    for step in record["steps"][:4]:
+        assert reader.text("#step-title") == f"Step {step['step']} of {len(record['steps'])}"
         rows = reader.tab.query_selector_all("#step-rows tr")
         for row, each in zip(rows, step["continuations"], strict=True):
             cells = [cell.inner_text() for cell in row.query_selector_all("td")]
@@ -161,12 +109,12 @@ def test_the_table_tells_each_step(reader: Reader) -> None:
         reader.tab.click("#step-on")
 
 
-def test_chat_and_draws_are_the_packages(reader: Reader, page: Page) -> None:
+def test_chat_and_draws_are_the_packages(reader: Searcher, page: Page) -> None:
     reader.tab.check("#chat")
     reader.tab.click("#drawing summary")
     reader.tab.check("#do_sample")
     settings = {"temperature": 0.8, "top_k": 40, "top_p": 0.9, "seed": 2**62 + 1}
-    told = reader.search("What is a doctor?", num_beams=3, **settings)
+    record = reader.search("What is a doctor?", num_beams=3, **settings)
     (expected,) = page.generator.generate(
         "What is a doctor?",
         chat=True,
@@ -175,14 +123,14 @@ def test_chat_and_draws_are_the_packages(reader: Reader, page: Page) -> None:
         do_sample=True,
         **settings,
     )
-    _same(told, expected)
+    _same(record, expected)
     assert f"seed {2**62 + 1}" in reader.text("#status")
     reader.tab.uncheck("#do_sample")
     reader.tab.click("#drawing summary")
     reader.tab.uncheck("#chat")
 
 
-def test_the_keyboard_is_enough(reader: Reader) -> None:
+def test_the_keyboard_is_enough(reader: Searcher) -> None:
     keys = reader.tab.keyboard
     reader.tab.focus("#prompt")
     reader.tab.fill("#prompt", "")
@@ -200,8 +148,8 @@ def test_the_keyboard_is_enough(reader: Reader) -> None:
     keys.press("Enter")
     pressed = "[...document.querySelectorAll('.answer')].map((b) => b.ariaPressed)"
     assert reader.tab.evaluate(pressed)[:3] == ["false", "true", "false"]
-    told = reader.saved()
-    best = told["hypotheses"][1]["path"]
+    record = reader.saved()
+    best = record["hypotheses"][1]["path"]
     on_path = reader.tab.query_selector_all(".node.on-path")
     found = [
         [int(n.get_attribute("data-step")), int(n.get_attribute("data-rank"))] for n in on_path
@@ -215,8 +163,8 @@ def test_the_keyboard_is_enough(reader: Reader) -> None:
     keys.press("ArrowRight")
     chosen = reader.tab.evaluate(f"[{active}.dataset.step, {active}.dataset.rank].map(Number)")
     assert chosen[0] == 2
-    child = next(c for c in told["steps"][1]["continuations"] if c["rank"] == chosen[1])
-    assert child["parent"] == told["steps"][0]["continuations"][1]["beam"]
+    child = next(c for c in record["steps"][1]["continuations"] if c["rank"] == chosen[1])
+    assert child["parent"] == record["steps"][0]["continuations"][1]["beam"]
     assert reader.text("#step-title").startswith("Step 2 of ")
     keys.press("ArrowLeft")
     assert reader.tab.evaluate(f"{active}.ariaLabel").startswith("Step 1, rank 2: ")
@@ -238,7 +186,7 @@ WRONG = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_wrong_is_said_where_it_is(
-    name: str, reader: Reader, shot: Callable[[Reader, str], None]
+    name: str, reader: Searcher, shot: Callable[[Reader, str], None]
 ) -> None:
     values, field, message = WRONG[name]
     before = {each: reader.tab.input_value(f"#{each}") for each in values}
@@ -256,7 +204,7 @@ def test_what_is_wrong_is_said_where_it_is(
     assert not reader.tab.is_visible(f"#{field}-error")
 
 
-def test_a_phone_shows_all_of_it(reader: Reader, shot: Callable[[Reader, str], None]) -> None:
+def test_a_phone_shows_all_of_it(reader: Searcher, shot: Callable[[Reader, str], None]) -> None:
     reader.tab.set_viewport_size({"width": 375, "height": 700})
     reader.tab.emulate_media(color_scheme="dark")
     reader.search("A doctor is", num_beams=5)
@@ -272,13 +220,13 @@ def test_a_phone_shows_all_of_it(reader: Reader, shot: Callable[[Reader, str], N
     reader.tab.emulate_media(color_scheme="light")
 
 
-def test_every_field_has_a_name(reader: Reader) -> None:
+def test_every_field_has_a_name(reader: Searcher) -> None:
     unnamed = """[...document.querySelectorAll('input, textarea')]
         .filter((e) => !e.labels.length).map((e) => e.id)"""
     assert reader.tab.evaluate(unnamed) == []
 
 
-def test_nothing_left_this_machine_and_nothing_failed(reader: Reader) -> None:
+def test_nothing_left_this_machine_and_nothing_failed(reader: Searcher) -> None:
     """After all of the above."""
     assert len(reader.requests) > 10
     here = ("data:", f"blob:{reader.site.url}/", f"{reader.site.url}/")
@@ -310,7 +258,7 @@ def test_what_cannot_be_loaded_is_said(
     with serve(page.folder) as site:
         whole = (page.folder / path[1:]).read_bytes()
         site.instead[path] = answer if isinstance(answer, int) else answer(whole)
-        reader = Reader(browser, site)
+        reader = Searcher(browser, site)
         reader.open(ready=False)
         assert message in reader.text("#failure-cause")
         assert len(reader.text("#failure-cure")) > 20
@@ -336,7 +284,7 @@ def test_a_large_model_is_fetched_when_asked_for(browser: Any, page: Page) -> No
         large = page.description
         large["model"]["bytes"] = 498_000_000
         site.instead["/page.json"] = json.dumps(large).encode()
-        reader = Reader(browser, site)
+        reader = Searcher(browser, site)
         reader.tab.goto(site.url)
         reader.tab.wait_for_selector("#load-start:not([hidden])")
         assert reader.text("#load-start") == "Load the model (512 MB)"
@@ -358,7 +306,7 @@ def test_isolated_pages_use_threads(browser: Any, page: Page) -> None:
             "Cross-Origin-Opener-Policy": "same-origin",
             "Cross-Origin-Embedder-Policy": "require-corp",
         }
-        reader = Reader(browser, site)
+        reader = Searcher(browser, site)
         reader.open()
         cores = reader.tab.evaluate("navigator.hardwareConcurrency")
         (threads,) = re.findall(r"in (\d+) threads?", reader.text("#about"))
@@ -371,7 +319,7 @@ def test_isolated_pages_use_threads(browser: Any, page: Page) -> None:
 @pytest.mark.slow
 def test_a_search_can_be_stopped(browser: Any, page: Page) -> None:
     with serve(page.folder) as site:
-        reader = Reader(browser, site)
+        reader = Searcher(browser, site)
         reader.open()
         reader.tab.fill("#prompt", "A doctor is")
         reader.tab.fill("#num_beams", "200")
@@ -381,8 +329,8 @@ def test_a_search_can_be_stopped(browser: Any, page: Page) -> None:
         reader.tab.click("#stop")
         assert not reader.tab.is_visible("#results")
         reader.tab.wait_for_selector(_READY)
-        told = reader.search("A doctor is", num_beams=5, length_penalty=1, max_new_tokens=64)
-        _same(told, _five(page))
+        record = reader.search("A doctor is", num_beams=5, length_penalty=1, max_new_tokens=64)
+        _same(record, _five(page))
         reader.context.close()
 
 
@@ -397,18 +345,18 @@ def test_a_page_of_token_ids(
     """A model that came without a tokenizer says so, and takes numbers."""
     package = packages("gpt2")
     # see test_web
-    monkeypatch.setattr("beamgen.formats.web.format.prove", lambda *_, **__: ([], False))
+    monkeypatch.setattr("beamgen.formats.web.format.check_in_node", lambda *_, **__: ([], False))
     done = package_as(package, "web", tmp_path / "page", node_modules=node_modules)
     with serve(done.folder) as site:
-        reader = Reader(browser, site)
+        reader = Searcher(browser, site)
         reader.open()
         assert "came without a tokenizer" in reader.text("#prompt-hint")
-        told = reader.search("5, 6 7", num_beams=3, max_new_tokens=6)
+        record = reader.search("5, 6 7", num_beams=3, max_new_tokens=6)
         (expected,) = Generator(package).generate(
             [[5, 6, 7]], num_beams=3, num_return_sequences=3, max_new_tokens=6
         )
-        _same(told, expected)
-        assert told["prompt"] == {"text": None, "ids": [5, 6, 7]}
+        _same(record, expected)
+        assert record["prompt"] == {"text": None, "ids": [5, 6, 7]}
         shot(reader, "ids-1280-light")
         for prompt, message in (
             ("five", "“five” is no token id"),
@@ -422,7 +370,7 @@ def test_a_page_of_token_ids(
         reader.context.close()
 
 
-def test_examples_are_offered(reader: Reader) -> None:
+def test_examples_are_offered(reader: Searcher) -> None:
     buttons = reader.tab.query_selector_all("#examples button")
     assert [button.inner_text() for button in buttons] == list(EXAMPLES)
     buttons[1].click()

@@ -46,8 +46,8 @@ def test_every_chain_follows_itself() -> None:
 
 
 def update(**changed: Any) -> dict[str, Any]:
-    """Two rows of three chains; in the second row the last chain has ended."""
-    inputs = {
+    """Two rows of three chains, one token later; in the second row the last chain has ended."""
+    given = {
         "tokens": [[4, 5, 6], [7, 8, 9]],
         "log_probs": [[-0.5, -1.0, -2.0], [-0.25, -4.0, -8.0]],
         "scores": [[-1.0, -2.0, -3.0], [-4.0, -5.0, -6.0]],
@@ -58,8 +58,28 @@ def update(**changed: Any) -> dict[str, Any]:
         "max_new_tokens": [10],
         "fill_token_id": [0],
     } | changed
-    names = ["tokens", "log_probs", "chains", "scores", "lengths", "is_finished", "go_on"]
-    return dict(zip(names, run(one_beam.update_chains, *inputs.values()), strict=True))
+
+    def inputs(*names: str) -> list[Any]:
+        return [given[name] for name in names]
+
+    tokens, log_probs, chains = run(
+        one_beam.append_to_chains, *inputs("tokens", "log_probs", "is_finished", "fill_token_id")
+    )
+    scores, lengths, is_finished, go_on = run(
+        one_beam.update_chains,
+        tokens,
+        log_probs,
+        *inputs("scores", "lengths", "is_finished", "cur_len", "eos_token_id", "max_new_tokens"),
+    )
+    return {
+        "tokens": tokens,
+        "log_probs": log_probs,
+        "chains": chains,
+        "scores": scores,
+        "lengths": lengths,
+        "is_finished": is_finished,
+        "go_on": go_on,
+    }
 
 
 def test_chains_that_have_ended_are_filled() -> None:

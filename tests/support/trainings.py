@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import socket
 from collections.abc import Callable
@@ -14,8 +15,10 @@ import pytest
 from beamgen import BeamgenError, FinetuneResult, find_adapter, finetune
 from beamgen.checkpoint.checkpoint import demo_checkpoint
 from beamgen.checkpoint.tokenizer import load_tokenizer
-from beamgen.training.data import read_rows, stop_ids, tokenize_rows
+from beamgen.training.data import read_rows
+from beamgen.training.token_ids import stop_ids, tokenize_rows
 
+WITHOUT_BITSANDBYTES = "bitsandbytes is not installed: pip install 'beamgen[finetune]'"
 EXAMPLES = Path(__file__).parents[2] / "examples" / "lora"
 ROWS = [{"prompt": f"{name} is", "completion": " a drug."} for name in ("aspirin", "codeine")]
 CHAT = {
@@ -73,3 +76,13 @@ def two_lines(caught: pytest.ExceptionInfo[BeamgenError]) -> str:
     assert len(str(caught.value).splitlines()) == 2
     assert caught.value.cure
     return caught.value.cause
+
+
+def as_if_scipy_was_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """scipy: peft asks whether it is there, and then does without."""
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: find_spec("math" if name == "scipy" else name, *rest),
+    )

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import http.server
 import json
+import os
 import shutil
 import subprocess
 import threading
@@ -21,6 +22,16 @@ from beamgen import Generator, Package
 from beamgen.cli import main
 
 EXAMPLES = ("A doctor is", "aspirin is")
+
+#: Nothing that a browser would do by itself, over a network or otherwise.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-quic",
+]
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,73 @@ def skip_without(*programs: str) -> None:
     for program in programs:
         if shutil.which(program) is None:
             pytest.skip(f"there is no {program} on this machine")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium without a window."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("there is no chromium on this machine")
+    with playwright.sync_playwright() as running:
+        started = running.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield started
+        started.close()
+
+
+class Reader:
+    """Someone with a page open: what was requested and what the console said is kept."""
+
+    def __init__(self, browser: Any, **context: Any) -> None:
+        self.context = browser.new_context(viewport={"width": 1280, "height": 900}, **context)
+        self.tab = self.context.new_page()
+        self.tab.set_default_timeout(90_000)
+        self.requests: list[str] = []
+        self.errors: list[str] = []
+        self.context.on("request", lambda request: self.requests.append(request.url))
+        self.tab.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.tab.on(
+            "console",
+            lambda message: (
+                self.errors.append(message.text) if message.type in ("error", "warning") else None
+            ),
+        )
+
+    def saved(self) -> dict[str, Any]:
+        """The record of a search that the page saves."""
+        with self.tab.expect_download() as download:
+            self.tab.click("#save")
+        record: dict[str, Any] = json.loads(Path(download.value.path()).read_text())
+        return record
+
+    def text(self, selector: str) -> str:
+        return " ".join(self.tab.inner_text(selector).split())
+
+    def fits(self) -> bool:
+        """Nothing is wider than the window."""
+        return bool(self.tab.evaluate("document.scrollingElement.scrollWidth <= window.innerWidth"))
+
+    def cut_tokens(self) -> list[str]:
+        """Tokens of the tree that their boxes do not show in full, but for very long ones."""
+        script = """[...document.querySelectorAll('.node .token')]
+            .filter((e) => e.scrollWidth > e.clientWidth && e.parentNode.offsetWidth < 210)
+            .map((e) => e.textContent)"""
+        found: list[str] = self.tab.evaluate(script)
+        return found
+
+
+@pytest.fixture(scope="session")
+def shot(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Reader, str], None]:
+    """``shot(reader, "name")`` keeps a picture, for people to look at."""
+    chosen = os.environ.get("BEAMGEN_SCREENSHOTS")
+    folder = Path(chosen) if chosen else tmp_path_factory.mktemp("screenshots")
+
+    def take(reader: Reader, name: str) -> None:
+        reader.tab.wait_for_timeout(600)  # what grows has grown
+        reader.tab.screenshot(path=folder / f"{name}.png", full_page=True)
+
+    return take
 
 
 @pytest.fixture(scope="session")

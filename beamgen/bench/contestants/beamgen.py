@@ -1,4 +1,4 @@
-"""Our own files, in every precision and from both backends."""
+"""beamgen's own files as contestants: from both backends, and quantized."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from beamgen.bench.contestants import Contestant, Preparation, Search
+from beamgen.bench.contestant import Contestant, Preparation, Search
 from beamgen.bench.workload import Task
 from beamgen.bench.workspace import Workspace
 from beamgen.settings.prompts import Ids
@@ -52,7 +52,14 @@ def _load(name: str) -> Callable[[Workspace, Task], Search]:
 
 
 def _contestant(name: str, precision: str = "float32") -> Contestant:
-    return Contestant(name, _load(name), (name,), ("torch", "optimum-onnx"), precision, ours=True)
+    return Contestant(
+        name=name,
+        load=_load(name),
+        needs=(name,),
+        requires=("torch", "optimum-onnx"),
+        precision=precision,
+        ours=True,
+    )
 
 
 PREPARATIONS: dict[str, Preparation] = {

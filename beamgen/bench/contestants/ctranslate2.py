@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from beamgen.bench.contestants import Contestant, Preparation, Search
+from beamgen.bench.contestant import Contestant, Preparation, Search
 from beamgen.bench.dummy_tokenizer import dummy_tokenizer
 from beamgen.bench.workload import Task
 from beamgen.bench.workspace import Workspace
@@ -69,18 +69,21 @@ def _load(name: str, compute_type: str) -> Callable[[Workspace, Task], Search]:
     return load
 
 
+def _contestant(name: str, precision: str) -> Contestant:
+    return Contestant(
+        name=name,
+        load=_load(name, precision),
+        needs=(name,),
+        requires=("ctranslate2", "torch"),
+        precision=precision,
+    )
+
+
 PREPARATIONS: dict[str, Preparation] = {
     "ctranslate2": _convert(None),
     "ctranslate2-int8": _convert("int8"),
 }
-_REQUIRES = ("ctranslate2", "torch")
 CONTESTANTS = (
-    Contestant("ctranslate2", _load("ctranslate2", "float32"), ("ctranslate2",), _REQUIRES),
-    Contestant(
-        "ctranslate2-int8",
-        _load("ctranslate2-int8", "int8"),
-        ("ctranslate2-int8",),
-        _REQUIRES,
-        "int8",
-    ),
+    _contestant("ctranslate2", "float32"),
+    _contestant("ctranslate2-int8", "int8"),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from beamgen.bench.contestants import Contestant, Preparation, Search
+from beamgen.bench.contestant import Contestant, Preparation, Search
 from beamgen.bench.workload import Task
 from beamgen.bench.workspace import Workspace
 from beamgen.settings.prompts import Ids
@@ -65,6 +65,9 @@ def _load(workspace: Workspace, task: Task) -> Search:
 PREPARATIONS: dict[str, Preparation] = {"genai": _prepare}
 CONTESTANTS = (
     Contestant(
-        "genai", _load, ("beamgen", "genai"), ("onnxruntime-genai", "torch", "optimum-onnx")
+        name="genai",
+        load=_load,
+        needs=("beamgen", "genai"),
+        requires=("onnxruntime-genai", "torch", "optimum-onnx"),
     ),
 )

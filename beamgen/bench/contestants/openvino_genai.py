@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from beamgen.bench.contestants import Contestant, Preparation, Search
+from beamgen.bench.contestant import Contestant, Preparation, Search
 from beamgen.bench.contestants.optimum_intel import EXACT
 from beamgen.bench.dummy_tokenizer import dummy_tokenizer
 from beamgen.bench.workload import Task
@@ -63,7 +63,7 @@ def _load(files: str, settings: dict[str, str]) -> Callable[[Workspace, Task], S
 
 
 def _scheduler(openvino_genai: Any) -> Any:
-    """As the pipeline's own, for lowest latency, without its cache of prompts seen before."""
+    """The scheduler a pipeline makes for lowest latency, without its cache of prompts."""
     scheduler = openvino_genai.SchedulerConfig()
     scheduler.max_num_batched_tokens = 2**31
     scheduler.enable_prefix_caching = False
@@ -71,8 +71,13 @@ def _scheduler(openvino_genai: Any) -> Any:
 
 
 def _contestant(name: str, files: str, precision: str, settings: dict[str, str]) -> Contestant:
-    requires = ("openvino-genai", "openvino-tokenizers", "optimum-intel", "nncf", "torch")
-    return Contestant(name, _load(files, settings), (_TOKENIZER, files), requires, precision)
+    return Contestant(
+        name=name,
+        load=_load(files, settings),
+        needs=(_TOKENIZER, files),
+        requires=("openvino-genai", "openvino-tokenizers", "optimum-intel", "nncf", "torch"),
+        precision=precision,
+    )
 
 
 PREPARATIONS: dict[str, Preparation] = {_TOKENIZER: _prepare_tokenizer}

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from beamgen.bench.contestants import Contestant, Preparation, Search
-from beamgen.bench.contestants._hf_search import hf_search
+from beamgen.bench.contestant import Contestant, Preparation, Search
+from beamgen.bench.hf_search import hf_search
 from beamgen.bench.workload import Task
 from beamgen.bench.workspace import Workspace
 
@@ -49,8 +49,13 @@ def _load(files: str, settings: dict[str, str]) -> Callable[[Workspace, Task], S
 
 
 def _contestant(name: str, files: str, precision: str, settings: dict[str, str]) -> Contestant:
-    requires = ("optimum-intel", "openvino", "nncf", "torch")
-    return Contestant(name, _load(files, settings), (files,), requires, precision)
+    return Contestant(
+        name=name,
+        load=_load(files, settings),
+        needs=(files,),
+        requires=("optimum-intel", "openvino", "nncf", "torch"),
+        precision=precision,
+    )
 
 
 PREPARATIONS: dict[str, Preparation] = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from beamgen.bench.contestants import Contestant, Preparation, Search
-from beamgen.bench.contestants._hf_search import hf_search
+from beamgen.bench.contestant import Contestant, Preparation, Search
+from beamgen.bench.hf_search import hf_search
 from beamgen.bench.workload import Task
 from beamgen.bench.workspace import Workspace
 
@@ -39,5 +39,10 @@ def _load(workspace: Workspace, task: Task) -> Search:
 
 PREPARATIONS: dict[str, Preparation] = {"ortmodel": _prepare}
 CONTESTANTS = (
-    Contestant("ortmodel", _load, ("ortmodel",), ("optimum-onnx", "onnxruntime", "torch")),
+    Contestant(
+        name="ortmodel",
+        load=_load,
+        needs=("ortmodel",),
+        requires=("optimum-onnx", "onnxruntime", "torch"),
+    ),
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from beamgen.bench.contestants import YARDSTICK, Contestant, Preparation, Search
-from beamgen.bench.contestants._hf_search import hf_search
+from beamgen.bench.contestant import YARDSTICK, Contestant, Preparation, Search
+from beamgen.bench.hf_search import hf_search
 from beamgen.bench.workload import Task
 from beamgen.bench.workspace import Workspace
 
@@ -16,4 +16,6 @@ def _load(workspace: Workspace, task: Task) -> Search:
 
 
 PREPARATIONS: dict[str, Preparation] = {}
-CONTESTANTS = (Contestant(YARDSTICK, _load, (), ("torch", "transformers")),)
+CONTESTANTS = (
+    Contestant(name=YARDSTICK, load=_load, needs=(), requires=("torch", "transformers")),
+)

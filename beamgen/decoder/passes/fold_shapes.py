@@ -176,7 +176,7 @@ def _fold_reshape(graph: ir.Graph, node: ir.Node, values: _Values) -> None:
 
 
 def _quotient(source: Sequence[Dim], divisor: Sequence[Dim]) -> Dim | None:
-    """What -1 stands for: the one symbol left over, or the quotient of the numbers."""
+    """The size that -1 stands for: the one symbol left over, or the quotient of the numbers."""
     symbols = [dim for dim in source if isinstance(dim, str)]
     number = int(np.prod([dim for dim in source if isinstance(dim, int)]))
     for dim in divisor:

@@ -46,7 +46,7 @@ def to_int8(
 
 @dataclass
 class _Rounded:
-    """Weights and activations in 8 bits, each once for all that read them."""
+    """The weights and activations in 8 bits, each once for all that read them."""
 
     graph: ir.Graph
     signed: bool
@@ -60,7 +60,7 @@ class _Rounded:
 
     @property
     def dtype(self) -> str:
-        """Of the weights."""
+        """The dtype of the weights."""
         return "int8" if self.signed else "uint8"
 
     def constant(self, name: str, value: np.ndarray) -> ir.Value:

@@ -61,7 +61,7 @@ def _transposed(graph: ir.Graph, weight: ir.Value) -> ir.Value:
 
 
 def _read_by_gemm(product: ir.Node, weight: ir.Value) -> None:
-    """``[B, n, hidden] x W^T``: flatten the rows, Gemm, restore them."""
+    """Multiply ``[B, n, hidden] x W^T``: flatten the rows, Gemm, restore them."""
     hidden, out = product.inputs[0], product.outputs[0]
     assert hidden is not None, "a product has two inputs"
     assert weight.shape is not None, "an initializer has a shape"

@@ -14,7 +14,7 @@ from beamgen.tape import Tape, replace
 
 @dataclass(frozen=True)
 class Product:
-    """``x W``: the nodes that compute it, and where the result goes.
+    """A product ``x W``: the nodes that compute it, and where the result goes.
 
     Attributes:
         reader: the node whose first input is x, ``[..., k]``.
@@ -32,7 +32,7 @@ class Product:
 
     @property
     def x(self) -> ir.Value:
-        """As it is now: another product may have given it."""
+        """The value that is multiplied, as it is now: another product may have given it."""
         value = self.reader.inputs[0]
         assert value is not None, "checked by find_products"
         return value
@@ -51,7 +51,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Lookup:
-    """``Gather(table, ids)`` along the rows, which gives ``out``."""
+    """A lookup ``Gather(table, ids)`` along the rows, which gives ``out``."""
 
     ids: ir.Value
     table: ir.Value
@@ -64,7 +64,7 @@ class Lookup:
 
 
 def find_products(graph: ir.Graph) -> list[Product]:
-    """All products with a constant matrix."""
+    """All products of a graph with a constant matrix."""
     found = []
     for node in graph:
         if node.domain != "" or node.op_type not in ("MatMul", "Gemm"):
@@ -95,7 +95,7 @@ def find_lookups(graph: ir.Graph) -> list[Lookup]:
 
 
 def weights_of(products: Iterable[Product], lookups: Iterable[Lookup]) -> list[ir.Value]:
-    """Their weights, each once."""
+    """The weights of products and lookups, each once."""
     tables = (lookup.table for lookup in lookups)
     return list(dict.fromkeys([*(product.weight for product in products), *tables]))
 
@@ -119,7 +119,7 @@ def put(tape: Tape, place: Product | Lookup, result: ir.Value) -> None:
 
 
 def _tied_head(node: ir.Node, before: ir.Node | None, weight: ir.Value) -> Product:
-    """What ``place_weights`` wrote: Reshape, Gemm, Reshape, of which no operator here needs any."""
+    """What ``place_weights`` wrote, Reshape, Gemm, Reshape: no operator here needs any of them."""
     (after,) = [use.node for use in node.outputs[0].uses()]
     assert before is not None, "place_weights wrote it"
     assert before.op_type == after.op_type == "Reshape", "place_weights wrote them"

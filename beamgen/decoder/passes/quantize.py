@@ -31,7 +31,7 @@ from beamgen.decoder.passes.round_tokens import RoundTokens
 from beamgen.errors import AdapterError
 from beamgen.onnx_domain import DOMAIN
 from beamgen.quantization.record import Precision
-from beamgen.tape import Tape, stored
+from beamgen.tape import Tape, body, define, stored
 
 
 def quantize(decoder: ir.Model, precision: str, int8_weights: str = "auto") -> Precision:
@@ -65,22 +65,21 @@ def quantize(decoder: ir.Model, precision: str, int8_weights: str = "auto") -> P
     decoder.functions.update(bodies)
     if record.name == "int8":
         decoder.opset_imports[DOMAIN] = 1
-        body = ir.serde.deserialize_function(RoundTokens.to_function_proto())
-        decoder.functions[body.identifier()] = body
+        define(decoder, [body(RoundTokens)])
     if record.operators == int4.DOMAIN:
         decoder.opset_imports[int4.DOMAIN] = 1
     return replace(record, quantized=names)
 
 
 def _hf_name(weight: ir.Value) -> str:
-    """``model.lm_head.weight.T`` -> ``lm_head.weight``: the traced step holds HF's ``model``."""
+    """HF's name of a weight: ``model.lm_head.weight.T`` -> ``lm_head.weight``."""
     return (weight.name or "").removeprefix("model.").removesuffix(".T")
 
 
 def _to_float16(
     graph: ir.Graph, products: Sequence[Product], lookups: Sequence[Lookup], _: str
 ) -> Precision:
-    """Half the bytes in the file; the arithmetic is float32's, and so is the memory it takes."""
+    """Store half the bytes; the arithmetic is float32's, and so is the memory that it takes."""
     first = graph[0]
     tape = Tape(first.name or first.op_type)
     for weight in weights_of(products, lookups):

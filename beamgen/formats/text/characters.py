@@ -69,7 +69,7 @@ def spelled(sequences, kept, begins, lengths, octets, is_byte):
 
 @script(beamgen_ops, default_opset=op)
 def byte_ahead(octets, starts, distance):
-    """Bytes ``[X]`` at a distance ``[1]`` within the run, 0 beyond its end."""
+    """The byte at a distance ``[1]`` from each ``[X]`` within its run, 0 beyond its end."""
     run = op.CumSum(op.Cast(starts, to=INT64.dtype), 0)
     size = op.Shape(octets)
     filler = op.Expand(op.Constant(value_int=0), distance)
@@ -80,7 +80,7 @@ def byte_ahead(octets, starts, distance):
 
 @script(beamgen_ops, default_opset=op)
 def byte_before(values, starts, distance):
-    """Values ``[X]`` that far before each, within the run; 0 before its start."""
+    """The value at a distance ``[1]`` before each ``[X]`` within its run, 0 before its start."""
     run = op.CumSum(op.Cast(starts, to=INT64.dtype), 0)
     size = op.Shape(values)
     filler = op.Expand(op.Constant(value_int=0), distance)
@@ -163,7 +163,7 @@ def lossy(octets, row, starts, each_byte):
 
 @script(beamgen_ops, default_opset=op)
 def changes(values):
-    """Bool ``[X]``: where a value differs from the one before it."""
+    """Where a value differs from the one before it, bool ``[X]``."""
     outside = op.Constant(value_ints=[-1])
     return values != op.Slice(op.Concat(outside, values, axis=0), [0], op.Shape(values))
 
@@ -189,7 +189,7 @@ def decode_fallback(octets, row, is_byte):
 
 @script(beamgen_ops, default_opset=op)
 def strip_first_space(octets, row):
-    """Bytes, rows ``[X]`` without a space at the start of a row."""
+    """Drop a space at the start of a row of bytes ``[X]``."""
     kept = op.Not(op.And(octets == 32, beamgen_ops.changes(row)))
     stripped = op.Compress(octets, kept)
     stripped_row = op.Compress(row, kept)
@@ -198,7 +198,7 @@ def strip_first_space(octets, row):
 
 @script(beamgen_ops, default_opset=op)
 def joined(octets, row, shape, bytes_as_text):
-    """Bytes, rows ``[X]`` -> strings of ``shape [2]``.
+    """The strings of ``shape [2]`` that bytes ``[X]`` of rows make.
 
     bytes_as_text: 256 strings of one byte each, and an empty one.
     """

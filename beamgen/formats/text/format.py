@@ -17,6 +17,7 @@ from beamgen.export.save import save_graph
 from beamgen.formats.format import Check, Format
 from beamgen.formats.lengths import checked_tokens
 from beamgen.package.folder import ADAPTERS, MODEL, WEIGHTS, Package
+from beamgen.runtime.feeds import parameter_feeds
 from beamgen.runtime.generator import Generator
 from beamgen.settings.prompts import left_pad
 
@@ -139,7 +140,8 @@ def _check_file(generator: Generator, path: Path) -> Check:
         for slot in generator.package.manifest.lora_slots
         for name, value in zip(slot.inputs, slot.empty(), strict=True)
     }
-    feeds = {"text": np.array(prompts, object), **config.inputs(), **slots}
+    parameters = parameter_feeds(generator.package.manifest, [config])
+    feeds = {"text": np.array(prompts, object), **parameters, **slots}
     found = session.run(["texts", "sequences", "sequences_scores"], feeds)
     same = (
         [[text for text in row if text is not None] for row in found[0].tolist()] == texts

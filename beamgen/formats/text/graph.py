@@ -16,7 +16,7 @@ from beamgen.formats.text.tables import TextTables, read_tokenizer
 from beamgen.onnx_domain import DOMAIN
 from beamgen.package import embedded
 from beamgen.search.functions.library import functions
-from beamgen.tape import Results, Tape
+from beamgen.tape import Results, Tape, define
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -87,8 +87,7 @@ def with_tokenizer(model: ir.Model, tokenizer: PreTrainedTokenizerBase | TextTab
     texts.shape = ir.Shape(["batch", "num_return_sequences"])
     texts.doc_string = "prompts and continuations, without special tokens"
     graph.outputs.append(texts)
-    for function in functions(units, pieces, merges, characters):
-        model.functions[function.identifier()] = function
+    define(model, functions(units, pieces, merges, characters))
     graph.opset_imports.update(OPSETS)
     model.metadata_props[embedded.FORMAT] = "text in, text out, with onnxruntime-extensions"
     model.metadata_props["beamgen.text"] = json.dumps(
@@ -151,7 +150,7 @@ def decode(
 
 
 def _units(tape: Tape, tables: TextTables, text: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """Characters and added tokens ``[N]``, and their rows."""
+    """The characters and added tokens of texts, ``[N]``, and their rows."""
     # the extension hands texts over as C strings, which end at a NUL
     parts, count = tape.node("StringSplit", [text], ["parts", "part_count"], {"delimiter": "\0"})
     vocab = {"vocab": _trie(tables)}
@@ -201,7 +200,7 @@ def _with_prefix(
 def _pieces(
     tape: Tape, tables: TextTables, found: ir.Value, starts: ir.Value
 ) -> tuple[ir.Value, ir.Value]:
-    """Units, in which a space counts as a blank where it does, and where pieces begin."""
+    """The units, in which a space counts as a blank where it does, and where pieces begin."""
     if tables.splitting.blanks:
         space = tape.constant("space", ord(" "))
         is_space = tape.standard("Equal", found, space, output="is_space")
@@ -223,7 +222,7 @@ def _classes(tape: Tape, found: ir.Value, name: str) -> ir.Value:
 def _symbols(
     tape: Tape, tables: TextTables, found: ir.Value, row: ir.Value, starts: ir.Value
 ) -> Results:
-    """Ids, piece and row ``[M]`` before any merge."""
+    """The symbols before any merge: ids, piece and row ``[M]``."""
     bpe = tables.merges
     known = _look_up(tape, "character_ids", found, bpe.characters, bpe.character_ids)
     added = [*(token.id for token in tables.added), *tables.before, *tables.after]
@@ -241,7 +240,7 @@ def _symbols(
 def _merged(
     tape: Tape, tables: TextTables, ids: ir.Value, piece: ir.Value, row: ir.Value
 ) -> tuple[ir.Value, ir.Value]:
-    """Ids and rows after all merges."""
+    """The ids and rows after all merges."""
     bpe = tables.merges
     size = tape.constant("vocab_size", [bpe.size])
     first_pairs = tape.value(merges.pairs, ids, piece, size)
@@ -290,7 +289,7 @@ def _merge_step(tables: TextTables, size: ir.Value) -> ir.Graph:
 def _look_up(
     tape: Tape, name: str, values: ir.Value, keys: Any, found: Any, default: int = -1
 ) -> ir.Value:
-    """A table of int64, with a default for what is not in it."""
+    """Look values up in a table of int64, with a default for what is not in it."""
     if not len(keys):
         keys, found = np.array([-2]), np.array([default])  # a table may not be empty
     attributes = {
@@ -303,7 +302,7 @@ def _look_up(
 
 
 def _trie(tables: TextTables) -> str:
-    """A number for every byte and every added token, in the extension's own notation."""
+    """The trie of a number for every byte and added token, in the extension's own notation."""
     single = [bytes([byte]) for byte in range(256)]
     every = [*single, *(token.content.encode() for token in tables.added)]
     quoted = ("".join(f"\\x{byte:02x}" for byte in octets) for octets in every)

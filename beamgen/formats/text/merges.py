@@ -41,7 +41,7 @@ def utf8(units):
 
 @script(beamgen_ops, default_opset=op)
 def symbols(units, row, starts, characters, byte_ids, added_ids):
-    """Each unit as one symbol, or as those of its bytes.
+    """Turn each unit into one symbol, or into those of its bytes.
 
     characters ``[N]``: ids of whole characters, -1 where bytes stand for one; byte_ids
     ``[256]``; added_ids ``[A]``.
@@ -123,7 +123,7 @@ def outlook(ids, piece, begins, ends, ranked, vocab_size):
 
 @script(beamgen_ops, default_opset=op)
 def certain(ranked, vocab_size, right, new_right, left, new_left):
-    """Pairs that merge before anything else can happen to their symbols, bool ``[M - 1]``.
+    """Which pairs merge before anything else can happen to their symbols, bool ``[M - 1]``.
 
     The other four: the lowest rank of a merge at each of ``outlook``'s places. Whatever
     the neighbours become, they begin and end with the same symbols of the text: if no
@@ -138,7 +138,7 @@ def certain(ranked, vocab_size, right, new_right, left, new_left):
 
 @script(beamgen_ops, default_opset=op)
 def merge(ids, piece, row, begins, ends, ranked, sure, vocab_size):
-    """The leftmost pair of lowest rank in each piece, and all that are sure, merge.
+    """Merge the leftmost pair of lowest rank in each piece, and all that are sure.
 
     ranked ``[M - 1]``: rank * vocab_size + the new id of each neighbouring pair, or -1;
     sure ``[M - 1]`` of ``certain``.
@@ -174,7 +174,7 @@ def merge(ids, piece, row, begins, ends, ranked, sure, vocab_size):
 
 @script(beamgen_ops, default_opset=op)
 def left_padded(ids, row, texts, pad_token_id):
-    """Symbols ``[M]`` of rows ``[M]`` -> input_ids and attention_mask ``[B, S]``.
+    """Put symbols ``[M]`` of rows ``[M]`` into input_ids and attention_mask ``[B, S]``.
 
     texts ``[B]``, read for its shape; pad_token_id ``[1]``. A text without any token
     cannot be searched: then ``every_text_needs_a_token`` fails.

@@ -32,7 +32,7 @@ PATTERNS = {
 
 @script(beamgen_ops, default_opset=op)
 def ahead(values, starts, distance):
-    """Values ``[N]`` at a distance ``[1]`` within the piece, -1 beyond its end."""
+    """The value at a distance ``[1]`` from each ``[N]`` within its piece, -1 beyond its end."""
     piece = op.CumSum(op.Cast(starts, to=INT64.dtype), 0)
     size = op.Shape(values)
     filler = op.Expand(op.Constant(value_int=-1), distance)
@@ -43,7 +43,7 @@ def ahead(values, starts, distance):
 
 @script(beamgen_ops, default_opset=op)
 def run_end(inside, starts):
-    """Bool ``[N]`` -> the first place after each unit that is not inside, or a new piece."""
+    """The first place after each unit that is not inside, bool ``[N]``, or begins a piece."""
     stop = op.Or(op.Not(inside), starts)
     place = op.Concat(op.Squeeze(op.NonZero(stop), [0]), op.Shape(inside), axis=0)
     return op.Gather(place, op.CumSum(op.Cast(stop, to=INT64.dtype), 0))
@@ -87,7 +87,7 @@ def space_end(is_space, starts, here):
 
 @script(beamgen_ops, default_opset=op)
 def follow(end, starts):
-    """The matches' starts: end ``[N]`` of the match at each unit, starts of the pieces.
+    """Where matches start, of the end ``[N]`` of the match at each unit and the pieces' starts.
 
     Each turn of the loop doubles how far a known start is followed.
     """
@@ -105,7 +105,7 @@ def follow(end, starts):
 
 @script(beamgen_ops, default_opset=op)
 def split_words(units, kinds, starts):
-    """GPT-2's pattern, which is ``ByteLevel``'s own."""
+    """Split by GPT-2's pattern, which is ``ByteLevel``'s own."""
     here = op.Range(0, op.Squeeze(op.Shape(units)), 1)
     one = op.Constant(value_ints=[1])
     unit1 = beamgen_ops.ahead(units, starts, one)
@@ -133,14 +133,14 @@ def split_words(units, kinds, starts):
 
 @script(beamgen_ops, default_opset=op)
 def lower(units):
-    """A to Z as a to z, and the long s, which matches s where case does not count."""
+    """Turn A to Z into a to z, and the long s, which matches s where case does not count."""
     upper = op.And(units >= 65, units <= 90)
     return op.Where(upper, units + 32, op.Where(units == 383, 115, units))
 
 
 @script(beamgen_ops, default_opset=op)
 def split_with_digits(units, kinds, starts, digits):
-    """The pattern of ``split_by_digit``, with up to ``digits [1]`` in a piece."""
+    """Split by the pattern of ``split_by_digit``, with up to ``digits [1]`` in a piece."""
     here = op.Range(0, op.Squeeze(op.Shape(units)), 1)
     one = op.Constant(value_ints=[1])
     small = beamgen_ops.lower(units)
@@ -181,19 +181,19 @@ def split_with_digits(units, kinds, starts, digits):
 
 @script(beamgen_ops, default_opset=op)
 def split_by_digit(units, kinds, starts):
-    """Qwen2's pattern: every digit alone."""
+    """Split by Qwen2's pattern: every digit alone."""
     return beamgen_ops.split_with_digits(units, kinds, starts, op.Constant(value_ints=[1]))
 
 
 @script(beamgen_ops, default_opset=op)
 def split_by_three_digits(units, kinds, starts):
-    """Llama 3's pattern, and cl100k_base's: at most three digits together."""
+    """Split by the pattern of Llama 3 and cl100k_base: at most three digits together."""
     return beamgen_ops.split_with_digits(units, kinds, starts, op.Constant(value_ints=[3]))
 
 
 @script(beamgen_ops, default_opset=op)
 def digits_alone(units, kinds, starts):
-    """``Digits(individual_digits=True)``."""
+    """Split digits from all else and each other, as ``Digits(individual_digits=True)``."""
     number = kinds == NUMBER
     before = beamgen_ops.kind_before(kinds)
     return op.Or(starts, op.Or(number, before == NUMBER))
@@ -201,7 +201,7 @@ def digits_alone(units, kinds, starts):
 
 @script(beamgen_ops, default_opset=op)
 def digits_together(units, kinds, starts):
-    """``Digits(individual_digits=False)``."""
+    """Split digits from all else, as ``Digits(individual_digits=False)``."""
     number = kinds == NUMBER
     before = beamgen_ops.kind_before(kinds)
     return op.Or(starts, op.Xor(number, before == NUMBER))
@@ -216,5 +216,5 @@ def kind_before(kinds):
 
 @script(beamgen_ops, default_opset=op)
 def before_each_blank(units, kinds, starts):
-    """``Metaspace(split=True)``: a piece begins with each blank, U+2581."""
+    """Split before each blank, U+2581, as ``Metaspace(split=True)``."""
     return op.Or(starts, units == 9601)

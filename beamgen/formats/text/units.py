@@ -52,7 +52,7 @@ def flat_bytes(found, parts, before, after):
 
 @script(beamgen_ops, default_opset=op)
 def units_of_bytes(numbers, row):
-    """UTF-8 as code points: numbers, row ``[T]`` -> units, unit_row ``[N]``.
+    """Read UTF-8 as code points: numbers, row ``[T]`` -> units, unit_row ``[N]``.
 
     Source: RFC 3629, section 3.
     """

@@ -10,6 +10,7 @@ Triton joins requests that wait into one batch, or runs each by itself:
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -197,7 +198,7 @@ def _after(folder: Path) -> list[str]:
     repository = folder.absolute().parent
     return [
         "docker run --rm -p 8000:8000 -p 8001:8001 "
-        f"-v {repository}:/models nvcr.io/nvidia/tritonserver:25.08-py3 "
+        f"-v {shlex.quote(str(repository))}:/models nvcr.io/nvidia/tritonserver:25.08-py3 "
         "tritonserver --model-repository /models  (25.08 or newer)"
     ]
 

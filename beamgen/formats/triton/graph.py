@@ -15,7 +15,7 @@ import onnx_ir as ir
 from beamgen.formats.triton.ports import PROMPT_LENGTHS
 from beamgen.search.functions import batching
 from beamgen.search.functions.library import functions
-from beamgen.tape import Tape
+from beamgen.tape import Tape, define
 
 Values = Mapping[str, npt.NDArray[np.generic]]
 
@@ -106,6 +106,5 @@ def join_prompts(model: ir.Model, pad_token_id: int, fill_token_id: int) -> ir.M
     aligned.type = ir.TensorType(ir.DataType.INT64)
     after.append_to(graph)
     graph.outputs[place] = aligned
-    for function in functions(batching):
-        model.functions[function.identifier()] = function
+    define(model, functions(batching))
     return model

@@ -13,6 +13,7 @@ from beamgen.formats.lengths import checked_tokens
 from beamgen.formats.triton.plan import Plan
 from beamgen.formats.triton.ports import PROMPT_LENGTHS
 from beamgen.package.folder import Package
+from beamgen.runtime.feeds import parameter_feeds
 from beamgen.runtime.generator import Generator
 from beamgen.runtime.loras import LoadedLoras
 from beamgen.settings.contrib_inputs import feeds
@@ -122,7 +123,7 @@ def plain_requests(package: Package) -> list[Request]:
     if manifest.backend == "contrib":
         whole = feeds(ids, mask, config, manifest.vocab_size)
     else:
-        whole = {"input_ids": ids, "attention_mask": mask, **config.inputs()}
+        whole = {"input_ids": ids, "attention_mask": mask, **parameter_feeds(manifest, [config])}
     whole |= LoadedLoras(package).feeds(None, 1)
     changed = {"max_new_tokens", "num_return_sequences", "max_length"}
     needed = {value.name for value in generator.session.get_inputs()}

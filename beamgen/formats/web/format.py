@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import shutil
 from collections.abc import Sequence
 from importlib import metadata
@@ -16,7 +17,7 @@ from beamgen.export.prove import Progress
 from beamgen.formats.format import Check, Format
 from beamgen.formats.web.graph import FED, web_graph
 from beamgen.formats.web.modules import ORT_WEB, add_modules
-from beamgen.formats.web.proof import prove
+from beamgen.formats.web.node_check import check_in_node
 from beamgen.formats.web.texts import add_text
 from beamgen.package.folder import MODEL, WEIGHTS, Package
 from beamgen.runtime.generator import Generator
@@ -103,7 +104,7 @@ def write(
     prompts = [ids for _, ids in encoded] or [_first_prompt(package, tokenizer)]
     with_text = tokenizer if text["kind"] == "tokenizer" else None
     generator = Generator(package, verify=False)
-    checks, chat_holds = prove(generator, folder, with_text, prompts, chat=chat)
+    checks, chat_holds = check_in_node(generator, folder, with_text, prompts, chat=chat)
     if chat and not chat_holds:
         text["chat"] = None
         for file in (folder / VENDOR).glob("jinja.*"):
@@ -231,7 +232,10 @@ def _write_json(path: Path, values: Any) -> None:
 
 
 def _after(folder: Path) -> Sequence[str]:
-    return (f"python -m http.server -d {folder} 8000", "open http://localhost:8000")
+    return (
+        f"python -m http.server -d {shlex.quote(str(folder))} 8000",
+        "open http://localhost:8000",
+    )
 
 
 FORMAT = Format(

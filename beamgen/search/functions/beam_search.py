@@ -45,7 +45,7 @@ def current_length(running_tokens):
 
 @script(beamgen_ops, default_opset=op)
 def length_penalised(scores, length, length_penalty):
-    """Scores ``[B, n]`` divided by ``length ** length_penalty``; length ``[1]`` or ``[B, 1]``.
+    """Divide scores ``[B, n]`` by ``length ** length_penalty``; length ``[1]`` or ``[B, 1]``.
 
     In double, then float, as torch divides a float tensor by a Python number.
     """
@@ -58,13 +58,13 @@ def length_penalised(scores, length, length_penalty):
 
 @script(beamgen_ops, default_opset=op)
 def beams_to_keep(num_beams, eos_token_id):
-    """M ``[1]``, the continuations kept per step, of num_beams ``[1]``, eos_token_id ``[E]``."""
+    """How many continuations a step keeps, M ``[1]``; num_beams ``[1]``, eos_token_id ``[E]``."""
     return op.Max(op.Constant(value_ints=[2]), op.Shape(eos_token_id) + 1) * num_beams
 
 
 @script(beamgen_ops, default_opset=op)
 def get_top_k_continuations(log_probs, running_scores, eos_token_id):
-    """Best M continuations of each row over all its beams.
+    """The best M continuations of each row over all its beams.
 
     log_probs ``[B, K or 1, V]`` (1: every beam is still the prompt),
     running_scores ``[B, K]`` accumulated log-probability.

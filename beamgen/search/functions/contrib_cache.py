@@ -1,6 +1,6 @@
-"""What the decoder needs of the inputs that the op gives its subgraph.
+"""What the decoder needs of the inputs that BeamSearch gives its subgraph.
 
-The op repeats each prompt once per beam before the first step. Here the copies are
+The operator repeats each prompt once per beam before the first step. Here the copies are
 undone for the prompt pass: the prompt is computed once per row, and only its keys and
 values are repeated.
 
@@ -21,7 +21,7 @@ def op_inputs(ids, attention_mask, past, num_beams, attention_window):
     """The inputs that the operator gives its subgraph, as the decoder's.
 
     ids int32 ``[B*K, N]``, attention_mask int32 ``[B*K, T]``, past ``[2, B*K, Hkv,
-    P, D]``, read for its shape, num_beams and attention_window int64 ``[1]``. The op's
+    P, D]``, read for its shape, num_beams and attention_window int64 ``[1]``. The operator's
     own position_ids are not used: it counts ids that differ from pad_token_id, mask or
     not, so that an EOS or pad id within a prompt shifts all that follow.
 

@@ -31,7 +31,7 @@ def loop_functions() -> list[ir.Function]:
 
 
 def functions(*modules: ModuleType) -> list[ir.Function]:
-    """All of some modules, in no order: ONNX looks them up by name."""
+    """All functions of some modules, in no order: ONNX looks them up by name."""
     return [
         _without_casts(_read(value))
         for module in modules

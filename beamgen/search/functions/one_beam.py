@@ -16,7 +16,7 @@ from beamgen.onnx_domain import beamgen_ops
 
 @script(beamgen_ops, default_opset=op)
 def own_places(tokens):
-    """The chain that each follows, its own: 0 ... K - 1 in the shape of tokens ``[B, K]``."""
+    """The place of each chain among its row's: 0 ... K - 1 in the shape of tokens ``[B, K]``."""
     chain = op.Range(0, op.Squeeze(op.Shape(tokens, start=1)), 1)
     return op.Expand(chain, op.Shape(tokens))
 

@@ -18,7 +18,7 @@ from beamgen.search.functions.tree_cache import MASKED
 
 @script(beamgen_ops, default_opset=op)
 def masked_step(input_ids, attention_mask):
-    """A step's mask as the decoder's own inputs.
+    """The mask of a step as the decoder's own inputs.
 
     input_ids ``[B, N]``, read for its shape, attention_mask int64 ``[B, T]``, 0 on
     padding left, right or in between.
@@ -43,7 +43,7 @@ def masked_step(input_ids, attention_mask):
 
 @script(beamgen_ops, default_opset=op)
 def windowed_step(input_ids, attention_mask, attention_window):
-    """A step's mask where a token sees itself and the ``attention_window [1]`` - 1 before it.
+    """The mask of a step whose tokens see themselves and ``attention_window [1]`` - 1 before.
 
     Inputs and results are those of ``masked_step``. Padding does not count: on the right
     it stands between a prompt and what is generated, where HF, which pads on the left,

@@ -25,7 +25,7 @@ _TO_UNIT = 2.0**-32
 
 @script(beamgen_ops, default_opset=op)
 def philox_round(c0, c1, c2, c3, k0, k1, constants):
-    """One round on four counter words, and the next round's key.
+    """One round of Philox on four counter words, and the next round's key.
 
     constants uint64 ``[6]``: the multipliers, the key's increments, a word's mask
     and its bits.
@@ -46,7 +46,7 @@ def philox_round(c0, c1, c2, c3, k0, k1, constants):
 
 @script(beamgen_ops, default_opset=op)
 def philox(c0, c1, c2, c3, k0, k1):
-    """Philox4x32-10: counter and key words, uint64 of shapes that broadcast -> four words."""
+    """Four random words of four counter and two key words, uint64 of shapes that broadcast."""
     constants = op.Cast(op.Constant(value_ints=_CONSTANTS), to=UINT64.dtype)
     c0, c1, c2, c3, k0, k1 = beamgen_ops.philox_round(c0, c1, c2, c3, k0, k1, constants)
     c0, c1, c2, c3, k0, k1 = beamgen_ops.philox_round(c0, c1, c2, c3, k0, k1, constants)
@@ -93,7 +93,7 @@ def uniform(seed, step, token_ids):
 
 @script(beamgen_ops, default_opset=op)
 def perturbed(scores, token_ids, seed, step):
-    """Scores ``[B, K, N]`` plus Gumbel noise, in double.
+    """Add Gumbel noise to scores ``[B, K, N]``, in double.
 
     The best one is a draw from softmax(scores); the best m are m draws without
     replacement, in their order.
@@ -125,7 +125,7 @@ def perturbed_candidates(log_probs, token_ids, running_scores, one_beam, seed, s
 
 @script(beamgen_ops, default_opset=op)
 def draw_one(scores, token_ids, perturbed):
-    """A token of each list ``[B, K, N]``, drawn from softmax(scores).
+    """Draw a token of each list ``[B, K, N]`` from softmax(scores).
 
     Returns: chosen_scores, chosen_tokens, chosen_beams and chosen_log_probs, each
     ``[B, K]``; a chain has no other score than the token's log-probability.
@@ -143,7 +143,7 @@ def draw_one(scores, token_ids, perturbed):
 
 @script(beamgen_ops, default_opset=op)
 def sample_top_k_continuations(log_probs, token_ids, accumulated, perturbed, eos_token_id):
-    """M continuations of each row, drawn without replacement over all its beams.
+    """Draw M continuations of each row over all its beams, without replacement.
 
     All but eos_token_id ``[B, K, N]``, see ``perturbed_candidates``.
 

@@ -1,5 +1,7 @@
 // Numbers and tokens as the page shows them.
 
+import { END, NO_TEXT, VISIBLE } from './constants.js';
+
 /** A score or logarithm, with a true minus sign. */
 export const decimal = (value, digits = 3) =>
   value.toFixed(digits).replace(/^-(?=0\.0*$)/, '').replace('-', '−');
@@ -17,14 +19,15 @@ export const megabytes = (bytes) => (bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0);
 export const counted = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`;
 
 /** A token with what the eye would miss made visible. */
-export function visible(text) {
-  if (text === '') return '∅';
-  return text.replaceAll(' ', '·').replaceAll('\n', '⏎').replaceAll('\t', '⇥').replaceAll('\r', '␍');
-}
+const visible = (text) =>
+  text === '' ? NO_TEXT : Array.from(text, (char) => VISIBLE[char] ?? char).join('');
 
 /** A continuation's own token: an end is a sign, whatever the vocabulary calls it. */
 export const spelled = ({ token, text }, eosTokenIds) =>
-  eosTokenIds.includes(token) ? '■ end' : visible(text);
+  eosTokenIds.includes(token) ? END : visible(text);
+
+/** Token ids where there is no text: a thin space keeps them apart, and is no token's own. */
+export const idsAsText = (ids) => ids.map((id) => `${id}\u2009`).join('');
 
 /** An element, its attributes, what is in it. */
 export function element(tag, attributes = {}, ...children) {

@@ -1,4 +1,8 @@
 // Where the continuations of a search stand, and which of them hang together.
+//
+// `beamgen/explain/layout.py` lays out the same for a picture; a test holds the two together.
+
+import { FATES, SIZE } from './constants.js';
 
 /** The continuation of a step that became a given beam. */
 const byBeam = (step, beam) => step.continuations.find((each) => each.beam === beam);
@@ -41,15 +45,15 @@ export const textBefore = (steps, step, rank) =>
  * @param steps of the search.
  * @param widthOf how wide a continuation's node is.
  * @param showDropped whether those that were dropped are shown.
- * @param size `{row, gap, root}`: row height, space between columns, width of the first column.
  */
-export function layOut(steps, widthOf, showDropped, size) {
-  let x = size.root + size.gap;
+export function layOut(steps, widthOf, showDropped) {
+  const [, , DROPPED] = FATES;
+  let x = SIZE.root + SIZE.gap;
   const columns = steps.map(({ step, continuations }) => {
-    const shown = continuations.filter(({ fate }) => showDropped || fate !== 'dropped');
+    const shown = continuations.filter(({ fate }) => showDropped || fate !== DROPPED);
     const width = Math.max(0, ...shown.map(widthOf));
     const column = { step, x, width, nodes: shown.map((each, row) => ({ ...each, row })) };
-    x += width + size.gap;
+    x += width + SIZE.gap;
     return column;
   });
   const rowOf = new Map(
@@ -63,11 +67,11 @@ export function layOut(steps, widthOf, showDropped, size) {
         step,
         rank,
         fate,
-        from: [before ? before.x + before.width : size.root, parent ? rowOf.get(parent.join(':')) : 0],
+        from: [before ? before.x + before.width : SIZE.root, parent ? rowOf.get(parent.join(':')) : 0],
         to: [to, row],
       };
     }),
   );
   const rows = Math.max(1, ...columns.map(({ nodes }) => nodes.length));
-  return { columns, lines, width: x - size.gap, rows };
+  return { columns, lines, width: x - SIZE.gap, rows };
 }

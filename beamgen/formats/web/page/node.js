@@ -1,4 +1,4 @@
-// The same search in Node: node page/node.js "PROMPT" [name=value ...], its story as JSON.
+// The same search in Node: node page/node.js "PROMPT" [name=value ...] prints its record.
 //
 // With no prompt, requests are read from stdin; beamgen holds their answers against its own.
 
@@ -32,8 +32,8 @@ function readSetting(pair) {
   }
 }
 
-async function answer(parts, { searches = [], texts = [], chats = [], ids = [] }) {
-  const found = { searches: [], texts: [], chats: [], ids: [], node: process.version };
+async function answer(parts, { searches = [], texts = [], chats = [], ids = [], tokens = [] }) {
+  const found = { searches: [], node: process.version };
   for (const { prompt, settings } of searches) {
     found.searches.push(await search(parts, prompt, settings));
   }
@@ -41,6 +41,7 @@ async function answer(parts, { searches = [], texts = [], chats = [], ids = [] }
   found.texts = texts.map((each) => text.encode(each));
   found.chats = chats.map((each) => text.encode(each, true));
   found.ids = ids.map((each) => text.decode(each));
+  found.tokens = tokens.map(([before, token]) => text.ofToken(before, token));
   return found;
 }
 

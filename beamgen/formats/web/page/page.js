@@ -29,7 +29,7 @@ async function begin() {
   $('title').textContent = page.title;
   $('about').textContent = `Made with beamgen ${page.beamgen}. Runs on ${page.runtime.name}.`;
   form = new Form(page, count);
-  results = new Results(page.search.eos_token_id);
+  results = new Results();
   $('form').hidden = false;
   $('form').addEventListener('submit', submit);
   $('stop').addEventListener('click', stop);
@@ -86,12 +86,13 @@ const hear = {
   count({ id, count: tokens }) {
     if (id === counting) $('prompt-count').textContent = tokens ? counted(tokens, 'token') : '';
   },
-  result({ told, seconds }) {
+  result({ record, seconds }) {
     searching(false);
-    results.show(told);
-    const { seed, do_sample } = told.settings;
+    results.show(record);
+    const { hypotheses, steps, settings } = record;
+    const { seed, do_sample } = settings;
     $('status').textContent =
-      `${counted(told.hypotheses.length, 'answer')} after ${counted(told.steps.length, 'step')}, ` +
+      `${counted(hypotheses.length, 'answer')} after ${counted(steps.length, 'step')}, ` +
       `in ${decimal(seconds, 2)} s${do_sample ? `, with seed ${seed}` : ''}.`;
   },
   'input-error'({ field, message }) {

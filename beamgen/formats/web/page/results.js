@@ -1,50 +1,50 @@
 // What a search found: its answers, the tree, and each step in words.
 
-import { counted, decimal, element, percent, spelled } from './format.js';
+import { ENDINGS } from './constants.js';
+import { counted, decimal, element, idsAsText, percent, spelled } from './format.js';
 import { at, pathTo, textBefore } from './layout.js';
 import { Tree, became, summary } from './tree.js';
 
 const $ = (id) => document.getElementById(id);
 
-const ENDINGS = {
-  eos: 'ended by itself',
-  length: 'cut off at the limit of tokens',
-};
-
 export class Results {
-  constructor(eosTokenIds) {
-    this.eosTokenIds = eosTokenIds;
-    this.tree = new Tree($('tree'), eosTokenIds, (step, rank) => this.select(step, rank));
+  constructor() {
+    this.tree = new Tree($('tree'), (step, rank) => this.select(step, rank));
     $('show-dropped').addEventListener('change', () => this.redraw());
     $('step-back').addEventListener('click', () => this.go(this.step - 1));
     $('step-on').addEventListener('click', () => this.go(this.step + 1));
     $('save').addEventListener('click', () => this.save());
   }
 
-  show(told) {
-    this.told = told;
+  /** Show the record of a search, which `trace.js` or `beamgen explain` made. */
+  show(record) {
+    this.record = record;
     this.selected = null;
     $('results').hidden = false;
-    $('score-hint').textContent = explainScore(told.settings);
-    $('answers').replaceChildren(...told.hypotheses.map((each) => this.answer(each)));
-    if (!told.hypotheses.length) {
+    $('score-hint').textContent = explainScore(record.settings);
+    $('answers').replaceChildren(...record.hypotheses.map((each) => this.answer(each)));
+    if (!record.hypotheses.length) {
       $('answers').append(element('li', { class: 'none' }, 'The search found no answer.'));
     }
     this.step = 1;
-    this.path = told.hypotheses[0]?.path ?? [];
+    this.path = record.hypotheses[0]?.path ?? [];
     this.tree.box.scrollLeft = 0;
     this.redraw();
     this.choose(0);
   }
 
   answer({ rank, score, ids, text, finish_reason }) {
-    const { text: written, ids: given } = this.told.prompt;
-    const prompt = written ?? given.map((id) => `${id}\u2009`).join('');
+    const { prompt } = this.record;
     const button = element(
       'button',
       { type: 'button', class: 'answer', 'aria-pressed': 'false' },
       element('span', { class: 'place', 'aria-hidden': 'true' }, String(rank + 1)),
-      element('span', { class: 'text' }, element('span', { class: 'given' }, prompt), text),
+      element(
+        'span',
+        { class: 'text' },
+        element('span', { class: 'given' }, prompt.text ?? idsAsText(prompt.ids)),
+        text ?? idsAsText(ids),
+      ),
       element(
         'span',
         { class: 'facts' },
@@ -61,43 +61,43 @@ export class Results {
     [...$('answers').querySelectorAll('.answer')].forEach((button, i) =>
       button.setAttribute('aria-pressed', String(i === rank)),
     );
-    this.path = this.told.hypotheses[rank]?.path ?? [];
+    this.path = this.record.hypotheses[rank]?.path ?? [];
     this.selected = null;
     this.mark();
   }
 
-  /** Colour the way to a continuation, and tell of its step. */
+  /** Colour the way to a continuation, and show its step. */
   select(step, rank) {
     for (const button of $('answers').querySelectorAll('.answer')) {
       button.setAttribute('aria-pressed', 'false');
     }
     this.selected = [step, rank];
-    this.path = pathTo(this.told.steps, step, rank);
+    this.path = pathTo(this.record.steps, step, rank);
     this.go(step);
   }
 
   go(step) {
-    this.step = Math.min(Math.max(step, 1), this.told.steps.length);
+    this.step = Math.min(Math.max(step, 1), this.record.steps.length);
     this.mark();
     this.tree.reveal(this.step);
   }
 
   redraw() {
-    this.tree.draw(this.told, $('show-dropped').checked);
+    this.tree.draw(this.record, $('show-dropped').checked);
     this.mark();
   }
 
   mark() {
     this.tree.mark(this.path, this.selected);
-    this.tell();
+    this.showStep();
   }
 
   /** The table of the step. */
-  tell() {
-    const { steps } = this.told;
+  showStep() {
+    const { steps } = this.record;
     const step = steps[this.step - 1];
     $('step-title').textContent = `Step ${this.step} of ${steps.length}`;
-    $('step-summary').textContent = summary(step);
+    $('step-summary').textContent = summary(steps, step);
     $('step-back').disabled = this.step === 1;
     $('step-on').disabled = this.step === steps.length;
     const [, onPath] = this.path.find(([s]) => s === this.step) ?? [];
@@ -107,7 +107,7 @@ export class Results {
   }
 
   row(rank, isOnPath) {
-    const { steps } = this.told;
+    const { steps, settings } = this.record;
     const continuation = at(steps, this.step, rank);
     const { log_prob, score, fate } = continuation;
     const before = textBefore(steps, this.step, rank);
@@ -120,7 +120,7 @@ export class Results {
       cell(
         [
           element('span', { class: 'given' }, before),
-          element('strong', {}, spelled(continuation, this.eosTokenIds)),
+          element('strong', {}, spelled(continuation, settings.eos_token_id)),
         ],
         'continuation',
       ),
@@ -131,7 +131,8 @@ export class Results {
   }
 
   save() {
-    const file = new Blob([`${JSON.stringify(this.told, null, 2)}\n`], { type: 'application/json' });
+    const written = `${JSON.stringify(this.record, null, 2)}\n`;
+    const file = new Blob([written], { type: 'application/json' });
     const link = element('a', { href: URL.createObjectURL(file), download: 'search.json' });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);

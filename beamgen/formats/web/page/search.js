@@ -1,7 +1,7 @@
-// One search: a prompt and settings in, what the search did and found out.
+// One search: a prompt and settings in, the record of what it did and found out.
 
-import { retell } from './retell.js';
 import { feeds, problems, resolve } from './settings.js';
+import { readSearch } from './trace.js';
 
 /** What the reader can put right: which field it is, and one sentence. */
 export class InputError extends Error {
@@ -48,7 +48,7 @@ function checkedIds(page, ids) {
 }
 
 /**
- * Search, and tell what was found and how.
+ * Search; returns the record of what was found and how.
  *
  * @param parts `{page, text, session, Tensor}`.
  * @param prompt `{text, chat}` or `{ids}`.
@@ -61,5 +61,7 @@ export async function search({ page, text, session, Tensor }, prompt, given) {
   if (problem) throw new InputError(problem.field, problem.message);
   const outputs = await session.run(feeds(page, ids, settings, Tensor));
   const shown = page.text.kind === 'ids' ? null : text.decode(ids);
-  return retell(outputs, { text: shown, ids }, settings, page.search.eos_token_id, text);
+  // fixed in the file, and part of how it searched
+  const { eos_token_id } = page.search;
+  return readSearch(outputs, { text: shown, ids }, { ...settings, eos_token_id }, text);
 }

@@ -1,11 +1,9 @@
 // The search's settings under Hugging Face's names: defaults, limits, and the graph's inputs.
 
-const DEFAULT_MAX_NEW_TOKENS = 64;
+import { DEFAULT_MAX_NEW_TOKENS, EARLY_STOPPING } from './constants.js';
 
 /** Heeded only where tokens are drawn. */
 export const SAMPLING = ['seed', 'temperature', 'top_k', 'top_p'];
-
-const EARLY_STOPPING = [false, true, 'never'];
 
 /** How many tokens may follow a prompt; 0 or less where it is too long. */
 export function room({ limits }, promptLength) {

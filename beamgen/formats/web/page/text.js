@@ -1,5 +1,7 @@
 // Text and token ids: with the model's own tokenizer, or what can be said without one.
 
+import { idsAsText } from './format.js';
+
 /** Rust's reading of byte tokens: a run that is no UTF-8 becomes one mark for each byte. */
 const byteRuns = {
   strict: new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }),
@@ -25,23 +27,20 @@ export async function openText(page, readJson, importModule) {
   return new WithoutTokenizer(kind === 'pieces' ? await readJson(page.text.file) : null);
 }
 
-/** Shared: how tokens read after the ids before them. */
+/** What ids add to the text before them; `beamgen/checkpoint/added_text.py` does the same. */
 class Text {
-  /** What generated ids add to the prompt's text. */
+  /** What ids add to the text of those before them. */
   after(before, ids) {
     const shown = this.decode(before);
     const all = this.decode([...before, ...ids]);
-    return all.startsWith(shown) ? all.slice(shown.length) : this.decode(ids);
+    // a character's first bytes show as marks until its last one has come
+    const begun = [shown, shown.replace(/\ufffd+$/, '')].find((each) => all.startsWith(each));
+    return begun === undefined ? this.decode(ids) : all.slice(begun.length);
   }
 
-  /** One more token. */
-  piece(before, token) {
-    const special = this.special(token);
-    if (special !== null) return special;
-    // a character's first bytes show as a mark until its last one has come
-    const shown = this.decode(before).replace(/\ufffd+$/, '');
-    const all = this.decode([...before, token]);
-    return all.startsWith(shown) ? all.slice(shown.length) : this.decode([token]);
+  /** What one token adds, be it a special one. */
+  ofToken(before, token) {
+    return this.special(token) ?? this.after(before, [token]);
   }
 }
 
@@ -105,8 +104,7 @@ class WithoutTokenizer extends Text {
   }
 
   decode(ids) {
-    // a thin space keeps numbers apart, and is no token's own
-    if (this.pieces === null) return ids.map((id) => `${id}\u2009`).join('');
+    if (this.pieces === null) return idsAsText(ids);
     return ids.map((id) => (this.special(id) === null ? this.pieces.text[id] : '')).join('');
   }
 

@@ -1,44 +1,43 @@
 // The tree of beams: a button for each continuation, a line to what it continued.
 
+import { FATES, SIZE } from './constants.js';
 import { counted, decimal, element, percent, spelled } from './format.js';
-import { childOf, layOut, parentOf, pathTo, textBefore } from './layout.js';
+import { at, childOf, layOut, parentOf, pathTo, textBefore } from './layout.js';
 
-const SIZE = { row: 34, gap: 34, root: 58, top: 30, node: 27 };
 const SVG = 'http://www.w3.org/2000/svg';
 
-const FATES = {
-  kept: ({ beam }) => `kept as beam ${beam + 1}`,
-  finished: ({ hypothesis_score }) => `finished, score ${decimal(hypothesis_score)}`,
-  dropped: () => 'dropped',
-};
-
-/** What became of a continuation, in words. */
-export const became = (continuation) => FATES[continuation.fate](continuation);
+/** What became of a continuation, in words; why it was dropped, where the record says so. */
+export function became({ fate, beam, hypothesis_score, reason }) {
+  const [KEPT, FINISHED] = FATES;
+  if (fate === KEPT) return `kept as beam ${beam + 1}`;
+  if (fate === FINISHED) return `finished, score ${decimal(hypothesis_score)}`;
+  return reason ? `${fate}: ${reason}` : fate;
+}
 
 /** Draws into `box`; calls `onSelect(step, rank)` when a continuation is chosen. */
 export class Tree {
-  constructor(box, eosTokenIds, onSelect) {
+  constructor(box, onSelect) {
     this.box = box;
-    this.eosTokenIds = eosTokenIds;
     this.onSelect = onSelect;
     this.measure = document.createElement('canvas').getContext('2d');
     box.addEventListener('keydown', (event) => this.key(event));
   }
 
-  draw(told, showDropped) {
-    this.steps = told.steps;
+  draw({ steps, settings }, showDropped) {
+    this.steps = steps;
+    this.eosTokenIds = settings.eos_token_id;
     const { fontFamily } = getComputedStyle(this.box);
     this.measure.font = `600 13px ${fontFamily}`; // as on a path
     const { columns, lines, width, rows } = layOut(
-      told.steps,
+      steps,
       (each) => this.widthOf(each),
       showDropped,
-      SIZE,
     );
     const height = SIZE.top + rows * SIZE.row;
     this.nodes = new Map();
     const canvas = element('div', { class: 'canvas' });
     Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
+    canvas.style.setProperty('--box', `${SIZE.box}px`);
     canvas.append(this.lines(lines, width, height), this.root());
     for (const column of columns) {
       const step = element('span', { class: 'step', 'aria-hidden': 'true' }, String(column.step));
@@ -53,7 +52,7 @@ export class Tree {
     const shown = [spelled(continuation, this.eosTokenIds), percent(continuation.log_prob)]
       .map((text) => this.measure.measureText(text).width)
       .reduce((a, b) => a + b);
-    return Math.min(Math.ceil(shown) + 30, 210);
+    return Math.min(Math.ceil(shown) + SIZE.padding, SIZE.widest);
   }
 
   lines(lines, width, height) {
@@ -61,7 +60,7 @@ export class Tree {
     for (const [name, value] of Object.entries({ width, height, 'aria-hidden': 'true' })) {
       svg.setAttribute(name, value);
     }
-    const middle = (row) => SIZE.top + row * SIZE.row + SIZE.node / 2;
+    const middle = (row) => SIZE.top + row * SIZE.row + SIZE.box / 2;
     this.paths = new Map();
     for (const { step, rank, fate, from, to } of lines) {
       const [x0, y0, x1, y1] = [from[0], middle(from[1]), to[0], middle(to[1])];
@@ -82,8 +81,9 @@ export class Tree {
   }
 
   node({ step, x, width }, node) {
-    const { rank, row, text, log_prob, fate } = node;
+    const { rank, row, text, log_prob, score, fate } = node;
     const before = textBefore(this.steps, step, rank);
+    const facts = `probability ${percent(log_prob)}, sum of logs ${decimal(score)}`;
     const button = element(
       'button',
       {
@@ -92,7 +92,7 @@ export class Tree {
         tabindex: '-1',
         'data-step': step,
         'data-rank': rank,
-        title: `${before}${text}`,
+        title: `${before}${text}\n${facts}\n${became(node)}`,
         'aria-label':
           `Step ${step}, rank ${rank + 1}: “${text}”${before ? ` after “${before}”` : ''}, ` +
           `probability ${percent(log_prob)}, ${became(node)}`,
@@ -172,9 +172,12 @@ export class Tree {
   }
 }
 
-/** One step in a sentence. */
-export function summary({ continuations }) {
+/** One step in a sentence, and the answers that better ones pushed out, where those are known. */
+export function summary(steps, { continuations, displaced = [] }) {
   const many = (fate) => continuations.filter((each) => each.fate === fate).length;
-  const parts = [`${many('kept')} kept`, `${many('finished')} finished`, `${many('dropped')} dropped`];
-  return `${counted(continuations.length, 'continuation')}: ${parts.join(', ')}.`;
+  const parts = FATES.map((fate) => `${many(fate)} ${fate}`);
+  const pushedOut = displaced.map(
+    ([step, rank]) => ` “${textBefore(steps, step, rank)}${at(steps, step, rank).text}” was pushed out.`,
+  );
+  return `${counted(continuations.length, 'continuation')}: ${parts.join(', ')}.${pushedOut.join('')}`;
 }

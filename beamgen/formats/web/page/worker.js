@@ -50,8 +50,8 @@ const ask = {
 
   async search({ prompt, settings }) {
     const began = performance.now();
-    const told = await search(parts, prompt, settings);
-    postMessage({ type: 'result', told, seconds: (performance.now() - began) / 1000 });
+    const record = await search(parts, prompt, settings);
+    postMessage({ type: 'result', record, seconds: (performance.now() - began) / 1000 });
   },
 };
 

@@ -1,0 +1,50 @@
+"""What a contestant of the bench is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from beamgen.bench.machine import version
+from beamgen.bench.workload import Task
+from beamgen.bench.workspace import Workspace
+
+if TYPE_CHECKING:
+    from beamgen.settings.prompts import Ids
+
+#: Prompts ``[B, S]`` and how many new tokens -> the new tokens of each row's best hypothesis.
+Search = Callable[["Ids", int], list[list[int]]]
+#: Writes what a contestant loads into a folder that is not there yet.
+Preparation = Callable[[Workspace, Path], None]
+
+#: Whose tokens the others have to give, and who always runs.
+YARDSTICK = "transformers"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """Something that runs the search.
+
+    Attributes:
+        name: in ``--against`` and in the table.
+        load: gives the search; what it takes is the load time.
+        needs: preparations, in order; the last one's files are what is loaded.
+        requires: distributions that have to be installed.
+        precision: ``float32`` has to give the yardstick's tokens. ``default`` computes in
+            what the library chooses, ``int8`` and ``int4`` have weights of their own.
+        ours: one of beamgen's.
+    """
+
+    name: str
+    load: Callable[[Workspace, Task], Search]
+    needs: tuple[str, ...]
+    requires: tuple[str, ...]
+    precision: str = "float32"
+    ours: bool = False
+
+    @property
+    def missing(self) -> list[str]:
+        """Distributions that are not installed."""
+        return [name for name in self.requires if version(name) is None]

@@ -1,0 +1,58 @@
+"""Checkpoints of random weights in the shape of a known model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from beamgen.adapter import DecoderAdapter
+from beamgen.errors import SettingError, close_matches
+from beamgen.registry import adapters
+
+
+def find_shape(asked: str | None) -> DecoderAdapter:
+    """The adapter whose shape is asked for, by default the one of fewest parameters.
+
+    Raises:
+        SettingError: there is no such shape.
+    """
+    known = {adapter.name: adapter for adapter in adapters() if _has_shape(adapter)}
+    if asked is None and known:
+        return min(known.values(), key=_parameters)
+    if asked not in known:
+        raise SettingError(
+            f"there is no shape called '{asked}'",
+            close_matches(asked or "", known)
+            or f"there are {', '.join(known) or 'none'}; -m takes a checkpoint",
+        )
+    return known[asked]
+
+
+def random_checkpoint(adapter: DecoderAdapter, folder: Path, seed: int = 0) -> Path:
+    """A checkpoint of the adapter's ``full_config``, without a tokenizer.
+
+    Raises:
+        SettingError: the adapter has none.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    config = adapter.full_config()
+    if config is None:
+        raise SettingError(f"'{adapter.name}' has no shape of its own", "pass -m CHECKPOINT")
+    torch.manual_seed(seed)
+    AutoModelForCausalLM.from_config(config).save_pretrained(str(folder))
+    return folder
+
+
+def _has_shape(adapter: DecoderAdapter) -> bool:
+    """Without making the config, which would import transformers."""
+    return type(adapter).full_config is not DecoderAdapter.full_config
+
+
+def _parameters(adapter: DecoderAdapter) -> int:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(adapter.full_config())
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,105 @@
+"""Look into a package, or into any .onnx file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from beamgen.errors import PackageError, one_line
+from beamgen.formats.text import extensions
+from beamgen.inspect.contents import external_data_of, functions_of, operators_of, weights_of
+from beamgen.inspect.description import Description
+from beamgen.inspect.ports import inputs_of, outputs_of
+from beamgen.inspect.providers import runtime_version, try_providers
+from beamgen.lora.slots import A, B
+from beamgen.package import embedded
+from beamgen.package.folder import MANIFEST, MODEL, open_package
+from beamgen.quantization.saturation import inexact
+
+if TYPE_CHECKING:
+    import onnx
+
+    from beamgen.package.folder import Package
+
+
+def describe(path: str | os.PathLike[str], *, providers: bool = True) -> Description:
+    """Look into a package, or into any ``.onnx`` file.
+
+    Args:
+        path: a package folder or an ``.onnx`` file, be it beamgen's or not.
+        providers: load it with each execution provider that is installed.
+
+    Raises:
+        PackageError: there is no such file, or it is no ONNX model.
+    """
+    file, package, changed = _find(Path(path))
+    model = _read(file)
+    graph = model.graph
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    try:
+        provenance, parity = embedded.read(metadata)
+    except ValueError as error:
+        raise PackageError(
+            f"{file} carries damaged metadata: {one_line(error)}", "export the checkpoint again"
+        ) from error
+    inputs = inputs_of(graph)
+    slots = [port for port in inputs if port.name.endswith((f".{A}", f".{B}"))]
+    external = external_data_of(model, file.parent)
+    operators = operators_of(model)
+    return Description(
+        file=file,
+        bytes=file.stat().st_size + sum(size or 0 for size in external.values()),
+        external_data=external,
+        producer=f"{model.producer_name} {model.producer_version}".strip(),
+        ir_version=model.ir_version,
+        opsets={entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
+        inputs=[port for port in inputs if port not in slots],
+        lora_slots=len(slots) // 2,
+        outputs=outputs_of(graph),
+        functions=functions_of(model),
+        operators=operators,
+        weights=weights_of(model),
+        format=metadata.get(embedded.FORMAT),
+        provenance=provenance,
+        parity=package.manifest.parity if package is not None else parity,
+        inexact=None if provenance is None else inexact(provenance["precision"]["weights"]),
+        changed=changed,
+        loras=list(package.loras) if package is not None else [],
+        runtime=runtime_version() if providers else None,
+        providers=try_providers(file, extensions.DOMAIN in operators) if providers else [],
+    )
+
+
+def _find(path: Path) -> tuple[Path, Package | None, str | None]:
+    """The model file; its package, if it lies in one; and what is wrong with that."""
+    file = path
+    if path.is_dir():  # in a model repository of Triton's, versions are folders
+        file = path / MODEL if (path / MODEL).is_file() else path / "1" / MODEL
+    if not file.is_file():
+        raise PackageError(
+            f"there is no {file}", "name a package folder, or a file that ends in .onnx"
+        )
+    if not (file.parent / MANIFEST).is_file() or file.name != MODEL:
+        return file, None, None
+    try:
+        return file, open_package(file.parent), None
+    except PackageError as error:
+        with contextlib.suppress(PackageError):
+            return file, open_package(file.parent, verify=False), error.cause
+        return file, None, error.cause
+
+
+def _read(file: Path) -> onnx.ModelProto:
+    import onnx
+
+    try:
+        model = onnx.load(file, load_external_data=False)
+    except Exception as error:  # protobuf's and onnx's own types
+        raise PackageError(
+            f"{file} is no ONNX model: {one_line(error)}", "export or copy it again"
+        ) from error
+    if not model.opset_import:  # nearly any bytes are some protobuf message
+        raise PackageError(f"{file} is no ONNX model", "export or copy it again")
+    return model

@@ -1,0 +1,37 @@
+"""What the parameters of a loop file are fed, from the settings of each row's search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from beamgen.errors import SettingError
+from beamgen.package.manifest import Manifest
+from beamgen.settings.config import ResolvedSearch, stacked_inputs
+from beamgen.settings.kinds import Arrays
+from beamgen.settings.table import SETTINGS
+
+
+def parameter_feeds(manifest: Manifest, configs: Sequence[ResolvedSearch]) -> Arrays:
+    """Arrays by the names of the file's inputs, prompts and LoRAs left out.
+
+    A file takes the settings that were known when it was written. One that came later may
+    be left out where it is off.
+
+    Args:
+        manifest: the package's, which names the inputs.
+        configs: one for all rows, or one for each.
+
+    Raises:
+        SettingError: the file has no input for a setting that is on, or rows differ in what
+            all rows of a batch have to share.
+    """
+    taken = {row["name"] for row in manifest.inputs}
+    for setting in SETTINGS:
+        absent = {parameter.name for parameter in setting.parameters} - taken
+        if absent and not all(setting.is_off(vars(config)[setting.name]) for config in configs):
+            raise SettingError(
+                f"the package takes no {setting.name}: it was exported by an older beamgen",
+                "export the checkpoint again",
+            )
+    arrays = configs[0].inputs() if len(configs) == 1 else stacked_inputs(configs)
+    return {name: array for name, array in arrays.items() if name in taken}

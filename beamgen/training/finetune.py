@@ -1,0 +1,81 @@
+"""The whole training, readable: a checkpoint and a JSONL file become a PEFT folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import asdict, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Unpack
+
+from beamgen.export.prove import Progress
+from beamgen.package.folders import move_into_place
+from beamgen.training.folders import RECORD, check_output, work_folder, write_json
+from beamgen.training.request import FinetuneOptions, FinetuneRequest, finetune_request
+from beamgen.training.requirements import is_installed
+from beamgen.training.result import FinetuneResult
+
+_VERSIONED = ("beamgen", "torch", "transformers", "accelerate", "peft", "bitsandbytes")
+
+
+def finetune(
+    model: str | os.PathLike[str] | None = None,
+    data: str | os.PathLike[str] | None = None,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    progress: Progress | None = None,
+    **options: Unpack[FinetuneOptions],
+) -> FinetuneResult:
+    """Train a LoRA on prompts and completions, or on chats, with transformers' Trainer.
+
+    The loss counts a completion's tokens and the EOS behind them, of a chat those of
+    its last message. The optimizer is HF's default (AdamW, linear decay), in float32.
+    On one machine's CPU the same seed gives the same LoRA, byte for byte, be it
+    interrupted and resumed or not.
+
+    ``qlora`` trains against the base in nf4, by bitsandbytes: the LoRA fits the
+    unquantized base, on which it is used, only as well as nf4 does. ``loftq`` replaces
+    the base's weights by others, so that ``output/base`` holds the checkpoint to which
+    the LoRA belongs; peft computes its start on a GPU only.
+
+    Args:
+        model: checkpoint folder or hub id; None takes the demo checkpoint of
+            ``model_class``.
+        data: JSONL file whose rows are ``{"prompt", "completion"}``, or
+            ``{"messages": [{"role", "content"}, ...]}`` ending with the assistant's.
+        output: the PEFT folder to write; None names it after the checkpoint, e.g.
+            ``biogpt-lora``.
+        progress: called with one line as each stage or step begins.
+        options: see ``FinetuneOptions``.
+
+    Returns:
+        The PEFT folder and its losses; ``finetune.json`` in it records them, the
+        settings, the versions and the data's SHA-256.
+
+    Raises:
+        AdapterError, CheckpointError, SettingError, PackageError, MissingExtraError,
+        TrainingDataError: with nothing written.
+    """
+    request = finetune_request(model, data, output, options)
+    record = request.record
+    with work_folder(request.target, record, resume=request.resume, force=request.force) as work:
+        return _train_in(work, request, progress or (lambda line: None))
+
+
+def _train_in(work: Path, request: FinetuneRequest, progress: Progress) -> FinetuneResult:
+    """Train in the work folder, and move what came of it into place."""
+    from beamgen.training.isolation import quiet
+
+    with quiet():  # on some CPUs bitsandbytes, which peft imports, warns of a kernel it misses
+        from beamgen.training.trainer import train
+
+    finished = work / "finished"
+    shutil.rmtree(finished, ignore_errors=True)
+    result = train(request, work, finished, progress)
+    figures = {name: value for name, value in asdict(result).items() if name != "folder"}
+    versions = {name: metadata.version(name) for name in _VERSIONED if is_installed(name)}
+    write_json(finished / RECORD, {**request.record, **figures, "versions": versions})
+    check_output(request.target, force=request.force)  # another training may have been faster
+    move_into_place(finished, request.target)
+    return replace(result, folder=request.target)

@@ -1,0 +1,145 @@
+"""Training rows as token ids, cut where a search cuts them.
+
+The prompt's ids are those that ``Generator.encode`` gives, and the completion's are what
+the tokenizer puts behind them, up to and with the EOS at which a search stops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from beamgen.errors import CheckpointError, TrainingDataError, one_line
+from beamgen.training.data import CHAT, TrainingData, refuse_lines
+
+if TYPE_CHECKING:
+    from beamgen.checkpoint.checkpoint import Checkpoint
+
+#: The label of a token that is not learned, in torch and transformers.
+IGNORE_INDEX = -100
+
+
+@dataclass(frozen=True)
+class TrainingRow:
+    """One row as the trainer takes it.
+
+    Attributes:
+        input_ids: S prompt ids, then the completion's, the last of them an EOS.
+        labels: ``IGNORE_INDEX`` for the S prompt ids, then the completion's ids.
+    """
+
+    input_ids: list[int]
+    labels: list[int]
+
+
+def stop_ids(checkpoint: Checkpoint, tokenizer: Any) -> tuple[int, ...]:
+    """The EOS ids a search stops at; the tokenizer's own first, if it is one of them.
+
+    Raises:
+        CheckpointError: there are none, so that no completion could be seen to end.
+    """
+    found = checkpoint.generation_config.eos_token_id
+    ids = [found] if isinstance(found, int) else list(found or ())
+    own = tokenizer.eos_token_id
+    if not ids and own is not None:
+        ids = [own]
+    if not ids:
+        raise CheckpointError(
+            f"{checkpoint.source} names no EOS, so a completion could not be seen to end",
+            "set eos_token_id in its generation_config.json",
+        )
+    return tuple(sorted(ids, key=lambda token: token != own))
+
+
+def tokenize_rows(
+    data: TrainingData, tokenizer: Any, stops: Sequence[int], limit: int
+) -> list[TrainingRow]:
+    """Every row as ids and labels, in the order of the file.
+
+    Args:
+        data: the rows.
+        tokenizer: HF tokenizer.
+        stops: ids that end a completion; the first is appended where none comes.
+        limit: tokens that a row may have, its EOS included.
+
+    Raises:
+        TrainingDataError: rows that are too long, that the chat template refuses, or
+            whose prompt is tokenized otherwise once the completion follows it.
+    """
+    if data.kind == CHAT and not tokenizer.chat_template:
+        raise TrainingDataError(
+            f"{data.path} holds chats, but the checkpoint's tokenizer has no chat template",
+            'pass rows of "prompt" and "completion"',
+        )
+    rows: list[TrainingRow] = []
+    wrong: list[tuple[int, str]] = []
+    for number, row in data.rows:
+        try:
+            tokenized = _tokenize(row, tokenizer, stops)
+        except _RowError as error:
+            wrong.append((number, str(error)))
+            continue
+        if len(tokenized.input_ids) > limit:
+            wrong.append((number, f"has {len(tokenized.input_ids)} tokens, over {limit}"))
+        rows.append(tokenized)
+    refuse_lines(data.path, wrong, "correct or shorten these rows; none is cut, none left out")
+    return rows
+
+
+class _RowError(Exception):
+    """What is wrong with one row, to be said after its line number."""
+
+
+def _tokenize(row: dict[str, Any], tokenizer: Any, stops: Sequence[int]) -> TrainingRow:
+    """Prompt ids ``[S]`` as a search gets them, then the completion up to its EOS."""
+    if "messages" in row:
+        prompt, whole = _chat_ids(row["messages"], tokenizer)
+    else:
+        prompt = list(tokenizer(row["prompt"])["input_ids"])
+        whole = list(tokenizer(row["prompt"] + row["completion"])["input_ids"])
+    if not prompt:
+        raise _RowError("has a prompt of no tokens")
+    completion = _up_to_stop(_behind(prompt, whole, stops, tokenizer), stops, tokenizer)
+    return TrainingRow([*prompt, *completion], [*[IGNORE_INDEX] * len(prompt), *completion])
+
+
+def _chat_ids(messages: list[dict[str, str]], tokenizer: Any) -> tuple[list[int], list[int]]:
+    """Ids of the chat before its last answer, and of the whole."""
+    try:
+        prompt, whole = (
+            tokenizer.apply_chat_template(turns, add_generation_prompt=ask, return_dict=True)
+            for turns, ask in ((messages[:-1], True), (messages, False))
+        )
+    except Exception as error:  # a template raises whatever it likes
+        raise _RowError(f"is refused by the chat template: {one_line(error, 120)}") from error
+    return list(prompt["input_ids"]), list(whole["input_ids"])
+
+
+def _behind(prompt: list[int], whole: list[int], stops: Sequence[int], tokenizer: Any) -> list[int]:
+    """What the tokenizer puts behind the prompt's ids."""
+    if whole[: len(prompt)] == prompt:
+        return whole[len(prompt) :]
+    bare = prompt[:-1]
+    if prompt[-1] in stops and whole[: len(bare)] == bare:  # an EOS it ends every text with
+        return whole[len(bare) :]
+    same = next((i for i, (a, b) in enumerate(zip(prompt, whole, strict=False)) if a != b), -1)
+    raise _RowError(
+        "merges the prompt's end with the completion's beginning, at "
+        f"{tokenizer.decode(prompt[same:])!r}: let the completion begin with the space"
+    )
+
+
+def _up_to_stop(completion: list[int], stops: Sequence[int], tokenizer: Any) -> list[int]:
+    """The completion with one EOS, at its end."""
+    end = next((i for i, token in enumerate(completion) if token in stops), None)
+    learned = completion if end is None else completion[:end]
+    if not tokenizer.decode(learned, skip_special_tokens=True).strip():
+        raise _RowError("has a completion of no text")
+    if end is None:
+        return [*completion, stops[0]]
+    if tokenizer.decode(completion[end + 1 :], skip_special_tokens=True).strip():
+        raise _RowError(
+            f"goes on behind {tokenizer.decode([completion[end]])!r}, where a search stops"
+        )
+    return completion[: end + 1]
