@@ -1,6 +1,6 @@
-"""A checkpoint's files, found and looked into before transformers reads them.
+"""Finding a checkpoint: a local folder or a hub id, whose JSON files already show most mistakes.
 
-Importing transformers takes seconds, and most mistakes show without it.
+Importing transformers, which reads them with all that it knows, takes seconds.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def find_checkpoint(
 
 
 def find_demo(adapter: DecoderAdapter) -> CheckpointFiles:
-    """The adapter's embedded demo checkpoint.
+    """Find the demo checkpoint that an adapter embeds.
 
     Raises:
         CheckpointError: it has none.
@@ -120,7 +120,7 @@ def find_demo(adapter: DecoderAdapter) -> CheckpointFiles:
 
 
 def check_architecture(files: CheckpointFiles, asked: str | None) -> None:
-    """Hold a checkpoint's architecture against the class asked for, as its JSON names it.
+    """Refuse an architecture without an adapter, or another than the class asked for.
 
     Raises:
         AdapterError: no adapter knows the architecture, or goes by that name.
@@ -161,7 +161,7 @@ def refuse_encoder(
 def another_architecture(
     source: str, model_type: str, asked: str, adapter: DecoderAdapter
 ) -> CheckpointError:
-    """The error for a checkpoint of another architecture than that asked for."""
+    """The error to raise for a checkpoint of another architecture than that asked for."""
     return CheckpointError(
         f"{source} is a '{model_type}' checkpoint, but {asked} is '{adapter.model_type}'",
         "leave out --model-class to take the checkpoint's own architecture",

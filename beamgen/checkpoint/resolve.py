@@ -1,4 +1,4 @@
-"""From what a user names to a checkpoint's files."""
+"""Which checkpoint a user means, who may name a model, its class, or a LoRA trained on it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def resolve(
     trust_remote_code: bool = False,
     lora: Sequence[str | os.PathLike[str]] = (),
 ) -> CheckpointFiles:
-    """The files of the checkpoint that a user named, or of the base of a LoRA; nothing is read.
+    """Find the checkpoint that a user named, or the base of a LoRA, without reading it.
 
     Args:
         model: a folder or hub id.
@@ -59,7 +59,7 @@ def resolve(
 
 
 def _find_base(lora: str | os.PathLike[str], trust_remote_code: bool) -> CheckpointFiles:
-    """The checkpoint that a PEFT folder says it was trained on.
+    """Find the checkpoint that a PEFT folder says it was trained on.
 
     Raises:
         LoraError: it names none.

@@ -1,4 +1,4 @@
-"""A group of commands that are found by their names, and help in sections."""
+"""A group that finds its commands by their names, so that a new one is a file and no list."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class FoundCommands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Suggest what a misspelt command may have meant: click knows no names before."""
+        """Suggest what a misspelt command may have meant; click knows only what was loaded."""
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:

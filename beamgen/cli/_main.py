@@ -15,7 +15,7 @@ from beamgen.errors import BeamgenError
 
 
 class _Failure(click.ClickException):
-    """One line of cause, one of cure."""
+    """An error as two lines, one of cause and one of cure."""
 
     def __init__(self, cause: str, cure: str) -> None:
         super().__init__(cause)
@@ -28,10 +28,10 @@ class _Failure(click.ClickException):
 
 
 class _Main(FoundCommands):
-    """Ends with two lines where a command raises."""
+    """The group of all commands, which turns what they raise into two lines."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Turn errors into two lines, or into a traceback with --debug."""
+        """Run a command; with --debug an error shows its traceback, too."""
         try:
             return super().invoke(ctx)
         except BeamgenError as error:

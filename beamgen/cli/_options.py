@@ -18,7 +18,7 @@ def _remember_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None
 
 
 def common(command: Command) -> Command:
-    """``--json`` and ``--debug``."""
+    """Add ``--json`` and ``--debug``, which every command has."""
     command = click.option(
         "--debug",
         is_flag=True,
@@ -30,7 +30,7 @@ def common(command: Command) -> Command:
 
 
 def quantization(command: Command) -> Command:
-    """How int8 weights are stored, and on what text the loss is measured."""
+    """Add how int8 weights are stored, and on what text the loss of quality is measured."""
     command = click.option(
         "--quality-text",
         type=click.Path(),
@@ -47,7 +47,7 @@ def quantization(command: Command) -> Command:
 
 
 def parse_ids(text: str, given: str = "--ids") -> list[int]:
-    """Token ids, separated by spaces or commas.
+    """Read token ids that are separated by spaces or commas.
 
     Args:
         text: what was typed, or a line of a file.

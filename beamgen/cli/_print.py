@@ -20,7 +20,7 @@ ERR = Console(stderr=True, highlight=False)
 
 @contextmanager
 def status(first: str) -> Iterator[Callable[[str], None]]:
-    """A line that says what is going on, on a terminal only."""
+    """Show the stage at hand in one line, on a terminal only."""
     if not ERR.is_terminal:
         yield lambda line: None
         return
@@ -29,12 +29,12 @@ def status(first: str) -> Iterator[Callable[[str], None]]:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout."""
+    """Print one JSON document on stdout."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def print_precision(precision: beamgen.Precision) -> None:
-    """How the weights are stored, and what that costs; nothing in fp32."""
+    """Print how the weights are stored, and what that costs; nothing in fp32."""
     if precision.name == "fp32":
         return
     click.echo(str(precision))
@@ -47,7 +47,7 @@ def print_precision(precision: beamgen.Precision) -> None:
 
 
 def print_check(check: beamgen.Check) -> None:
-    """One line: whether something written holds, or what else there is to know."""
+    """Print in one line whether something written holds, or what else there is to know."""
     word, colour = {
         True: ("verified", "green"),
         False: ("DIFFERS", "red"),
@@ -62,7 +62,7 @@ _COLOURS = {"exact": "green", "contrib rule": "cyan", "near-tie": "yellow", "div
 
 
 def print_parity(report: beamgen.ParityReport, lora: str | None = None) -> None:
-    """A small table, the partings, and the verdict below them."""
+    """Print a small table of all cases, where they part from HF, and the verdict below them."""
     table = Table(box=None, pad_edge=False)
     for title in ("parity case", "beams", "penalty", "stop", "EOS ids", "verdict", "diff"):
         # the ids give way on a narrow terminal, the figure does not

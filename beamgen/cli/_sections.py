@@ -1,4 +1,4 @@
-"""Help that shows options in sections: a long list has no order that a reader sees."""
+"""Help that shows options in sections, for a long list has no order that a reader sees."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PLAIN = "Options"
 
 
 def section(title: str, *options: Decorator[Any]) -> Decorator[Any]:
-    """Options under a title of their own, in the help of a ``SectionedCommand``.
+    """Put options under a title of their own, in the help of a ``SectionedCommand``.
 
     Args:
         title: without its colon.
@@ -40,7 +40,7 @@ class SectionedCommand(click.Command):
     """A command whose help shows each section's options together."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """In the order in which sections begin."""
+        """Write the sections in the order in which they begin."""
         sections: dict[str, list[tuple[str, str]]] = {_PLAIN: []}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)

@@ -1,4 +1,4 @@
-"""``beamgen bench``: how fast it is, next to everything else that runs the same search."""
+"""``beamgen bench``: the time that a search takes here, and in other runtimes."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def _show_result(result: Any) -> None:
 
 
 def _equal(row: Any) -> str:
-    """How many first tokens are transformers', where not all have to be."""
+    """How many first tokens equal those of transformers, where not all have to."""
     return "" if row.verdict == "same tokens" else f", {row.equal_tokens} of {row.new_tokens} equal"
 
 

@@ -1,4 +1,4 @@
-"""``beamgen export``: a checkpoint becomes a package, and the proof."""
+"""``beamgen export``: a checkpoint becomes a package, which is compared with transformers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _OWN = (
 
 @click.command(
     cls=SectionedCommand,
-    short_help="Turn a checkpoint into a package, and prove it.",
+    short_help="Turn a checkpoint into a package, and check it.",
     epilog="""\b
 Examples:
   beamgen export --model-class BioGptModel --num-beams 5

@@ -159,7 +159,7 @@ def _generate(
     ways: dict[str, Any],
     settings: dict[str, Any],
 ) -> Iterator[tuple[Any, list[beamgen.Generation]]]:
-    """In batches, with a progress bar on a terminal where there are several."""
+    """Search in batches, with a progress bar on a terminal where there are several."""
     groups = [batch[i : i + batch_size] for i in range(0, len(batch), batch_size)]
     hidden = not ERR.is_terminal or len(groups) == 1
     config = generator.search.with_overrides(settings)
@@ -173,14 +173,14 @@ def _generate(
 
 
 def _catalogue(generator: beamgen.Generator, lines: Sequence[str]) -> beamgen.Catalogue:
-    """Of one entry per line: text, or ids where the package has no tokenizer."""
+    """Make a catalogue of one entry per line: text, or ids where there is no tokenizer."""
     if generator.tokenizer is None:
         return generator.catalogue(parse_ids(line, "the catalogue's ids") for line in lines)
     return generator.catalogue(lines)
 
 
 def _lines(path: str | None, have_prompts: bool) -> list[str]:
-    """Prompts from the file, or from stdin where something is piped in."""
+    """Read prompts from the file, or from stdin where something is piped in."""
     if path is None and not have_prompts and sys.stdin is not None and not sys.stdin.isatty():
         path = "-"
     if path is None:
@@ -201,7 +201,7 @@ def _lines(path: str | None, have_prompts: bool) -> list[str]:
 
 
 def _as_json(hypothesis: beamgen.Generation) -> dict[str, Any]:
-    """JSON has no not-a-number, which a score is that the file does not give."""
+    """A hypothesis for JSON, which has no not-a-number for a score that the file does not give."""
     values = asdict(hypothesis)
     return {**values, "score": hypothesis.score if math.isfinite(hypothesis.score) else None}
 

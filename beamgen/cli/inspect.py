@@ -17,7 +17,7 @@ _SHOWN = 6
 
 
 @click.command(
-    short_help="Tell what is in a package or an .onnx file.",
+    short_help="Show what is in a package or an .onnx file.",
     epilog="""\b
 Examples:
   beamgen inspect -m biogpt-onnx
@@ -32,7 +32,7 @@ Examples:
 @click.option("--no-load", is_flag=True, help="Do not try which providers load it.")
 @common
 def command(model: str, functions: bool, no_load: bool, as_json: bool) -> None:
-    """Tell what is in a package or an .onnx file, and who can run it.
+    """Show what is in a package or an .onnx file, and who can run it.
 
     A file that left its folder still knows where it came from, its settings and the
     parity verdict of its export. A file that beamgen did not write is described, too.

@@ -38,7 +38,7 @@ _package = click.option("-m", "--model", required=True, help="Package folder tha
 
 
 @command.command(
-    short_help="Add a LoRA to a package, and prove it.",
+    short_help="Add a LoRA to a package, and check it.",
     epilog="""\b
 Examples:
   beamgen lora convert ./my-lora -m gpt2-onnx
@@ -64,7 +64,7 @@ def convert(
     as_json: bool,
     **values: Any,
 ) -> None:
-    """Write adapters/NAME.onnx_adapter from what peft saved, and prove it.
+    """Write adapters/NAME.onnx_adapter from what peft saved, and compare it with peft.
 
     PEFT_DIR is a folder or hub id; a file that `olive convert-adapters` wrote will do,
     but cannot be compared with anything. alpha, rsLoRA and rank patterns are honoured;
@@ -92,7 +92,7 @@ def convert(
 
 
 @command.command(
-    short_help="Tell whether a LoRA fits a package.",
+    short_help="Check whether a LoRA fits a package.",
     epilog="""\b
 Example:
   beamgen lora check ./my-lora -m gpt2-onnx
@@ -103,7 +103,7 @@ Example:
 @common
 @click.pass_context
 def check(ctx: click.Context, /, source: str, model: str, as_json: bool) -> None:
-    """Tell whether a LoRA fits a package, and which tensors do not and why.
+    """Check whether a LoRA fits a package, and list the tensors that do not.
 
     Takes what `convert` takes; needs neither torch nor the base model, and writes
     nothing. Exit code 0: it fits; 3: it does not; 1: it cannot be read, or is no LoRA
@@ -190,7 +190,7 @@ def remove(name: str, model: str, as_json: bool) -> None:
 
 
 def _row(package: beamgen.Package, name: str) -> dict[str, Any]:
-    """What is known of one of a package's LoRAs."""
+    """What a listing shows of one of a package's LoRAs."""
     path, about = package.loras.get(name), package.manifest.loras.get(name, {})
     row = {"name": name, "source": about.get("source"), "parity": about.get("parity")}
     if path is None:

@@ -1,4 +1,4 @@
-"""``beamgen quantize``: a package in fewer bits, and what that costs."""
+"""``beamgen quantize``: a package whose weights have fewer bits, and what that costs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from beamgen.cli._print import print_json, print_parity, print_precision, status
 
 
 @click.command(
-    short_help="Make a smaller package of a package, and prove it.",
+    short_help="Make a smaller package of a package, and check it.",
     epilog="""\b
 Examples:
   beamgen quantize biogpt-onnx

@@ -1,4 +1,4 @@
-"""What an export is held against before its decoder is built: backend, names, ids and lengths."""
+"""Checks of an export before its decoder is built: backend, names, ids and lengths."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def check_honoured(backend: str, search: SearchConfig) -> None:
 
 
 def parameters_of(backend: str, search: SearchConfig, vocab_size: int) -> tuple[Parameter, ...]:
-    """What a file takes besides the prompts."""
+    """The inputs of a file besides the prompts."""
     if backend == "loop":
         return PARAMETERS
     return contrib.parameters(contrib.op_type(search), vocab_size)

@@ -1,4 +1,4 @@
-"""What a format is, and what comes of writing a package in one."""
+"""The types that all formats share, and the names of all formats."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FORMATS = tuple(
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison of what was written with what it has to equal.
+    """A comparison of something written with what it has to equal.
 
     Attributes:
         what: was compared with what, by which consumer of which version.

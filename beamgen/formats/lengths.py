@@ -1,4 +1,4 @@
-"""How long a search has to be to check what was written."""
+"""The length of a search that checks what was written."""
 
 from __future__ import annotations
 

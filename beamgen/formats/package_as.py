@@ -83,7 +83,7 @@ def _check_options(name: str, form: Format, options: Mapping[str, Any]) -> None:
 
 
 def _write_mark(path: Path, name: str, package: Package, checks: Sequence[Check]) -> None:
-    """By which the folder is known as ours, and what was checked."""
+    """Write the file by which the folder is known as ours, with what was checked."""
     about = {
         "beamgen": metadata.version("beamgen"),
         "format": name,

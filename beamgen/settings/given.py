@@ -29,7 +29,7 @@ _REPLACES = {"max_length": "max_new_tokens", "min_length": "min_new_tokens"}
 def known_settings(
     overrides: Mapping[str, Any], stored: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """What ``SearchConfig.from_generation_config`` will find, of the settings that are known.
+    """The settings that ``SearchConfig.from_generation_config`` is going to find, where known.
 
     Args:
         overrides: a caller's; ``"default"`` is HF's default, which is not known yet.
@@ -65,7 +65,7 @@ def ids_of(known: Mapping[str, Any]) -> dict[str, Ids]:
 
 
 def _of_checkpoint(stored: Mapping[str, Any], chosen: Collection[str]) -> dict[str, Any]:
-    """What a checkpoint says, and the defaults of what it leaves open."""
+    """The values in a checkpoint's file, and the defaults of what it leaves open."""
     defaults = {each.name: each.default for each in SETTINGS if each.default is not REQUIRED}
     named = {name: NONE_MEANS.get(name) if v is None else v for name, v in stored.items()}
     named = {name: value for name, value in named.items() if value is not None}
@@ -83,7 +83,7 @@ def _wrong_values(known: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _contradictions(known: Mapping[str, Any]) -> Iterator[Problem]:
-    """Those that hang on nothing that is not known."""
+    """Contradictions that no setting which is not known could undo."""
     for setting in SETTINGS:
         if setting.conflicts is not None:
             with contextlib.suppress(KeyError):

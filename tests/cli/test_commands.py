@@ -11,8 +11,6 @@ from click.testing import CliRunner, Result
 from beamgen import Generator, Package, open_package
 from beamgen.cli import main
 
-COMMANDS = ("export", "finetune", "generate", "list", "lora", "parity")
-
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Result]:
@@ -31,20 +29,6 @@ def _two_lines(result: Result) -> str:
     assert lines[1].startswith("  fix: ")
     assert "Traceback" not in result.stderr
     return lines[0]
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_with_examples(command: str, run: Callable[..., Result]) -> None:
-    result = run(command, "--help")
-    assert result.exit_code == 0
-    assert f"  beamgen {command}" in result.stdout
-    assert "Example" in result.stdout
-    assert "--json" in result.stdout or command == "lora", "its commands have their own"
-
-
-def test_the_help_lists_every_command(run: Callable[..., Result]) -> None:
-    result = run("--help")
-    assert all(f"  {command} " in result.stdout for command in COMMANDS)
 
 
 def test_a_misspelt_command_gets_a_suggestion(run: Callable[..., Result]) -> None:

@@ -148,10 +148,3 @@ def test_a_lora_whose_folder_is_gone(
     assert cause == f"'gone' was made from {folder}: there is no folder {folder}"
     assert cure == "name its PEFT folder with --peft"
     assert _run("generate", "-m", package, "--ids", "5", "--lora", "gone").exit_code == 0
-
-
-@pytest.mark.parametrize("command", ["convert", "check", "list", "remove"])
-def test_help_has_examples(command: str) -> None:
-    result = _run("lora", command, "--help")
-    assert result.exit_code == 0
-    assert f"beamgen lora {command}" in result.output.split("Example", 1)[1]

@@ -1,4 +1,4 @@
-"""What onnxruntime-genai makes of a folder, held against transformers."""
+"""The comparison of onnxruntime-genai, running what was written, with transformers."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ def check_folder(
         return [Check(f"{error.cause}: {error.cure}", None)]
     say("comparing with transformers")
     batches, config = _batches(package)
-    asked, checks = [], []
+    answers, checks = [], []
     for path in [None, *sorted((folder / ADAPTERS).glob(f"*{ADAPTER_SUFFIX}"))]:
         try:
             source = _with_lora(checkpoint, package, path)
-            asked.append(_Asked(path, source, _hf(source, batches, config)))
+            answers.append(_Answers(path, source, _hf(source, batches, config)))
         except BeamgenError as error:
             if path is None:
                 raise
@@ -75,19 +75,19 @@ def check_folder(
     except RuntimeError as error:
         return [Check(f"onnxruntime-genai {version} cannot load it: {one_line(error)}", False)]
     say("comparing with onnxruntime-genai")
-    checks = [*(_greedy(model, version, each, batches, config) for each in asked), *checks]
+    checks = [*(_greedy(model, version, each, batches, config) for each in answers), *checks]
     if with_tokenizer:
         checks.append(_tokenizer(model, version, folder, trust_remote_code))
     return checks
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """HF's answers to some batches, with a LoRA or without."""
+class _Answers:
+    """What HF generates for some batches, with a LoRA or without."""
 
     lora: Path | None
     checkpoint: Checkpoint
-    answers: list[Rows]
+    rows: list[Rows]
 
 
 def _with_lora(checkpoint: Checkpoint, package: Package, path: Path | None) -> Checkpoint:
@@ -127,22 +127,22 @@ def _hf(checkpoint: Checkpoint, batches: Sequence[Rows], config: SearchConfig) -
 def _greedy(
     model: GenaiModel,
     version: str,
-    asked: _Asked,
+    hf: _Answers,
     batches: Sequence[Rows],
     config: SearchConfig,
 ) -> Check:
     differ: list[tuple[list[int], list[int], list[int]]] = []
-    for prompts, expected in zip(batches, asked.answers, strict=True):
-        found = model.greedy(prompts, config.max_new_tokens or 0, config.pad_token_id, asked.lora)
+    for prompts, expected in zip(batches, hf.rows, strict=True):
+        found = model.greedy(prompts, config.max_new_tokens or 0, config.pad_token_id, hf.lora)
         found = [ended(row, config.eos_token_id) for row in found]
         rows = zip(prompts, expected, found, strict=True)
         differ += [(prompt, wanted, got) for prompt, wanted, got in rows if got != wanted]
     ties = 0
     if differ:
-        reference = Reference(asked.checkpoint.load_model())
+        reference = Reference(hf.checkpoint.load_model())
         ties = sum(_near_tie(reference, *row, config) for row in differ)
     count = sum(map(len, batches))
-    with_lora = f" with the LoRA {asked.lora.stem}" if asked.lora else ""
+    with_lora = f" with the LoRA {hf.lora.stem}" if hf.lora else ""
     return Check(
         f"greedy search{with_lora}: onnxruntime-genai {version} gives the tokens of transformers "
         f"in {count - len(differ)} of {count} cases, {len(batches[-1])} prompts alone and in a "

@@ -149,7 +149,7 @@ def beams(search: SearchConfig) -> int:
 
 
 def _search(search: SearchConfig, context: int, vocab_size: int) -> dict[str, Any]:
-    """The names are HF's; what has no effect there either is written all the same."""
+    """The ``search`` part, under HF's names; also what has no effect there either."""
     return {
         "do_sample": search.do_sample,
         "num_beams": beams(search),
@@ -179,7 +179,7 @@ def max_length(search: SearchConfig, context: int) -> int:
 
 
 def not_carried(manifest: Manifest) -> list[str]:
-    """What of a package's search the file cannot say, one line each; genai differs there."""
+    """A line for each part of a package's search that the file cannot say, where genai differs."""
     search, context = manifest.search, context_length(manifest)
     lines = []
     if search.max_new_tokens is not None:

@@ -94,7 +94,7 @@ def write(
 def _step(
     checkpoint: Checkpoint, adapter: DecoderAdapter, slots: Sequence[Slot], scratch: Path
 ) -> ir.Model:
-    """Checkpoint -> decoder -> the step genai takes."""
+    """Trace the checkpoint's decoder, and wrap it into the step that genai takes."""
     try:
         from beamgen.decoder.export import export_decoder
         from beamgen.decoder.single_step import SingleStep
@@ -109,7 +109,7 @@ def _step(
 
 
 def _copy_companions(package: Package, folder: Path) -> bool:
-    """Configs, licences and LoRAs, and a tokenizer that genai reads; whether there is one."""
+    """Copy configs, licences, LoRAs and a tokenizer that genai reads; say if there is one."""
     with_tokenizer = (package.folder / _TOKENIZER).is_file()
     for name in package.manifest.files:
         path = Path(name)
@@ -124,7 +124,7 @@ def _copy_companions(package: Package, folder: Path) -> bool:
 
 
 def _left_out(package: Package, with_tokenizer: bool) -> list[Check]:
-    """What a user would look for in vain, and why."""
+    """Notes on what a user would look for in vain."""
     lines = not_carried(package.manifest)
     if package.manifest.precision.name != "fp32":
         lines.append(f"the package is {package.manifest.precision.name}, this decoder fp32")

@@ -1,4 +1,4 @@
-"""Whether the graph's tokenizer is Hugging Face's: texts and ids that are hard on both."""
+"""The comparison of the graph's tokenizer with Hugging Face's, on texts and ids that are hard."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def _session(
 
 
 def open_session(model: Any, threads: int | None = None) -> onnxruntime.InferenceSession:
-    """A session with the extensions.
+    """Open a file with onnxruntime-extensions at hand.
 
     Raises:
         MissingExtraError: onnxruntime-extensions is not installed.
@@ -162,7 +162,7 @@ def open_session(model: Any, threads: int | None = None) -> onnxruntime.Inferenc
 def check_encoding(
     tokenizer: PreTrainedTokenizerBase, tables: TextTables, texts: Sequence[str]
 ) -> int:
-    """Compare ids and their padding.
+    """Compare the ids of texts, and their padding, with HF's.
 
     Returns: how many texts there were.
 
@@ -187,7 +187,7 @@ def check_encoding(
 def check_decoding(
     tokenizer: PreTrainedTokenizerBase, tables: TextTables, rows: Sequence[Sequence[int]]
 ) -> int:
-    """Compare decoded text.
+    """Compare the texts of ids with HF's.
 
     Returns: how many sequences there were.
 

@@ -45,7 +45,7 @@ _SCORE_TOLERANCE = 1e-5  # the graphs differ, and so does what ONNX Runtime fuse
 
 
 class TextOptions(TypedDict):
-    """There are none: everything is in the package."""
+    """The keyword arguments of ``package_as(package, "text")``: none, all is in the package."""
 
 
 def write(package: Package, folder: Path, say: Progress, *, target: Path) -> Sequence[Check]:
@@ -99,7 +99,7 @@ def write(package: Package, folder: Path, say: Progress, *, target: Path) -> Seq
 def _check_tokenizer(
     tokenizer: PreTrainedTokenizerBase, tables: TextTables, say: Progress
 ) -> list[Check]:
-    """Both directions, on texts and ids that are hard."""
+    """Compare both directions with HF's tokenizer, on texts and ids that are hard."""
     from beamgen.formats.text.check import check_decoding, check_encoding, random_ids, texts_for
 
     say("comparing the tokenizer with Hugging Face's")
@@ -112,7 +112,7 @@ def _check_tokenizer(
 
 
 def _check_file(generator: Generator, path: Path) -> Check:
-    """A batch of prompts, with the package's answers: texts, tokens and scores."""
+    """Compare texts, tokens and scores of a batch of prompts with the package's."""
     from beamgen.formats.text.check import open_session
 
     limits = generator.package.manifest.limits
@@ -161,7 +161,7 @@ def _consumer() -> str:
 def _write_about(
     folder: Path, package: Package, graph: ir.Model, tables: TextTables, checks: Sequence[Check]
 ) -> None:
-    """What is in the file, for whoever opens the folder."""
+    """Write what is in the file, for whoever opens the folder."""
     manifest = package.manifest
     taken = {value.name for value in graph.graph.inputs}
     about = {

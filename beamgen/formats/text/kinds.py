@@ -1,4 +1,4 @@
-"""Which class each code point is of, asked of the regular expressions that split text."""
+"""The class of each code point: letter, number or space, as the installed tokenizers has it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _every() -> tuple[npt.NDArray[np.uint32], str]:
 
 
 def _digits() -> npt.NDArray[np.uint8]:
-    """Uint8 ``[ADDED]``."""
+    """Whether each code point is a number to ``Digits``, uint8 ``[ADDED]``."""
     from tokenizers.pre_tokenizers import Digits
 
     points, text = _every()
@@ -53,7 +53,7 @@ def _digits() -> npt.NDArray[np.uint8]:
 
 @functools.cache
 def _classes() -> npt.NDArray[np.uint8]:
-    """Uint8 ``[ADDED]``."""
+    """The class of each code point to regular expressions, uint8 ``[ADDED]``."""
     from tokenizers import Regex
     from tokenizers.pre_tokenizers import Split
 

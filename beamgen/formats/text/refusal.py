@@ -1,4 +1,4 @@
-"""How a tokenizer is refused: by name, and with what it does."""
+"""The refusal of a tokenizer, by name and with what it does."""
 
 from __future__ import annotations
 

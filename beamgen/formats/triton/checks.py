@@ -1,4 +1,4 @@
-"""Is what was written what Triton takes, and does it answer as the package does?"""
+"""Checks of what was written: Triton takes it, and joined requests get the package's answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``beamgen package triton``: what its command line has besides what all formats share."""
+"""The options of ``beamgen package triton`` besides those that all formats share."""
 
 from __future__ import annotations
 

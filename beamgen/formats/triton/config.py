@@ -1,4 +1,4 @@
-"""``config.pbtxt``: what Triton is told of a model, as values and as text.
+"""``config.pbtxt``, by which Triton knows a model: as values, and as text.
 
 Source: ``ModelConfig`` in triton-inference-server/common, ``protobuf/model_config.proto``.
 """
@@ -21,7 +21,7 @@ BACKEND = "onnxruntime"
 
 @dataclass(frozen=True)
 class Tensor:
-    """An input or output.
+    """An input or output of a model, as a request has it.
 
     Attributes:
         name: of the file's input or output.
@@ -44,7 +44,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """All that is written.
+    """All that is written into ``config.pbtxt``.
 
     Attributes:
         name: of the model, which is its folder's.
@@ -52,7 +52,7 @@ class ModelConfig:
         max_batch_size: rows of one run at most; 0: requests are never joined.
         inputs: what a request gives.
         outputs: what it gets.
-        lengths: the file's input that is told the size of the ragged one, or None.
+        lengths: the file's input that gets the size of the ragged one, or None.
     """
 
     name: str

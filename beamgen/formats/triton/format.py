@@ -100,7 +100,7 @@ def write(
 
 
 def _refuse_all(options: TritonOptions) -> None:
-    """There is nothing to set in a file that is copied."""
+    """Refuse options for a file that is copied as it is."""
     given = {**options, **(options.get("settings") or {})}
     names = [
         name
@@ -136,7 +136,7 @@ def _rewrite(package: Package, plan: Plan, place: Path) -> None:
 def _finish(
     package: Package, folder: Path, say: Progress, name: str, plan: Plan | None
 ) -> list[Check]:
-    """The configuration, and the checks; one session at a time, for each holds the weights."""
+    """Write the configuration, and check; one session at a time, for each holds the weights."""
     say("asking the package")
     requests = plain_requests(package) if plan is None else requests_to_join(package, plan)
     say("opening the file")
@@ -180,7 +180,7 @@ def _config(package: Package, name: str, plan: Plan | None, ports: Ports) -> Mod
 
 
 def _about(package: Package, plan: Plan | None) -> str:
-    """What the file searches with, for whoever reads the configuration."""
+    """Comments on what the file searches with, for whoever reads the configuration."""
     lines = [f"The package {package.folder.resolve().name}, by beamgen package triton."]
     if plan is not None:
         fixed = {

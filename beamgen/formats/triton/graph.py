@@ -25,7 +25,7 @@ def set_inputs(
 ) -> ir.Model:
     """Give a file other defaults, and none to what each row gives.
 
-    A server feeds no input that it is not told of, so a default is then a constant. It
+    A server feeds no input that it does not know, so a default is then a constant. It
     does not become one in the file: ONNX Runtime 1.31.1 inlines the branch of an If whose
     condition is constant, mixes up names where branches are nested, and refuses the file.
 

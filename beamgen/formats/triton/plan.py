@@ -1,4 +1,4 @@
-"""Which parameters each request gives where Triton joins requests, and what the rest are."""
+"""The parameters that each request gives where Triton joins requests, and what the rest are."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _READ_PADDING = ("repetition_penalty", "no_repeat_ngram_size")
 
 @dataclass(frozen=True)
 class Plan:
-    """A model that joins requests.
+    """What a model that joins requests has fixed, and what each request gives.
 
     Attributes:
         search: the settings, of which those in ``per_request`` do not count.
@@ -104,7 +104,7 @@ def make_plan(
 
 
 def _chosen(search: SearchConfig, inputs: Sequence[str] | None, ragged: bool) -> tuple[str, ...]:
-    """In the file's order."""
+    """The parameters that requests give, in the file's order."""
     idle = unheeded(search)
     if inputs is None:
         usual = ("max_new_tokens", "length_penalty", "seed", "temperature", "top_k", "top_p")

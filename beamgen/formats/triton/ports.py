@@ -14,7 +14,7 @@ PROMPT_LENGTHS = "prompt_lengths"
 
 @dataclass(frozen=True)
 class Ports:
-    """By name, in the file's order.
+    """Inputs and outputs of a file by name, in its order.
 
     Attributes:
         inputs: those that have to be fed.
@@ -28,7 +28,7 @@ class Ports:
 
 
 def ports_of(session: Any) -> Ports:
-    """Those of an ONNX Runtime session."""
+    """The inputs and outputs of an ONNX Runtime session."""
     return Ports(
         _ported(session.get_inputs()),
         _ported(session.get_overridable_initializers()),

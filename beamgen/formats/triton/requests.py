@@ -42,7 +42,7 @@ class Request:
     fill: int
 
     def differs(self, found: Mapping[str, npt.NDArray[Any]]) -> str:
-        """In which output an answer is another one, or nothing.
+        """The output in which an answer differs from the package's, or '' where none does.
 
         Tokens have to be the same, and scores within 1e-4; in a batch a row goes on
         with what fills it.

@@ -1,4 +1,4 @@
-"""What Triton demands of a model before it serves it, told of a parsed ``config.pbtxt``.
+"""The rules by which Triton refuses a model, applied to a parsed ``config.pbtxt``.
 
 The rules are those of triton-inference-server/core and onnxruntime_backend, r24.10 to r26.06.
 """
@@ -13,7 +13,7 @@ from beamgen.formats.triton.ports import Ports
 
 
 def broken_rules(config: Any, folder_name: str, ports: Ports) -> list[str]:
-    """Why Triton would not load the model; empty where it would.
+    """The reasons for which Triton would not load a model; empty where it would.
 
     Args:
         config: ``inference.ModelConfig``, as Triton's own protobuf reads the file.

@@ -1,4 +1,4 @@
-"""Where ``tritonserver`` is installed: serve what was written, and ask it."""
+"""A check by a running ``tritonserver``, where it is installed."""
 
 from __future__ import annotations
 

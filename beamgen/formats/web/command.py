@@ -1,4 +1,4 @@
-"""``beamgen package web``: what its command line has besides what all formats share."""
+"""The options of ``beamgen package web`` besides those that all formats share."""
 
 from __future__ import annotations
 
