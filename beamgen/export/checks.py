@@ -10,7 +10,7 @@ from beamgen.settings import contrib
 from beamgen.settings.checks import check_penalty
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.kinds import Ids
-from beamgen.settings.parameter import Parameter
+from beamgen.settings.parameter import Parameter, Required
 from beamgen.settings.table import PARAMETERS
 
 
@@ -84,8 +84,8 @@ def parameters_of(backend: str, search: SearchConfig, vocab_size: int) -> tuple[
 
 def required_parameters(
     names: Collection[str], parameters: Sequence[Parameter], lora_slots: Sequence[str] | None
-) -> frozenset[str]:
-    """Names of the parameters that get no default.
+) -> Required:
+    """The inputs that get no default.
 
     Args:
         names: as a user gives them; ``all`` is every parameter, ``lora`` stands for the slots.
@@ -98,14 +98,14 @@ def required_parameters(
     known = [parameter.name for parameter in parameters]
     if "lora" in names and lora_slots is None:
         raise SettingError("there are no slots whose inputs could be required", "add --lora-slots")
-    slots = {"lora"} & set(names)
+    slots = "lora" in names
     names = [name for name in names if name != "lora"]
     if "all" in names:
-        return frozenset(known) | slots
+        return Required(frozenset(known), slots)
     for name in names:
         if name not in known:
             raise SettingError(
                 f"the file has no parameter called '{name}'",
                 close_matches(name, known) or f"there are {', '.join(known)}, and all",
             )
-    return frozenset(names) | slots
+    return Required(frozenset(names), slots)

@@ -33,7 +33,7 @@ from beamgen.package.folder import check_target
 from beamgen.quantization.record import Wanted
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.given import ids_of, known_settings
-from beamgen.settings.parameter import Parameter
+from beamgen.settings.parameter import NOTHING_REQUIRED, Parameter, Required
 from beamgen.settings.table import BY_NAME
 
 
@@ -92,7 +92,7 @@ class ExportRequest:
         target: the package folder.
         search: the defaults of the search.
         backend: ``loop`` or ``contrib``.
-        required: names of parameters that get no default; ``lora`` stands for the slots.
+        required: inputs that get no default.
         slots: the linear layers that take a LoRA.
         loras: source and weights of LoRAs for them, by name.
         precision: how the weights are to be stored.
@@ -106,7 +106,7 @@ class ExportRequest:
     target: Path
     search: SearchConfig
     backend: str = "loop"
-    required: Collection[str] = ()
+    required: Required = NOTHING_REQUIRED
     slots: Sequence[Slot] = ()
     loras: Mapping[str, tuple[str, Lora]] = field(default_factory=dict)
     precision: Wanted = Wanted()  # noqa: RUF009 - frozen
