@@ -27,7 +27,7 @@ pytest_plugins = ["support.lora_packages", "support.skips", "support.trainings"]
 
 #: Minutes each: they begin first, so that no worker waits for another in the end.
 LONGEST = (
-    "test_readme.py",
+    "docs/test_commands_run.py",
     "runtime/test_contrib.py",
     "search/test_loop.py",
     "training/test_end_to_end.py",

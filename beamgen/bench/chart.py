@@ -180,11 +180,9 @@ def _foot(report: Mapping[str, Any], top: int) -> Iterator[str]:
 
 
 def _versions(report: Mapping[str, Any]) -> str:
-    """Ours, and those of the packages that a contestant in it is named after."""
+    """Versions of beamgen, of what it runs on, and of packages that contestants are named after."""
     names = {row["contestant"] for panel in report["workloads"] for row in panel["rows"]}
-    shown = [
-        *("beamgen", YARDSTICK, "onnxruntime"),
-        *(package for package in report["versions"] if package in names),
-    ]
+    shown = ["beamgen", YARDSTICK, "onnxruntime"]
+    shown += [package for package in report["versions"] if package in names]
     known = {name: report["versions"].get(name) for name in shown}
     return ", ".join(f"{name} {version}" for name, version in known.items() if version)

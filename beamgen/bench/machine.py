@@ -43,13 +43,13 @@ def available_cores() -> int:
 
 
 def versions(distributions: Iterable[str]) -> dict[str, str | None]:
-    """Of Python and of each package; None where it is not installed."""
+    """Versions of Python and of each package; None where one is not installed."""
     names = sorted({*_ALWAYS, *distributions})
     return {"python": sys.version.split()[0], **{name: version(name) for name in names}}
 
 
 def version(distribution: str) -> str | None:
-    """Of one package, None where it is not installed."""
+    """The version of one package, None where it is not installed."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
@@ -73,7 +73,7 @@ def peak_memory() -> int:
 
 
 def _cpuinfo() -> dict[str, str]:
-    """The first processor's entries on Linux."""
+    """What Linux says of the first processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0].splitlines()
     except OSError:

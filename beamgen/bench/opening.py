@@ -46,7 +46,7 @@ def open_workspace(folder: Path, request: BenchRequest) -> Workspace:
 
 
 def _load_or_describe(folder: Path, request: BenchRequest) -> Workspace:
-    """One that is there already has to be of the same model."""
+    """The workspace that is there already, if it is of the same model, or else a new one."""
     about = {
         "model": request.model,
         "shape": request.shape,

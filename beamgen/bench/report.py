@@ -62,7 +62,7 @@ class BenchReport:
 
     @property
     def exit_code(self) -> int:
-        """3 where a float32 file of ours has other tokens than transformers, else 0."""
+        """3 where a float32 file of ours has other tokens than transformers, for the command."""
         wrong = (OTHER, UNSTEADY)
         rows = [row for result in self.results for row in result.rows]
         return 3 if any(row.ours and row.verdict in wrong for row in rows) else 0

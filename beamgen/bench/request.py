@@ -109,7 +109,7 @@ def bench_request(model: str | os.PathLike[str] | None, options: BenchOptions) -
 
 
 def _workloads(asked: Sequence[str | Workload]) -> tuple[Workload, ...]:
-    """Each once, in the order asked for."""
+    """The workloads asked for, each once."""
     parsed = [each if isinstance(each, Workload) else Workload.parse(each) for each in asked]
     if not parsed:
         raise SettingError("there is no workload", "name one, such as 64+64")
@@ -117,7 +117,7 @@ def _workloads(asked: Sequence[str | Workload]) -> tuple[Workload, ...]:
 
 
 def _choose(against: Sequence[str] | None) -> tuple[Contestant, ...]:
-    """The yardstick first; the others in the order of ``CONTESTANTS``."""
+    """The contestants that run: the yardstick, then the others in the order they are listed."""
     known = contestants()
     for missing in known[YARDSTICK].missing:
         raise MissingExtraError("beamgen bench", "export", missing)

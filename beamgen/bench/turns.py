@@ -134,7 +134,7 @@ def _search(
 
 
 def _failure(contestant: Contestant, work: Workload, error: JobError) -> Failure:
-    """The row of one that failed; without the yardstick there is nothing to compare with."""
+    """Why a process failed; without the yardstick there is nothing to compare with."""
     if contestant.name == YARDSTICK:
         raise JobError(
             f"{YARDSTICK}, the yardstick, failed at {work}: {error.cause}", error.cure

@@ -108,7 +108,7 @@ class Conditions:
         return cls(**given)
 
     def __post_init__(self) -> None:
-        """Refuse what nobody could run under."""
+        """Refuse numbers that are not above 0."""
         for name in ("num_beams", "batch_size", "threads", "turns", "runs", "timeout"):
             value = getattr(self, name)
             if value <= 0:

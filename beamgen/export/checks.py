@@ -79,7 +79,7 @@ def parameters_of(backend: str, search: SearchConfig, vocab_size: int) -> tuple[
     """The inputs of a file besides the prompts."""
     if backend == "loop":
         return PARAMETERS
-    return contrib.parameters(contrib.op_type(search), vocab_size)
+    return contrib.parameters(contrib.operator_of(search), vocab_size)
 
 
 def required_parameters(

@@ -32,8 +32,8 @@ def export(
         the package is there to be looked into.
 
     Raises:
-        AdapterError, CheckpointError, SettingError, LoraError, PackageError,
-        MissingExtraError: with nothing written.
+        BeamgenError: with nothing written; an ``AdapterError``, ``CheckpointError``,
+            ``SettingError``, ``LoraError``, ``PackageError`` or ``MissingExtraError``.
     """
     request = export_request(model, output, options)
     return write_package(request, progress or (lambda line: None))

@@ -36,7 +36,7 @@ from beamgen.settings.prompts import left_pad
 from beamgen.settings.result import BeamOutput
 
 Answer = TypeVar("Answer")
-#: Is told a phase, cases done and cases in all.
+#: Called with a phase, cases done and cases in all.
 Progress = Callable[[str, int, int], None]
 
 

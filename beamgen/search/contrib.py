@@ -57,7 +57,7 @@ def build_contrib(
     demands of its subgraph.
     """
     contrib.check_honoured(config)
-    operator, vocab_size = contrib.op_type(config), decoder.vocab_size
+    operator, vocab_size = contrib.operator_of(config), decoder.vocab_size
     main = Tape("search")
     input_ids = prompt_input("input_ids", "the prompts, left-padded", _INT32)
     attention_mask = prompt_input("attention_mask", "0 on padding, 1 on text", _INT32)

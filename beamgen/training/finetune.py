@@ -67,7 +67,7 @@ def _train_in(work: Path, request: FinetuneRequest, progress: Progress) -> Finet
     """Train in the work folder, and move what came of it into place."""
     from beamgen.training.isolation import quiet
 
-    with quiet():  # bitsandbytes, which peft imports, has something to say on some CPUs
+    with quiet():  # on some CPUs bitsandbytes, which peft imports, warns of a kernel it misses
         from beamgen.training.trainer import train
 
     finished = work / "finished"

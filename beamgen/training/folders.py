@@ -115,5 +115,5 @@ def check_output(target: Path, *, force: bool) -> None:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Indented, for people."""
+    """Write JSON that is indented, for people."""
     path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

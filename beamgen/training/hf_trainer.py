@@ -86,10 +86,10 @@ def _arguments(settings: TrainingSettings, work: Path, *, has_eval: bool) -> Tra
 
 
 class _EvaluatingApart(Trainer):  # type: ignore[misc] # transformers is not followed
-    """Measuring changes nothing of what is trained: it draws from random numbers of its own."""
+    """A Trainer whose evaluations draw from random numbers of their own, and change no training."""
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """As the Trainer does."""
+        """Measure the loss as the Trainer does."""
         with torch.random.fork_rng():
             measured: dict[str, float] = super().evaluate(*args, **kwargs)
         return measured

@@ -39,7 +39,10 @@ def check_machine(method: str) -> None:
 
 
 def _check_gpu(method: str) -> None:
-    """Source: peft/utils/loftq_utils.py, loftq_init."""
+    """Refuse a machine without one.
+
+    Source: ``loftq_init`` in peft/utils/loftq_utils.py.
+    """
     import torch
 
     if not torch.cuda.is_available():

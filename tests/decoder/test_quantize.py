@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper, parser
+from onnx.reference import ReferenceEvaluator
 
 from beamgen import BeamgenError, find_adapter
 from beamgen.checkpoint.checkpoint import demo_checkpoint, open_checkpoint
@@ -116,6 +117,18 @@ def test_the_products_are_those_done_by_hand(precision: str, tied: bool) -> None
     assert np.median(np.abs(found - x)) < 1e-5 * np.abs(plain).max()
     assert np.abs(found - x).max() < 0.02 * np.abs(plain).max()
     assert (record.name, record.quantized[:2]) == (precision, ("up", "down"))
+
+
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "apart"])
+def test_signed_weights_are_the_unsigned_ones_where_nothing_overflows(tied: bool) -> None:
+    """In NumPy, which adds exactly whatever this CPU is."""
+    found = []
+    for int8_weights in ("s8", "u8"):
+        model = _model(tied)
+        record = quantize(model, "int8", int8_weights)
+        assert record.int8_weights == int8_weights
+        found += ReferenceEvaluator(ir.to_proto(model)).run(None, {"input_ids": IDS})
+    assert np.array_equal(*found)
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8", "int4"])

@@ -212,7 +212,7 @@ def test_texts_are_what_the_tokens_add(demo: Package) -> None:
         assert whole.replace("</s>", "").rstrip() == generation.new_text
 
 
-def test_draws_are_told(demo: Package) -> None:
+def test_draws_are_explained(demo: Package) -> None:
     settings = {"num_beams": 3, "max_new_tokens": 6, "do_sample": True, "seed": 11}
     explained = explain(demo, "aspirin is", **settings)
     (found,) = Generator(demo).generate(["aspirin is"], num_return_sequences=3, **settings)

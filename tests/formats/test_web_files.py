@@ -50,7 +50,8 @@ def test_the_graph_asks_for_what_a_page_feeds(slots: Package) -> None:
 
     config = package.manifest.search
     prompt = np.array([[5, 6, 7]])
-    inputs = {name: value for name, value in config.inputs().items() if name in FED}
+    resolved = config.for_prompt(prompt.shape[1])
+    inputs = {name: value for name, value in resolved.inputs().items() if name in FED}
     feeds = {"input_ids": prompt, "attention_mask": np.ones_like(prompt), **inputs}
     names = ["sequences", "sequences_scores", "finish_reasons"]
     found = dict(zip(names, session.run(names, feeds), strict=True))

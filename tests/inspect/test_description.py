@@ -1,4 +1,4 @@
-"""What is told of a file, with its folder and without."""
+"""What is said of a file, with its folder and without."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_a_later_verdict_is_the_packages(
     assert describe(alone, providers=False).parity is None
 
 
-def test_a_changed_package_is_told(proved: Package, tmp_path: Path) -> None:
+def test_a_changed_package_is_said(proved: Package, tmp_path: Path) -> None:
     copy = shutil.copytree(proved.folder, tmp_path / "copy")
     (copy / "config.json").write_text("{}")
     found = describe(copy, providers=False)
@@ -225,7 +225,7 @@ def test_the_command(proved: Package) -> None:
     assert json.loads(result.output)["parity"]["verdict"] == "exact"
 
 
-def test_what_a_file_was_rewritten_for_is_told(
+def test_what_a_file_was_rewritten_for_is_said(
     demos: Callable[[str], Package], tmp_path: Path
 ) -> None:
     """A text model needs operators that ONNX Runtime has not; a repository has versions."""
@@ -290,7 +290,7 @@ def test_defaults_that_json_has_not_are_null(tmp_path: Path) -> None:
     assert json.loads(output, parse_constant=refuse)["inputs"][0]["default"] == [None, None, 1.5]
 
 
-def test_damaged_tensors_are_told(tmp_path: Path) -> None:
+def test_damaged_tensors_are_said(tmp_path: Path) -> None:
     helper = onnx.helper
     tensor = onnx.TensorProto(name="x", data_type=onnx.TensorProto.FLOAT, dims=[3], raw_data=b"ab")
     odd = onnx.TensorProto(name="o", data_type=99, dims=[3], raw_data=b"abc")

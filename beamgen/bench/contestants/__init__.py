@@ -1,4 +1,4 @@
-"""The contestants of a bench, one module for each library; a module here is one at once.
+"""The contestants of a bench, one module for each library: a new module here takes part.
 
 Each may import what makes and runs its files, and lists its ``CONTESTANTS`` and
 ``PREPARATIONS`` (see ``beamgen.bench.contestant``).

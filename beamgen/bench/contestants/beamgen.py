@@ -1,4 +1,4 @@
-"""Our own files, in every precision and from both backends."""
+"""beamgen's own files as contestants: from both backends, and quantized."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def _load(files: str, settings: dict[str, str]) -> Callable[[Workspace, Task], S
 
 
 def _scheduler(openvino_genai: Any) -> Any:
-    """As the pipeline's own, for lowest latency, without its cache of prompts seen before."""
+    """The scheduler a pipeline makes for lowest latency, without its cache of prompts."""
     scheduler = openvino_genai.SchedulerConfig()
     scheduler.max_num_batched_tokens = 2**31
     scheduler.enable_prefix_caching = False

@@ -1,0 +1,109 @@
+"""``docs/beamgen.schema.json`` is true of every manifest that is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from click.testing import CliRunner
+from support.pages import ROOT
+from support.peft_folders import save_lora
+
+from beamgen import Package, convert_lora, export
+from beamgen.adapter import PositionLimits
+from beamgen.cli import main
+from beamgen.lora.slots import Slot
+from beamgen.package.manifest import Manifest
+from beamgen.quantization.record import Precision, Quality
+
+SCHEMA = json.loads((ROOT / "docs" / "beamgen.schema.json").read_text(encoding="utf-8"))
+
+
+def _check(folder: Path) -> dict[str, Any]:
+    values = json.loads((folder / "beamgen.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator(SCHEMA).validate(values)
+    return values
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("record", "part"),
+    [
+        (Manifest, SCHEMA),
+        (PositionLimits, SCHEMA["$defs"]["limits"]),
+        (Slot, SCHEMA["$defs"]["slot"]),
+        (Precision, SCHEMA["$defs"]["precision"]),
+        (Quality, SCHEMA["$defs"]["quality"]),
+    ],
+)
+def test_it_has_every_field_of_a_record(record: type, part: dict[str, Any]) -> None:
+    names = {field.name for field in fields(record)}
+    assert names == set(part["properties"]) == set(part["required"])
+
+
+def test_every_field_has_a_meaning() -> None:
+    for part in [SCHEMA, *SCHEMA["$defs"].values()]:
+        for name, field in part.get("properties", {}).items():
+            assert field.get("description"), name
+
+
+def test_a_loop_package(packages: Callable[[str], Package]) -> None:
+    assert _check(packages("gpt2").folder)["parity"] is None
+
+
+@pytest.mark.parametrize("operator", ["BeamSearch", "GreedySearch", "Sampling"])
+def test_a_contrib_package(contrib: Callable[..., Package], operator: str) -> None:
+    assert _check(contrib("gpt2", operator).folder)["backend"] == "contrib"
+
+
+def test_a_package_with_lora_slots(checkpoints: Callable[[str], Path], tmp_path: Path) -> None:
+    """And a verdict of the command ``parity``, which says more than that of an export."""
+    done = export(checkpoints("gpt2"), tmp_path / "slots", lora_slots=[], parity=False)
+    lora = save_lora(checkpoints("gpt2"), tmp_path / "lora")
+    convert_lora(done.package, lora, parity=False)
+    command = ["parity", "-m", str(tmp_path / "slots"), "--lora", "lora"]
+    assert CliRunner().invoke(main, command).exit_code == 0
+    values = _check(tmp_path / "slots")
+    assert values["lora_slots"]
+    assert values["loras"]["lora"]["parity"]["grid"] == "quick"
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"), [("gpt2", "int8"), ("biogpt", "int4"), ("phi3", "fp16")]
+)
+def test_a_package_in_fewer_bits(
+    once: Callable[..., Path], checkpoints: Callable[[str], Path], name: str, precision: str
+) -> None:
+    """The packages of ``tests/export/test_requantize.py``, which were proved."""
+    options = {"precision": precision, "backend": "loop", "settings": {}}
+    folder = once(
+        f"quantized/{name}-{precision}-loop", lambda to: export(checkpoints(name), to, **options)
+    )
+    values = _check(folder)
+    assert values["precision"]["name"] == precision
+    assert values["parity"]["cases"] == 12
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"backend": "other"}, "other"),
+        ({"vocab_size": "96"}, "96"),
+        ({"further": 1}, "further"),
+        ({"files": {}}, "model.onnx"),
+    ],
+)
+def test_what_is_no_manifest_is_refused(
+    packages: Callable[[str], Package], change: dict[str, Any], what: str
+) -> None:
+    values = json.loads((packages("gpt2").folder / "beamgen.json").read_text(encoding="utf-8"))
+    with pytest.raises(jsonschema.ValidationError, match=what):
+        jsonschema.Draft202012Validator(SCHEMA).validate({**values, **change})
