@@ -184,6 +184,7 @@ def check_operator(config: SearchConfig, operator: str) -> None:
     wanted = operator_of(config)
     if wanted != operator:
         raise SettingError(
-            f"this package holds {operator}, which is for {_MODES[operator]}; {_MODES[wanted]} takes {wanted}",
+            f"this package holds {operator}, which is for {_MODES[operator]}; "
+            f"{_MODES[wanted]} takes {wanted}",
             "export once more with these settings, or with --search loop, which does all of them",
         )

@@ -96,8 +96,8 @@ def feeds(
     check_penalty(config.num_beams, config.length_penalty, total)
     if total > MAX_LENGTH:
         raise SettingError(
-            f"ONNX Runtime's {operator_of(config)} stops at {MAX_LENGTH} tokens; {prompt_len} of the "
-            f"prompt + {config.max_new_tokens} new ones are {total}",
+            f"ONNX Runtime's {operator_of(config)} stops at {MAX_LENGTH} tokens; {prompt_len} of "
+            f"the prompt + {config.max_new_tokens} new ones are {total}",
             "lower max_new_tokens, or export with --search loop",
         )
     values = inputs(config, prompt_len, vocab_size)
