@@ -54,8 +54,8 @@ def finetune(
         settings, the versions and the data's SHA-256.
 
     Raises:
-        AdapterError, CheckpointError, SettingError, PackageError, MissingExtraError,
-        TrainingDataError: with nothing written.
+        BeamgenError: with nothing written; an ``AdapterError``, ``CheckpointError``,
+            ``SettingError``, ``PackageError``, ``MissingExtraError`` or ``TrainingDataError``.
     """
     request = finetune_request(model, data, output, options)
     record = request.record

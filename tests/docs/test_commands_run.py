@@ -39,16 +39,16 @@ class Page:
 QUICK = [
     Page("README.md", 1, 1),
     Page("docs/start.md", 3, 2),
-    Page("docs/export.md", 1, 1),
     Page("docs/generate.md", 2, 3, demo=True),
     Page("docs/settings.md", 2, 1, demo=True),
     Page("docs/catalogue.md", 1, 1, demo=True),
     Page("docs/finetune.md", 1, 0),
-    Page("docs/parity.md", 1, 1, demo=True),
     Page("docs/how-it-works.md", 1, 8),
     Page("docs/deploy.md", 1, 0),
 ]
 SLOW = [
+    Page("docs/export.md", 1, 1),
+    Page("docs/parity.md", 1, 1, demo=True),
     Page("docs/from-convert_generation.md", 1, 1),
     Page("docs/inspect-explain.md", 2, 1),
     Page("docs/lora.md", 4, 2),
