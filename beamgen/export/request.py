@@ -175,8 +175,8 @@ def export_request(
     if to_merge is not None:
         check_peft_fits(checkpoint.empty_model(), to_merge)
     slots = () if lora_slots is None else _slots(checkpoint, lora_slots, loras)
-    required = required_parameters(required, asked.parameters, lora_slots)
-    return replace(asked, required=required, slots=slots)
+    inputs = required_parameters(required, asked.parameters, lora_slots)
+    return replace(asked, required=inputs, slots=slots)
 
 
 def _precision(options: ExportOptions) -> Wanted:
