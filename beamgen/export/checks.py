@@ -3,15 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
+from beamgen.checkpoint.files import CONFIG, GENERATION_CONFIG, CheckpointFiles
 from beamgen.errors import SettingError, close_matches
 from beamgen.package.manifest import BACKENDS
 from beamgen.settings import contrib
 from beamgen.settings.checks import check_penalty
 from beamgen.settings.config import SearchConfig
+from beamgen.settings.given import ids_of, known_settings
 from beamgen.settings.kinds import Ids
-from beamgen.settings.parameter import Parameter
-from beamgen.settings.table import PARAMETERS
+from beamgen.settings.parameter import Parameter, Required
+from beamgen.settings.table import BY_NAME, PARAMETERS
+
+
+def check_alone(settings: Mapping[str, Any]) -> None:
+    """Refuse settings that are impossible in any checkpoint.
+
+    Raises:
+        SettingError: they are.
+    """
+    if known_settings(settings, None).get("catalogue") is not None:
+        raise SettingError(
+            "a catalogue is not built into a file", "give it when generating: --catalogue FILE"
+        )
+
+
+def check_with_files(
+    files: CheckpointFiles,
+    settings: Mapping[str, Any],
+    backend: str,
+    required: Collection[str],
+    lora_slots: Sequence[str] | None,
+) -> None:
+    """Refuse what a checkpoint's JSON shows, before transformers is imported, which takes seconds.
+
+    Args:
+        files: the checkpoint's.
+        settings: a caller's.
+        backend: one of ``BACKENDS``.
+        required: see ``required_parameters``.
+        lora_slots: see ``required_parameters``.
+
+    Raises:
+        SettingError: the settings are impossible in this checkpoint, or for this backend.
+    """
+    known = known_settings(settings, files.stored(GENERATION_CONFIG))
+    if known.keys() == BY_NAME.keys():
+        search = SearchConfig(**known)
+        check_honoured(backend, search)
+        required_parameters(required, parameters_of(backend, search, vocab_size=1), lora_slots)
+    config = files.stored(CONFIG) or {}
+    vocab_size = config.get("vocab_size")
+    if isinstance(vocab_size, int) and "text_config" not in config:
+        check_ids(ids_of(known), vocab_size)
 
 
 def check_ids(named: Mapping[str, Ids], vocab_size: int) -> None:
@@ -79,13 +124,13 @@ def parameters_of(backend: str, search: SearchConfig, vocab_size: int) -> tuple[
     """The inputs of a file besides the prompts."""
     if backend == "loop":
         return PARAMETERS
-    return contrib.parameters(contrib.op_type(search), vocab_size)
+    return contrib.parameters(contrib.operator_of(search), vocab_size)
 
 
 def required_parameters(
     names: Collection[str], parameters: Sequence[Parameter], lora_slots: Sequence[str] | None
-) -> frozenset[str]:
-    """Names of the parameters that get no default.
+) -> Required:
+    """The inputs that get no default.
 
     Args:
         names: as a user gives them; ``all`` is every parameter, ``lora`` stands for the slots.
@@ -98,14 +143,14 @@ def required_parameters(
     known = [parameter.name for parameter in parameters]
     if "lora" in names and lora_slots is None:
         raise SettingError("there are no slots whose inputs could be required", "add --lora-slots")
-    slots = {"lora"} & set(names)
+    slots = "lora" in names
     names = [name for name in names if name != "lora"]
     if "all" in names:
-        return frozenset(known) | slots
+        return Required(frozenset(known), slots)
     for name in names:
         if name not in known:
             raise SettingError(
                 f"the file has no parameter called '{name}'",
                 close_matches(name, known) or f"there are {', '.join(known)}, and all",
             )
-    return frozenset(names) | slots
+    return Required(frozenset(names), slots)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
@@ -19,6 +18,7 @@ from beamgen.package.folder import WEIGHTS, Package, check_target
 from beamgen.package.source import lora_source, open_source
 from beamgen.quantization.record import Wanted
 from beamgen.quantization.saturation import saturates
+from beamgen.settings.parameter import Required
 
 if TYPE_CHECKING:
     import onnx
@@ -104,7 +104,7 @@ def quantize(
         target,
         manifest.search,
         backend=manifest.backend,
-        required=frozenset(_required(package)),
+        required=_required(package),
         slots=manifest.lora_slots,
         loras=loras,
         precision=wanted,
@@ -135,14 +135,13 @@ def _source(package: Package, name: str, *, needed: bool) -> str:
         ) from error
 
 
-def _required(package: Package) -> Iterator[str]:
-    """Names of the parameters without a default; ``lora`` stands for the slots' inputs."""
+def _required(package: Package) -> Required:
+    """The package's inputs without a default."""
     graph = _read(package).graph
     defaults = {tensor.name for tensor in graph.initializer}
     slots = {name for slot in package.manifest.lora_slots for name in slot.inputs}
-    for value in graph.input:
-        if value.name not in defaults and value.name not in _PROMPTS:
-            yield "lora" if value.name in slots else value.name
+    names = {value.name for value in graph.input} - defaults - set(_PROMPTS)
+    return Required(frozenset(names - slots), bool(names & slots))
 
 
 def _read(package: Package) -> onnx.ModelProto:

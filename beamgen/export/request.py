@@ -10,15 +10,16 @@ from typing import Any, TypedDict
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.checkpoint import Checkpoint, read_checkpoint
-from beamgen.checkpoint.files import CONFIG, GENERATION_CONFIG, CheckpointFiles
 from beamgen.checkpoint.lora_source import find_peft, lora_name, origin
 from beamgen.checkpoint.resolve import resolve
-from beamgen.errors import LoraError, SettingError
+from beamgen.errors import LoraError
 from beamgen.export.checks import (
+    check_alone,
     check_backend_name,
     check_honoured,
     check_ids,
     check_lengths,
+    check_with_files,
     parameters_of,
     required_parameters,
 )
@@ -32,9 +33,7 @@ from beamgen.lora.targets import ALL_LINEAR, check_layers, find_slots
 from beamgen.package.folder import check_target
 from beamgen.quantization.record import Wanted
 from beamgen.settings.config import SearchConfig
-from beamgen.settings.given import ids_of, known_settings
-from beamgen.settings.parameter import Parameter
-from beamgen.settings.table import BY_NAME
+from beamgen.settings.parameter import NOTHING_REQUIRED, Parameter, Required
 
 
 class ExportOptions(TypedDict, total=False):
@@ -92,7 +91,7 @@ class ExportRequest:
         target: the package folder.
         search: the defaults of the search.
         backend: ``loop`` or ``contrib``.
-        required: names of parameters that get no default; ``lora`` stands for the slots.
+        required: inputs that get no default.
         slots: the linear layers that take a LoRA.
         loras: source and weights of LoRAs for them, by name.
         precision: how the weights are to be stored.
@@ -106,7 +105,7 @@ class ExportRequest:
     target: Path
     search: SearchConfig
     backend: str = "loop"
-    required: Collection[str] = ()
+    required: Required = NOTHING_REQUIRED
     slots: Sequence[Slot] = ()
     loras: Mapping[str, tuple[str, Lora]] = field(default_factory=dict)
     precision: Wanted = Wanted()  # noqa: RUF009 - frozen
@@ -132,14 +131,14 @@ def export_request(
         AdapterError, CheckpointError, SettingError, LoraError, PackageError: see ``export``.
     """
     check_options("export", options, ExportOptions)
-    force = options.get("force", False)
+    force, backend = options.get("force", False), options.get("backend", "loop")
     lora, lora_slots = options.get("lora", ()), options.get("lora_slots")
-    text = options.get("quality_text")
-    precision = Wanted(
-        options.get("precision", "fp32"),
-        options.get("int8_weights", "auto"),
-        None if text is None else Path(text),
-    )
+    settings, required = options.get("settings") or {}, options.get("required", ())
+    precision = _precision(options)
+    check_backend_name(backend)
+    check_alone(settings)
+    if output is not None:  # before a hub id is downloaded
+        check_target(Path(output), force=force)
     files = resolve(
         model,
         options.get("model_class"),
@@ -149,62 +148,45 @@ def export_request(
     )
     target = Path(output if output is not None else f"{files.name}-onnx")
     check_target(target, force=force)
-    _refuse_early(files, options)
-    if precision.text is not None:
-        read_lines(precision.text)
+    check_with_files(files, settings, backend, required, lora_slots)
     loras = _named_loras(lora) if lora_slots is not None else {}
     to_merge = _one_lora(lora) if lora and lora_slots is None else None
 
     checkpoint = read_checkpoint(files)
     adapter = checkpoint.adapter(options.get("model_class"))
     search = SearchConfig.from_generation_config(
-        checkpoint.generation_config, options.get("settings"), checkpoint.generation_fields
+        checkpoint.generation_config, settings, checkpoint.generation_fields
     )
     asked = ExportRequest(
         checkpoint if to_merge is None else checkpoint.with_lora(lora[0]),
         adapter,
         target,
         search,
-        backend=options.get("backend", "loop"),
+        backend=backend,
         loras=loras,
         precision=precision,
         external_data=options.get("external_data", False),
         force=force,
         parity=options.get("parity", True),
     )
-    check_honoured(asked.backend, search)
-    required = required_parameters(options.get("required", ()), asked.parameters, lora_slots)
+    check_honoured(backend, search)
     check_ids(search.named_ids, checkpoint.vocab_size)
     check_lengths(search, adapter.position_limits(checkpoint.config).max_positions)
     if to_merge is not None:
         check_peft_fits(checkpoint.empty_model(), to_merge)
     slots = () if lora_slots is None else _slots(checkpoint, lora_slots, loras)
-    return replace(asked, required=required, slots=slots)
+    inputs = required_parameters(required, asked.parameters, lora_slots)
+    return replace(asked, required=inputs, slots=slots)
 
 
-def _refuse_early(files: CheckpointFiles, options: ExportOptions) -> None:
-    """Refuse what shows before transformers is imported, which takes seconds.
-
-    Raises:
-        SettingError: there is no such backend, or the settings are impossible in this
-            checkpoint, or for this backend.
-    """
-    backend, lora_slots = options.get("backend", "loop"), options.get("lora_slots")
-    required = options.get("required", ())
-    check_backend_name(backend)
-    known = known_settings(options.get("settings") or {}, files.stored(GENERATION_CONFIG))
-    if known.get("catalogue") is not None:
-        raise SettingError(
-            "a catalogue is not built into a file", "give it when generating: --catalogue FILE"
-        )
-    if known.keys() == BY_NAME.keys():
-        search = SearchConfig(**known)
-        check_honoured(backend, search)
-        required_parameters(required, parameters_of(backend, search, vocab_size=1), lora_slots)
-    config = files.stored(CONFIG) or {}
-    vocab_size = config.get("vocab_size")
-    if isinstance(vocab_size, int) and "text_config" not in config:
-        check_ids(ids_of(known), vocab_size)
+def _precision(options: ExportOptions) -> Wanted:
+    """How the weights are to be stored, and the text to measure it on, which can be read."""
+    text = options.get("quality_text")
+    path = None if text is None else Path(text)
+    wanted = Wanted(options.get("precision", "fp32"), options.get("int8_weights", "auto"), path)
+    if path is not None:
+        read_lines(path)
+    return wanted
 
 
 def _one_lora(sources: Sequence[str | os.PathLike[str]]) -> Path:

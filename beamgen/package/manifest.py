@@ -10,7 +10,7 @@ from beamgen.adapter import PositionLimits
 from beamgen.lora.slots import Slot
 from beamgen.quantization.record import Precision
 from beamgen.settings.config import SearchConfig
-from beamgen.settings.contrib import op_type
+from beamgen.settings.contrib import operator_of
 
 SCHEMA_VERSION = 1
 
@@ -62,7 +62,7 @@ class Manifest:
     @property
     def operator(self) -> str | None:
         """Which of ONNX Runtime's operators a contrib package holds."""
-        return op_type(self.search) if self.backend == "contrib" else None
+        return operator_of(self.search) if self.backend == "contrib" else None
 
     def to_json(self) -> dict[str, Any]:
         """The JSON that is written to disk."""

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from beamgen.package.folder import Package
-from beamgen.parity.contrib.grids import full_op_grid, quick_op_grid, settings_op_grid
+from beamgen.parity.contrib.grids import (
+    full_contrib_grid,
+    quick_contrib_grid,
+    settings_contrib_grid,
+)
 from beamgen.parity.grids.settings import settings_grid
 from beamgen.parity.grids.shapes import Grid, Likely, full_grid, quick_grid
 from beamgen.parity.report import ParityCase
@@ -19,7 +23,7 @@ def _by_backend(loop: Grid, contrib: Grid) -> Grid:
 
 #: What ``beamgen parity --grid`` takes.
 GRIDS: dict[str, Grid] = {
-    "quick": _by_backend(quick_grid, quick_op_grid),
-    "full": _by_backend(full_grid, full_op_grid),
-    "settings": _by_backend(settings_grid, settings_op_grid),
+    "quick": _by_backend(quick_grid, quick_contrib_grid),
+    "full": _by_backend(full_grid, full_contrib_grid),
+    "settings": _by_backend(settings_grid, settings_contrib_grid),
 }

@@ -8,7 +8,7 @@ ONNX Runtime prepacks those, and a file above 2 GB keeps them in external data.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import onnx_ir as ir
 
@@ -28,13 +28,14 @@ from beamgen.search.ports import (
 )
 from beamgen.settings import contrib, contrib_inputs
 from beamgen.settings.config import SearchConfig
+from beamgen.settings.parameter import NOTHING_REQUIRED, Required
 from beamgen.tape import Results, Tape
 
 _INT32, _FLOAT = ir.DataType.INT32, ir.DataType.FLOAT
 
 
 def build_contrib(
-    decoder: DecoderGraph, config: SearchConfig, required: Collection[str] = ()
+    decoder: DecoderGraph, config: SearchConfig, required: Required = NOTHING_REQUIRED
 ) -> ir.Model:
     """Wrap a decoder in ``BeamSearch``, ``GreedySearch`` or ``Sampling``.
 
@@ -42,7 +43,7 @@ def build_contrib(
         decoder: holds ``contract.contrib_contract``; read, not changed. Its weights are
             shared with the result, and its slots become inputs.
         config: chooses the operator, gives its attributes and its inputs' defaults.
-        required: parameters that get no default; ``lora`` stands for the slots.
+        required: inputs that get no default.
 
     Returns:
         A model with the operator's own inputs and outputs: int32 ``input_ids`` and
@@ -57,16 +58,16 @@ def build_contrib(
     demands of its subgraph.
     """
     contrib.check_honoured(config)
-    operator, vocab_size = contrib.op_type(config), decoder.vocab_size
+    operator, vocab_size = contrib.operator_of(config), decoder.vocab_size
     main = Tape("search")
     input_ids = prompt_input("input_ids", "the prompts, left-padded", _INT32)
     attention_mask = prompt_input("attention_mask", "0 on padding, 1 on text", _INT32)
     parameters = parameter_inputs(
         contrib.parameters(operator, vocab_size),
         contrib_inputs.inputs(config.for_prompt(1), 1, vocab_size),
-        {*required, *contrib_inputs.without_default(config)},
+        {*required.parameters, *contrib_inputs.without_default(config)},
     )
-    lora = slot_inputs(decoder.slots, 1, required)
+    lora = slot_inputs(decoder.slots, 1, required=required.slots)
     copy = DecoderCopier(decoder.model.graph, lora)
     values = {
         **parameters,

@@ -17,7 +17,7 @@ through a Reshape in the outer body, which the runtime folds when it loads the f
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import onnx_ir as ir
@@ -39,6 +39,7 @@ from beamgen.search.ports import (
 from beamgen.search.processing import in_use
 from beamgen.search.state import State
 from beamgen.settings.config import SearchConfig
+from beamgen.settings.parameter import NOTHING_REQUIRED, Required
 from beamgen.settings.table import PARAMETERS
 from beamgen.tape import Tape
 
@@ -49,7 +50,7 @@ STEPS_PER_CHUNK = 8
 def build_loop(
     decoder: DecoderGraph,
     config: SearchConfig,
-    required: Collection[str] = (),
+    required: Required = NOTHING_REQUIRED,
     *,
     external: bool = False,
 ) -> ir.Model:
@@ -59,7 +60,7 @@ def build_loop(
         decoder: holds ``contract.loop_contract``; read, not changed. Its weights are
             shared with the result, and its slots become inputs.
         config: the defaults of the search parameters, which stay inputs.
-        required: parameters that get no default; ``lora`` stands for the slots.
+        required: inputs that get no default.
         external: the weights will stand in external data, see ``nested_decoder``.
 
     Returns:
@@ -75,9 +76,9 @@ def build_loop(
         input_ids=prompt_input("input_ids", "the prompts, left-padded"),
         attention_mask=prompt_input("attention_mask", "0 on padding, 1 on text"),
     )
-    parameters = parameter_inputs(PARAMETERS, config.for_prompt(1).inputs(), required)
+    parameters = parameter_inputs(PARAMETERS, config.for_prompt(1).inputs(), required.parameters)
     settings = _settings(main, parameters, decoder.attention_window)
-    lora = slot_inputs(decoder.slots, "rows", required)
+    lora = slot_inputs(decoder.slots, "rows", required=required.slots)
     nested = NestedDecoder(decoder.model.graph, lora, external=external)
     empty = _empty_cache(main, prompt.input_ids, decoder.geometry)
     entries = main.call(

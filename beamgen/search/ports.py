@@ -73,9 +73,9 @@ def parameter_inputs(
 
 
 def slot_inputs(
-    slots: Iterable[Slot], rows: int | str, required: Collection[str] = ()
+    slots: Iterable[Slot], rows: int | str, *, required: bool = False
 ) -> dict[str, ir.Value]:
-    """Inputs for a LoRA's A and B, whose default is of rank 0 unless ``lora`` is required."""
+    """Inputs for a LoRA's A and B, whose default is of rank 0 unless they are required."""
     values = {}
     for slot in slots:
         ports = slot_ports(slot, rows).items()
@@ -84,7 +84,7 @@ def slot_inputs(
                 name=name,
                 type=ir.TensorType(port.dtype),
                 shape=ir.Shape(port.shape),
-                const_value=None if "lora" in required else ir.tensor(empty, name=name),
+                const_value=None if required else ir.tensor(empty, name=name),
             )
     return values
 

@@ -64,14 +64,14 @@ HONOURED = {
 _LEAST_TOP_P, _LEAST_TEMPERATURE = 1e-6, 1e-30
 
 
-def op_type(config: SearchConfig) -> str:
+def operator_of(config: SearchConfig) -> str:
     """The operator that searches as these settings say."""
     if config.num_beams > 1:
         return BEAM_SEARCH
     return SAMPLING if config.do_sample else GREEDY_SEARCH
 
 
-def parameters(op: str, vocab_size: int) -> tuple[Parameter, ...]:
+def parameters(operator: str, vocab_size: int) -> tuple[Parameter, ...]:
     """The operator's inputs besides the prompts, in its order."""
     one, mask = ("1",), str(vocab_size)
     beams = (
@@ -87,11 +87,11 @@ def parameters(op: str, vocab_size: int) -> tuple[Parameter, ...]:
     return (
         Parameter("max_length", "int32", one, "prompt with its padding + generated tokens at most"),
         Parameter("min_length", "int32", one, "no EOS before prompt + generated tokens reach it"),
-        *(beams if op == BEAM_SEARCH else ()),
+        *(beams if operator == BEAM_SEARCH else ()),
         Parameter("repetition_penalty", "float32", one, "above 1 makes ids seen before unlikely"),
         Parameter("vocab_mask", "int32", (mask,), "0 bans an id"),
         Parameter("prefix_vocab_mask", "int32", ("rows", mask), "0 bans an id as first token"),
-        *(() if op != SAMPLING else (Parameter("seed", "int32", one, "of all rows' draws"),)),
+        *(() if operator != SAMPLING else (Parameter("seed", "int32", one, "of all rows' draws"),)),
     )
 
 
@@ -105,7 +105,7 @@ def check_honoured(config: SearchConfig) -> None:
     if problems:
         causes, cures = zip(*problems, strict=True)
         raise SettingError(
-            f"ONNX Runtime's {op_type(config)} cannot honour {'; '.join(causes)}",
+            f"ONNX Runtime's {operator_of(config)} cannot honour {'; '.join(causes)}",
             f"{'; '.join(dict.fromkeys(cures))}; or export with --search loop",
         )
 
@@ -114,7 +114,7 @@ def _unhonoured(config: SearchConfig) -> Iterator[tuple[str, str]]:
     """Each setting that the operator cannot do, and what to do about it."""
     values = vars(config)
     for setting in SETTINGS:
-        honoured = setting.name in HONOURED[op_type(config)]
+        honoured = setting.name in HONOURED[operator_of(config)]
         if not honoured and setting.is_heeded(values) and not setting.is_off(values[setting.name]):
             name = setting.name
             yield f"{name}: there is no input for it", f"--set {name}=default turns it off"
@@ -164,26 +164,27 @@ def check_fits(config: SearchConfig, exported: SearchConfig) -> None:
     Raises:
         SettingError: it asks for another operator, or another attribute.
     """
-    check_operator(config, op_type(exported))
-    for name in FIXED[op_type(exported)]:
+    check_operator(config, operator_of(exported))
+    for name in FIXED[operator_of(exported)]:
         if getattr(config, name) != getattr(exported, name):
             raise SettingError(
-                f"{name} is an attribute of {op_type(exported)}, fixed at "
+                f"{name} is an attribute of {operator_of(exported)}, fixed at "
                 f"{getattr(exported, name)!r} in this package; {getattr(config, name)!r} was asked",
                 "export once more with this setting, or with --search loop, where it is an input",
             )
 
 
-def check_operator(config: SearchConfig, op: str) -> None:
+def check_operator(config: SearchConfig, operator: str) -> None:
     """Refuse settings that this operator is not for.
 
     Raises:
         SettingError: another operator is, or none.
     """
     check_honoured(config)
-    wanted = op_type(config)
-    if wanted != op:
+    wanted = operator_of(config)
+    if wanted != operator:
         raise SettingError(
-            f"this package holds {op}, which is for {_MODES[op]}; {_MODES[wanted]} takes {wanted}",
+            f"this package holds {operator}, which is for {_MODES[operator]}; "
+            f"{_MODES[wanted]} takes {wanted}",
             "export once more with these settings, or with --search loop, which does all of them",
         )

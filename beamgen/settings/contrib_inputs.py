@@ -13,7 +13,7 @@ import numpy.typing as npt
 from beamgen.errors import SettingError
 from beamgen.settings.checks import check_penalty
 from beamgen.settings.config import ResolvedSearch, SearchConfig
-from beamgen.settings.contrib import BEAM_SEARCH, MAX_LENGTH, SAMPLING, op_type, parameters
+from beamgen.settings.contrib import BEAM_SEARCH, MAX_LENGTH, SAMPLING, operator_of, parameters
 from beamgen.settings.prompts import Ids
 
 
@@ -24,7 +24,7 @@ def attributes(config: SearchConfig, vocab_size: int) -> dict[str, int | float]:
     never holds one, so its end can be told from a pad id that was generated. Without
     an EOS an id beyond the vocabulary stands for it.
     """
-    op = op_type(config)
+    operator = operator_of(config)
     eos = config.eos_token_id[0] if config.eos_token_id else vocab_size
     values: dict[str, int | float] = {
         "model_type": 0,
@@ -32,9 +32,9 @@ def attributes(config: SearchConfig, vocab_size: int) -> dict[str, int | float]:
         "pad_token_id": eos if config.eos_token_id else config.pad_token_id,
         "no_repeat_ngram_size": config.no_repeat_ngram_size,
     }
-    if op == BEAM_SEARCH:
+    if operator == BEAM_SEARCH:
         values["early_stopping"] = int(config.early_stopping is True)
-    if op == SAMPLING:
+    if operator == SAMPLING:
         values["temperature"] = float(config.temperature)
         values["top_p"] = float(config.top_p)
     return values
@@ -67,7 +67,7 @@ def inputs(config: ResolvedSearch, prompt_len: int, vocab_size: int) -> dict[str
     }
     return {
         parameter.name: np.atleast_1d(np.asarray(values[parameter.name], parameter.dtype))
-        for parameter in parameters(op_type(config), vocab_size)
+        for parameter in parameters(operator_of(config), vocab_size)
     }
 
 
@@ -96,12 +96,12 @@ def feeds(
     check_penalty(config.num_beams, config.length_penalty, total)
     if total > MAX_LENGTH:
         raise SettingError(
-            f"ONNX Runtime's {op_type(config)} stops at {MAX_LENGTH} tokens; {prompt_len} of the "
-            f"prompt + {config.max_new_tokens} new ones are {total}",
+            f"ONNX Runtime's {operator_of(config)} stops at {MAX_LENGTH} tokens; {prompt_len} of "
+            f"the prompt + {config.max_new_tokens} new ones are {total}",
             "lower max_new_tokens, or export with --search loop",
         )
     values = inputs(config, prompt_len, vocab_size)
-    if op_type(config) == SAMPLING and not _may_come_first(config, values, prompt_len).any():
+    if operator_of(config) == SAMPLING and not _may_come_first(config, values, prompt_len).any():
         raise nothing_left("every token is banned")
     return {
         "input_ids": input_ids.astype(np.int32),

@@ -29,3 +29,19 @@ class Parameter:
     def per_row(self) -> bool:
         """Whether each row of a batch may have its own."""
         return self.axes == ("batch",)
+
+
+@dataclass(frozen=True)
+class Required:
+    """The inputs of a graph that get no default, so that every caller has to feed them.
+
+    Attributes:
+        parameters: names of parameters.
+        slots: whether the LoRA slots are among them.
+    """
+
+    parameters: frozenset[str] = frozenset()
+    slots: bool = False
+
+
+NOTHING_REQUIRED = Required()

@@ -139,6 +139,7 @@ def finetune_request(
     force = options.get("force", False)
     check_installed(settings.method)
     train_file, eval_file = _read_files(data, options.get("eval_data"))
+    check_machine(settings.method)  # a hub id would be downloaded for nothing
     files = resolve(
         model,
         options.get("model_class"),
@@ -152,8 +153,6 @@ def finetune_request(
             f"{files.source} has no tokenizer, and training rows are text",
             "save its tokenizer beside the weights: tokenizer.save_pretrained(FOLDER)",
         )
-    check_machine(settings.method)
-
     checkpoint = read_checkpoint(files)
     adapter = checkpoint.adapter(options.get("model_class"))
     limit = _longest_row(checkpoint, adapter, settings.max_length)

@@ -26,7 +26,7 @@ from beamgen.parity.contrib.rule_scores import (
     top_p_filtered,
     uniform_numbers,
 )
-from beamgen.settings.contrib import op_type
+from beamgen.settings.contrib import operator_of
 
 VOCAB = 30
 
@@ -114,7 +114,7 @@ def test_processors_do_what_hfs_do(penalty: float, ngram: int, length: int) -> N
 def test_temperature_comes_last() -> None:
     config = SearchConfig((2,), 0, num_beams=1, do_sample=True, top_k=0, temperature=0.5)
     config = config.for_prompt(3)
-    assert op_type(config) == "Sampling"
+    assert operator_of(config) == "Sampling"
     scores = _scores(5)
     found = processed(scores, np.zeros((4, 3), np.int64), config, 3, VOCAB)
     np.testing.assert_allclose(found, scores / 0.5, rtol=1e-6)

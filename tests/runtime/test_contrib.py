@@ -22,7 +22,7 @@ from beamgen import (
     find_adapter,
     open_checkpoint,
 )
-from beamgen.parity.contrib.grids import CASES, op_axes
+from beamgen.parity.contrib.grids import CASES, contrib_axes
 from beamgen.parity.report import ParityCase, ParityReport, Verdict
 from beamgen.settings.contrib import DOMAIN
 from beamgen.testing import tiny_model
@@ -102,7 +102,7 @@ def test_the_grid_makes_any_two_values_meet(operator: str, contrib: Callable[...
 
     from beamgen.parity.grids.settings import covering_rows
 
-    axes = op_axes(contrib("gpt2", operator).manifest.search)
+    axes = contrib_axes(contrib("gpt2", operator).manifest.search)
     met = {
         pair
         for row in covering_rows(axes, CASES, 0)

@@ -21,6 +21,7 @@ VALUES = {
     "length_penalty": (1.0, -0.5, 2.0),
     "repetition_penalty": (1.0, 1.4, 0.8),
     "no_repeat_ngram_size": (0, 2, 1),
+    "encoder_no_repeat_ngram_size": (0, 1, 2),
     "seed": (3, 2**62, 0),
     "temperature": (0.7, 1.0, 1.6),
     "top_k": (0, 5, 50),

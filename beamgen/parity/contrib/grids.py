@@ -13,7 +13,7 @@ from beamgen.parity.grids.settings import covering_rows
 from beamgen.parity.grids.shapes import SHAPES, Likely, make_case, ordinary_ids, random_prompts
 from beamgen.parity.report import ParityCase
 from beamgen.settings.config import SearchConfig
-from beamgen.settings.contrib import BEAM_SEARCH, SAMPLING, op_type
+from beamgen.settings.contrib import BEAM_SEARCH, SAMPLING, operator_of
 from beamgen.settings.table import BY_NAME
 
 #: Enough for any two values of any two axes to meet in one of them.
@@ -38,7 +38,7 @@ _OF_ALL: dict[str, Sequence[Any]] = {
     "begin_suppress_tokens": _ON,
     "bad_words_ids": _ON,
 }
-_OF_OP: dict[str, dict[str, Sequence[Any]]] = {
+_OF_OPERATOR: dict[str, dict[str, Sequence[Any]]] = {
     BEAM_SEARCH: {
         "num_beams": (2, 4, 5),
         **_examples("length_penalty"),
@@ -53,7 +53,7 @@ _FULL: dict[str, dict[str, Sequence[Any]]] = {
 }
 
 
-def quick_op_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCase]:
+def quick_contrib_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCase]:
     """Twelve cases, in four sessions: each set of attributes takes one, and a large model long."""
     plain = {"draw": 0, "second_eos": False, "no_repeat_ngram_size": 0}
     rows = [
@@ -71,30 +71,30 @@ def quick_op_grid(package: Package, likely: Likely, seed: int = 0) -> list[Parit
     return _cases(package, likely, seed, rows)
 
 
-def full_op_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCase]:
+def full_contrib_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCase]:
     """What the operator's own rule depends on, each with each: 96 cases."""
-    op = op_type(package.manifest.search)
+    operator = operator_of(package.manifest.search)
     other = {"repetition_penalty": (1.0, 1.3), "no_repeat_ngram_size": (0, 1, 2, 3)}
-    axes = {"shape": tuple(SHAPES), "draw": range(_DRAWS), **_FULL.get(op, other)}
+    axes = {"shape": tuple(SHAPES), "draw": range(_DRAWS), **_FULL.get(operator, other)}
     rows = [dict(zip(axes, row, strict=True)) for row in itertools.product(*axes.values())]
     return _cases(package, likely, seed, rows)
 
 
-def settings_op_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCase]:
+def settings_contrib_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCase]:
     """Every two values of all settings that the operator has meet in some case."""
     return _cases(package, likely, seed, _rows(package, CASES, seed))
 
 
-def op_axes(search: SearchConfig) -> dict[str, Sequence[Any]]:
+def contrib_axes(search: SearchConfig) -> dict[str, Sequence[Any]]:
     """Every axis of the settings grid with its values, the package's own among them."""
-    axes = {**_OF_ALL, **_OF_OP.get(op_type(search), {})}
+    axes = {**_OF_ALL, **_OF_OPERATOR.get(operator_of(search), {})}
     for name in _WITH_OWN & set(axes):
         axes[name] = tuple(dict.fromkeys([*axes[name], getattr(search, name)]))
     return axes
 
 
 def _rows(package: Package, count: int, seed: int) -> list[dict[str, Any]]:
-    return covering_rows(op_axes(package.manifest.search), count, seed)
+    return covering_rows(contrib_axes(package.manifest.search), count, seed)
 
 
 def _cases(
@@ -133,6 +133,6 @@ def _settings(
         settings["no_repeat_ngram_size"] = settings.get("no_repeat_ngram_size", 0) and 2
     if "num_beams" in settings:
         settings["num_return_sequences"] = settings["num_beams"]
-    if op_type(package.manifest.search) == SAMPLING:
+    if operator_of(package.manifest.search) == SAMPLING:
         settings["seed"] = number
     return settings

@@ -22,7 +22,7 @@ from beamgen.parity.reference import Reference
 from beamgen.parity.report import ParityCase
 from beamgen.runtime.contrib import beam_output
 from beamgen.settings.config import ResolvedSearch
-from beamgen.settings.contrib import SAMPLING, op_type
+from beamgen.settings.contrib import SAMPLING, operator_of
 from beamgen.settings.prompts import Ids
 from beamgen.settings.result import BeamOutput
 
@@ -44,7 +44,7 @@ class ContribReference:
         Raises:
             SettingError: ``Sampling`` on a system whose random engine is not modelled.
         """
-        if op_type(case.config) == SAMPLING and sys.platform != "linux":
+        if operator_of(case.config) == SAMPLING and sys.platform != "linux":
             raise SettingError(
                 "ONNX Runtime's Sampling draws with the C++ library's engine, known here for Linux",
                 "compare on Linux, or export with --no-parity",

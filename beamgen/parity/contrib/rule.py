@@ -24,7 +24,7 @@ import numpy.typing as npt
 from beamgen.parity.contrib.rule_scores import Floats, draw, top_p_filtered, uniform_numbers
 from beamgen.runtime.trace import RowStep, SearchTrace, Tokens, alive
 from beamgen.settings.config import ResolvedSearch
-from beamgen.settings.contrib import GREEDY_SEARCH, op_type
+from beamgen.settings.contrib import GREEDY_SEARCH, operator_of
 from beamgen.settings.contrib_inputs import attributes, inputs
 from beamgen.settings.prompts import Ids
 
@@ -250,7 +250,7 @@ def one_beam(
     ended = np.zeros(batch, bool)
     while running.sequences.shape[1] < max_length and not ended.all():
         scores = step_scores(running)
-        if op_type(config) == GREEDY_SEARCH:
+        if operator_of(config) == GREEDY_SEARCH:
             tokens = scores.argmax(axis=1)
         else:
             kept = top_p_filtered(scores, config.top_p)
