@@ -23,7 +23,12 @@ from beamgen import Generator, Package, export, find_adapter, open_package
 from beamgen.testing import tiny_model
 
 #: Fixtures and hooks of modules of their own.
-pytest_plugins = ["support.lora_packages", "support.skips", "support.trainings"]
+pytest_plugins = [
+    "support.lora_packages",
+    "support.quantized_packages",
+    "support.skips",
+    "support.trainings",
+]
 
 #: Minutes each: they begin first, so that no worker waits for another in the end.
 LONGEST = (

@@ -24,31 +24,9 @@ from beamgen.parity.grids.shapes import Likely, quick_grid
 from beamgen.parity.report import ParityCase
 from beamgen.quantization import saturation
 
-CONTRIB = {"max_new_tokens": 10, "eos_token_id": 2, "num_beams": 4, "length_penalty": 0.0}
-
 
 def _run(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-@pytest.fixture(scope="module")
-def made(once, checkpoints) -> Callable[..., Package]:
-    """``made("gpt2", "int8")``: of the tiny checkpoint, proved; treat it as read-only.
-
-    Unsigned where they are bytes, which every CPU adds exactly.
-    """
-
-    def make(name: str, precision: str, backend: str = "loop") -> Package:
-        settings = CONTRIB if backend == "contrib" else {}
-        options = {"precision": precision, "backend": backend, "settings": settings}
-        options |= {"int8_weights": "u8"} if precision == "int8" else {}
-        folder = once(
-            f"quantized/{name}-{precision}-{backend}",
-            lambda to: export(checkpoints(name), to, **options),
-        )
-        return open_package(folder)
-
-    return make
 
 
 _QUICK = [
@@ -74,9 +52,9 @@ _REST = [
     [*_QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in _REST)],
 )
 def test_parity_with_hf_on_the_same_rounding(
-    name: str, precision: str, backend: str, made: Callable[..., Package]
+    name: str, precision: str, backend: str, quantized: Callable[..., Package]
 ) -> None:
-    package = made(name, precision, backend)
+    package = quantized(name, precision, backend)
     parity, record = package.manifest.parity, package.manifest.precision
     assert parity["diverged"] == 0, parity["partings"]
     if precision == "fp16":
@@ -87,19 +65,19 @@ def test_parity_with_hf_on_the_same_rounding(
 
 
 def test_the_file_is_smaller_and_says_what_it_is(
-    made: Callable[..., Package], packages: Callable[[str], Package]
+    quantized: Callable[..., Package], packages: Callable[[str], Package]
 ) -> None:
     plain = packages("gpt2")
     table = 96 * 64 * 4
-    found = describe(made("gpt2", "int8").folder, providers=False)
+    found = describe(quantized("gpt2", "int8").folder, providers=False)
     assert found.provenance["precision"]["name"] == "int8"
     assert found.weights["float32"] < describe(plain.folder, providers=False).weights["float32"] / 3
     assert found.weights["uint8"] > table / 4
-    shown = _run("inspect", "-m", made("gpt2", "int8").folder, "--no-load").output
+    shown = _run("inspect", "-m", quantized("gpt2", "int8").folder, "--no-load").output
     assert "weights: int8: " in shown
     assert "standard ONNX operators" in shown
     assert "quality: not measured" in shown
-    shown = _run("inspect", "-m", made("biogpt", "int4").folder, "--no-load").output
+    shown = _run("inspect", "-m", quantized("biogpt", "int4").folder, "--no-load").output
     assert "blocks of 32" in shown
     assert "com.microsoft operators" in shown
 
@@ -147,15 +125,15 @@ def _one_past_for_all(model: onnx.ModelProto) -> None:
 
 @pytest.mark.parametrize("change", [_another_penalty, _one_past_for_all])
 def test_a_wrong_search_diverges(
-    change: Callable[[onnx.ModelProto], None], made, checkpoints, tmp_path: Path
+    change: Callable[[onnx.ModelProto], None], quantized, checkpoints, tmp_path: Path
 ) -> None:
     """The noise that rounding makes is no excuse."""
-    package = _mutant(made("gpt2", "int8"), tmp_path / "mutant", change)
+    package = _mutant(quantized("gpt2", "int8"), tmp_path / "mutant", change)
     report = check_parity(package, open_checkpoint(checkpoints("gpt2")), grid=_two_cases)
     assert report.exit_code == 3
 
 
-def test_other_weights_diverge(made, checkpoints, tmp_path: Path) -> None:
+def test_other_weights_diverge(quantized, checkpoints, tmp_path: Path) -> None:
     """HF is rounded anew from the checkpoint: a scale that is wrong in the file shows."""
 
     def change(model: onnx.ModelProto) -> None:
@@ -166,7 +144,7 @@ def test_other_weights_diverge(made, checkpoints, tmp_path: Path) -> None:
                 return
         raise AssertionError("no such weight")
 
-    package = _mutant(made("gpt2", "int8"), tmp_path / "mutant", change)
+    package = _mutant(quantized("gpt2", "int8"), tmp_path / "mutant", change)
     report = check_parity(package, open_checkpoint(checkpoints("gpt2")), grid=_two_cases)
     assert report.exit_code == 3
 
@@ -233,7 +211,7 @@ def test_a_package_keeps_its_backend_and_what_it_requires(checkpoints, tmp_path:
 
 
 def test_s8_weights_where_they_overflow(
-    made, checkpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(saturation, "saturates", lambda: True)
     with pytest.raises(BeamgenError, match="overflow"):

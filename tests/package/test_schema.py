@@ -80,14 +80,9 @@ def test_a_package_with_lora_slots(checkpoints: Callable[[str], Path], tmp_path:
     ("name", "precision"), [("gpt2", "int8"), ("biogpt", "int4"), ("phi3", "fp16")]
 )
 def test_a_package_in_fewer_bits(
-    once: Callable[..., Path], checkpoints: Callable[[str], Path], name: str, precision: str
+    quantized: Callable[..., Package], name: str, precision: str
 ) -> None:
-    """The packages of ``tests/export/test_requantize.py``, which were proved."""
-    options = {"precision": precision, "backend": "loop", "settings": {}}
-    folder = once(
-        f"quantized/{name}-{precision}-loop", lambda to: export(checkpoints(name), to, **options)
-    )
-    values = _check(folder)
+    values = _check(quantized(name, precision).folder)
     assert values["precision"]["name"] == precision
     assert values["parity"]["cases"] == 12
 
