@@ -150,13 +150,13 @@ def finetune_request(
     )
     target = Path(output if output is not None else f"{checkpoint.name}-lora")
     check_output(target, force=force)
+    limit = _longest_row(checkpoint, adapter, settings.max_length)
+    tokenizer = _tokenizer(checkpoint)
+    stops = stop_ids(checkpoint, tokenizer)
     if settings.method == "qlora":
         from beamgen.training.nf4 import check_widths
 
         check_widths(checkpoint)
-    limit = _longest_row(checkpoint, adapter, settings.max_length)
-    tokenizer = _tokenizer(checkpoint)
-    stops = stop_ids(checkpoint, tokenizer)
     return FinetuneRequest(
         checkpoint=checkpoint,
         settings=settings,
