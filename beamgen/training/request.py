@@ -158,6 +158,10 @@ def finetune_request(
     limit = _longest_row(checkpoint, adapter, settings.max_length)
     tokenizer = load_tokenizer(checkpoint.folder, trust_remote_code=checkpoint.trust_remote_code)
     stops = stop_ids(checkpoint, tokenizer)
+    if settings.method == "qlora":
+        from beamgen.training.nf4 import check_widths
+
+        check_widths(checkpoint)
     return FinetuneRequest(
         checkpoint=checkpoint,
         settings=settings,
