@@ -86,6 +86,7 @@ MISTAKES = {
     "quantize package --checkpoint ./none": "there is no folder ./none",
     "package text -m none": "none is not a beamgen package",
     "package text -m checkpoint": "checkpoint is not a beamgen package",
+    "package text -m package": "package has no tokenizer",
     "package triton -m package -o int8": "int8 exists and is not a Triton model",
     "package triton -m package --num-beams 0": "num_beams must be",
     "package triton -m package --inputs nonsense": "no parameter called 'nonsense'",

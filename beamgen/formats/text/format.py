@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
+from beamgen.checkpoint.tokenizer import load_tokenizer
 from beamgen.errors import MissingExtraError, SettingError
 from beamgen.export.prove import Progress
 from beamgen.export.save import save_graph
@@ -68,8 +69,7 @@ def write(package: Package, folder: Path, say: Progress, *, target: Path) -> Seq
             "by which a text is cut",
             "export the checkpoint with --search loop",
         )
-    generator = Generator(package)
-    tokenizer = generator.tokenizer
+    tokenizer = load_tokenizer(package.folder)
     if tokenizer is None:
         raise SettingError(
             f"{package.folder} has no tokenizer", "export a checkpoint that has one beside it"
@@ -91,7 +91,7 @@ def write(package: Package, folder: Path, say: Progress, *, target: Path) -> Seq
     if package.loras:
         shutil.copytree(package.folder / ADAPTERS, folder / ADAPTERS)
     say("comparing the file with the package")
-    checks.append(_check_file(generator, folder / MODEL))
+    checks.append(_check_file(Generator(package), folder / MODEL))
     _write_about(folder, package, graph, tables, checks)
     return checks
 
