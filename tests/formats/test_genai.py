@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,12 @@ import pytest
 from click.testing import CliRunner
 from support.architectures import ARCHITECTURES
 from support.onnx_functions import run as run_function
+from support.packaged import with_model
 from support.peft_folders import save_lora
 from transformers import AutoModelForCausalLM, AutoTokenizer, Phi3Config
 
 from beamgen import (
     BeamgenError,
-    Package,
     Packaged,
     export,
     find_adapter,
@@ -31,7 +30,6 @@ from beamgen.checkpoint.checkpoint import demo_checkpoint
 from beamgen.cli import main
 from beamgen.export import save
 from beamgen.formats.genai.check import check_folder, ended
-from beamgen.formats.genai.config import check_runs, genai_config, max_length, not_carried
 from beamgen.parity.grids.shapes import ordinary_ids
 from beamgen.parity.reference import Reference
 from beamgen.search.functions.padding import masked_step, windowed_step
@@ -42,39 +40,6 @@ from beamgen.testing import tiny_model
 og = pytest.importorskip("onnxruntime_genai", reason="onnxruntime-genai is not installed")
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="session")
-def folders(
-    packages: Callable[[str], Package], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], Packaged]:
-    """``folders("gpt2")``: that package for genai; treat it as read-only."""
-    made: dict[str, Packaged] = {}
-
-    def make(name: str) -> Packaged:
-        if name not in made:
-            folder = tmp_path_factory.mktemp("genai") / name
-            made[name] = package_as(packages(name), "genai", folder)
-        return made[name]
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def phi3_demo(tmp_path_factory: pytest.TempPathFactory) -> Packaged:
-    folder = tmp_path_factory.mktemp("phi3")
-    made = export(model_class="Phi3ForCausalLM", output=folder / "phi3-onnx", parity=False)
-    return package_as(made.package, "genai", folder / "phi3-genai")
-
-
-def _with_model(folder: Path, target: Path, **model: Any) -> Path:
-    """The same decoder, with other values in the config's ``model``."""
-    config = json.loads((folder / "genai_config.json").read_text())
-    config["model"] |= model
-    target.mkdir()
-    (target / "genai_config.json").write_text(json.dumps(config))
-    (target / "model.onnx").symlink_to(folder / "model.onnx")
-    return target
 
 
 def _search(folder: Path, prompts: list[list[int]], pad: int, **search: Any) -> list[list[int]]:
@@ -119,7 +84,7 @@ def test_the_check_finds_other_weights(folders, packages, tmp_path: Path) -> Non
 def test_a_folder_that_cannot_be_loaded_fails_the_check(
     folders, packages, checkpoints, tmp_path: Path
 ) -> None:
-    folder = _with_model(folders("gpt2").folder, tmp_path / "broken", type="nonsense")
+    folder = with_model(folders("gpt2").folder, tmp_path / "broken", type="nonsense")
     checks = check_folder(
         *(folder, packages("gpt2"), open_checkpoint(checkpoints("gpt2")), print),
         with_tokenizer=False,
@@ -157,7 +122,7 @@ def test_beams_agree_where_the_length_is_no_reward(
         eos = (int(first[0, prompt_len + 4]),)  # which does occur
         config = replace(settings, eos_token_id=eos, length_penalty=length_penalty)
         expected = reference.generate(*batch, config, scores=False).sequences[:, 0, prompt_len:]
-        folder = _with_model(folders(name).folder, tmp_path / f"{case}", eos_token_id=list(eos))
+        folder = with_model(folders(name).folder, tmp_path / f"{case}", eos_token_id=list(eos))
         found = _search(
             *(folder, prompts, pad),
             max_length=prompt_len + 10,
@@ -174,7 +139,7 @@ def test_with_two_eos_ids_genai_takes_a_stale_token(folders, tmp_path: Path) -> 
     """Why such a package gets one beam: candidates run out, where HF would have a third."""
 
     def second_step(eos: list[int]) -> list[int]:
-        folder = _with_model(folders("gpt2").folder, tmp_path / f"{len(eos)}", eos_token_id=eos)
+        folder = with_model(folders("gpt2").folder, tmp_path / f"{len(eos)}", eos_token_id=eos)
         model = og.Model(str(folder))
         params = og.GeneratorParams(model)
         params.set_search_options(max_length=16, num_beams=2)
@@ -191,109 +156,6 @@ def test_with_two_eos_ids_genai_takes_a_stale_token(folders, tmp_path: Path) -> 
 
     assert second_step([20]) == [30, 21]
     assert second_step([20, 21]) == [30, 11], "31 is the next best, and 11 the token before"
-
-
-def test_several_eos_ids_mean_one_beam(phi3_demo: Packaged) -> None:
-    search = json.loads((phi3_demo.folder / "genai_config.json").read_text())["search"]
-    assert (search["num_beams"], search["num_return_sequences"]) == (1, 1)
-    told = [check.what for check in phi3_demo.checks if check.passed is None]
-    assert any("5 beams: it is 1" in what and "[1275, 1279]" in what for what in told)
-
-
-def test_the_search_is_carried_over(packages, checkpoints) -> None:
-    package = packages("gpt2")
-    search = SearchConfig(
-        *((2,), 0),
-        num_beams=3,
-        num_return_sequences=2,
-        max_length=40,
-        min_length=7,
-        length_penalty=0.5,
-        early_stopping=True,
-        repetition_penalty=1.2,
-        no_repeat_ngram_size=3,
-        top_k=500,
-        seed=7,
-    )
-    manifest = replace(package.manifest, search=search)
-    checkpoint = open_checkpoint(checkpoints("gpt2"))
-    written = genai_config(find_adapter("gpt2"), checkpoint, manifest)
-    assert written["search"] == {
-        "do_sample": False,
-        "num_beams": 3,
-        "num_return_sequences": 2,
-        "max_length": 40,
-        "min_length": 7,
-        "length_penalty": 0.5,
-        "early_stopping": True,
-        "repetition_penalty": 1.2,
-        "no_repeat_ngram_size": 3,
-        "temperature": 1.0,
-        "top_k": 96,
-        "top_p": 1.0,
-        "random_seed": 7,
-        "past_present_share_buffer": False,
-    }
-    assert written["model"]["eos_token_id"] == [2]
-    assert written["model"]["context_length"] == 256
-    (line,) = not_carried(manifest)
-    assert line.startswith("3 beams")
-
-
-def test_genai_takes_every_setting_that_is_written(folders, tmp_path: Path) -> None:
-    """A name that it does not know makes it refuse the folder."""
-    folder = _with_model(folders("gpt2").folder, tmp_path / "same")
-    assert og.Model(str(folder)).type == "decoder"
-    config = json.loads((folder / "genai_config.json").read_text())
-    config["search"]["nonsense"] = 1
-    (folder / "genai_config.json").write_text(json.dumps(config))
-    with pytest.raises(RuntimeError, match="nonsense"):
-        og.Model(str(folder))
-
-
-@pytest.mark.parametrize(
-    ("settings", "told"),
-    [
-        ({"max_new_tokens": 9}, "max_new_tokens 9: genai counts the prompt"),
-        ({"min_new_tokens": 2}, "min_new_tokens 2: genai has no such setting"),
-        ({"bad_words_ids": ((5,),)}, "bad_words_ids ((5,),): genai has no"),
-        ({"early_stopping": "never"}, "early_stopping 'never'"),
-        ({"eos_token_id": ()}, "no EOS"),
-        ({"num_beams": 1, "do_sample": True, "min_p": 0.1}, "min_p 0.1: genai has no"),
-        ({"num_beams": 1, "do_sample": True}, "random numbers of its own"),
-    ],
-)
-def test_what_genai_has_not_is_said(settings: dict[str, Any], told: str, packages) -> None:
-    manifest = packages("gpt2").manifest
-    search = replace(manifest.search, **settings)
-    plain = not_carried(manifest)
-    lines = not_carried(replace(manifest, search=search))
-    assert [line for line in lines if told in line]
-    assert not [line for line in plain if told in line]
-
-
-@pytest.mark.parametrize(
-    ("settings", "cause"),
-    [
-        ({"num_beams": 33}, "32 beams at most, not 33"),
-        ({"do_sample": True, "num_beams": 4}, "does not sample with beams"),
-        (
-            {"do_sample": True, "num_beams": 1, "num_return_sequences": 3},
-            "as there are beams at most, 1, not 3",
-        ),
-    ],
-)
-def test_what_genai_fails_on_is_refused(settings: dict[str, Any], cause: str, packages) -> None:
-    with pytest.raises(BeamgenError) as caught:
-        check_runs(replace(packages("gpt2").manifest.search, **settings))
-    assert cause in caught.value.cause
-
-
-def test_a_long_context_does_not_reserve_gigabytes_for_beams() -> None:
-    longest = max_length(SearchConfig((2,), 0, num_beams=5), 131072)
-    assert 5 * longest * (longest + 1) // 2 * 4 <= 2**28 + 2**20
-    assert longest > 4096
-    assert max_length(SearchConfig((2,), 0, num_beams=1), 131072) == 131072
 
 
 def test_an_option_of_another_format_is_refused(packages, tmp_path: Path) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import json
 import shutil
-import subprocess
 import sys
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ import onnx
 import pytest
 import torch
 from click.testing import CliRunner
+from support.packaged import check_verified
 from support.peft_folders import save_lora
 
 from beamgen import (
@@ -38,8 +36,6 @@ from beamgen.formats.triton.plan import make_plan
 from beamgen.formats.triton.ports import Ports, ports_of
 from beamgen.formats.triton.requests import Request, join, requests_to_join
 from beamgen.formats.triton.rules import broken_rules
-
-EXAMPLES = Path(__file__).parents[2] / "examples" / "triton"
 
 EOS = (2, *range(10, 20))
 BEAMS = {"num_beams": 4, "num_return_sequences": 3, "eos_token_id": EOS, "pad_token_id": 1}
@@ -65,13 +61,6 @@ def write(packages: Callable[[str], Package], tmp_path_factory: pytest.TempPathF
         return made[known]
 
     return make
-
-
-def _verified(done: Packaged) -> None:
-    """All that could be looked at holds; a server and tritonclient may be missing."""
-    assert done.exit_code == 0, done.checks
-    unseen = [check.what for check in done.checks if check.passed is None]
-    assert all("not installed" in what for what in unseen)
 
 
 def _hugging_face(
@@ -107,7 +96,7 @@ def test_joined_requests_get_what_hugging_face_gives_each(
 ) -> None:
     inputs = ["max_new_tokens", "min_new_tokens", "length_penalty"]
     done = write(name, batching=batching, inputs=inputs, settings=BEAMS)
-    _verified(done)
+    check_verified(done)
     plan = make_plan(
         packages(name),
         ragged=batching == "ragged",
@@ -136,7 +125,7 @@ def test_joined_requests_get_what_hugging_face_gives_each(
 @pytest.mark.parametrize("batching", ["dynamic", "ragged"])
 def test_sampled_requests_have_seeds_of_their_own(batching: str, write: Write) -> None:
     done = write("gpt2", batching=batching, inputs=["all"], settings=SAMPLING)
-    _verified(done)
+    check_verified(done)
     parsed = parse((done.folder / "config.pbtxt").read_text(encoding="utf-8"))
     given = {value.name for value in parsed.input}
     assert {"seed", "temperature", "typical_p", "eta_cutoff"} <= given
@@ -151,7 +140,7 @@ def test_scores_of_tokens_and_settings_that_stay(
     catalogue = Catalogue.of([[5, 9], [7, 8, 6], [30]])
     settings = {**BEAMS, "output_scores": True, "catalogue": catalogue}
     done = write("gpt2", batching="ragged", inputs=[], settings=settings)
-    _verified(done)
+    check_verified(done)
     session = load(done.folder / "1/model.onnx")
     feeds = {"input_ids": np.array([5, 9, 7]), "prompt_lengths": np.array([[3]], np.int32)}
     names = ["sequences", "token_log_probs"]
@@ -211,7 +200,7 @@ def test_simple_takes_every_parameter_or_none(
     write: Write, packages: Callable[[str], Package]
 ) -> None:
     done = write("gpt2", batching="simple")
-    _verified(done)
+    check_verified(done)
     parsed = parse((done.folder / "config.pbtxt").read_text(encoding="utf-8"))
     assert parsed.max_batch_size == 0
     manifest = packages("gpt2").manifest
@@ -226,7 +215,7 @@ def test_a_contrib_package_is_served_as_it_is(
 ) -> None:
     package = contrib("gpt2", "BeamSearch")
     done = package_as(package, "triton", tmp_path / "op", batching="simple")
-    _verified(done)
+    check_verified(done)
     parsed = parse((done.folder / "config.pbtxt").read_text(encoding="utf-8"))
     required = {value.name for value in parsed.input if not value.optional}
     assert required == {"input_ids", "attention_mask", "max_length"}
@@ -242,7 +231,7 @@ def test_a_package_without_defaults_is_fixed_too(
     package = export(
         checkpoints("gpt2"), tmp_path / "pkg", parity=False, required=["all"], settings=BEAMS
     ).package
-    _verified(package_as(package, "triton", tmp_path / "model"))
+    check_verified(package_as(package, "triton", tmp_path / "model"))
 
 
 @pytest.mark.slow
@@ -257,7 +246,7 @@ def test_a_lora_is_built_in(checkpoints: Callable[[str], Path], tmp_path: Path) 
         done = package_as(
             package, "triton", tmp_path / f"model-{name}", batching="ragged", lora=name
         )
-        _verified(done)  # against the package with this LoRA
+        check_verified(done)  # against the package with this LoRA
         feeds = {
             "input_ids": np.array([5, 9, 7]),
             "prompt_lengths": np.array([[3]], np.int32),
@@ -276,53 +265,6 @@ def ports(write: Write) -> Callable[[str], Ports]:
     return functools.cache(
         lambda batching: ports_of(load(write("gpt2", batching=batching).folder / "1/model.onnx"))
     )
-
-
-@pytest.mark.parametrize(
-    ("options", "cause"),
-    [
-        ({"batching": "simpel"}, "no batching called 'simpel'"),
-        ({"batching": "simple", "inputs": ["seed"]}, "inputs cannot be set"),
-        ({"batching": "simple", "settings": {"num_beams": 2}}, "num_beams cannot be set"),
-        ({"max_batch_size": 0}, "joins nothing"),
-        ({"inputs": ["max_new_token"]}, "no parameter called 'max_new_token'"),
-        ({"inputs": ["num_beams"]}, "num_beams is one for all rows"),
-        ({"inputs": ["temperature"]}, "temperature would change nothing"),
-        ({"inputs": ["length_penalty"], "settings": {"num_beams": 1}}, "would change nothing"),
-        ({"inputs": ["top_k"], "settings": SAMPLING}, "without a seed of its own"),
-        ({"settings": {"temperature": 2.0}}, "temperature would change nothing"),
-        ({"settings": {"eos_token_id": 500}}, "eos_token_id holds 500"),
-        ({"settings": {"max_new_tokens": 5000}, "inputs": []}, "the model has"),
-        ({"settings": {"max_length": 9}, "inputs": []}, "max_length counts the prompt"),
-        ({"settings": {"min_length": 9}}, "min_length counts the prompt"),
-        ({"settings": {"nonsense": 1}}, "nonsense"),
-        ({"nonsense": 1}, "the triton format takes no nonsense"),
-        ({"batching": "ragged", "inputs": ["repetition_penalty"]}, "reads a prompt's padding"),
-        ({"batching": "ragged", "settings": {"no_repeat_ngram_size": 2}}, "no_repeat_ngram_size"),
-        ({"batching": "ragged", "settings": {"forced_bos_token_id": 2}}, "forced_bos_token_id"),
-        (
-            {"batching": "ragged", "settings": {"pad_token_id": 1, "bad_words_ids": [[1, 5]]}},
-            "with the pad id",
-        ),
-        ({"lora": "drugs"}, "no slots for LoRAs"),
-    ],
-)
-def test_what_cannot_be_is_refused_with_nothing_written(
-    options: dict[str, Any], cause: str, packages: Callable[[str], Package], tmp_path: Path
-) -> None:
-    with pytest.raises(BeamgenError, match=cause):
-        package_as(packages("gpt2"), "triton", tmp_path / "model", **options)
-    assert not any(tmp_path.iterdir())
-
-
-def test_longrope_is_not_joined_across_its_boundary(
-    packages: Callable[[str], Package], tmp_path: Path
-) -> None:
-    package = packages("gpt2")
-    limits = replace(package.manifest.limits, recompute_boundary=20)
-    bounded = replace(package, manifest=replace(package.manifest, limits=limits))
-    with pytest.raises(BeamgenError, match="LongRoPE"):
-        package_as(bounded, "triton", tmp_path / "model", batching="ragged")
 
 
 @pytest.mark.parametrize(
@@ -418,130 +360,6 @@ def test_the_command_line(packages: Callable[[str], Package], tmp_path: Path) ->
     again = CliRunner().invoke(main, command)
     assert again.exit_code == 1
     assert "exists" in again.output
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Package, Path]:
-    """A package with a tokenizer, and a repository of its models, one of each batching."""
-    folder = tmp_path_factory.mktemp("demo")
-    settings = {"num_beams": 2, "num_return_sequences": 2, "max_new_tokens": 8}
-    package = export(
-        None, folder / "pkg", model_class="GPT2LMHeadModel", parity=False, settings=settings
-    ).package
-    for batching in BATCHINGS:
-        _verified(package_as(package, "triton", folder / "models" / batching, batching=batching))
-    return package, folder / "models"
-
-
-@pytest.fixture(scope="module")
-def stand_in(demo: tuple[Package, Path]) -> Iterator[str]:
-    from support.triton_server import serving
-
-    with serving(demo[1]) as address:
-        yield address
-
-
-@pytest.mark.parametrize(
-    "batching",
-    [
-        "ragged",
-        pytest.param("dynamic", marks=pytest.mark.slow),
-        pytest.param("simple", marks=pytest.mark.slow),
-    ],
-)
-def test_the_example_client_prints_what_generate_does(
-    batching: str, demo: tuple[Package, Path], stand_in: str
-) -> None:
-    prompts = ["a bird is", "a small dog"]
-    ask = [sys.executable, str(EXAMPLES / "client.py"), "--url", stand_in, "--model", batching,
-           "--tokenizer", str(demo[0].folder), "-p", prompts[0], "-p", prompts[1],
-           "--set", "max_new_tokens=6", "--set", "length_penalty=0.5"]  # fmt: skip
-    result = subprocess.run(ask, text=True, capture_output=True)
-    assert result.returncode == 0, result.stderr
-    expected = Generator(demo[0]).generate(prompts, max_new_tokens=6, length_penalty=0.5)
-    assert result.stdout.splitlines() == [
-        f"{hypothesis.score:9.4f}  {hypothesis.text}" for row in expected for hypothesis in row
-    ]
-
-
-def test_the_example_client_tells_what_is_missing(stand_in: str) -> None:
-    ask = [sys.executable, str(EXAMPLES / "client.py"), "--url", stand_in, "--model", "ragged",
-           "--ids", "5 9 7", "--set", "seed=1"]  # fmt: skip
-    result = subprocess.run(ask, text=True, capture_output=True)
-    assert result.returncode == 1
-    assert "takes no ['seed'], and needs ['max_new_tokens', 'length_penalty']" in result.stderr
-
-
-def test_the_text_model_gives_the_texts_of_generate(
-    demo: tuple[Package, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The Python model, in a stand-in for the Python backend's module."""
-    from support.triton_server import Server
-
-    package, repository = demo
-    server = Server(repository)
-    sent = []
-
-    class Tensor:
-        def __init__(self, name: str, array: np.ndarray) -> None:
-            self.name, self.array = name, array
-
-        def as_numpy(self) -> np.ndarray:
-            return self.array
-
-    class InferenceRequest:
-        def __init__(
-            self, model_name: str, requested_output_names: list[str], inputs: list[Tensor]
-        ) -> None:
-            self.ask = (model_name, {i.name: i.array for i in inputs}, requested_output_names)
-
-        async def async_exec(self) -> Any:
-            sent.append(self.ask[1])
-            await asyncio.sleep(0)
-            assert len(sent) == 2  # both are sent before either is answered
-            found = server.answer(*self.ask)
-            return InferenceResponse([Tensor(name, array) for name, array in found.items()])
-
-    class InferenceResponse:
-        def __init__(self, tensors: Any = (), error: Any = None) -> None:
-            self.tensors, self.failed = {tensor.name: tensor for tensor in tensors}, error
-
-        def has_error(self) -> bool:
-            return self.failed is not None
-
-    backend = types.ModuleType("triton_python_backend_utils")
-    backend.Tensor, backend.InferenceRequest = Tensor, InferenceRequest  # type: ignore[attr-defined]
-    backend.InferenceResponse = InferenceResponse  # type: ignore[attr-defined]
-    backend.TritonError = RuntimeError  # type: ignore[attr-defined]
-    backend.get_input_tensor_by_name = lambda request, name: request.get(name)  # type: ignore[attr-defined]
-    backend.get_output_tensor_by_name = lambda answer, name: answer.tensors[name]  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, backend.__name__, backend)
-    program = types.ModuleType("model")
-    exec((EXAMPLES / "text/1/model.py").read_text(encoding="utf-8"), vars(program))
-
-    config = parse((EXAMPLES / "text/config.pbtxt").read_text(encoding="utf-8"))
-    assert config.backend == "python"
-    parameters = {name: {"string_value": v.string_value} for name, v in config.parameters.items()}
-    parameters["search_model"]["string_value"] = "ragged"
-    parameters["tokenizer"]["string_value"] = str(package.folder)
-    model = program.TritonPythonModel()
-    model.initialize({"model_config": json.dumps({"parameters": parameters})})
-    prompts = ["a bird is", "a small brown dog"]
-    request = {
-        "prompts": Tensor("prompts", np.array([text.encode() for text in prompts], object)),
-        "settings": Tensor("settings", np.array([b'{"max_new_tokens": 6}'], object)),
-    }
-    assert request.keys() == {value.name for value in config.input}
-    (response,) = asyncio.run(model.execute([request]))
-    assert response.failed is None
-    assert response.tensors.keys() == {value.name for value in config.output}
-    expected = Generator(package).generate(prompts, max_new_tokens=6, length_penalty=1.0)
-    assert response.tensors["texts"].as_numpy().tolist() == [
-        [hypothesis.text for hypothesis in row] for row in expected
-    ]
-    np.testing.assert_allclose(
-        response.tensors["scores"].as_numpy(), [[h.score for h in row] for row in expected], 1e-4
-    )
 
 
 @pytest.mark.skipif(shutil.which("tritonserver") is None, reason="tritonserver is not installed")
