@@ -79,7 +79,7 @@ def find_adapter(asked: str) -> DecoderAdapter:
     raise AdapterError(
         f"no adapter for '{asked}'",
         f"{close_matches(asked, known)} `beamgen list` shows all; "
-        "README, 'Add an architecture', shows how to write one".strip(),
+        "docs/architectures.md shows how to write one".strip(),
     )
 
 

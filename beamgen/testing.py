@@ -74,7 +74,7 @@ def check_adapter(adapter: DecoderAdapter | str) -> list[str]:
         raise AdapterError(
             f"the adapter '{subject.name}' fails {len(failures)} of {len(_CHECKS)} checks: "
             + " | ".join(failures),
-            "README, 'Add an architecture', says what each method has to give",
+            "docs/architectures.md says what each method has to give",
         )
     return passed
 

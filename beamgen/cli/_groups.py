@@ -49,7 +49,8 @@ class FoundCommands(click.Group):
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             hint = close_matches(args[0], self.list_commands(ctx))
-            raise click.UsageError(f"{error.message} {hint}".strip(), ctx) from error
+            asked = f"{hint[:1].upper()}{hint[1:]}"
+            raise click.UsageError(f"{error.message} {asked}".strip(), ctx) from error
 
 
 def modules(folder: Path) -> list[str]:

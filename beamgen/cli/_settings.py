@@ -87,11 +87,16 @@ def _parse_set(pairs: tuple[str, ...]) -> dict[str, Any]:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise beamgen.BeamgenError(
-                f"--set {pair} is no NAME=VALUE", "for example --set do_sample=false"
+                f"--set {pair} is no NAME=VALUE", f"for example --set {name or 'min_p'}=0.1"
             )
         try:
             parsed = json.loads(value)
             chosen[name] = "default" if parsed is None else parsed
         except json.JSONDecodeError:
+            if value[:1] in {"[", "{", '"'}:
+                raise beamgen.BeamgenError(
+                    f"--set {name} is given {value!r}, which is not JSON",
+                    "quote it for the shell: --set 'bad_words_ids=[[5, 9]]'",
+                ) from None
             chosen[name] = {"True": True, "False": False}.get(value, value)
     return chosen

@@ -81,7 +81,7 @@ def quantize(
     if wanted.name == manifest.precision.name and _kind(wanted) == manifest.precision.int8_weights:
         raise SettingError(f"{package.folder} is {precision} already", "name another --precision")
     folder = package.folder.resolve()
-    target = Path(output) if output is not None else folder.with_name(f"{folder.name}-{precision}")
+    target = Path(output) if output is not None else _beside(package.folder, precision)
     if target.resolve() == folder:
         raise PackageError(
             f"{target} is the package that is read", "name another folder: --output NAME"
@@ -113,6 +113,12 @@ def quantize(
         parity=parity,
     )
     return write_package(request, progress or (lambda line: None))
+
+
+def _beside(folder: Path, precision: str) -> Path:
+    """A folder beside a package's, as it was named."""
+    named = folder if folder.name else folder.resolve()
+    return named.with_name(f"{named.name}-{precision}")
 
 
 def _kind(wanted: Wanted) -> str:

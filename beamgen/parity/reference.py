@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from beamgen.errors import MissingExtraError
+from beamgen.errors import MissingExtraError, SettingError
 from beamgen.parity.candidates import Candidates
 from beamgen.parity.draws import seeded_multinomial
 from beamgen.parity.hf_output import hf_beam_output
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 
 _SMALL_MODEL = 20_000_000  # parameters
+
+
+#: What HF is given in another way: random numbers, a function, a field of its own.
+_GIVEN_APART = frozenset({"seed", "catalogue", "output_scores"})
 
 
 class Reference:
@@ -98,13 +102,17 @@ class Reference:
         values, defaults = vars(config), GenerationConfig()
         given = {}
         for setting in SETTINGS:
-            value = values[setting.name]
-            known = setting.in_hf and setting.in_graph and setting.name != "output_scores"
-            if not known or not setting.is_heeded(values):
+            name, value = setting.name, values[setting.name]
+            if not setting.in_graph or name in _GIVEN_APART or not setting.is_heeded(values):
                 continue
-            if setting.is_off(value) and getattr(defaults, setting.name) in (None, value):
+            if setting.is_off(value) and getattr(defaults, name, None) in (None, value):
                 continue
-            given[setting.name] = setting.kind.to_hf(value)
+            if not setting.in_hf:
+                raise SettingError(
+                    f"parity cannot compare {name}: transformers has no such setting",
+                    f"compare without it: --set {name}=default",
+                )
+            given[name] = setting.kind.to_hf(value)
         return GenerationConfig(**given)
 
     def trace(self, input_ids: Ids, attention_mask: Ids, config: SearchConfig) -> SearchTrace:

@@ -13,7 +13,7 @@ from beamgen.errors import SettingError
 from beamgen.runtime.contrib import one_for_all_rows
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.contrib import SEED_BITS
-from beamgen.settings.table import PER_ROW
+from beamgen.settings.table import BY_NAME, PER_ROW
 
 # HF's two limits that count the prompt become the two that do not.
 _PER_ROW = PER_ROW | {"max_length", "min_length"}
@@ -36,6 +36,7 @@ def configs_of_rows(
     Raises:
         SettingError: a setting is unknown or impossible, or a list has another length.
     """
+    _refuse_shared_lists(settings)
     lists = _lists(settings, rows)
     shared = defaults.with_overrides(
         {name: value for name, value in settings.items() if name not in lists}
@@ -64,6 +65,18 @@ def configs_of_rows(
     return [replace(config, seed=(first + row) % 2**63) for row, config in enumerate(configs)]
 
 
+def _refuse_shared_lists(settings: Mapping[str, Any]) -> None:
+    """Refuse one value for each prompt where all of a batch share one."""
+    for name, value in settings.items():
+        row = BY_NAME.get(name)
+        one = row is not None and row.kind.axes == ("1",) and not row.per_row
+        if one and name not in _PER_ROW and isinstance(value, list | tuple | np.ndarray):
+            raise SettingError(
+                f"{name} has to be the same for all rows of a batch, not {value!r:.60}",
+                "give one value, or search those prompts in batches of their own",
+            )
+
+
 def _lists(settings: Mapping[str, Any], rows: int) -> dict[str, list[Any]]:
     """Settings that are given for each row."""
     lists = {
@@ -74,6 +87,7 @@ def _lists(settings: Mapping[str, Any], rows: int) -> dict[str, list[Any]]:
     for name, values in lists.items():
         if len(values) != rows:
             raise SettingError(
-                f"{name} has {len(values)} values for {rows} prompts", "give one for each"
+                f"{name} is a list of {len(values)}, and there are {rows} prompts",
+                "give one value for each prompt",
             )
     return lists

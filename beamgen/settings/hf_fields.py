@@ -100,6 +100,7 @@ def chosen_settings(
         if (name in known and (name in given or (name in spelled_out and value is not None)))
         or value != defaults.get(name)
     }
+    refuse_unknown({name for name in given if name in REFUSED and name in settings}, known)
     refuse_unsupported(settings, known)
     values = {name: NONE_MEANS.get(name) if v is None else v for name, v in settings.items()}
     return {name: value for name, value in values.items() if name in known and value is not None}

@@ -112,7 +112,7 @@ class Number(Kind):
 
     def __str__(self) -> str:
         """For messages: ``above 0 and at most 1``."""
-        low = f"above {self.low:g}" if self.open == "low" else f"at least {self.low:g}"
+        low = f"above {self.low:g}" if self.open == "low" else f"of at least {self.low:g}"
         if self.high == math.inf:
             return low
         return f"{low} and {'below' if self.open == 'high' else 'at most'} {self.high:g}"
@@ -127,7 +127,7 @@ class Flag(Kind):
     def problems(self, name: str, value: Any) -> Iterator[Problem]:
         """See ``Kind``."""
         if not isinstance(value, bool):
-            yield f"{name} must be True or False, not {value!r}", "true is on"
+            yield f"{name} must be True or False, not {value!r}", f"--set {name}=true turns it on"
 
 
 @dataclass(frozen=True)

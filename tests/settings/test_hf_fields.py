@@ -12,7 +12,7 @@ from transformers import CompileConfig, GenerationConfig, PreTrainedModel
 
 from beamgen import BeamgenError, SearchConfig, open_checkpoint
 from beamgen.settings.hf_fields import WITHOUT_EFFECT
-from beamgen.settings.table import SAMPLING
+from beamgen.settings.table import SAMPLING, SETTINGS
 
 # Prompts that hold most of the vocabulary, for the fields that look for repetitions.
 PROMPT = torch.stack((torch.arange(3, 90), torch.arange(89, 2, -1)))
@@ -41,7 +41,8 @@ def _sequences(model: PreTrainedModel, beams: int, **fields) -> list[list[int]]:
     return (output if isinstance(output, torch.Tensor) else output.sequences).tolist()
 
 
-UNHEEDED = (WITHOUT_EFFECT | {*SAMPLING} | {"output_scores"}) - ASSISTANTS_OWN - {"seed"}
+OURS = {setting.name for setting in SETTINGS if not setting.in_hf}
+UNHEEDED = (WITHOUT_EFFECT | {*SAMPLING} | {"output_scores"}) - ASSISTANTS_OWN - OURS
 
 
 @pytest.mark.parametrize("name", sorted(UNHEEDED))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from beamgen.errors import SettingError
 from beamgen.settings.kinds import Arrays, Ids, Kind, as_ids, id_problems
 from beamgen.settings.parameter import Problem
 from beamgen.settings.processors.processor import Functions, Processor
@@ -21,7 +22,13 @@ class _Sequences(Kind):
 
     def canonical(self, value: Any) -> Any:
         """See ``Kind``."""
-        return tuple(as_ids(sequence) for sequence in check_list("bad_words_ids", value))
+        sequences = tuple(check_list("bad_words_ids", value))
+        if not all(isinstance(sequence, Iterable) for sequence in sequences):
+            raise SettingError(
+                f"bad_words_ids must be a list of lists of ids, not {value!r:.80}",
+                "[[5, 9]] is one sequence, [[5], [9]] are two tokens",
+            )
+        return tuple(as_ids(sequence) for sequence in sequences)
 
     def problems(self, name: str, value: Any) -> Iterator[Problem]:
         """See ``Kind``."""
