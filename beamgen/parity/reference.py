@@ -110,7 +110,7 @@ class Reference:
             if not setting.in_hf:
                 raise SettingError(
                     f"parity cannot compare {name}: transformers has no such setting",
-                    f"compare without it: --set {name}=default",
+                    "compare a package that was exported without it",
                 )
             given[name] = setting.kind.to_hf(value)
         return GenerationConfig(**given)

@@ -46,7 +46,7 @@ def known_settings(
     chosen = {name: value for name, value in overrides.items() if value is not None}
     refuse_unknown(chosen, BY_NAME.keys() | REFUSED.keys() | WITHOUT_EFFECT)
     refused = {n: v for n, v in chosen.items() if n not in BY_NAME and v not in _MAYBE_OFF}
-    refuse_unsupported(refused, BY_NAME)
+    refuse_unsupported(refused, BY_NAME, refused)
     values = {**({} if stored is None else _of_checkpoint(stored, chosen)), **chosen}
     known = {
         name: BY_NAME[name].kind.canonical(value)

@@ -100,8 +100,7 @@ def chosen_settings(
         if (name in known and (name in given or (name in spelled_out and value is not None)))
         or value != defaults.get(name)
     }
-    refuse_unknown({name for name in given if name in REFUSED and name in settings}, known)
-    refuse_unsupported(settings, known)
+    refuse_unsupported(settings, known, given)
     values = {name: NONE_MEANS.get(name) if v is None else v for name, v in settings.items()}
     return {name: value for name, value in values.items() if name in known and value is not None}
 
@@ -124,8 +123,15 @@ def refuse_unknown(chosen: Collection[str], known: Collection[str]) -> None:
             )
 
 
-def refuse_unsupported(settings: Mapping[str, Any], known: Collection[str]) -> None:
+def refuse_unsupported(
+    settings: Mapping[str, Any], known: Collection[str], given: Collection[str] = ()
+) -> None:
     """Never ignore a setting: name every one that cannot be honoured, and the reason.
+
+    Args:
+        settings: all that are not HF's defaults.
+        known: fields that a search honours.
+        given: names that the caller gave; the others stand in the checkpoint.
 
     Raises:
         SettingError: there is one.
@@ -140,6 +146,8 @@ def refuse_unsupported(settings: Mapping[str, Any], known: Collection[str]) -> N
             f"{name}={value!r} ({REFUSED.get(name, 'transformers 4.57 does not know it')})"
             for name, value in sorted(refused.items())
         )
+        if refused.keys() <= set(given):
+            raise SettingError(f"a file cannot honour {reasons}", "leave that out")
         reset = " ".join(f"--set {name}=default" for name in sorted(refused))
         raise SettingError(
             f"the generation config sets what a file cannot honour: {reasons}",

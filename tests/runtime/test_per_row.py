@@ -137,7 +137,7 @@ def test_generate_takes_a_value_for_each_prompt(generators: Callable[[str], Gene
     ("settings", "cause"),
     [
         ({"max_new_tokens": [3, 4, 5]}, "max_new_tokens is a list of 3, and there are 2 prompts"),
-        ({"num_beams": [3, 4]}, "num_beams must be a whole number"),
+        ({"num_beams": [3, 4]}, "num_beams has to be the same for all rows"),
         ({"temperature": [0.5, 0.7]}, "temperature would change nothing"),
         ({"length_penalty": [1.0, "x"]}, "length_penalty must be a finite number"),
     ],
