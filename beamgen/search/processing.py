@@ -17,9 +17,6 @@ from beamgen.settings.table import BY_NAME, PROCESSORS
 from beamgen.tape import Results, Tape
 
 _LAST = renormalize_logits.PROCESSOR
-#: Warpers that shorten the list of candidates.
-_SHORTENING = (top_k.PROCESSOR, top_p.PROCESSOR)
-
 _WARPERS = [processor for processor in PROCESSORS if processor.heeded == WHEN_SAMPLING]
 _PROCESSORS = [each for each in PROCESSORS if each not in _WARPERS and each is not _LAST]
 
