@@ -28,6 +28,7 @@ pytest_plugins = [
     "support.quantized_packages",
     "support.skips",
     "support.trainings",
+    "support.web_site",
 ]
 
 #: Minutes each: they begin first, so that no worker waits for another in the end.

@@ -83,4 +83,4 @@ def test_a_new_command_is_a_file_and_no_list(tmp_path: Path) -> None:
     group = FoundCommands(names=lambda: modules(tmp_path), load=lambda name: command)
     assert group.list_commands(click.Context(group)) == ["hello"]
     assert CliRunner().invoke(group, ["hello"]).stdout == "hi\n"
-    assert "did you mean hello?" in CliRunner().invoke(group, ["helo"]).stderr
+    assert "Did you mean hello?" in CliRunner().invoke(group, ["helo"]).stderr

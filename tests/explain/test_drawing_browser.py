@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.web_site import Reader, browser, shot
+from support.web_site import Reader
 
 from beamgen import Explanation, Package, explain
-
-__all__ = ["browser", "shot"]  # fixtures
 
 
 @pytest.fixture(scope="module")

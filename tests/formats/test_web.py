@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
-from support.web_site import EXAMPLES, Page, in_node, node_modules, page
+from support.web_site import EXAMPLES, Page, in_node
 
 from beamgen import explain, package_as
 from beamgen.checkpoint.added_text import token_text
@@ -26,8 +26,6 @@ from beamgen.runtime.session import session_of
 from beamgen.runtime.trace import SearchTrace, read_trace
 from beamgen.search.traced import with_trace_outputs
 from beamgen.settings.prompts import left_pad
-
-__all__ = ["node_modules", "page"]  # fixtures
 
 SEARCHES: dict[str, dict[str, Any]] = {
     "beams": {"num_beams": 5, "num_return_sequences": 5},

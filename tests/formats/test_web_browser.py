@@ -14,16 +14,10 @@ from support.web_site import (
     Page,
     Reader,
     Site,
-    browser,
-    node_modules,
-    page,
     serve,
-    shot,
 )
 
 from beamgen import Generator, Package, package_as
-
-__all__ = ["browser", "node_modules", "page", "shot"]  # fixtures
 
 _READY = "#submit:not([disabled])"
 _FOUND = "#results:not([hidden]):not(.stale)"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from support.web_site import Page, node_modules, page
+from support.web_site import Page
 
 from beamgen import Generator, Package, export, package_as
 from beamgen.checkpoint.checkpoint import demo_checkpoint
@@ -22,8 +22,6 @@ from beamgen.formats.web.modules import JINJA, add_modules
 from beamgen.formats.web.texts import add_text
 from beamgen.registry import find_adapter
 from beamgen.settings.result import BeamOutput
-
-__all__ = ["node_modules", "page"]  # fixtures
 
 
 @pytest.fixture(scope="module")
