@@ -69,7 +69,7 @@ class ParityCase:
             name
             for name in names
             if name not in _ALWAYS_SHOWN + _OF_EVERY_CASE
-            and (getattr(self.config, name) or None) != (getattr(plain, name) or None)
+            and getattr(self.config, name) not in (None, (), getattr(plain, name))
         ]
 
     def batch(self) -> tuple[Ids, Ids]:

@@ -104,8 +104,8 @@ class Setting:
         return self.kind.parameters(self.name, self.meaning, self.per_row)
 
     def is_off(self, value: Any) -> bool:
-        """Whether a value does nothing; None and an empty list are alike."""
-        return (value or None) == (self.does_nothing or None)
+        """Whether a value does nothing. None and an empty list never do; the token id 0 may."""
+        return value is None or value == () or bool(value == self.does_nothing)
 
     def is_heeded(self, values: Values) -> bool:
         """Whether HF looks at it at all, as the other settings are."""

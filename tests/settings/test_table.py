@@ -72,6 +72,19 @@ def test_a_processor_is_called_after_its_setting_and_says_its_source(processor) 
     assert "Source: " in function.function.__doc__
 
 
+@pytest.mark.parametrize("name", ["forced_bos_token_id", "forced_eos_token_id", "seed"])
+def test_the_token_id_0_is_not_off(name: str) -> None:
+    setting = next(setting for setting in SETTINGS if setting.name == name)
+    zero = setting.kind.canonical(0)
+    assert not setting.is_off(zero)
+    assert setting.is_off(setting.default)
+
+
+def test_the_token_id_0_is_no_setting_that_contrib_ignores() -> None:
+    with pytest.raises(BeamgenError, match="forced_bos_token_id: there is no input for it"):
+        contrib.check_honoured(BASE.with_overrides({"forced_bos_token_id": 0}))
+
+
 CHOOSE = {
     contrib.BEAM_SEARCH: BASE,
     contrib.GREEDY_SEARCH: BASE.with_overrides({"num_beams": 1}),
