@@ -44,10 +44,6 @@ PROMPTS = [
 SETTINGS = {"num_beams": 4, "max_new_tokens": 10, "num_return_sequences": 3}
 
 
-def _demo(name: str) -> PreTrainedTokenizerFast:
-    return AutoTokenizer.from_pretrained(find_adapter(name).demo)
-
-
 # ------------------------------------------------------------------ the whole file
 
 

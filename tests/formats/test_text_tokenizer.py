@@ -6,7 +6,6 @@ import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
@@ -36,15 +35,7 @@ from beamgen.tape import Tape
 
 pytest.importorskip("onnxruntime_extensions")
 
-ROOT = Path(__file__).parents[2]
 DEMOS = ("gpt2", "phi3")
-PROMPTS = [
-    "a person who",
-    " the act of  making\n",
-    "medicine: caf\u00e9 \u4f60\u597d \U0001f600",
-    "a\0b",
-]
-SETTINGS = {"num_beams": 4, "max_new_tokens": 10, "num_return_sequences": 3}
 
 
 def _demo(name: str) -> PreTrainedTokenizerFast:
