@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Collection
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from beamgen.adapter import DecoderAdapter
+from beamgen.checkpoint.config_keys import class_parameters
 from beamgen.checkpoint.files import (
     CONFIG,
     GENERATION_CONFIG,
@@ -18,8 +21,11 @@ from beamgen.checkpoint.files import (
     find_demo,
     refuse_encoder,
 )
+from beamgen.checkpoint.generation_defaults import generation_defaults
+from beamgen.checkpoint.load import load_checked, without_weights
 from beamgen.checkpoint.lora_source import find_peft, origin
-from beamgen.errors import CheckpointError, MissingExtraError, one_line
+from beamgen.checkpoint.rope import ROPE_PARAMETERS, in_old_keys
+from beamgen.errors import CheckpointError, one_line
 from beamgen.registry import find_adapter
 
 if TYPE_CHECKING:
@@ -37,15 +43,18 @@ class Checkpoint(CheckpointFiles):
     Attributes:
         config: HF config.
         generation_config: the checkpoint's generation defaults.
-        generation_fields: the fields its ``generation_config.json`` spells out,
-            be it with HF's own default.
+        generation_fields: the fields that its ``generation_config.json``, or ``config.json``
+            where it has no such file, spells out, be it with HF's own default.
         lora: path or hub id of a LoRA that its model is loaded with, or None.
+        ignored: names, with ``*``, of keys of its config and of stored tensors that mean
+            nothing, so that transformers need not read them.
     """
 
     config: PretrainedConfig
     generation_config: GenerationConfig
     generation_fields: frozenset[str]
     lora: str | None = None
+    ignored: tuple[str, ...] = ()
 
     def with_lora(self, source: str | os.PathLike[str] | None) -> Checkpoint:
         """The same checkpoint, whose model is loaded with a LoRA of peft's, if any."""
@@ -89,7 +98,7 @@ class Checkpoint(CheckpointFiles):
         """
         from beamgen.lora.peft_model import active
 
-        model = self._load_base()
+        model = load_checked(self, self.config, self.ignored)
         return model if self.lora is None else active(model, find_peft(self.lora))
 
     def load_merged(self) -> PreTrainedModel:
@@ -100,7 +109,7 @@ class Checkpoint(CheckpointFiles):
         """
         from beamgen.lora.peft_model import merged
 
-        model = self._load_base()
+        model = load_checked(self, self.config, self.ignored)
         return model if self.lora is None else merged(model, find_peft(self.lora))
 
     def empty_model(self) -> PreTrainedModel:
@@ -109,50 +118,18 @@ class Checkpoint(CheckpointFiles):
         Raises:
             MissingExtraError: torch is not installed.
         """
-        torch, auto_model = _torch_and_auto_model()
-        with torch.device("meta"):
-            model: PreTrainedModel = auto_model.from_config(
-                self.config, trust_remote_code=self.trust_remote_code
-            )
-        return model
+        return without_weights(self, self.config)
 
     def copy_companions(self, folder: Path) -> None:
         """Write the configs and the tokenizer, all that a model needs besides its weights."""
-        self.config.save_pretrained(folder)
+        # save_pretrained would warn of generation settings, which old configs have
+        self.config.to_json_file(folder / CONFIG)
         # save_pretrained would refuse a temperature without do_sample, which many have
         self.generation_config.to_json_file(folder / GENERATION_CONFIG)
         if self.has_tokenizer:
             for path in sorted(self.folder.iterdir()):
                 if _is_companion(path):
                     shutil.copyfile(path, folder / path.name)
-
-    def _load_base(self) -> PreTrainedModel:
-        torch, auto_model = _torch_and_auto_model()
-        try:
-            model, report = auto_model.from_pretrained(
-                self.folder,
-                dtype=torch.float32,
-                trust_remote_code=self.trust_remote_code,
-                output_loading_info=True,
-                local_files_only=True,
-            )
-        except Exception as error:  # each weight format fails in its own way
-            raise CheckpointError(
-                f"cannot load the weights of {self.source}: {one_line(error)}",
-                "download or save the checkpoint again; it must load with "
-                "AutoModelForCausalLM.from_pretrained",
-            ) from error
-        missing = sorted(report["missing_keys"])
-        mismatched = sorted(str(key[0]) for key in report["mismatched_keys"])
-        if missing or mismatched:
-            listed = ", ".join([*missing, *mismatched][:5])
-            raise CheckpointError(
-                f"{self.source} lacks weights of {type(model).__name__} or has them in "
-                f"another shape: {listed} ({len(missing) + len(mismatched)} in all)",
-                "is this the checkpoint of a model with a language-modelling head?",
-            )
-        eval_model: PreTrainedModel = model.eval()
-        return eval_model
 
 
 def open_checkpoint(
@@ -185,25 +162,27 @@ def demo_checkpoint(adapter: DecoderAdapter) -> Checkpoint:
     return read_checkpoint(find_demo(adapter))
 
 
-def read_checkpoint(files: CheckpointFiles) -> Checkpoint:
+def read_checkpoint(files: CheckpointFiles, ignored: Collection[str] = ()) -> Checkpoint:
     """Let transformers read the config and the generation defaults.
+
+    Args:
+        files: the checkpoint's.
+        ignored: see ``Checkpoint``.
 
     Raises:
         CheckpointError: it cannot, or no file can search with such a model.
     """
-    from transformers import AutoConfig, GenerationConfig
+    from transformers import AutoConfig
 
     name, folder = files.source, files.folder
     try:
         config = AutoConfig.from_pretrained(
             folder, trust_remote_code=files.trust_remote_code, local_files_only=True
         )
-        spelled_out = frozenset[str]()
-        if (folder / GENERATION_CONFIG).is_file():
-            generation = GenerationConfig.from_pretrained(folder, local_files_only=True)
-            spelled_out = frozenset(files.stored(GENERATION_CONFIG) or ())
-        else:
-            generation = GenerationConfig.from_model_config(config)
+        config = _with_old_keys(files, config)
+        generation, spelled_out = generation_defaults(files, config)
+    except CheckpointError:
+        raise
     except Exception as error:  # json, unknown model types, remote code refused
         wants_code = "trust_remote_code" in str(error)
         raise CheckpointError(
@@ -219,8 +198,21 @@ def read_checkpoint(files: CheckpointFiles) -> Checkpoint:
         encoder_decoder=config.is_encoder_decoder,
     )
     return Checkpoint(
-        **vars(files), config=config, generation_config=generation, generation_fields=spelled_out
+        **vars(files),
+        config=config,
+        generation_config=generation,
+        generation_fields=spelled_out,
+        ignored=tuple(ignored),
     )
+
+
+def _with_old_keys(files: CheckpointFiles, config: PretrainedConfig) -> PretrainedConfig:
+    """The config of a newer transformers, where the installed one has other keys."""
+    parameters, stored = class_parameters(config), files.stored(CONFIG) or {}
+    if ROPE_PARAMETERS in parameters:
+        return config
+    translated = in_old_keys(stored, files.source, parameters)
+    return config if translated == stored else type(config).from_dict(deepcopy(translated))
 
 
 def _is_companion(path: Path) -> bool:
@@ -235,12 +227,3 @@ def _is_companion(path: Path) -> bool:
         and not weights
         and (path.suffix in kinds or licence)
     )
-
-
-def _torch_and_auto_model() -> tuple[Any, Any]:
-    try:
-        import torch
-        from transformers import AutoModelForCausalLM
-    except ImportError as error:
-        raise MissingExtraError("loading a checkpoint's weights", "export", "torch") from error
-    return torch, AutoModelForCausalLM

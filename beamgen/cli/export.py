@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 import beamgen
-from beamgen.cli._options import common, quantization
+from beamgen.cli._options import common, ignore_unread, quantization
 from beamgen.cli._print import print_json, print_parity, print_precision, status
 from beamgen.cli._sections import SEARCH_SETTINGS, SectionedCommand, section
 from beamgen.cli._settings import chosen_settings, search_settings
@@ -18,6 +18,7 @@ from beamgen.cli._settings import chosen_settings, search_settings
 _OWN = (
     "revision",
     "trust_remote_code",
+    "ignore_unread",
     "force",
     "precision",
     "int8_weights",
@@ -51,6 +52,7 @@ Examples:
 )
 @click.option("--revision", help="Branch, tag or commit of a hub id.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code of the checkpoint.")
+@ignore_unread
 @click.option("--force", is_flag=True, help="Replace an existing package.")
 @click.option("--no-parity", is_flag=True, help="Do not compare with transformers.")
 @section(

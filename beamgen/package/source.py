@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from beamgen.checkpoint.checkpoint import Checkpoint, open_checkpoint, read_checkpoint
+from beamgen.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from beamgen.checkpoint.files import find_checkpoint, find_demo
 from beamgen.checkpoint.lora_source import find_peft, origin
 from beamgen.errors import CheckpointError, LoraError
@@ -34,7 +34,8 @@ def open_source(
 
 def _open_base(package: Package, checkpoint: str | None, trust_remote_code: bool) -> Checkpoint:
     if checkpoint is not None:
-        other = open_checkpoint(checkpoint, trust_remote_code=trust_remote_code)
+        files = find_checkpoint(checkpoint, trust_remote_code=trust_remote_code)
+        other = read_checkpoint(files, package.manifest.source.get("ignored", ()))
         _check_comparable(package, other)
         return other
     source = package.manifest.source
@@ -49,7 +50,7 @@ def _open_base(package: Package, checkpoint: str | None, trust_remote_code: bool
             )
     except CheckpointError as error:
         raise CheckpointError(error.cause, _NAME_CHECKPOINT) from error
-    return read_checkpoint(files)
+    return read_checkpoint(files, source.get("ignored", ()))
 
 
 def _check_comparable(package: Package, checkpoint: Checkpoint) -> None:

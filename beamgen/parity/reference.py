@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from beamgen.checkpoint.attention import forgetful_default
 from beamgen.errors import MissingExtraError, SettingError
 from beamgen.parity.candidates import Candidates
 from beamgen.parity.draws import seeded_multinomial
@@ -48,6 +49,11 @@ class Reference:
         self._model = model
         model.generation_config = GenerationConfig()
         self.candidates = Candidates(0)
+
+    @property
+    def forgetful_default(self) -> str | None:
+        """HF's default attention, where the model follows ``eager`` instead of it."""
+        return forgetful_default(self._model)
 
     @property
     def model(self) -> PreTrainedModel:
