@@ -7,8 +7,9 @@ release, or of another class, is lost without a word. What is known to be bookke
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -112,11 +113,14 @@ def _is_bookkeeping(key: str) -> bool:
 
 
 class _Watched(dict[str, Any]):
-    """A dict that knows which of its keys were asked for."""
+    """A dict that knows which of its keys were asked for, of its copies, too."""
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
+    def __init__(self, values: Mapping[str, Any], asked: set[str]) -> None:
         super().__init__(values)
-        self.asked: set[str] = set()
+        self.asked = asked
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Watched:
+        return _Watched(deepcopy(dict(self), memo), self.asked)
 
     def __getitem__(self, key: str) -> Any:
         self.asked.add(key)
@@ -129,17 +133,15 @@ class _Watched(dict[str, Any]):
 
 def _read_by(
     config: PretrainedConfig, build: Callable[[PretrainedConfig], object]
-) -> tuple[set[str], Collection[str]]:
+) -> tuple[set[str], set[str]]:
     """Attributes, and keys of ``rope_scaling``, that are asked for while a model is built."""
-    from copy import deepcopy
-
     watched = deepcopy(config)
-    scaling = getattr(watched, "rope_scaling", None)
+    scaling, asked = getattr(watched, "rope_scaling", None), set[str]()
     if isinstance(scaling, dict):
-        watched.rope_scaling = scaling = _Watched(scaling)
+        watched.rope_scaling = _Watched(scaling, asked)
     with _attributes_of(type(config)) as read:
         build(watched)
-    return read, scaling.asked if isinstance(scaling, _Watched) else ()
+    return read, asked
 
 
 @contextmanager

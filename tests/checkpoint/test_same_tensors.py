@@ -126,7 +126,10 @@ def test_a_value_that_was_not_loaded_is_told(gpt2: Path, monkeypatch: pytest.Mon
 
 def test_masks_that_old_files_store_are_no_weights(gpt2: Path) -> None:
     mask = torch.ones(256, 256).tril().view(1, 1, 256, 256)
-    old = {"transformer.h.0.attn.bias": mask, "transformer.h.0.attn.masked_bias": torch.tensor(-1e4)}
+    old = {
+        "transformer.h.0.attn.bias": mask,
+        "transformer.h.0.attn.masked_bias": torch.tensor(-1e4),
+    }
     edit_tensors(gpt2, old)
     open_checkpoint(gpt2).load_model()
 
