@@ -21,6 +21,9 @@ from beamgen.errors import CheckpointError, MissingExtraError, one_line
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
+#: Those that every CPU has. Others that a config may name are kernels for the same arithmetic.
+_ATTENTIONS = (None, "eager", "sdpa")
+
 
 def load_checked(
     files: CheckpointFiles, config: PretrainedConfig, ignored: Collection[str]
@@ -39,10 +42,13 @@ def load_checked(
     """
     torch, auto_model = _torch_and_auto_model()
     _check_config(files, config, ignored)
+    config = deepcopy(config)
+    if config._attn_implementation not in _ATTENTIONS:
+        config._attn_implementation = None
     try:
         model, report = auto_model.from_pretrained(
             files.folder,
-            config=deepcopy(config),
+            config=config,
             dtype=torch.float32,
             trust_remote_code=files.trust_remote_code,
             output_loading_info=True,
@@ -66,7 +72,13 @@ def load_checked(
     stored = stored_tensors(files.folder, getattr(config, "transformers_weights", None))
     check_tensors(model, stored, files.source, ignored)
     loaded: PreTrainedModel = model.eval()
-    follow_eager(loaded)
+    try:
+        follow_eager(loaded)
+    except Exception as error:  # whatever a config can make a model's code raise
+        raise CheckpointError(
+            f"{files.source} loads, but does not run: {one_line(error)}",
+            f"correct {CONFIG}: a value in it may be of the wrong kind",
+        ) from error
     return loaded
 
 
