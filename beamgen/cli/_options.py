@@ -72,5 +72,5 @@ def check_takes_special_tokens(chat: bool, any_text: bool) -> None:
     if not any_text:
         raise beamgen.BeamgenError(
             "--no-special-tokens was given, and no prompt is text",
-            "leave it out: ids stay as given",
+            "leave it out: ids stay as they are",
         )

@@ -130,8 +130,8 @@ def command(
         if entries is not None:
             settings["catalogue"] = _catalogue(generator, entries)
     ways = {"chat": chat, "lora": lora, "add_special_tokens": not no_special_tokens}
-    found = _generate(generator, batch, batch_size, ways, settings)
-    for i, (prompt, hypotheses) in enumerate(found):
+    searches = _generate(generator, batch, batch_size, ways, settings)
+    for i, (prompt, hypotheses) in enumerate(searches):
         if as_json:
             found = {"prompt": prompt, "hypotheses": [_as_json(h) for h in hypotheses]}
             click.echo(json.dumps(found, ensure_ascii=False, allow_nan=False))

@@ -110,11 +110,10 @@ def test_an_empty_prompt_begins_as_generate_does_without_one(
     with torch.no_grad():
         expected = model.generate(begun, **SETTINGS).tolist()
     alone, filled = generators(name).generate([empty, PROMPTS[0]], **SETTINGS)
-    assert filled == generators(name).generate(PROMPTS[0], **SETTINGS)[0]
-    for hypothesis, ids in zip(alone, expected, strict=True):
-        assert [*hypothesis.prompt_ids, *hypothesis.token_ids] == ids[
-            : 1 + len(hypothesis.token_ids)
-        ]
+    (full,) = generators(name).generate(PROMPTS[0], **SETTINGS)
+    assert [each.token_ids for each in filled] == [each.token_ids for each in full]
+    for found, ids in zip(alone, expected, strict=True):
+        assert [*found.prompt_ids, *found.token_ids] == ids[: 1 + len(found.token_ids)]
 
 
 def test_a_prompt_longer_than_the_model_is_refused(
