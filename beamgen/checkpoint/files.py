@@ -13,14 +13,15 @@ from typing import Any
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.hub import download, is_hub_id
-from beamgen.checkpoint.tokenizer import has_tokenizer
 from beamgen.errors import CheckpointError
 from beamgen.registry import find_adapter
+from beamgen.tokenizer.files import has_tokenizer
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
 
-_CONFIGS = ["*.json", "*.txt", "*.model", "*.jinja", "LICENSE*"]
+_CONFIGS = ["*.json", "*.txt", "*.model", "*.jinja", "LICEN*", "NOTICE*"]
+_CONFIGS += ["*.spm", "*.tiktoken", "*.tokenizer", "bpe.codes", "tokenizer.model.*"]
 
 
 @dataclass(frozen=True)
