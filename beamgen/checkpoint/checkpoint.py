@@ -16,8 +16,11 @@ from beamgen.checkpoint.files import (
     find_checkpoint,
     find_demo,
     refuse_encoder,
+    refuse_unnamed,
 )
 from beamgen.checkpoint.lora_source import find_peft, origin
+from beamgen.checkpoint.misfit import load_error
+from beamgen.checkpoint.read_config import load_config
 from beamgen.errors import CheckpointError, MissingExtraError, one_line
 from beamgen.registry import find_adapter
 from beamgen.tokenizer.files import tokenizer_files
@@ -130,17 +133,14 @@ class Checkpoint(CheckpointFiles):
         try:
             model, report = auto_model.from_pretrained(
                 self.folder,
+                config=self.config,
                 dtype=torch.float32,
                 trust_remote_code=self.trust_remote_code,
                 output_loading_info=True,
                 local_files_only=True,
             )
         except Exception as error:  # each weight format fails in its own way
-            raise CheckpointError(
-                f"cannot load the weights of {self.source}: {one_line(error)}",
-                "download or save the checkpoint again; it must load with "
-                "AutoModelForCausalLM.from_pretrained",
-            ) from error
+            raise load_error(self.source, self.folder, self.empty_model(), error) from error
         missing = sorted(report["missing_keys"])
         mismatched = sorted(str(key[0]) for key in report["mismatched_keys"])
         if missing or mismatched:
@@ -189,14 +189,17 @@ def read_checkpoint(files: CheckpointFiles) -> Checkpoint:
 
     Raises:
         CheckpointError: it cannot, or no file can search with such a model.
+        MissingExtraError: transformers is not installed.
     """
-    from transformers import AutoConfig, GenerationConfig
+    try:
+        from transformers import GenerationConfig
+    except ImportError as error:
+        raise MissingExtraError("reading a checkpoint", "export", "transformers") from error
 
+    refuse_unnamed(files)
     name, folder = files.source, files.folder
     try:
-        config = AutoConfig.from_pretrained(
-            folder, trust_remote_code=files.trust_remote_code, local_files_only=True
-        )
+        config = load_config(files)
         spelled_out = frozenset[str]()
         if (folder / GENERATION_CONFIG).is_file():
             generation = GenerationConfig.from_pretrained(folder, local_files_only=True)

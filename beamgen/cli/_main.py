@@ -57,11 +57,11 @@ def _own_warnings() -> Iterator[None]:
         warnings.simplefilter("always", BeamgenWarning)
         others = warnings.showwarning
 
-        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if issubclass(category, BeamgenWarning):
                 click.echo(f"{click.style('warning:', fg='yellow')} {message}", err=True)
             else:
-                others(message, category, *where)
+                others(message, category, *where, **more)
 
         warnings.showwarning = show
         yield
