@@ -189,8 +189,12 @@ def read_checkpoint(files: CheckpointFiles) -> Checkpoint:
 
     Raises:
         CheckpointError: it cannot, or no file can search with such a model.
+        MissingExtraError: transformers is not installed.
     """
-    from transformers import GenerationConfig
+    try:
+        from transformers import GenerationConfig
+    except ImportError as error:
+        raise MissingExtraError("reading a checkpoint", "export", "transformers") from error
 
     refuse_unnamed(files)
     name, folder = files.source, files.folder

@@ -24,9 +24,9 @@ from beamgen.tokenizer.load import load_tokenizer
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-    from transformers import PreTrainedTokenizerBase
 
     from beamgen.formats.text.tables import TextTables
+    from beamgen.tokenizer.tokenizer import Tokenizer
 
 _ABOUT = "beamgen-text.json"
 
@@ -96,9 +96,7 @@ def write(package: Package, folder: Path, say: Progress, *, target: Path) -> Seq
     return checks
 
 
-def _check_tokenizer(
-    tokenizer: PreTrainedTokenizerBase, tables: TextTables, say: Progress
-) -> list[Check]:
+def _check_tokenizer(tokenizer: Tokenizer, tables: TextTables, say: Progress) -> list[Check]:
     """Compare both directions with HF's tokenizer, on texts and ids that are hard."""
     from beamgen.formats.text.check import check_decoding, check_encoding, random_ids, texts_for
 
