@@ -14,6 +14,7 @@ from typing import Any
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.hub import download, is_hub_id
 from beamgen.checkpoint.tokenizer import has_tokenizer
+from beamgen.disk import local
 from beamgen.errors import CheckpointError
 from beamgen.registry import find_adapter
 
@@ -44,7 +45,7 @@ class CheckpointFiles:
         """``kind`` (``demo``, ``folder`` or ``hub``) and ``model``, by which to find it again."""
         if self.source.startswith("demo:"):
             return {"kind": "demo", "model": self.source.removeprefix("demo:")}
-        folder = Path(self.source).expanduser()
+        folder = local(self.source)
         if folder.is_dir():
             return {"kind": "folder", "model": str(folder.resolve())}
         return {"kind": "hub", "model": self.source}
@@ -84,7 +85,7 @@ def find_checkpoint(
             file can search with.
     """
     name = os.fspath(source)
-    folder = Path(name).expanduser()
+    folder = local(name)
     if folder.is_dir():
         if revision is not None:
             raise CheckpointError(

@@ -84,7 +84,7 @@ def _show_head(found: beamgen.Description) -> None:
     if found.format is not None:
         click.echo(f"for:     {found.format}")
     if found.parity is not None:
-        cases, version = found.parity["cases"], found.parity["transformers"]
+        cases, version = (found.parity.get(name, "?") for name in ("cases", "transformers"))
         of = " (of the package that it was made of)" if found.format is not None else ""
         click.echo(
             f"parity:  {found.parity['verdict']} in {cases} cases with transformers {version}{of}"
