@@ -8,13 +8,14 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 from rich.progress import track
 
 import beamgen
-from beamgen.cli._options import check_takes_special_tokens, common, parse_ids
+from beamgen.cli._options import LocalPath, check_takes_special_tokens, common, parse_ids
 from beamgen.cli._print import ERR, status
 from beamgen.cli._sections import SEARCH_SETTINGS, SectionedCommand, section
 from beamgen.cli._settings import chosen_settings, search_settings
@@ -41,6 +42,8 @@ Examples:
     click.option(
         "-f",
         "--file",
+        type=LocalPath(allow_dash=True),
+        metavar="FILE",
         help="One prompt per line; - is stdin. Piped stdin is read without it, too.",
     ),
     click.option("--ids", multiple=True, metavar='"1 2 3"', help="A prompt of ids; repeatable."),
@@ -52,6 +55,7 @@ Examples:
     ),
     click.option(
         "--catalogue",
+        type=LocalPath(),
         metavar="FILE",
         help="Stay among these continuations: one entry per line, text or ids as the prompts are.",
     ),
@@ -84,7 +88,7 @@ Examples:
 def command(
     model: str,
     prompts: tuple[str, ...],
-    file: str | None,
+    file: Path | None,
     ids: tuple[str, ...],
     loras: tuple[str, ...],
     chat: bool,
@@ -93,7 +97,7 @@ def command(
     provider: tuple[str, ...],
     threads: int | None,
     no_verify: bool,
-    catalogue: str | None,
+    catalogue: Path | None,
     as_json: bool,
     **values: Any,
 ) -> None:
@@ -180,15 +184,15 @@ def _catalogue(generator: beamgen.Generator, lines: Sequence[str]) -> beamgen.Ca
     return generator.catalogue(lines)
 
 
-def _lines(path: str | None, have_prompts: bool) -> list[str]:
+def _lines(path: Path | None, have_prompts: bool) -> list[str]:
     """Read prompts from the file, or from stdin where something is piped in."""
     if path is None and not have_prompts and sys.stdin is not None and not sys.stdin.isatty():
-        path = "-"
+        path = Path("-")
     if path is None:
         return []
     try:
         # strict on stdin, too; and Windows marks UTF-8
-        with click.open_file(path, encoding="utf-8-sig", errors="strict") as stream:
+        with click.open_file(str(path), encoding="utf-8-sig", errors="strict") as stream:
             return [line.rstrip("\r\n") for line in stream if line.strip()]
     except UnicodeDecodeError as error:
         raise beamgen.BeamgenError(

@@ -70,7 +70,7 @@ def write_package(request: ExportRequest, say: Progress) -> ExportResult:
     texts = texts_of(request.precision, checkpoint, adapter)
     if request.parity and request.precision.int8_weights == "s8":
         check_exact("int8")
-    with new_package_folder(target, force=request.force) as folder:
+    with new_package_folder(target, force=request.force, inputs=request.inputs) as folder:
         say(f"tracing {checkpoint.source} ({adapter.name}, {checkpoint.dtype}) in float32")
         with tempfile.TemporaryDirectory(prefix=".decoder-", dir=folder) as scratch:
             graph, precision = build_graph(request, Path(scratch), texts, say)
