@@ -158,6 +158,11 @@ def finetune_request(
     limit = _longest_row(checkpoint, adapter, settings.max_length)
     tokenizer = load_tokenizer(checkpoint.folder, trust_remote_code=checkpoint.trust_remote_code)
     stops = stop_ids(checkpoint, tokenizer)
+    if settings.method == "qlora" and checkpoint.quantization is not None:
+        raise CheckpointError(
+            f"the weights of {checkpoint.source} are quantized already ({checkpoint.quantization})",
+            "train with --method lora, on what they are worth in float32",
+        )
     if settings.method == "qlora":
         from beamgen.training.nf4 import check_widths
 
