@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.dequantize import dequantized
 from beamgen.checkpoint.files import (
-    CONFIG,
     GENERATION_CONFIG,
     CheckpointFiles,
     another_architecture,
@@ -29,6 +28,7 @@ from beamgen.checkpoint.read_config import load_config
 from beamgen.checkpoint.weight_files import stored_tensors
 from beamgen.errors import CheckpointError, MissingExtraError, one_line
 from beamgen.registry import find_adapter
+from beamgen.tokenizer.files import tokenizer_files
 
 if TYPE_CHECKING:
     import torch
@@ -144,10 +144,9 @@ class Checkpoint(CheckpointFiles):
         self.config.save_pretrained(folder)
         # save_pretrained would refuse a temperature without do_sample, which many have
         self.generation_config.to_json_file(folder / GENERATION_CONFIG)
-        if self.has_tokenizer:
-            for path in sorted(self.folder.iterdir()):
-                if _is_companion(path):
-                    shutil.copyfile(path, folder / path.name)
+        for path in [*_licences(self.folder), *tokenizer_files(self.folder)]:
+            (folder / path).parent.mkdir(exist_ok=True)
+            shutil.copyfile(self.folder / path, folder / path)
 
     def stored_tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Name and tensor of all that the files store, which are read one at a time.
@@ -264,17 +263,12 @@ def read_checkpoint(files: CheckpointFiles) -> Checkpoint:
     )
 
 
-def _is_companion(path: Path) -> bool:
-    """Tokenizer files of any kind, chat templates, licences; no weights, no configs."""
-    ours = {CONFIG, GENERATION_CONFIG}
-    weights = path.name.endswith(".index.json")
-    kinds = {".json", ".txt", ".model", ".jinja"}
-    licence = path.name.upper().startswith("LICEN")
-    return (
-        path.is_file()
-        and path.name not in ours
-        and not weights
-        and (path.suffix in kinds or licence)
+def _licences(folder: Path) -> list[Path]:
+    """What has to go with the weights."""
+    return sorted(
+        Path(path.name)
+        for path in folder.iterdir()
+        if path.is_file() and path.name.upper().startswith(("LICEN", "NOTICE"))
     )
 
 

@@ -16,14 +16,15 @@ from typing import Any
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.hub import download, is_hub_id
 from beamgen.checkpoint.stored_config import check_stored
-from beamgen.checkpoint.tokenizer import has_tokenizer
 from beamgen.errors import AdapterError, CheckpointError
 from beamgen.registry import adapters, find_adapter
+from beamgen.tokenizer.files import has_tokenizer
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
 
-_CONFIGS = ["*.json", "*.txt", "*.model", "*.jinja", "LICENSE*"]
+_CONFIGS = ["*.json", "*.txt", "*.model", "*.jinja", "LICEN*", "NOTICE*"]
+_CONFIGS += ["*.spm", "*.tiktoken", "*.tokenizer", "bpe.codes", "tokenizer.model.*"]
 
 
 @dataclass(frozen=True)
