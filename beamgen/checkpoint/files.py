@@ -204,7 +204,7 @@ def _with_config(
             f"{source} holds no {CONFIG}", "pass the folder that save_pretrained wrote"
         )
     config = _stored(folder / CONFIG) or {}
-    check_stored(source, config)
+    check_stored(source, config, folder)
     model_type = _model_type(config, Path(source).name)
     return CheckpointFiles(source, folder, revision, trust_remote_code, model_type)
 

@@ -163,6 +163,11 @@ def finetune_request(
     tokenizer = load_tokenizer(checkpoint.folder, trust_remote_code=checkpoint.trust_remote_code)
     assert tokenizer is not None, "it has tokenizer files"
     stops = stop_ids(checkpoint, tokenizer)
+    if settings.method == "qlora" and checkpoint.quantization is not None:
+        raise CheckpointError(
+            f"the weights of {checkpoint.source} are quantized already ({checkpoint.quantization})",
+            "train with --method lora, on what they are worth in float32",
+        )
     if settings.method == "qlora":
         from beamgen.training.nf4 import check_widths
 
