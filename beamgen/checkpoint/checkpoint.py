@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.dequantize import dequantized
 from beamgen.checkpoint.files import (
+    CONFIG,
     GENERATION_CONFIG,
     CheckpointFiles,
     another_architecture,
