@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ from beamgen.checkpoint.files import (
 from beamgen.checkpoint.lora_source import find_peft, origin
 from beamgen.errors import CheckpointError, MissingExtraError, one_line
 from beamgen.registry import find_adapter
+from beamgen.settings.rules import installed_rules
 
 if TYPE_CHECKING:
     from transformers import (
@@ -129,13 +132,14 @@ class Checkpoint(CheckpointFiles):
     def _load_base(self) -> PreTrainedModel:
         torch, auto_model = _torch_and_auto_model()
         try:
-            model, report = auto_model.from_pretrained(
-                self.folder,
-                dtype=torch.float32,
-                trust_remote_code=self.trust_remote_code,
-                output_loading_info=True,
-                local_files_only=True,
-            )
+            with _no_progress_bar():
+                model, report = auto_model.from_pretrained(
+                    self.folder,
+                    dtype=torch.float32,
+                    trust_remote_code=self.trust_remote_code,
+                    output_loading_info=True,
+                    local_files_only=True,
+                )
         except Exception as error:  # each weight format fails in its own way
             raise CheckpointError(
                 f"cannot load the weights of {self.source}: {one_line(error)}",
@@ -204,6 +208,7 @@ def read_checkpoint(files: CheckpointFiles) -> Checkpoint:
             spelled_out = frozenset(files.stored(GENERATION_CONFIG) or ())
         else:
             generation = GenerationConfig.from_model_config(config)
+            _add_unset(generation, files.stored(CONFIG) or {})
     except Exception as error:  # json, unknown model types, remote code refused
         wants_code = "trust_remote_code" in str(error)
         raise CheckpointError(
@@ -223,6 +228,13 @@ def read_checkpoint(files: CheckpointFiles) -> Checkpoint:
     )
 
 
+def _add_unset(generation: GenerationConfig, stored: Mapping[str, Any]) -> None:
+    """Set what old checkpoints say in ``config.json``; a config of transformers 5 drops that."""
+    for name, value in stored.items():
+        if value is not None and getattr(generation, name, value) is None:
+            setattr(generation, name, value)
+
+
 def _is_companion(path: Path) -> bool:
     """Tokenizer files of any kind, chat templates, licences; no weights, no configs."""
     ours = {CONFIG, GENERATION_CONFIG}
@@ -237,10 +249,25 @@ def _is_companion(path: Path) -> bool:
     )
 
 
+@contextlib.contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Keep the bar of transformers 5, which it shows for any model, from standard error."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 def _torch_and_auto_model() -> tuple[Any, Any]:
     try:
         import torch
         from transformers import AutoModelForCausalLM
     except ImportError as error:
         raise MissingExtraError("loading a checkpoint's weights", "export", "torch") from error
+    installed_rules()  # or one that nobody has tried
     return torch, AutoModelForCausalLM

@@ -75,7 +75,8 @@ def _show_head(found: beamgen.Description) -> None:
         )
         click.echo(
             f"made by: beamgen {versions['beamgen']}, backend {about['backend']}, "
-            f"{about['dtype']}, with transformers {versions['transformers']}"
+            f"{about['dtype']}, with transformers {versions['transformers']}, "
+            f"rules of {about.get('rules', '4.57')}"
         )
     if about is not None and about["precision"]["name"] != "fp32":
         precision = beamgen.Precision.from_json(about["precision"])

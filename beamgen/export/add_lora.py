@@ -17,6 +17,7 @@ from beamgen.lora.fit import FitReport, check_fits, fit_report
 from beamgen.lora.slots import ADAPTER_SUFFIX, Lora
 from beamgen.package.folder import ADAPTERS, Package, forget_lora, record_lora
 from beamgen.package.source import open_source
+from beamgen.settings.rules import check_comparable
 
 if TYPE_CHECKING:
     from beamgen.parity.report import ParityReport
@@ -70,6 +71,8 @@ def convert_lora(
             written then.
         CheckpointError, MissingExtraError: the base model cannot be loaded for the
             comparison; nothing is written then either.
+        RulesError: it is to be compared, and the package follows other rules than the
+            transformers installed.
     """
     say = progress or (lambda line: None)
     lora, called = read_lora(source), lora_name(source, name)
@@ -81,6 +84,8 @@ def convert_lora(
     folder = Path(lora.source)
     base = None
     if parity and folder.is_dir():
+        if package.manifest.backend == "loop":
+            check_comparable(package.manifest.rules, "pass --no-parity")
         base = open_source(package, checkpoint, trust_remote_code=trust_remote_code)
     say(f"converting {called}")
     report = None

@@ -62,7 +62,7 @@ def texts_of(wanted: Wanted, checkpoint: Checkpoint, adapter: DecoderAdapter) ->
     for number, line in enumerate(lines, start=1):
         if line.startswith("[{"):
             try:
-                ids = tokenizer.apply_chat_template(json.loads(line))
+                ids = tokenizer.apply_chat_template(json.loads(line), return_dict=True)["input_ids"]
             except Exception as error:  # json's, jinja's and the tokenizer's own
                 raise SettingError(
                     f"line {number} of {path} is no chat: {one_line(error)}",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from beamgen.errors import LoraError, PackageError, close_matches, one_line
+from beamgen.errors import LoraError, PackageError, RulesError, close_matches, one_line
 from beamgen.lora.slots import ADAPTER_SUFFIX
 from beamgen.package import embedded
 from beamgen.package.folders import check_replaceable, new_folder
@@ -101,6 +101,8 @@ def open_package(folder: str | os.PathLike[str], *, verify: bool = True) -> Pack
         values = json.loads(manifest_path.read_text(encoding="utf-8"))
         schema = values["schema_version"]
         manifest = Manifest.from_json(values) if schema == SCHEMA_VERSION else None
+    except RulesError as error:
+        raise PackageError(f"{path}: {error.cause}", "pip install --upgrade beamgen") from error
     except Exception as error:  # any damage to the text shows up as some other error
         raise PackageError(
             f"{manifest_path} is damaged: {type(error).__name__}: {one_line(error)}",

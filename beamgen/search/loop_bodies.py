@@ -11,8 +11,9 @@ from beamgen.adapter import KVGeometry
 from beamgen.decoder.contract import cache_names
 from beamgen.search.functions import tree_cache
 from beamgen.search.nested_decoder import NestedDecoder
-from beamgen.search.state import STATE_TYPES, Settings, State
+from beamgen.search.state import STATE_TYPES, Prompt, Settings, State
 from beamgen.search.step import search_step
+from beamgen.settings.rules import Rules
 from beamgen.tape import Results, Tape
 
 #: What is carried besides the caches: element type and rank.
@@ -24,14 +25,6 @@ _SEARCH_TYPES = {
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """The prompts, as graph values."""
-
-    input_ids: ir.Value  # int64 [B, S]
-    attention_mask: ir.Value  # int64 [B, S]
-
-
-@dataclass(frozen=True)
 class LoopParts:
     """What both bodies are made from: a decoder, and values of the main graph."""
 
@@ -40,6 +33,7 @@ class LoopParts:
     prompt: Prompt
     prompt_len: ir.Value  # int64 [B, 1], without padding
     settings: Settings
+    rules: Rules
     empty_cache: ir.Value  # float [B, Hkv, 0, D]
 
     @property
@@ -139,7 +133,7 @@ def _step_body(parts: LoopParts, is_prompt: ir.Value, stored: Mapping[str, ir.Va
     logits, present = parts.decoder(
         tape.section("decoder"), {**dict(fed.items()), **stored, **past}
     )
-    found = search_step(tape, logits, parts.prompt.input_ids, before, parts.settings)
+    found = search_step(tape, logits, parts.prompt, before, parts.settings, parts.rules)
     entries = tape.call(tree_cache.next_entries, carried["visible"], carried["slot"], found.parents)
     go_on_too = tape.standard("Identity", found.go_on, output="go_on.out")
     return _body(
