@@ -16,10 +16,13 @@ Settings = Mapping[str, ir.Value]
 
 @dataclass(frozen=True)
 class Prompt:
-    """The prompts, as graph values."""
+    """The prompts, as graph values, and how they are divided."""
 
     input_ids: ir.Value  # int64 [B, S]
     attention_mask: ir.Value  # int64 [B, S]
+    length: ir.Value  # int64 [B, 1], without padding
+    pieces: ir.Value  # int64 scalar, their number
+    piece_len: ir.Value  # int64 [1]
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ import contextlib
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from beamgen.settings.checks import refuse_problems
+from beamgen.settings.checks import refuse_problems, wrong_values
 from beamgen.settings.hf_fields import (
     REFUSED,
     WITHOUT_EFFECT,
     null_means,
     refuse_unknown,
     refuse_unsupported,
+    without_negative_ids,
 )
 from beamgen.settings.kinds import Ids
 from beamgen.settings.parameter import Problem
@@ -57,7 +58,8 @@ def known_settings(
     }
     if known.get("eos_token_id"):
         known.setdefault("pad_token_id", known["eos_token_id"][0])
-    refuse_problems([*_wrong_values(known), *_contradictions(known)])
+    drawn = known.get("do_sample") is True  # or not known yet
+    refuse_problems([*wrong_values(known, drawn=drawn), *_contradictions(known)])
     return known
 
 
@@ -71,20 +73,14 @@ def _of_checkpoint(
 ) -> dict[str, Any]:
     """The values in a checkpoint's file, and the defaults of what it leaves open."""
     defaults = {each.name: each.default for each in SETTINGS if each.default is not REQUIRED}
-    nulls = null_means(rules)
-    named = {name: nulls.get(name) if value is None else value for name, value in stored.items()}
+    counted, nulls = without_negative_ids(stored), null_means(rules)
+    named = {name: nulls.get(name) if v is None else v for name, v in counted.items()}
     named = {name: value for name, value in named.items() if value is not None}
     if named.get("do_sample") and "do_sample" not in chosen:
         named.setdefault("num_beams", 1)
     for name in (_REPLACES[name] for name in chosen if name in _REPLACES):
         named.pop(name, None)
     return {**defaults, **named}
-
-
-def _wrong_values(known: Mapping[str, Any]) -> Iterator[Problem]:
-    for setting in SETTINGS:
-        if setting.name in known:
-            yield from setting.kind.problems(setting.name, known[setting.name])
 
 
 def _contradictions(known: Mapping[str, Any]) -> Iterator[Problem]:

@@ -44,6 +44,8 @@ WITHOUT_EFFECT = frozenset(
     }
 )
 
+_ENDS = ("eos_token_id", "pad_token_id")
+
 _GROUPS = "transformers moved group beam search out of its own code"
 _CONSTRAINED = (
     "transformers moved constrained beam search out of its own code; generate --catalogue remains"
@@ -133,13 +135,32 @@ def _said(
     """What a checkpoint's config says; its nulls are what they mean."""
     unset = type(generation_config)().to_dict()
     said = {}
-    for name, value in generation_config.to_dict().items():
+    for name, value in without_negative_ids(generation_config.to_dict()).items():
         # a null that nobody wrote: a config of transformers 5 begins with them
         null = value is None and (name in spelled_out or unset.get(name) is not None)
         meaning = null_means(rules).get(name) if null else value
         if meaning is not None:
             said[name] = meaning
     return said
+
+
+def without_negative_ids(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A checkpoint's fields, where the pad or EOS id -1 is how some say that there is none.
+
+    HF never meets such a token: no logit is its.
+    """
+    return {name: _counted(value) if name in _ENDS else value for name, value in stored.items()}
+
+
+def _counted(ids: Any) -> Any:
+    """Ids without negative ones; None where there are no others."""
+    if isinstance(ids, list):
+        return [token for token in ids if not _is_negative(token)] or (ids and None)
+    return None if _is_negative(ids) else ids
+
+
+def _is_negative(token: Any) -> bool:
+    return isinstance(token, int) and token < 0
 
 
 def refuse_unknown(chosen: Collection[str], known: Collection[str]) -> None:
