@@ -198,6 +198,8 @@ def read_checkpoint(files: CheckpointFiles) -> Checkpoint:
         config = AutoConfig.from_pretrained(
             folder, trust_remote_code=files.trust_remote_code, local_files_only=True
         )
+        if not isinstance(config.get_text_config().vocab_size, int):
+            raise ValueError("vocab_size is no whole number")
         spelled_out = frozenset[str]()
         if (folder / GENERATION_CONFIG).is_file():
             generation = GenerationConfig.from_pretrained(folder, local_files_only=True)

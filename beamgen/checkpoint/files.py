@@ -173,4 +173,10 @@ def _with_config(files: CheckpointFiles) -> CheckpointFiles:
         raise CheckpointError(
             f"{files.source} holds no {CONFIG}", "pass the folder that save_pretrained wrote"
         )
+    generation = files.folder / GENERATION_CONFIG
+    if os.path.lexists(generation) and not generation.is_file():
+        raise CheckpointError(
+            f"{GENERATION_CONFIG} of {files.source} is no file, or a link to none",
+            "download or save the checkpoint again",
+        )
     return files

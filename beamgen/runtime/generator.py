@@ -226,10 +226,12 @@ class Generator:
         A text is tokenized as it would go on after a word and a space.
 
         Raises:
-            SettingError: there are no entries, or an empty one.
+            SettingError: it is no list, there are no entries, or an empty one.
             PromptError: the package has no tokenizer for texts.
         """
         eos = self.search.eos_token_id
+        if isinstance(entries, str) or not isinstance(entries, Iterable):
+            return Catalogue.of(entries)  # which refuses it
         return Catalogue.of(
             encode_continuation(self._needed_tokenizer(), entry, eos)
             if isinstance(entry, str)

@@ -43,7 +43,7 @@ class Catalogue:
         Raises:
             SettingError: there are no entries, one is empty, or holds what is no id.
         """
-        if not isinstance(entries, Iterable):
+        if isinstance(entries, str) or not isinstance(entries, Iterable):
             raise SettingError(
                 f"a catalogue is a list of entries, not {entries!r:.60}",
                 "for example [[5, 9, 7], [5, 8]]",
