@@ -65,7 +65,9 @@ class Attack:
     programs: Path
     endings: dict[str, Counter[int]] = field(default_factory=dict)
 
-    def __call__(self, kind: str, folder: Path, *arguments: object, stdin: str = "") -> Answer:
+    def __call__(
+        self, kind: str, folder: Path, *arguments: object, seconds: int = _SECONDS
+    ) -> Answer:
         """Run a command in a folder, and let it be an error to break what all hold.
 
         Raises:
@@ -76,9 +78,9 @@ class Attack:
         done = subprocess.run(
             [str(self.programs / "beamgen"), *map(str, arguments)],
             cwd=folder,
-            input=stdin.encode("utf-8", "surrogateescape"),
+            stdin=subprocess.DEVNULL,
             capture_output=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT), SECONDS: str(_SECONDS), MEMORY: str(_BYTES)},
+            env={**os.environ, "PYTHONPATH": str(ROOT), SECONDS: str(seconds), MEMORY: str(_BYTES)},
         )
         answer = Answer(
             done.returncode,

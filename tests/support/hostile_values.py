@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+#: With what UTF-8 has not, what is not seen, and what joins what stands beside it.
+TEXTS = st.text(
+    st.characters(exclude_categories=())
+    | st.sampled_from("\ud800\udcff\udfff\0\x1b\r\n\u202e\u0301\u200d\ufeff\ufffe😀")
+)
 
 _WHOLE = st.sampled_from(
     [-1, 0, 1, 2, 3, 7, 255, 2**15, 2**31 - 1, 2**31, 2**32, 2**63 - 1, 2**63, 2**64, -(2**63),
@@ -31,3 +38,14 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 def changes(names: Sequence[str]) -> st.SearchStrategy[dict[str, Any]]:
     """One or two fields of a table with other values."""
     return st.dictionaries(st.sampled_from(sorted(names)), VALUES, min_size=1, max_size=2)
+
+
+def run(strategy: st.SearchStrategy[Any], drawn: int, check: Callable[[Any], None]) -> None:
+    """The same values each time; others come with more of them."""
+    settings(
+        max_examples=drawn,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )(given(strategy)(check))()

@@ -98,7 +98,7 @@ def _answer(connection: socket.socket) -> int:
 
 
 def _limit(seconds: str | None, memory: str | None) -> None:
-    """Of this process; a command that is killed gives no exit code, and its client exits with 70."""
+    """Of this process. The client of a command that was killed exits with 70."""
     if seconds is not None:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which kills, be it within C
         signal.alarm(int(seconds))
