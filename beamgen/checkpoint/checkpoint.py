@@ -246,6 +246,8 @@ def read_checkpoint(files: CheckpointFiles) -> Checkpoint:
     name, folder = files.source, files.folder
     try:
         config = load_config(files)
+        if not isinstance(config.get_text_config().vocab_size, int):
+            raise ValueError("vocab_size is no whole number")
         spelled_out = frozenset[str]()
         if (folder / GENERATION_CONFIG).is_file():
             generation = GenerationConfig.from_pretrained(folder, local_files_only=True)
