@@ -74,3 +74,17 @@ def parse_ids(text: str, given: str = "--ids") -> list[int]:
         raise beamgen.BeamgenError(
             f"{given} {text!r} are not whole numbers", f"for example {example}"
         ) from None
+
+
+def check_takes_special_tokens(chat: bool, any_text: bool) -> None:
+    """Refuse ``--no-special-tokens`` where it would say nothing."""
+    if chat:
+        raise beamgen.BeamgenError(
+            "--no-special-tokens was given with --chat, whose template writes its own",
+            "leave one of the two out",
+        )
+    if not any_text:
+        raise beamgen.BeamgenError(
+            "--no-special-tokens was given, and no prompt is text",
+            "leave it out: ids stay as they are",
+        )

@@ -35,11 +35,16 @@ SlotPairs = Sequence[tuple[torch.Tensor, torch.Tensor]]
 class StepCache(ABC):
     """What HF models expect of a cache, as far as a traced step goes.
 
+    Attributes:
+        seq_len: int64 scalar, the largest position of the whole forward pass of HF, and 1;
+            None where that is the largest of the step's own.
+
     Source: ``transformers.cache_utils.Cache`` (``update``, ``get_seq_length``,
     ``get_mask_sizes`` are what model code calls).
     """
 
     is_compileable = False
+    seq_len: torch.Tensor | None = None
 
     def update(
         self,

@@ -67,6 +67,10 @@ def write_package(request: ExportRequest, say: Progress) -> ExportResult:
         BeamgenError: with nothing written.
     """
     checkpoint, adapter, target = request.checkpoint, request.adapter, request.target
+    if checkpoint.leaves_code_aside:
+        say(
+            f"taking the {adapter.name} of transformers, not the Python code of {checkpoint.source}"
+        )
     texts = texts_of(request.precision, checkpoint, adapter)
     if request.parity and request.precision.int8_weights == "s8":
         check_exact("int8")

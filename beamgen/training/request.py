@@ -12,10 +12,10 @@ from typing import Any, TypedDict
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from beamgen.checkpoint.resolve import resolve
-from beamgen.checkpoint.tokenizer import load_tokenizer
 from beamgen.disk import local
 from beamgen.errors import CheckpointError, SettingError
 from beamgen.export.options import check_options
+from beamgen.tokenizer.load import load_tokenizer
 from beamgen.training.data import TrainingData, check_same_kind, read_rows
 from beamgen.training.folders import check_output
 from beamgen.training.requirements import check_installed, check_machine
@@ -161,7 +161,13 @@ def finetune_request(
     adapter = checkpoint.adapter(options.get("model_class"))
     limit = _longest_row(checkpoint, adapter, settings.max_length)
     tokenizer = load_tokenizer(checkpoint.folder, trust_remote_code=checkpoint.trust_remote_code)
+    assert tokenizer is not None, "it has tokenizer files"
     stops = stop_ids(checkpoint, tokenizer)
+    if settings.method == "qlora" and checkpoint.quantization is not None:
+        raise CheckpointError(
+            f"the weights of {checkpoint.source} are quantized already ({checkpoint.quantization})",
+            "train with --method lora, on what they are worth in float32",
+        )
     if settings.method == "qlora":
         from beamgen.training.nf4 import check_widths
 
