@@ -212,8 +212,9 @@ def _show(result: beamgen.ExportResult) -> None:
         click.echo(f"{len(manifest.lora_slots)} LoRA slots{loras}")
     if manifest.source["dtype"] != "float32":
         click.echo(f"the checkpoint's {manifest.source['dtype']} weights became float32")
-    if not result.checkpoint.has_tokenizer:
-        click.echo("the checkpoint has no tokenizer: generate takes --ids")
+    if not result.takes_text:
+        lacks = "'s tokenizer does not load" if result.checkpoint.has_tokenizer else " has no tokenizer"
+        click.echo(f"the checkpoint{lacks}: generate takes --ids")
     click.echo(
         f"defaults: num_beams {search.num_beams}, max_new_tokens {search.max_new_tokens}, "
         f"length_penalty {search.length_penalty}, early_stopping {search.early_stopping}, "
@@ -223,7 +224,7 @@ def _show(result: beamgen.ExportResult) -> None:
         print_parity(result.parity)
     for name, report in result.lora_parity.items():
         print_parity(report, name)
-    prompt = ("-p", '"TEXT"') if result.checkpoint.has_tokenizer else ("--ids", '"1 2 3"')
+    prompt = ("-p", '"TEXT"') if result.takes_text else ("--ids", '"1 2 3"')
     lora = ("--lora", next(iter(result.package.loras))) if result.package.loras else ()
     words = ("next: beamgen generate", "-m", shlex.quote(str(folder)), *prompt, *lora)
     click.echo(" ".join(words))
