@@ -66,6 +66,8 @@ class ExportOptions(TypedDict, total=False):
         lora_slots: layers whose LoRA stays an input, as peft's ``target_modules`` names
             them; ``["all-linear"]`` are all but the output head, ``[]`` those that
             ``lora`` needs, or else all. None merges.
+        ignore_unread: names, with ``*``, of keys of config.json and of stored tensors that
+            transformers does not read and that mean nothing; others are refused.
         external_data: put the weights into ``model.onnx.data``, which ONNX Runtime maps
             instead of reading: half the memory. Above 2 GB that is always so.
     """
@@ -84,6 +86,7 @@ class ExportOptions(TypedDict, total=False):
     required: Collection[str]
     lora: Sequence[str | os.PathLike[str]]
     lora_slots: Sequence[str] | None
+    ignore_unread: Collection[str]
     external_data: bool
 
 
@@ -166,7 +169,7 @@ def export_request(
     loras = _named_loras(lora) if lora_slots is not None else {}
     to_merge = _one_lora(lora) if lora and lora_slots is None else None
 
-    checkpoint = read_checkpoint(files)
+    checkpoint = read_checkpoint(files, options.get("ignore_unread", ()))
     adapter = checkpoint.adapter(options.get("model_class"))
     search = SearchConfig.from_generation_config(
         checkpoint.generation_config, settings, checkpoint.generation_fields, rules
