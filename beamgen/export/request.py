@@ -44,7 +44,7 @@ class ExportOptions(TypedDict, total=False):
         model_class: HF class name, adapter name or ``model_type``.
         revision: of a hub id.
         trust_remote_code: run Python code that comes with the checkpoint.
-        force: replace an existing package, in one rename.
+        force: replace an existing package, in one exchange.
         parity: end with the quick parity grid; True by default.
         settings: defaults of the search parameters, under HF's names.
         backend: ``loop``, HF's search, which is the default; or ``contrib``, ONNX
