@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from beamgen.checkpoint.read_config import load_config
 from beamgen.checkpoint.weight_files import stored_tensors
 from beamgen.errors import CheckpointError, MissingExtraError, one_line
 from beamgen.registry import find_adapter
+from beamgen.settings.rules import installed_rules
 from beamgen.tokenizer.files import tokenizer_files
 
 if TYPE_CHECKING:
@@ -169,15 +171,16 @@ class Checkpoint(CheckpointFiles):
         quantized = self.quantization is not None
         loader = type(self.empty_model()) if quantized else auto_model
         try:
-            model, report = loader.from_pretrained(
-                None if quantized else self.folder,  # transformers takes a file, or tensors
-                state_dict=dict(self.stored_tensors()) if quantized else None,
-                config=self.config,
-                dtype=torch.float32,
-                trust_remote_code=self.trust_remote_code,
-                output_loading_info=True,
-                local_files_only=True,
-            )
+            with _no_progress_bar():
+                model, report = loader.from_pretrained(
+                    None if quantized else self.folder,  # transformers takes a file, or tensors
+                    state_dict=dict(self.stored_tensors()) if quantized else None,
+                    config=self.config,
+                    dtype=torch.float32,
+                    trust_remote_code=self.trust_remote_code,
+                    output_loading_info=True,
+                    local_files_only=True,
+                )
         except CheckpointError:
             raise
         except Exception as error:  # each weight format fails in its own way
@@ -243,12 +246,15 @@ def read_checkpoint(files: CheckpointFiles) -> Checkpoint:
     name, folder = files.source, files.folder
     try:
         config = load_config(files)
+        if not isinstance(config.get_text_config().vocab_size, int):
+            raise ValueError("vocab_size is no whole number")
         spelled_out = frozenset[str]()
         if (folder / GENERATION_CONFIG).is_file():
             generation = GenerationConfig.from_pretrained(folder, local_files_only=True)
             spelled_out = frozenset(files.stored(GENERATION_CONFIG) or ())
         else:
             generation = GenerationConfig.from_model_config(config)
+            _add_unset(generation, files.stored(CONFIG) or {})
     except Exception as error:  # json, unknown model types, remote code refused
         wants_code = "trust_remote_code" in str(error)
         raise CheckpointError(
@@ -268,6 +274,13 @@ def read_checkpoint(files: CheckpointFiles) -> Checkpoint:
     )
 
 
+def _add_unset(generation: GenerationConfig, stored: Mapping[str, Any]) -> None:
+    """Set what old checkpoints say in ``config.json``; a config of transformers 5 drops that."""
+    for name, value in stored.items():
+        if value is not None and getattr(generation, name, value) is None:
+            setattr(generation, name, value)
+
+
 def _licences(folder: Path) -> list[Path]:
     """What has to go with the weights."""
     return sorted(
@@ -277,10 +290,25 @@ def _licences(folder: Path) -> list[Path]:
     )
 
 
+@contextlib.contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Keep the bar of transformers 5, which it shows for any model, from standard error."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 def _torch_and_auto_model() -> tuple[Any, Any]:
     try:
         import torch
         from transformers import AutoModelForCausalLM
     except ImportError as error:
         raise MissingExtraError("loading a checkpoint's weights", "export", "torch") from error
+    installed_rules()  # or one that nobody has tried
     return torch, AutoModelForCausalLM

@@ -203,6 +203,12 @@ def _with_config(
         raise CheckpointError(
             f"{source} holds no {CONFIG}", "pass the folder that save_pretrained wrote"
         )
+    generation = folder / GENERATION_CONFIG
+    if os.path.lexists(generation) and not generation.is_file():
+        raise CheckpointError(
+            f"{GENERATION_CONFIG} of {source} is no file, or a link to none",
+            "download or save the checkpoint again",
+        )
     config = _stored(folder / CONFIG) or {}
     check_stored(source, config, folder)
     model_type = _model_type(config, Path(source).name)

@@ -23,6 +23,7 @@ _OWN = (
     "precision",
     "int8_weights",
     "quality_text",
+    "rules",
 )
 
 
@@ -64,6 +65,12 @@ Examples:
         default="loop",
         show_default=True,
         help="HF's search, or ONNX Runtime's own operators (BeamSearch, GreedySearch, Sampling).",
+    ),
+    click.option(
+        "--rules",
+        metavar="RELEASE",
+        help="Whose generate() to follow, transformers 4.57, 5.18, 5.23 or 5.24; others than the "
+        "installed one's take --no-parity.  [default: the installed one's]",
     ),
     click.option(
         "--require",

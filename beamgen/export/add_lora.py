@@ -16,6 +16,7 @@ from beamgen.lora.slots import Lora
 from beamgen.package.folder import Package
 from beamgen.package.loras import forget_lora, lora_file, record_lora, staged_lora
 from beamgen.package.source import open_source
+from beamgen.settings.rules import check_comparable
 
 if TYPE_CHECKING:
     from beamgen.parity.report import ParityReport
@@ -69,6 +70,8 @@ def convert_lora(
             written then.
         CheckpointError, MissingExtraError: the base model cannot be loaded for the
             comparison; nothing is written then either.
+        RulesError: it is to be compared, and the package follows other rules than the
+            transformers installed.
     """
     say = progress or (lambda line: None)
     lora, called = read_lora(source), lora_name(source, name)
@@ -80,6 +83,8 @@ def convert_lora(
     folder = Path(lora.source)
     base = None
     if parity and folder.is_dir():
+        if package.manifest.backend == "loop":
+            check_comparable(package.manifest.rules, "pass --no-parity")
         base = open_source(package, checkpoint, trust_remote_code=trust_remote_code)
     say(f"converting {called}")
     about, report = _about(lora, origin(source)), None

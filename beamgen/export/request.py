@@ -35,6 +35,7 @@ from beamgen.package.folder import check_target
 from beamgen.quantization.record import Wanted
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.parameter import NOTHING_REQUIRED, Parameter, Required
+from beamgen.settings.rules import Rules, check_comparable, installed_rules, rules_named
 
 
 class ExportOptions(TypedDict, total=False):
@@ -46,6 +47,9 @@ class ExportOptions(TypedDict, total=False):
         trust_remote_code: run Python code that comes with the checkpoint.
         force: replace an existing package, in one exchange.
         parity: end with the quick parity grid; True by default.
+        rules: the release of transformers whose rules of ``generate`` the file follows,
+            ``4.57``, ``5.18``, ``5.23`` or ``5.24`` (see docs/transformers.md); those of
+            the installed one by default. Others cannot be compared here.
         settings: defaults of the search parameters, under HF's names.
         backend: ``loop``, HF's search, which is the default; or ``contrib``, ONNX
             Runtime's own operators (see docs/contrib-op.md).
@@ -71,6 +75,7 @@ class ExportOptions(TypedDict, total=False):
     trust_remote_code: bool
     force: bool
     parity: bool
+    rules: str | None
     settings: Mapping[str, Any] | None
     backend: str
     precision: str
@@ -91,6 +96,7 @@ class ExportRequest:
         adapter: the architecture's.
         target: the package folder.
         search: the defaults of the search.
+        rules: which the search follows.
         backend: ``loop`` or ``contrib``.
         required: inputs that get no default.
         slots: the linear layers that take a LoRA.
@@ -106,6 +112,7 @@ class ExportRequest:
     adapter: DecoderAdapter
     target: Path
     search: SearchConfig
+    rules: Rules
     backend: str = "loop"
     required: Required = NOTHING_REQUIRED
     slots: Sequence[Slot] = ()
@@ -139,7 +146,8 @@ def export_request(
     settings, required = options.get("settings") or {}, options.get("required", ())
     precision = _precision(options)
     check_backend_name(backend)
-    check_alone(settings)
+    rules = _rules(options)
+    check_alone(settings, rules)
     texts = [] if precision.text is None else [precision.text]
     read = [*(local(each) for each in (model, *lora) if each is not None), *texts]
     if output is not None:  # before a hub id is downloaded
@@ -154,20 +162,21 @@ def export_request(
     target = local(output if output is not None else f"{files.name}-onnx")
     inputs = [files.folder, *read]
     check_target(target, force=force, inputs=inputs)
-    check_with_files(files, settings, backend, required, lora_slots)
+    check_with_files(files, settings, backend, required, lora_slots, rules)
     loras = _named_loras(lora) if lora_slots is not None else {}
     to_merge = _one_lora(lora) if lora and lora_slots is None else None
 
     checkpoint = read_checkpoint(files)
     adapter = checkpoint.adapter(options.get("model_class"))
     search = SearchConfig.from_generation_config(
-        checkpoint.generation_config, settings, checkpoint.generation_fields
+        checkpoint.generation_config, settings, checkpoint.generation_fields, rules
     )
     asked = ExportRequest(
         checkpoint if to_merge is None else checkpoint.with_lora(lora[0]),
         adapter,
         target,
         search,
+        rules,
         backend=backend,
         loras=loras,
         precision=precision,
@@ -184,6 +193,15 @@ def export_request(
     slots = () if lora_slots is None else _slots(checkpoint, lora_slots, loras)
     needed = required_parameters(required, asked.parameters, lora_slots)
     return replace(asked, required=needed, slots=slots)
+
+
+def _rules(options: ExportOptions) -> Rules:
+    """The rules asked for, which can be compared if they are to be."""
+    asked, backend = options.get("rules"), options.get("backend", "loop")
+    rules = installed_rules() if asked is None else rules_named(asked)
+    if options.get("parity", True) and backend == "loop":
+        check_comparable(rules, "pass --no-parity, or leave out --rules")
+    return rules
 
 
 def _precision(options: ExportOptions) -> Wanted:

@@ -18,7 +18,7 @@ _MANIFEST, _PARITY = "beamgen.manifest", "beamgen.parity"
 
 #: Of the manifest; inputs and outputs stand in the graph itself.
 _FIELDS = ("schema_version", "adapter", "backend", "source", "dtype", "vocab_size", "limits",
-           "search", "versions", "precision")  # fmt: skip
+           "search", "rules", "versions", "precision")  # fmt: skip
 
 
 def records(manifest: Manifest) -> dict[str, str]:

@@ -22,7 +22,7 @@ from beamgen.runtime.loras import LoadedLoras, LoraChoice
 from beamgen.runtime.requests import configs_of_rows
 from beamgen.runtime.session import load_session
 from beamgen.runtime.texts import added_eos, encode_continuation, encode_text
-from beamgen.settings.catalogue import Catalogue
+from beamgen.settings.catalogue import Catalogue, check_listed
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.contrib import SEED_BITS
 from beamgen.settings.prompts import (
@@ -255,9 +255,10 @@ class Generator:
         A text is tokenized as it would go on after a word and a space.
 
         Raises:
-            SettingError: there are no entries, or an empty one.
+            SettingError: it is no list, there are no entries, or an empty one.
             PromptError: the package has no tokenizer for texts.
         """
+        check_listed(entries)
         eos = self.search.eos_token_id
         return Catalogue.of(
             encode_continuation(self._needed_tokenizer(), entry, eos)
