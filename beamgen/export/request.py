@@ -45,7 +45,7 @@ class ExportOptions(TypedDict, total=False):
         model_class: HF class name, adapter name or ``model_type``.
         revision: of a hub id.
         trust_remote_code: run Python code that comes with the checkpoint.
-        force: replace an existing package, in one rename.
+        force: replace an existing package, in one exchange.
         parity: end with the quick parity grid; True by default.
         rules: the release of transformers whose rules of ``generate`` the file follows,
             ``4.57``, ``5.18``, ``5.23`` or ``5.24`` (see docs/transformers.md); those of
