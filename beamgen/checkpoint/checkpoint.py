@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beamgen.adapter import DecoderAdapter
+from beamgen.checkpoint.dequantize import dequantized
 from beamgen.checkpoint.files import (
     CONFIG,
     GENERATION_CONFIG,
@@ -17,12 +20,21 @@ from beamgen.checkpoint.files import (
     find_checkpoint,
     find_demo,
     refuse_encoder,
+    refuse_unnamed,
 )
 from beamgen.checkpoint.lora_source import find_peft, origin
+from beamgen.checkpoint.misfit import load_error
+from beamgen.checkpoint.quantization import FIELD as QUANTIZATION
+from beamgen.checkpoint.quantization import quantization_of
+from beamgen.checkpoint.read_config import load_config
+from beamgen.checkpoint.weight_files import stored_tensors
 from beamgen.errors import CheckpointError, MissingExtraError, one_line
 from beamgen.registry import find_adapter
+from beamgen.settings.rules import installed_rules
+from beamgen.tokenizer.files import tokenizer_files
 
 if TYPE_CHECKING:
+    import torch
     from transformers import (
         GenerationConfig,
         PretrainedConfig,
@@ -52,8 +64,22 @@ class Checkpoint(CheckpointFiles):
         return replace(self, lora=None if source is None else origin(source))
 
     @property
+    def leaves_code_aside(self) -> bool:
+        """Whether its own Python code may run and does not, for transformers has the class."""
+        named = (self.stored(CONFIG) or {}).get("auto_map")
+        taken = getattr(self.config, "auto_map", None)
+        return self.trust_remote_code and bool(named) and named != taken
+
+    @property
+    def quantization(self) -> str | None:
+        """How the weights were put into fewer bits, e.g. ``bitsandbytes nf4``, or None."""
+        return quantization_of(self.stored(CONFIG) or {})
+
+    @property
     def dtype(self) -> str:
-        """The dtype the weights are stored in, e.g. ``bfloat16``."""
+        """What the weights are stored in, e.g. ``bfloat16`` or ``bitsandbytes nf4``."""
+        if self.quantization is not None:
+            return self.quantization
         dtype = getattr(self.config, "dtype", None)
         return str(dtype).removeprefix("torch.") if dtype is not None else "float32"
 
@@ -121,26 +147,45 @@ class Checkpoint(CheckpointFiles):
         self.config.save_pretrained(folder)
         # save_pretrained would refuse a temperature without do_sample, which many have
         self.generation_config.to_json_file(folder / GENERATION_CONFIG)
-        if self.has_tokenizer:
-            for path in sorted(self.folder.iterdir()):
-                if _is_companion(path):
-                    shutil.copyfile(path, folder / path.name)
+        for path in [*_licences(self.folder), *tokenizer_files(self.folder)]:
+            (folder / path).parent.mkdir(exist_ok=True)
+            shutil.copyfile(self.folder / path, folder / path)
+
+    def stored_tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Name and tensor of all that the files store, which are read one at a time.
+
+        Quantized ones are float32, as the model that is exported and compared has them.
+
+        Raises:
+            CheckpointError: there are none, or they are not quantized as the config says.
+        """
+        stored = stored_tensors(self.folder)
+        if self.quantization is None:
+            return stored
+        values = (self.stored(CONFIG) or {}).get(QUANTIZATION) or {}
+        block = values.get("weight_block_size") or (0, 0)
+        return dequantized(stored, self.quantization, self.empty_model(), block)
 
     def _load_base(self) -> PreTrainedModel:
         torch, auto_model = _torch_and_auto_model()
+        quantized = self.quantization is not None
+        loader = type(self.empty_model()) if quantized else auto_model
         try:
-            model, report = auto_model.from_pretrained(
-                self.folder,
-                dtype=torch.float32,
-                trust_remote_code=self.trust_remote_code,
-                output_loading_info=True,
-                local_files_only=True,
-            )
+            with _no_progress_bar():
+                model, report = loader.from_pretrained(
+                    None if quantized else self.folder,  # transformers takes a file, or tensors
+                    state_dict=dict(self.stored_tensors()) if quantized else None,
+                    config=self.config,
+                    dtype=torch.float32,
+                    trust_remote_code=self.trust_remote_code,
+                    output_loading_info=True,
+                    local_files_only=True,
+                )
+        except CheckpointError:
+            raise
         except Exception as error:  # each weight format fails in its own way
-            raise CheckpointError(
-                f"cannot load the weights of {self.source}: {one_line(error)}",
-                "download or save the checkpoint again; it must load with "
-                "AutoModelForCausalLM.from_pretrained",
+            raise load_error(
+                self.source, self.stored_tensors(), self.empty_model(), error
             ) from error
         missing = sorted(report["missing_keys"])
         mismatched = sorted(str(key[0]) for key in report["mismatched_keys"])
@@ -190,20 +235,26 @@ def read_checkpoint(files: CheckpointFiles) -> Checkpoint:
 
     Raises:
         CheckpointError: it cannot, or no file can search with such a model.
+        MissingExtraError: transformers is not installed.
     """
-    from transformers import AutoConfig, GenerationConfig
+    try:
+        from transformers import GenerationConfig
+    except ImportError as error:
+        raise MissingExtraError("reading a checkpoint", "export", "transformers") from error
 
+    refuse_unnamed(files)
     name, folder = files.source, files.folder
     try:
-        config = AutoConfig.from_pretrained(
-            folder, trust_remote_code=files.trust_remote_code, local_files_only=True
-        )
+        config = load_config(files)
+        if not isinstance(config.get_text_config().vocab_size, int):
+            raise ValueError("vocab_size is no whole number")
         spelled_out = frozenset[str]()
         if (folder / GENERATION_CONFIG).is_file():
             generation = GenerationConfig.from_pretrained(folder, local_files_only=True)
             spelled_out = frozenset(files.stored(GENERATION_CONFIG) or ())
         else:
             generation = GenerationConfig.from_model_config(config)
+            _add_unset(generation, files.stored(CONFIG) or {})
     except Exception as error:  # json, unknown model types, remote code refused
         wants_code = "trust_remote_code" in str(error)
         raise CheckpointError(
@@ -223,18 +274,34 @@ def read_checkpoint(files: CheckpointFiles) -> Checkpoint:
     )
 
 
-def _is_companion(path: Path) -> bool:
-    """Tokenizer files of any kind, chat templates, licences; no weights, no configs."""
-    ours = {CONFIG, GENERATION_CONFIG}
-    weights = path.name.endswith(".index.json")
-    kinds = {".json", ".txt", ".model", ".jinja"}
-    licence = path.name.upper().startswith("LICEN")
-    return (
-        path.is_file()
-        and path.name not in ours
-        and not weights
-        and (path.suffix in kinds or licence)
+def _add_unset(generation: GenerationConfig, stored: Mapping[str, Any]) -> None:
+    """Set what old checkpoints say in ``config.json``; a config of transformers 5 drops that."""
+    for name, value in stored.items():
+        if value is not None and getattr(generation, name, value) is None:
+            setattr(generation, name, value)
+
+
+def _licences(folder: Path) -> list[Path]:
+    """What has to go with the weights."""
+    return sorted(
+        Path(path.name)
+        for path in folder.iterdir()
+        if path.is_file() and path.name.upper().startswith(("LICEN", "NOTICE"))
     )
+
+
+@contextlib.contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Keep the bar of transformers 5, which it shows for any model, from standard error."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _torch_and_auto_model() -> tuple[Any, Any]:
@@ -243,4 +310,5 @@ def _torch_and_auto_model() -> tuple[Any, Any]:
         from transformers import AutoModelForCausalLM
     except ImportError as error:
         raise MissingExtraError("loading a checkpoint's weights", "export", "torch") from error
+    installed_rules()  # or one that nobody has tried
     return torch, AutoModelForCausalLM

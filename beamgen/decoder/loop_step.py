@@ -108,7 +108,8 @@ class LoopCache(StepCache):
         key: torch.Tensor,
         value: torch.Tensor,
         layer_idx: int,
-        cache_kwargs: dict[str, Any] | None = None,
+        *_: Any,
+        **__: Any,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append a layer's new entries; returns keys and values ``[B, Hkv, R+N, D]``."""
         past_key, past_value = self.present[layer_idx]

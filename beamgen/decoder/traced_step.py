@@ -51,7 +51,8 @@ class StepCache(ABC):
         key: torch.Tensor,
         value: torch.Tensor,
         layer_idx: int,
-        cache_kwargs: dict[str, Any] | None = None,
+        *_: Any,
+        **__: Any,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Take a layer's new entries ``[B, Hkv, N, D]``; returns what ``attend`` is given: them."""
         return key, value
@@ -60,9 +61,13 @@ class StepCache(ABC):
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """How many entries a layer holds."""
 
-    def get_mask_sizes(self, cache_position: torch.Tensor, layer_idx: int = 0) -> tuple[int, int]:
-        """Length and offset of the keys; unused, since the 4-D mask is given."""
-        return self.get_seq_length(layer_idx) + cache_position.shape[0], 0
+    def get_mask_sizes(self, new: torch.Tensor | int, layer_idx: int = 0) -> tuple[int, int]:
+        """Length and offset of the keys; unused, since the 4-D mask is given.
+
+        ``new`` is the number of new tokens, before transformers 5 their positions.
+        """
+        count = new if isinstance(new, int) else new.shape[0]
+        return self.get_seq_length(layer_idx) + count, 0
 
 
 class TracedStep(torch.nn.Module, ABC):

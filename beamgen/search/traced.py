@@ -39,8 +39,7 @@ def with_trace_outputs(model: ir.Model) -> ir.Model:
     # files of 0.1 read the prompt in one piece, and decide in every step
     decides = next((v for n in chunk for v in n.outputs if v.name == "chunk/decides"), None)
     after = [
-        _appended(step, values, name, decides)
-        for values, name in zip(before, TRACED, strict=True)
+        _appended(step, values, name, decides) for values, name in zip(before, TRACED, strict=True)
     ]
     step.inputs.extend(before)
     step.outputs.extend(after)
