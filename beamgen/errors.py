@@ -39,6 +39,10 @@ class SettingError(BeamgenError):
     """A generation setting that is impossible, contradictory or not supported yet."""
 
 
+class RulesError(BeamgenError):
+    """A transformers is installed whose ``generate`` follows other rules, or unknown ones."""
+
+
 class PromptError(BeamgenError):
     """A prompt the model cannot be given."""
 
@@ -57,6 +61,10 @@ class TrainingDataError(BeamgenError):
 
 class JobError(BeamgenError):
     """A process of the benchmark that gave no result; a table shows the cause."""
+
+
+class BeamgenWarning(UserWarning):
+    """What a caller should know of, of a result that is there all the same."""
 
 
 class MissingExtraError(BeamgenError):
@@ -89,9 +97,14 @@ def extra_with(package: str) -> str | None:
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:
-    """The first line of another library's message, for a one-line cause."""
-    text = str(error).strip().splitlines()
+    """The first line of another library's message, for a one-line cause.
+
+    With the next, where the first is but its heading.
+    """
+    text = [line.strip() for line in str(error).splitlines() if line.strip()]
     line = text[0] if text else type(error).__name__
+    if line.endswith(":") and len(text) > 1:
+        line = f"{line} {text[1]}"
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 

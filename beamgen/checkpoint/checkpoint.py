@@ -20,13 +20,17 @@ from beamgen.checkpoint.files import (
     find_checkpoint,
     find_demo,
     refuse_encoder,
+    refuse_unnamed,
 )
 from beamgen.checkpoint.generation_defaults import generation_defaults
 from beamgen.checkpoint.load import load_checked, without_weights
 from beamgen.checkpoint.lora_source import find_peft, origin
+from beamgen.checkpoint.quantization import quantization_of
+from beamgen.checkpoint.read_config import load_config, without_foreign_fields
 from beamgen.checkpoint.rope import ROPE_PARAMETERS, in_old_keys
-from beamgen.errors import CheckpointError, one_line
+from beamgen.errors import CheckpointError, MissingExtraError, one_line
 from beamgen.registry import find_adapter
+from beamgen.tokenizer.files import tokenizer_files
 
 if TYPE_CHECKING:
     from transformers import (
@@ -61,8 +65,22 @@ class Checkpoint(CheckpointFiles):
         return replace(self, lora=None if source is None else origin(source))
 
     @property
+    def leaves_code_aside(self) -> bool:
+        """Whether its own Python code may run and does not, for transformers has the class."""
+        named = (self.stored(CONFIG) or {}).get("auto_map")
+        taken = getattr(self.config, "auto_map", None)
+        return self.trust_remote_code and bool(named) and named != taken
+
+    @property
+    def quantization(self) -> str | None:
+        """How the weights were put into fewer bits, e.g. ``bitsandbytes nf4``, or None."""
+        return quantization_of(self.stored(CONFIG) or {})
+
+    @property
     def dtype(self) -> str:
-        """The dtype the weights are stored in, e.g. ``bfloat16``."""
+        """What the weights are stored in, e.g. ``bfloat16`` or ``bitsandbytes nf4``."""
+        if self.quantization is not None:
+            return self.quantization
         dtype = getattr(self.config, "dtype", None)
         return str(dtype).removeprefix("torch.") if dtype is not None else "float32"
 
@@ -126,10 +144,9 @@ class Checkpoint(CheckpointFiles):
         self.config.to_json_file(folder / CONFIG)
         # save_pretrained would refuse a temperature without do_sample, which many have
         self.generation_config.to_json_file(folder / GENERATION_CONFIG)
-        if self.has_tokenizer:
-            for path in sorted(self.folder.iterdir()):
-                if _is_companion(path):
-                    shutil.copyfile(path, folder / path.name)
+        for path in [*_licences(self.folder), *tokenizer_files(self.folder)]:
+            (folder / path).parent.mkdir(exist_ok=True)
+            shutil.copyfile(self.folder / path, folder / path)
 
 
 def open_checkpoint(
@@ -171,14 +188,19 @@ def read_checkpoint(files: CheckpointFiles, ignored: Collection[str] = ()) -> Ch
 
     Raises:
         CheckpointError: it cannot, or no file can search with such a model.
+        MissingExtraError: transformers is not installed.
     """
-    from transformers import AutoConfig
-
-    name, folder = files.source, files.folder
     try:
-        config = AutoConfig.from_pretrained(
-            folder, trust_remote_code=files.trust_remote_code, local_files_only=True
-        )
+        import transformers  # noqa: F401 - all below need it
+    except ImportError as error:
+        raise MissingExtraError("reading a checkpoint", "export", "transformers") from error
+
+    refuse_unnamed(files)
+    name = files.source
+    try:
+        config = load_config(files)
+        if not isinstance(config.get_text_config().vocab_size, int):
+            raise ValueError("vocab_size is no whole number")
         config = _with_old_keys(files, config)
         generation, spelled_out = generation_defaults(files, config)
     except CheckpointError:
@@ -206,24 +228,21 @@ def read_checkpoint(files: CheckpointFiles, ignored: Collection[str] = ()) -> Ch
     )
 
 
+def _licences(folder: Path) -> list[Path]:
+    """What has to go with the weights."""
+    return sorted(
+        Path(path.name)
+        for path in folder.iterdir()
+        if path.is_file() and path.name.upper().startswith(("LICEN", "NOTICE"))
+    )
+
+
 def _with_old_keys(files: CheckpointFiles, config: PretrainedConfig) -> PretrainedConfig:
     """The config of a newer transformers, where the installed one has other keys."""
     parameters, stored = class_parameters(config), files.stored(CONFIG) or {}
     if ROPE_PARAMETERS in parameters:
         return config
     translated = in_old_keys(stored, files.source, parameters)
-    return config if translated == stored else type(config).from_dict(deepcopy(translated))
-
-
-def _is_companion(path: Path) -> bool:
-    """Tokenizer files of any kind, chat templates, licences; no weights, no configs."""
-    ours = {CONFIG, GENERATION_CONFIG}
-    weights = path.name.endswith(".index.json")
-    kinds = {".json", ".txt", ".model", ".jinja"}
-    licence = path.name.upper().startswith("LICEN")
-    return (
-        path.is_file()
-        and path.name not in ours
-        and not weights
-        and (path.suffix in kinds or licence)
-    )
+    if translated == stored:
+        return config
+    return without_foreign_fields(type(config).from_dict(deepcopy(translated)))

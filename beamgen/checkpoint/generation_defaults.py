@@ -6,6 +6,7 @@ They may stand in ``generation_config.json``, or, as before that file was, in ``
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from beamgen.checkpoint.files import CONFIG, GENERATION_CONFIG, CheckpointFiles
@@ -24,6 +25,7 @@ def generation_defaults(
     from transformers import GenerationConfig
 
     of_model = GenerationConfig.from_model_config(config)
+    _add_unset(of_model, files.stored(CONFIG) or {})
     fields = set(vars(GenerationConfig()))
     in_config = frozenset(fields.intersection(files.stored(CONFIG) or ()))
     if not (files.folder / GENERATION_CONFIG).is_file():
@@ -34,6 +36,13 @@ def generation_defaults(
     if stands_for_it and of_model != generation:
         return of_model, in_config
     return generation, frozenset(files.stored(GENERATION_CONFIG) or ())
+
+
+def _add_unset(generation: GenerationConfig, stored: Mapping[str, Any]) -> None:
+    """Set what old checkpoints say in ``config.json``; a config of transformers 5 drops that."""
+    for name, value in stored.items():
+        if value is not None and getattr(generation, name, value) is None:
+            setattr(generation, name, value)
 
 
 def _set_in(config: PretrainedConfig) -> bool:

@@ -5,24 +5,28 @@ What is compared with afterwards is only as true as this: export and parity load
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import contextlib
+from collections.abc import Collection, Iterator
 from copy import deepcopy
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from beamgen.checkpoint.attention import follow_eager
 from beamgen.checkpoint.config_keys import class_parameters, unread_keys
+from beamgen.checkpoint.dequantize import dequantized
 from beamgen.checkpoint.files import CONFIG, CheckpointFiles
+from beamgen.checkpoint.misfit import load_error
+from beamgen.checkpoint.quantization import FIELD as QUANTIZATION
+from beamgen.checkpoint.quantization import quantization_of
 from beamgen.checkpoint.rope import ROPE_PARAMETERS, in_old_keys
 from beamgen.checkpoint.same_tensors import check_tensors, matches
 from beamgen.checkpoint.weight_files import stored_tensors
 from beamgen.errors import CheckpointError, MissingExtraError, one_line
+from beamgen.settings.rules import installed_rules
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PretrainedConfig, PreTrainedModel
-
-#: Those that every CPU has. Others that a config may name are kernels for the same arithmetic.
-_ATTENTIONS = (None, "eager", "sdpa")
 
 
 def load_checked(
@@ -42,24 +46,24 @@ def load_checked(
     """
     torch, auto_model = _torch_and_auto_model()
     _check_config(files, config, ignored)
-    config = deepcopy(config)
-    if config._attn_implementation not in _ATTENTIONS:
-        config._attn_implementation = None
+    quantized = quantization_of(files.stored(CONFIG) or {}) is not None
+    loader = type(without_weights(files, config)) if quantized else auto_model
     try:
-        model, report = auto_model.from_pretrained(
-            files.folder,
-            config=config,
-            dtype=torch.float32,
-            trust_remote_code=files.trust_remote_code,
-            output_loading_info=True,
-            local_files_only=True,
-        )
+        with _no_progress_bar():
+            model, report = loader.from_pretrained(
+                None if quantized else files.folder,  # transformers takes a file, or tensors
+                state_dict=dict(weights_of(files, config)) if quantized else None,
+                config=deepcopy(config),
+                dtype=torch.float32,
+                trust_remote_code=files.trust_remote_code,
+                output_loading_info=True,
+                local_files_only=True,
+            )
+    except CheckpointError:
+        raise
     except Exception as error:  # each weight format fails in its own way
-        raise CheckpointError(
-            f"cannot load the weights of {files.source}: {one_line(error)}",
-            "download or save the checkpoint again; it must load with "
-            "AutoModelForCausalLM.from_pretrained",
-        ) from error
+        empty = without_weights(files, config)
+        raise load_error(files.source, weights_of(files, config), empty, error) from error
     missing = sorted(report["missing_keys"])
     mismatched = sorted(str(key[0]) for key in report["mismatched_keys"])
     if missing or mismatched:
@@ -69,8 +73,7 @@ def load_checked(
             f"another shape: {listed} ({len(missing) + len(mismatched)} in all)",
             "is this the checkpoint of a model with a language-modelling head?",
         )
-    stored = stored_tensors(files.folder, getattr(config, "transformers_weights", None))
-    check_tensors(model, stored, files.source, ignored)
+    check_tensors(model, weights_of(files, config), files.source, ignored)
     loaded: PreTrainedModel = model.eval()
     try:
         follow_eager(loaded)
@@ -80,6 +83,25 @@ def load_checked(
             f"correct {CONFIG}: a value in it may be of the wrong kind",
         ) from error
     return loaded
+
+
+def weights_of(
+    files: CheckpointFiles, config: PretrainedConfig
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Name and tensor of all that the files store, which are read one at a time.
+
+    Quantized ones are float32, as the model that is exported and compared has them.
+
+    Raises:
+        CheckpointError: they are not quantized as the config says.
+    """
+    stored = stored_tensors(files.folder, getattr(config, "transformers_weights", None))
+    values = files.stored(CONFIG) or {}
+    quantization = quantization_of(values)
+    if quantization is None:
+        return stored
+    block = (values.get(QUANTIZATION) or {}).get("weight_block_size") or (0, 0)
+    return dequantized(stored, quantization, without_weights(files, config), block)
 
 
 def without_weights(files: CheckpointFiles, config: PretrainedConfig) -> PreTrainedModel:
@@ -122,4 +144,19 @@ def _torch_and_auto_model() -> tuple[Any, Any]:
         from transformers import AutoModelForCausalLM
     except ImportError as error:
         raise MissingExtraError("loading a checkpoint's weights", "export", "torch") from error
+    installed_rules()  # or one that nobody has tried
     return torch, AutoModelForCausalLM
+
+
+@contextlib.contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Keep the bar of transformers 5, which it shows for any model, from standard error."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

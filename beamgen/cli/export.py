@@ -11,6 +11,7 @@ import click
 import beamgen
 from beamgen.cli._options import common, ignore_unread, quantization
 from beamgen.cli._print import print_json, print_parity, print_precision, status
+from beamgen.cli._reports import check_report_paths, reports, write_reports
 from beamgen.cli._sections import SEARCH_SETTINGS, SectionedCommand, section
 from beamgen.cli._settings import chosen_settings, search_settings
 
@@ -23,6 +24,7 @@ _OWN = (
     "precision",
     "int8_weights",
     "quality_text",
+    "rules",
 )
 
 
@@ -55,6 +57,7 @@ Examples:
 @ignore_unread
 @click.option("--force", is_flag=True, help="Replace an existing package.")
 @click.option("--no-parity", is_flag=True, help="Do not compare with transformers.")
+@reports
 @section(
     "What the file holds",
     click.option(
@@ -64,6 +67,12 @@ Examples:
         default="loop",
         show_default=True,
         help="HF's search, or ONNX Runtime's own operators (BeamSearch, GreedySearch, Sampling).",
+    ),
+    click.option(
+        "--rules",
+        metavar="RELEASE",
+        help="Whose generate() to follow, transformers 4.57, 5.18, 5.23 or 5.24; others than the "
+        "installed one's take --no-parity.  [default: the installed one's]",
     ),
     click.option(
         "--require",
@@ -120,6 +129,8 @@ def command(
     lora: tuple[str, ...],
     lora_slots: str | None,
     external_data: bool,
+    junit: Path | None,
+    summary: Path | None,
     as_json: bool,
     **values: Any,
 ) -> None:
@@ -139,6 +150,11 @@ def command(
     them; `beamgen lora convert` adds more. Each is compared with transformers + peft.
     """
     own = {name: values.pop(name) for name in _OWN}
+    if no_parity and (junit or summary):
+        raise beamgen.BeamgenError(
+            "--no-parity leaves nothing to report", "leave it out, or --junit and --summary"
+        )
+    check_report_paths(junit, summary)
     settings = chosen_settings(values)
     targets = None if lora_slots is None else lora_slots.replace(",", " ").split()
     if lora_slots and not targets:
@@ -160,6 +176,7 @@ def command(
             progress=progress,
             **own,
         )
+    write_reports(_compared(result), junit, summary)
     if as_json:
         print_json(_as_json(result))
     else:
@@ -167,6 +184,15 @@ def command(
             click.echo(f"no --model was given: this is the demo checkpoint of {model_class}")
         _show(result)
     ctx.exit(result.exit_code)
+
+
+def _compared(result: beamgen.ExportResult) -> list[beamgen.Compared]:
+    base = [] if result.parity is None else [beamgen.Compared(result.package, result.parity)]
+    loras = [
+        beamgen.Compared(result.package, report, lora=name)
+        for name, report in result.lora_parity.items()
+    ]
+    return base + loras
 
 
 def _as_json(result: beamgen.ExportResult) -> dict[str, Any]:
@@ -188,8 +214,11 @@ def _show(result: beamgen.ExportResult) -> None:
         click.echo(f"{len(manifest.lora_slots)} LoRA slots{loras}")
     if manifest.source["dtype"] != "float32":
         click.echo(f"the checkpoint's {manifest.source['dtype']} weights became float32")
-    if not result.checkpoint.has_tokenizer:
-        click.echo("the checkpoint has no tokenizer: generate takes --ids")
+    if not result.takes_text:
+        lacks = (
+            "'s tokenizer does not load" if result.checkpoint.has_tokenizer else " has no tokenizer"
+        )
+        click.echo(f"the checkpoint{lacks}: generate takes --ids")
     click.echo(
         f"defaults: num_beams {search.num_beams}, max_new_tokens {search.max_new_tokens}, "
         f"length_penalty {search.length_penalty}, early_stopping {search.early_stopping}, "
@@ -199,7 +228,7 @@ def _show(result: beamgen.ExportResult) -> None:
         print_parity(result.parity)
     for name, report in result.lora_parity.items():
         print_parity(report, name)
-    prompt = ("-p", '"TEXT"') if result.checkpoint.has_tokenizer else ("--ids", '"1 2 3"')
+    prompt = ("-p", '"TEXT"') if result.takes_text else ("--ids", '"1 2 3"')
     lora = ("--lora", next(iter(result.package.loras))) if result.package.loras else ()
     words = ("next: beamgen generate", "-m", shlex.quote(str(folder)), *prompt, *lora)
     click.echo(" ".join(words))

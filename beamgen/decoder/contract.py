@@ -30,10 +30,12 @@ class Port:
     Attributes:
         dtype: of its elements.
         shape: a size for each axis: a number, or the name of a dynamic one.
+        need_be_read: False of an input that not every architecture has a use for.
     """
 
     dtype: ir.DataType
     shape: tuple[int | str, ...]
+    need_be_read: bool = True
 
     @property
     def dynamic_axes(self) -> dict[int, str]:
@@ -76,7 +78,9 @@ def slot_ports(slot: Slot, rows: int | str) -> dict[str, Port]:
 def loop_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot] = ()) -> Contract:
     """The decoder of the loop backend, with the prompt's cache apart from the generated one.
 
-    A slot takes one LoRA for all rows, or one for each.
+    The new tokens may be a piece of a longer prompt. ``seq_len`` is what HF computes from the
+    positions of the whole: the largest one and 1. A slot takes one LoRA for all rows, or one
+    for each.
     """
     return Contract(
         inputs={
@@ -84,6 +88,7 @@ def loop_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot] =
             "position_ids": Port(_INT, ("batch", "new")),
             "attention_bias": Port(_FLOAT, ("batch", 1, "new", "attended")),
             "last_n": Port(_INT, ()),
+            "seq_len": Port(_INT, (), need_be_read=False),
             **_caches(geometry, "prompt", "prompt_len"),
             **_caches(geometry, "past", "past_len"),
             **_slots(slots, "rows"),
@@ -158,6 +163,15 @@ def _caches(geometry: KVGeometry, prefix: str, length: str) -> dict[str, Port]:
 
 def _slots(slots: Sequence[Slot], rows: int | str) -> dict[str, Port]:
     return {name: port for slot in slots for name, port in slot_ports(slot, rows).items()}
+
+
+def declare_unread(model: ir.Model, contract: Contract) -> None:
+    """Give a trace the inputs that the tracer left out, because nothing reads them."""
+    inputs = model.graph.inputs
+    for place, (name, port) in enumerate(contract.inputs.items()):
+        if not port.need_be_read and name not in {value.name for value in inputs}:
+            kind, shape = ir.TensorType(port.dtype), ir.Shape(port.shape)
+            inputs.insert(place, ir.Value(name=name, type=kind, shape=shape))
 
 
 def verify(model: ir.Model, contract: Contract) -> None:

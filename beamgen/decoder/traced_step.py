@@ -36,18 +36,24 @@ SlotPairs = Sequence[tuple[torch.Tensor, torch.Tensor]]
 class StepCache(ABC):
     """What HF models expect of a cache, as far as a traced step goes.
 
+    Attributes:
+        seq_len: int64 scalar, the largest position of the whole forward pass of HF, and 1;
+            None where that is the largest of the step's own.
+
     Source: ``transformers.cache_utils.Cache`` (``update``, ``get_seq_length``,
     ``get_mask_sizes`` are what model code calls).
     """
 
     is_compileable = False
+    seq_len: torch.Tensor | None = None
 
     def update(
         self,
         key: torch.Tensor,
         value: torch.Tensor,
         layer_idx: int,
-        cache_kwargs: dict[str, Any] | None = None,
+        *_: Any,
+        **__: Any,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Take a layer's new entries ``[B, Hkv, N, D]``; returns what ``attend`` is given: them."""
         return key, value
@@ -56,9 +62,13 @@ class StepCache(ABC):
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """How many entries a layer holds."""
 
-    def get_mask_sizes(self, cache_position: torch.Tensor, layer_idx: int = 0) -> tuple[int, int]:
-        """Length and offset of the keys; unused, since the 4-D mask is given."""
-        return self.get_seq_length(layer_idx) + cache_position.shape[0], 0
+    def get_mask_sizes(self, new: torch.Tensor | int, layer_idx: int = 0) -> tuple[int, int]:
+        """Length and offset of the keys; unused, since the 4-D mask is given.
+
+        ``new`` is the number of new tokens, before transformers 5 their positions.
+        """
+        count = new if isinstance(new, int) else new.shape[0]
+        return self.get_seq_length(layer_idx) + count, 0
 
 
 class _NothingCached(StepCache):

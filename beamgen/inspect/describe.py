@@ -7,11 +7,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from beamgen.disk import local
 from beamgen.errors import PackageError, one_line
 from beamgen.formats.text import extensions
 from beamgen.inspect.contents import external_data_of, functions_of, operators_of, weights_of
 from beamgen.inspect.description import Description
 from beamgen.inspect.ports import inputs_of, outputs_of
+from beamgen.inspect.proof import proof_of
 from beamgen.inspect.providers import runtime_version, try_providers
 from beamgen.lora.slots import A, B
 from beamgen.package import embedded
@@ -34,7 +36,7 @@ def describe(path: str | os.PathLike[str], *, providers: bool = True) -> Descrip
     Raises:
         PackageError: there is no such file, or it is no ONNX model.
     """
-    file, package, changed = _find(Path(path))
+    file, package, changed = _find(local(path))
     model = _read(file)
     graph = model.graph
     metadata = {entry.key: entry.value for entry in model.metadata_props}
@@ -46,6 +48,7 @@ def describe(path: str | os.PathLike[str], *, providers: bool = True) -> Descrip
         ) from error
     inputs = inputs_of(graph)
     slots = [port for port in inputs if port.name.endswith((f".{A}", f".{B}"))]
+    found = package.manifest.parity if package is not None else parity
     external = external_data_of(model, file.parent)
     operators = operators_of(model)
     return Description(
@@ -63,7 +66,8 @@ def describe(path: str | os.PathLike[str], *, providers: bool = True) -> Descrip
         weights=weights_of(model),
         format=metadata.get(embedded.FORMAT),
         provenance=provenance,
-        parity=package.manifest.parity if package is not None else parity,
+        parity=found,
+        proof=None if provenance is None else proof_of(provenance, found),
         inexact=None if provenance is None else inexact(provenance["precision"]["weights"]),
         changed=changed,
         loras=list(package.loras) if package is not None else [],

@@ -35,6 +35,7 @@ from beamgen.runtime.generator import Generator
 from beamgen.runtime.no_numbers import bans
 from beamgen.settings.prompts import left_pad
 from beamgen.settings.result import BeamOutput
+from beamgen.settings.rules import check_comparable
 
 Answer = TypeVar("Answer")
 #: Called with a phase, cases done and cases in all.
@@ -73,12 +74,15 @@ def check_parity(
 
     Raises:
         CheckpointError, PackageError, LoraError: either side cannot be loaded.
+        RulesError: the package follows other rules than the transformers installed.
         SettingError: a contrib package cannot honour a case; or this CPU cannot add the
             package's int8 weights exactly.
     """
     notify = progress or (lambda phase, done, total: None)
     check_exact(package.manifest.precision.weights)
     contrib = package.manifest.backend == "contrib"
+    if not contrib:  # ONNX Runtime's operators have a rule of their own
+        check_comparable(package.manifest.rules)
     reference = Reference(
         reference_model(checkpoint, package.manifest.precision, in_slots=lora is not None)
     )

@@ -38,6 +38,11 @@ class Verdict(StrEnum):
     EMPTY = "nothing compared"
     DIVERGED = "diverged"
 
+    @property
+    def agrees(self) -> bool:
+        """Whether a check with this verdict passes."""
+        return self not in (Verdict.DIVERGED, Verdict.EMPTY)
+
 
 @dataclass(frozen=True)
 class ParityCase:
@@ -151,7 +156,7 @@ class ParityReport:
     @property
     def exit_code(self) -> int:
         """The command's exit code: 3 for diverged or nothing compared, 0 for anything better."""
-        return 3 if self.verdict in (Verdict.DIVERGED, Verdict.EMPTY) else 0
+        return 0 if self.verdict.agrees else 3
 
     def count(self, verdict: Verdict) -> int:
         """How many cases have this verdict."""

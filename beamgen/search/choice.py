@@ -10,7 +10,13 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from beamgen.search.functions import beam_search, one_beam, processors, random_numbers
+from beamgen.search.functions import (
+    beam_search,
+    later_rules,
+    one_beam,
+    processors,
+    random_numbers,
+)
 from beamgen.search.processing import processed, renormalized, warped
 from beamgen.search.state import Step
 from beamgen.tape import Results, Tape
@@ -90,7 +96,8 @@ def _drawn(tape: Tape, step: Step, scores: ir.Value) -> Results:
         )
 
     def several(side: Tape) -> Results:
-        return side.call(
+        sorts = step.rules.draws_are_sorted
+        drawn = (side.section(f"{side.prefix}/drawn") if sorts else side).call(
             random_numbers.sample_top_k_continuations,
             log_probs,
             ids,
@@ -98,6 +105,7 @@ def _drawn(tape: Tape, step: Step, scores: ir.Value) -> Results:
             perturbed,
             settings["eos_token_id"],
         )
+        return side.call(later_rules.best_first, *drawn) if sorts else drawn
 
     return tape.branch(
         settings["one_beam"],

@@ -13,6 +13,7 @@ from beamgen.settings.catalogue import Catalogue
 from beamgen.settings.checks import check_penalty, check_settings
 from beamgen.settings.hf_fields import chosen_settings, refuse_unknown
 from beamgen.settings.kinds import Arrays, Ids
+from beamgen.settings.rules import Rules, installed_rules
 from beamgen.settings.search import DEFAULT_NUM_BEAMS
 from beamgen.settings.setting import REQUIRED
 from beamgen.settings.table import BY_NAME, PER_ROW, SAMPLING, SETTINGS
@@ -113,6 +114,7 @@ class SearchConfig:
         generation_config: GenerationConfig,
         overrides: Mapping[str, Any] | None = None,
         spelled_out: Collection[str] = (),
+        rules: Rules | None = None,
     ) -> SearchConfig:
         """A checkpoint's own defaults, with the caller's settings on top.
 
@@ -121,6 +123,7 @@ class SearchConfig:
             overrides: the caller's settings; None means not given.
             spelled_out: fields the checkpoint's file names, which count even
                 where they have HF's default.
+            rules: by which it says it; those of the installed transformers unless given.
 
         The override ``"default"`` stands for HF's own default of that field.
         ``num_beams`` and the length limits get beamgen's defaults where the
@@ -134,7 +137,13 @@ class SearchConfig:
         chosen = {name: value for name, value in (overrides or {}).items() if value is not None}
         replaced = _replaced_limits([n for n, v in chosen.items() if not _is_default(v)])
         values = _canonical(
-            chosen_settings(generation_config, {**replaced, **chosen}, spelled_out, BY_NAME)
+            chosen_settings(
+                generation_config,
+                {**replaced, **chosen},
+                spelled_out,
+                BY_NAME,
+                rules or installed_rules(),
+            )
         )
         if values.get("do_sample") and "do_sample" not in chosen:
             values.setdefault("num_beams", 1)  # a checkpoint that samples means HF's one beam
@@ -176,7 +185,7 @@ class SearchConfig:
 
         Raises:
             SettingError: an unknown name, an impossible combination, or a setting
-                that sampling alone heeds, without ``do_sample``.
+                that sampling alone heeds, where nothing was said about ``do_sample``.
         """
         refuse_unknown(overrides, BY_NAME)
         for name, value in overrides.items():
@@ -188,13 +197,14 @@ class SearchConfig:
             if value is not None
         }
         config = replace(self, **_replaced_limits(chosen), **_canonical(chosen))
-        unheeded = [name for name in SAMPLING if name in chosen and not config.do_sample]
-        if unheeded:
-            raise SettingError(
-                f"{', '.join(unheeded)} would change nothing, for nothing is drawn",
-                "set do_sample too (--do-sample)",
-            )
+        if not config.do_sample and "do_sample" not in chosen:
+            _refuse_unheeded(chosen)
         return config
+
+    def ready_to_draw(self) -> SearchConfig:
+        """These settings, with HF's default of what is impossible where tokens are drawn."""
+        wrong = [name for name in SAMPLING if _is_impossible(name, getattr(self, name))]
+        return replace(self, **{name: BY_NAME[name].default for name in wrong})
 
     def for_prompt(self, prompt_len: int, room: int = DEFAULT_MAX_NEW_TOKENS) -> ResolvedSearch:
         """The search of one prompt length: HF's max_length and min_length become new tokens.
@@ -241,7 +251,14 @@ class SearchConfig:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> SearchConfig:
-        """Read what ``to_json`` wrote."""
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            SettingError: a setting is impossible, or not set though it has to be.
+        """
+        for name, value in values.items():
+            if value is None and name in BY_NAME and BY_NAME[name].default is not None:
+                raise SettingError(f"{name} is null", "give it a value")
         return cls(**_canonical(values))
 
 
@@ -294,6 +311,24 @@ def stacked_inputs(configs: Sequence[ResolvedSearch]) -> Arrays:
 def _canonical(values: Mapping[str, Any]) -> dict[str, Any]:
     """Settings in the one form that SearchConfig holds: tuples for lists and dicts."""
     return {name: BY_NAME[name].kind.canonical(value) for name, value in values.items()}
+
+
+def _refuse_unheeded(chosen: Mapping[str, Any]) -> None:
+    """Refuse what could change draws; a temperature of 0 means that there are none.
+
+    Raises:
+        SettingError: there is such a setting.
+    """
+    unheeded = [n for n in SAMPLING if n in chosen and not _is_impossible(n, chosen[n])]
+    if unheeded:
+        raise SettingError(
+            f"{', '.join(unheeded)} would change nothing, for nothing is drawn",
+            "set do_sample too (--do-sample)",
+        )
+
+
+def _is_impossible(name: str, value: Any) -> bool:
+    return any(BY_NAME[name].kind.problems(name, value))
 
 
 def _is_default(value: Any) -> bool:

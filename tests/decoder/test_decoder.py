@@ -254,5 +254,5 @@ def test_the_contract_holds_for_our_adapters(name: str, decoders) -> None:
     geometry = adapter.kv_geometry(adapter.tiny_config())
     contract.verify(decoders(name), contract.loop_contract(geometry, 96))
     names = [value.name for value in decoders(name).graph.inputs]
-    assert names[:4] == ["input_ids", "position_ids", "attention_bias", "last_n"]
-    assert names[4:6] == ["prompt.0.key", "prompt.0.value"]
+    assert names[:5] == ["input_ids", "position_ids", "attention_bias", "last_n", "seq_len"]
+    assert names[5:7] == ["prompt.0.key", "prompt.0.value"]

@@ -15,13 +15,13 @@ from support.web_site import Page
 
 from beamgen import Generator, Package, export, package_as
 from beamgen.checkpoint.checkpoint import demo_checkpoint
-from beamgen.checkpoint.tokenizer import load_tokenizer
 from beamgen.errors import PackageError, PromptError, SettingError
 from beamgen.formats.web.graph import FED, web_graph
 from beamgen.formats.web.modules import JINJA, add_modules
 from beamgen.formats.web.texts import add_text
 from beamgen.registry import find_adapter
 from beamgen.settings.result import BeamOutput
+from beamgen.tokenizer.load import load_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_without_a_fast_tokenizer_the_vocabulary_spells(tmp_path: Path) -> None:
     pieces = json.loads((tmp_path / text["file"]).read_text())
     assert len(pieces["text"]) == demo.vocab_size
     for words in ("aspirin is a drug used to treat pain", "a small animal"):
-        ids = tokenizer(words)["input_ids"]
+        ids = tokenizer.encode(words)
         shown = "".join(pieces["text"][i] for i in ids if i not in pieces["special"])
         assert shown == f"{words} "
 

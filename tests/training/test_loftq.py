@@ -14,7 +14,7 @@ from support.trainings import WITHOUT_BITSANDBYTES, as_if_scipy_was_installed, t
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from beamgen import BeamgenError, find_adapter
-from beamgen.checkpoint.tokenizer import load_tokenizer
+from beamgen.tokenizer.load import load_tokenizer
 
 pytestmark = pytest.mark.usefixtures("no_network")
 
@@ -68,7 +68,7 @@ def test_loftq_writes_the_base_its_lora_belongs_to(
         assert (base(ids).logits - original).abs().max() > 0.1, "its weights are LoftQ's"
         lora = peft.PeftModel.from_pretrained(base, result.folder).eval()
         assert (lora(ids).logits - kept["logits"]).abs().max() < 1e-4
-    assert load_tokenizer(Path(result.base))("x")["input_ids"] == [
+    assert load_tokenizer(Path(result.base)).encode("x") == [
         *AutoTokenizer.from_pretrained(demo)("x")["input_ids"]
     ]
     assert (Path(result.base) / "generation_config.json").is_file()
