@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Collection
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from beamgen.adapter import DecoderAdapter
+from beamgen.checkpoint.config_keys import class_parameters
 from beamgen.checkpoint.files import (
+    CONFIG,
     GENERATION_CONFIG,
     CheckpointFiles,
     another_architecture,
@@ -18,9 +22,12 @@ from beamgen.checkpoint.files import (
     refuse_encoder,
     refuse_unnamed,
 )
+from beamgen.checkpoint.generation_defaults import generation_defaults
+from beamgen.checkpoint.load import load_checked, without_weights
 from beamgen.checkpoint.lora_source import find_peft, origin
-from beamgen.checkpoint.misfit import load_error
-from beamgen.checkpoint.read_config import load_config
+from beamgen.checkpoint.quantization import quantization_of
+from beamgen.checkpoint.read_config import load_config, without_foreign_fields
+from beamgen.checkpoint.rope import ROPE_PARAMETERS, in_old_keys
 from beamgen.errors import CheckpointError, MissingExtraError, one_line
 from beamgen.registry import find_adapter
 from beamgen.tokenizer.files import tokenizer_files
@@ -40,23 +47,40 @@ class Checkpoint(CheckpointFiles):
     Attributes:
         config: HF config.
         generation_config: the checkpoint's generation defaults.
-        generation_fields: the fields its ``generation_config.json`` spells out,
-            be it with HF's own default.
+        generation_fields: the fields that its ``generation_config.json``, or ``config.json``
+            where it has no such file, spells out, be it with HF's own default.
         lora: path or hub id of a LoRA that its model is loaded with, or None.
+        ignored: names, with ``*``, of keys of its config and of stored tensors that mean
+            nothing, so that transformers need not read them.
     """
 
     config: PretrainedConfig
     generation_config: GenerationConfig
     generation_fields: frozenset[str]
     lora: str | None = None
+    ignored: tuple[str, ...] = ()
 
     def with_lora(self, source: str | os.PathLike[str] | None) -> Checkpoint:
         """The same checkpoint, whose model is loaded with a LoRA of peft's, if any."""
         return replace(self, lora=None if source is None else origin(source))
 
     @property
+    def leaves_code_aside(self) -> bool:
+        """Whether its own Python code may run and does not, for transformers has the class."""
+        named = (self.stored(CONFIG) or {}).get("auto_map")
+        taken = getattr(self.config, "auto_map", None)
+        return self.trust_remote_code and bool(named) and named != taken
+
+    @property
+    def quantization(self) -> str | None:
+        """How the weights were put into fewer bits, e.g. ``bitsandbytes nf4``, or None."""
+        return quantization_of(self.stored(CONFIG) or {})
+
+    @property
     def dtype(self) -> str:
-        """The dtype the weights are stored in, e.g. ``bfloat16``."""
+        """What the weights are stored in, e.g. ``bfloat16`` or ``bitsandbytes nf4``."""
+        if self.quantization is not None:
+            return self.quantization
         dtype = getattr(self.config, "dtype", None)
         return str(dtype).removeprefix("torch.") if dtype is not None else "float32"
 
@@ -92,7 +116,7 @@ class Checkpoint(CheckpointFiles):
         """
         from beamgen.lora.peft_model import active
 
-        model = self._load_base()
+        model = load_checked(self, self.config, self.ignored)
         return model if self.lora is None else active(model, find_peft(self.lora))
 
     def load_merged(self) -> PreTrainedModel:
@@ -103,7 +127,7 @@ class Checkpoint(CheckpointFiles):
         """
         from beamgen.lora.peft_model import merged
 
-        model = self._load_base()
+        model = load_checked(self, self.config, self.ignored)
         return model if self.lora is None else merged(model, find_peft(self.lora))
 
     def empty_model(self) -> PreTrainedModel:
@@ -112,46 +136,17 @@ class Checkpoint(CheckpointFiles):
         Raises:
             MissingExtraError: torch is not installed.
         """
-        torch, auto_model = _torch_and_auto_model()
-        with torch.device("meta"):
-            model: PreTrainedModel = auto_model.from_config(
-                self.config, trust_remote_code=self.trust_remote_code
-            )
-        return model
+        return without_weights(self, self.config)
 
     def copy_companions(self, folder: Path) -> None:
         """Write the configs and the tokenizer, all that a model needs besides its weights."""
-        self.config.save_pretrained(folder)
+        # save_pretrained would warn of generation settings, which old configs have
+        self.config.to_json_file(folder / CONFIG)
         # save_pretrained would refuse a temperature without do_sample, which many have
         self.generation_config.to_json_file(folder / GENERATION_CONFIG)
         for path in [*_licences(self.folder), *tokenizer_files(self.folder)]:
             (folder / path).parent.mkdir(exist_ok=True)
             shutil.copyfile(self.folder / path, folder / path)
-
-    def _load_base(self) -> PreTrainedModel:
-        torch, auto_model = _torch_and_auto_model()
-        try:
-            model, report = auto_model.from_pretrained(
-                self.folder,
-                config=self.config,
-                dtype=torch.float32,
-                trust_remote_code=self.trust_remote_code,
-                output_loading_info=True,
-                local_files_only=True,
-            )
-        except Exception as error:  # each weight format fails in its own way
-            raise load_error(self.source, self.folder, self.empty_model(), error) from error
-        missing = sorted(report["missing_keys"])
-        mismatched = sorted(str(key[0]) for key in report["mismatched_keys"])
-        if missing or mismatched:
-            listed = ", ".join([*missing, *mismatched][:5])
-            raise CheckpointError(
-                f"{self.source} lacks weights of {type(model).__name__} or has them in "
-                f"another shape: {listed} ({len(missing) + len(mismatched)} in all)",
-                "is this the checkpoint of a model with a language-modelling head?",
-            )
-        eval_model: PreTrainedModel = model.eval()
-        return eval_model
 
 
 def open_checkpoint(
@@ -184,28 +179,32 @@ def demo_checkpoint(adapter: DecoderAdapter) -> Checkpoint:
     return read_checkpoint(find_demo(adapter))
 
 
-def read_checkpoint(files: CheckpointFiles) -> Checkpoint:
+def read_checkpoint(files: CheckpointFiles, ignored: Collection[str] = ()) -> Checkpoint:
     """Let transformers read the config and the generation defaults.
+
+    Args:
+        files: the checkpoint's.
+        ignored: see ``Checkpoint``.
 
     Raises:
         CheckpointError: it cannot, or no file can search with such a model.
         MissingExtraError: transformers is not installed.
     """
     try:
-        from transformers import GenerationConfig
+        import transformers  # noqa: F401 - all below need it
     except ImportError as error:
         raise MissingExtraError("reading a checkpoint", "export", "transformers") from error
 
     refuse_unnamed(files)
-    name, folder = files.source, files.folder
+    name = files.source
     try:
         config = load_config(files)
-        spelled_out = frozenset[str]()
-        if (folder / GENERATION_CONFIG).is_file():
-            generation = GenerationConfig.from_pretrained(folder, local_files_only=True)
-            spelled_out = frozenset(files.stored(GENERATION_CONFIG) or ())
-        else:
-            generation = GenerationConfig.from_model_config(config)
+        if not isinstance(config.get_text_config().vocab_size, int):
+            raise ValueError("vocab_size is no whole number")
+        config = _with_old_keys(files, config)
+        generation, spelled_out = generation_defaults(files, config)
+    except CheckpointError:
+        raise
     except Exception as error:  # json, unknown model types, remote code refused
         wants_code = "trust_remote_code" in str(error)
         raise CheckpointError(
@@ -221,7 +220,11 @@ def read_checkpoint(files: CheckpointFiles) -> Checkpoint:
         encoder_decoder=config.is_encoder_decoder,
     )
     return Checkpoint(
-        **vars(files), config=config, generation_config=generation, generation_fields=spelled_out
+        **vars(files),
+        config=config,
+        generation_config=generation,
+        generation_fields=spelled_out,
+        ignored=tuple(ignored),
     )
 
 
@@ -234,10 +237,12 @@ def _licences(folder: Path) -> list[Path]:
     )
 
 
-def _torch_and_auto_model() -> tuple[Any, Any]:
-    try:
-        import torch
-        from transformers import AutoModelForCausalLM
-    except ImportError as error:
-        raise MissingExtraError("loading a checkpoint's weights", "export", "torch") from error
-    return torch, AutoModelForCausalLM
+def _with_old_keys(files: CheckpointFiles, config: PretrainedConfig) -> PretrainedConfig:
+    """The config of a newer transformers, where the installed one has other keys."""
+    parameters, stored = class_parameters(config), files.stored(CONFIG) or {}
+    if ROPE_PARAMETERS in parameters:
+        return config
+    translated = in_old_keys(stored, files.source, parameters)
+    if translated == stored:
+        return config
+    return without_foreign_fields(type(config).from_dict(deepcopy(translated)))

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from beamgen.cli._groups import FoundCommands, modules
+from beamgen.cli._signals import orderly_end
 from beamgen.errors import BeamgenError, BeamgenWarning
 
 
@@ -32,6 +33,11 @@ class _Failure(click.ClickException):
 
 class _Main(FoundCommands):
     """The group of all commands, which turns what they raise into two lines."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run a command; a signal that asks to end lets it clean up behind itself."""
+        with orderly_end():
+            return super().main(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; with --debug an error shows its traceback, too."""

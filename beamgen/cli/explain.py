@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 import beamgen
-from beamgen.cli._options import check_takes_special_tokens, common, parse_ids
+from beamgen.cli._options import LocalPath, check_takes_special_tokens, common, parse_ids
 from beamgen.cli._print import print_json, status
 from beamgen.cli._sections import SEARCH_SETTINGS, SectionedCommand, section
 from beamgen.cli._settings import chosen_settings, search_settings
@@ -40,7 +40,7 @@ Examples:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=LocalPath(dir_okay=False),
     help="Write a page (.html) or a picture (.svg) instead of text.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing file.")
@@ -79,9 +79,7 @@ def command(
             **chosen_settings(values),
         )
     if output is not None:
-        is_picture = output.suffix == ".svg"
-        written = explanation.to_svg() if is_picture else explanation.to_html()
-        output.write_text(written, encoding="utf-8")
+        explanation.write(output)
     if as_json:
         print_json(explanation.to_json())
     elif output is not None:

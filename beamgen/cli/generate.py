@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 from rich.progress import track
 
 import beamgen
-from beamgen.cli._options import check_takes_special_tokens, common, parse_ids
-from beamgen.cli._print import ERR, status
+from beamgen.cli._options import LocalPath, check_takes_special_tokens, common, parse_ids
+from beamgen.cli._print import ERR, finite, status
 from beamgen.cli._sections import SEARCH_SETTINGS, SectionedCommand, section
 from beamgen.cli._settings import chosen_settings, search_settings
 
@@ -41,6 +41,8 @@ Examples:
     click.option(
         "-f",
         "--file",
+        type=LocalPath(allow_dash=True),
+        metavar="FILE",
         help="One prompt per line; - is stdin. Piped stdin is read without it, too.",
     ),
     click.option("--ids", multiple=True, metavar='"1 2 3"', help="A prompt of ids; repeatable."),
@@ -52,6 +54,7 @@ Examples:
     ),
     click.option(
         "--catalogue",
+        type=LocalPath(),
         metavar="FILE",
         help="Stay among these continuations: one entry per line, text or ids as the prompts are.",
     ),
@@ -84,7 +87,7 @@ Examples:
 def command(
     model: str,
     prompts: tuple[str, ...],
-    file: str | None,
+    file: Path | None,
     ids: tuple[str, ...],
     loras: tuple[str, ...],
     chat: bool,
@@ -93,7 +96,7 @@ def command(
     provider: tuple[str, ...],
     threads: int | None,
     no_verify: bool,
-    catalogue: str | None,
+    catalogue: Path | None,
     as_json: bool,
     **values: Any,
 ) -> None:
@@ -135,8 +138,8 @@ def command(
     searches = _generate(generator, batch, batch_size, ways, settings)
     for i, (prompt, hypotheses) in enumerate(searches):
         if as_json:
-            found = {"prompt": prompt, "hypotheses": [_as_json(h) for h in hypotheses]}
-            click.echo(json.dumps(found, ensure_ascii=False, allow_nan=False))
+            found = {"prompt": prompt, "hypotheses": [asdict(h) for h in hypotheses]}
+            click.echo(json.dumps(finite(found), ensure_ascii=False, allow_nan=False))
         else:
             if i and len(hypotheses) > 1:
                 click.echo()
@@ -180,15 +183,15 @@ def _catalogue(generator: beamgen.Generator, lines: Sequence[str]) -> beamgen.Ca
     return generator.catalogue(lines)
 
 
-def _lines(path: str | None, have_prompts: bool) -> list[str]:
+def _lines(path: Path | None, have_prompts: bool) -> list[str]:
     """Read prompts from the file, or from stdin where something is piped in."""
     if path is None and not have_prompts and sys.stdin is not None and not sys.stdin.isatty():
-        path = "-"
+        path = Path("-")
     if path is None:
         return []
     try:
         # strict on stdin, too; and Windows marks UTF-8
-        with click.open_file(path, encoding="utf-8-sig", errors="strict") as stream:
+        with click.open_file(str(path), encoding="utf-8-sig", errors="strict") as stream:
             return [line.rstrip("\r\n") for line in stream if line.strip()]
     except UnicodeDecodeError as error:
         raise beamgen.BeamgenError(
@@ -199,12 +202,6 @@ def _lines(path: str | None, have_prompts: bool) -> list[str]:
         raise beamgen.BeamgenError(
             f"cannot read {path}: {error.strerror}", "check the path"
         ) from error
-
-
-def _as_json(hypothesis: beamgen.Generation) -> dict[str, Any]:
-    """A hypothesis for JSON, which has no not-a-number for a score that the file does not give."""
-    values = asdict(hypothesis)
-    return {**values, "score": hypothesis.score if math.isfinite(hypothesis.score) else None}
 
 
 def _show(hypotheses: list[beamgen.Generation], chat: bool) -> None:

@@ -14,16 +14,17 @@ from beamgen.settings.config import SearchConfig
 from beamgen.settings.given import ids_of, known_settings
 from beamgen.settings.kinds import Ids
 from beamgen.settings.parameter import Parameter, Required
+from beamgen.settings.rules import Rules
 from beamgen.settings.table import BY_NAME, PARAMETERS
 
 
-def check_alone(settings: Mapping[str, Any]) -> None:
+def check_alone(settings: Mapping[str, Any], rules: Rules) -> None:
     """Refuse settings that are impossible in any checkpoint.
 
     Raises:
         SettingError: they are.
     """
-    if known_settings(settings, None).get("catalogue") is not None:
+    if known_settings(settings, None, rules).get("catalogue") is not None:
         raise SettingError(
             "a catalogue is not built into a file", "give it when generating: --catalogue FILE"
         )
@@ -35,6 +36,7 @@ def check_with_files(
     backend: str,
     required: Collection[str],
     lora_slots: Sequence[str] | None,
+    rules: Rules,
 ) -> None:
     """Refuse what a checkpoint's JSON shows, before transformers is imported, which takes seconds.
 
@@ -44,11 +46,12 @@ def check_with_files(
         backend: one of ``BACKENDS``.
         required: see ``required_parameters``.
         lora_slots: see ``required_parameters``.
+        rules: of the search.
 
     Raises:
         SettingError: the settings are impossible in this checkpoint, or for this backend.
     """
-    known = known_settings(settings, files.stored(GENERATION_CONFIG))
+    known = known_settings(settings, files.stored(GENERATION_CONFIG), rules)
     if known.keys() == BY_NAME.keys():
         search = SearchConfig(**known)
         check_honoured(backend, search)

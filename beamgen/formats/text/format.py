@@ -89,7 +89,9 @@ def write(package: Package, folder: Path, say: Progress, *, target: Path) -> Seq
     graph = merge(ir.load(package.model), tables)
     save_graph(graph, folder, external_data=WEIGHTS in package.manifest.files)
     if package.loras:
-        shutil.copytree(package.folder / ADAPTERS, folder / ADAPTERS)
+        (folder / ADAPTERS).mkdir()
+    for path in package.loras.values():
+        shutil.copyfile(path, folder / ADAPTERS / path.name)
     say("comparing the file with the package")
     checks.append(_check_file(Generator(package), folder / MODEL))
     _write_about(folder, package, graph, tables, checks)

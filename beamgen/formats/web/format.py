@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from beamgen.disk import local
 from beamgen.errors import PromptError, SettingError
 from beamgen.export.prove import Progress
 from beamgen.formats.format import Check, Format
@@ -57,7 +59,7 @@ class WebOptions(TypedDict, total=False):
 
     title: str | None
     examples: Sequence[str]
-    node_modules: Path | None
+    node_modules: str | os.PathLike[str] | None
 
 
 def write(
@@ -89,7 +91,8 @@ def write(
         shutil.copyfile(module, folder / MODULES / module.name)
     _write_json(folder / "package.json", {"private": True, "type": "module"})
     say(f"adding {ORT_WEB.spec}")
-    node_modules = options.get("node_modules")
+    given = options.get("node_modules")
+    node_modules = None if given is None else local(given)
     add_modules(ORT_WEB, folder / VENDOR, node_modules)
     size = package.manifest.vocab_size
     text = add_text(tokenizer, size, folder, VENDOR, node_modules, reason=_sentence(reason))
