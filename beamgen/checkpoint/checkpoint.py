@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.dequantize import dequantized
 from beamgen.checkpoint.files import (
+    CONFIG,
     GENERATION_CONFIG,
     CheckpointFiles,
     another_architecture,
@@ -27,8 +29,9 @@ from beamgen.checkpoint.quantization import quantization_of
 from beamgen.checkpoint.read_config import load_config
 from beamgen.checkpoint.weight_files import stored_tensors
 from beamgen.errors import CheckpointError, MissingExtraError, one_line
+from beamgen.lora.vocabulary import saved_vocabulary
 from beamgen.registry import find_adapter
-from beamgen.tokenizer.files import tokenizer_files
+from beamgen.tokenizer.files import has_tokenizer, tokenizer_files
 
 if TYPE_CHECKING:
     import torch
@@ -49,16 +52,30 @@ class Checkpoint(CheckpointFiles):
         generation_fields: the fields its ``generation_config.json`` spells out,
             be it with HF's own default.
         lora: path or hub id of a LoRA that its model is loaded with, or None.
+        resized: V of that LoRA, where it was trained on another vocabulary than the
+            checkpoint's, as after ``resize_token_embeddings``.
     """
 
     config: PretrainedConfig
     generation_config: GenerationConfig
     generation_fields: frozenset[str]
     lora: str | None = None
+    resized: int | None = None
 
     def with_lora(self, source: str | os.PathLike[str] | None) -> Checkpoint:
-        """The same checkpoint, whose model is loaded with a LoRA of peft's, if any."""
-        return replace(self, lora=None if source is None else origin(source))
+        """The same checkpoint, whose model is loaded with a LoRA of peft's, if any.
+
+        Raises:
+            MissingExtraError: torch is not installed.
+            LoraError: it cannot be found or read.
+        """
+        plain = replace(self, lora=None, resized=None)
+        if source is None:
+            return plain
+        size = saved_vocabulary(find_peft(source), plain.empty_model())
+        return replace(
+            plain, lora=origin(source), resized=None if size == plain.vocab_size else size
+        )
 
     @property
     def leaves_code_aside(self) -> bool:
@@ -73,6 +90,17 @@ class Checkpoint(CheckpointFiles):
         return quantization_of(self.stored(CONFIG) or {})
 
     @property
+    def tokenizer_folder(self) -> Path:
+        """Where the tokenizer is: with the LoRA, if it has one."""
+        lora = None if self.lora is None else find_peft(self.lora)
+        return self.folder if lora is None or not has_tokenizer(lora) else lora
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether any tokenizer file lies beside the weights, or the LoRA's."""
+        return has_tokenizer(self.tokenizer_folder)
+
+    @property
     def dtype(self) -> str:
         """What the weights are stored in, e.g. ``bfloat16`` or ``bitsandbytes nf4``."""
         if self.quantization is not None:
@@ -83,6 +111,8 @@ class Checkpoint(CheckpointFiles):
     @property
     def vocab_size(self) -> int:
         """V."""
+        if self.resized is not None:
+            return self.resized
         size: int = self.config.get_text_config().vocab_size
         return size
 
@@ -112,8 +142,12 @@ class Checkpoint(CheckpointFiles):
         """
         from beamgen.lora.peft_model import active
 
-        model = self._load_base()
-        return model if self.lora is None else active(model, find_peft(self.lora))
+        model = self._load_resized()
+        return (
+            model
+            if self.lora is None
+            else active(model, find_peft(self.lora), self.adapter().fused)
+        )
 
     def load_merged(self) -> PreTrainedModel:
         """The model of ``load_model``, with its LoRA added to the weights.
@@ -123,8 +157,12 @@ class Checkpoint(CheckpointFiles):
         """
         from beamgen.lora.peft_model import merged
 
-        model = self._load_base()
-        return model if self.lora is None else merged(model, find_peft(self.lora))
+        model = self._load_resized()
+        return (
+            model
+            if self.lora is None
+            else merged(model, find_peft(self.lora), self.adapter().fused)
+        )
 
     def empty_model(self) -> PreTrainedModel:
         """The architecture without weights, in no time and no memory.
@@ -135,18 +173,22 @@ class Checkpoint(CheckpointFiles):
         torch, auto_model = _torch_and_auto_model()
         with torch.device("meta"):
             model: PreTrainedModel = auto_model.from_config(
-                self.config, trust_remote_code=self.trust_remote_code
+                self._own_config(), trust_remote_code=self.trust_remote_code
             )
         return model
 
     def copy_companions(self, folder: Path) -> None:
-        """Write the configs and the tokenizer, all that a model needs besides its weights."""
-        self.config.save_pretrained(folder)
+        """Write the configs and the tokenizer, all that a model needs besides its weights.
+
+        A LoRA's own tokenizer and chat template go before the checkpoint's.
+        """
+        self._own_config().save_pretrained(folder)
         # save_pretrained would refuse a temperature without do_sample, which many have
         self.generation_config.to_json_file(folder / GENERATION_CONFIG)
-        for path in [*_licences(self.folder), *tokenizer_files(self.folder)]:
-            (folder / path).parent.mkdir(exist_ok=True)
-            shutil.copyfile(self.folder / path, folder / path)
+        _copy(self.folder, _licences(self.folder), folder)
+        _copy(self.tokenizer_folder, tokenizer_files(self.tokenizer_folder), folder)
+        if self.lora is not None:
+            _copy(lora := find_peft(self.lora), tokenizer_files(lora), folder)
 
     def stored_tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Name and tensor of all that the files store, which are read one at a time.
@@ -162,6 +204,19 @@ class Checkpoint(CheckpointFiles):
         values = (self.stored(CONFIG) or {}).get(QUANTIZATION) or {}
         block = values.get("weight_block_size") or (0, 0)
         return dequantized(stored, self.quantization, self.empty_model(), block)
+
+    def _own_config(self) -> PretrainedConfig:
+        """The config of the model with its LoRA."""
+        config = deepcopy(self.config)
+        config.get_text_config().vocab_size = self.vocab_size
+        return config
+
+    def _load_resized(self) -> PreTrainedModel:
+        """The base model, with as many tokens as its LoRA was trained on."""
+        model = self._load_base()
+        if self.resized is not None:  # what is new comes with the LoRA
+            model.resize_token_embeddings(self.resized, mean_resizing=False)
+        return model
 
     def _load_base(self) -> PreTrainedModel:
         torch, auto_model = _torch_and_auto_model()
@@ -181,7 +236,7 @@ class Checkpoint(CheckpointFiles):
             raise
         except Exception as error:  # each weight format fails in its own way
             raise load_error(
-                self.source, self.stored_tensors(), self.empty_model(), error
+                self.source, self.stored_tensors(), self.with_lora(None).empty_model(), error
             ) from error
         missing = sorted(report["missing_keys"])
         mismatched = sorted(str(key[0]) for key in report["mismatched_keys"])
@@ -194,6 +249,12 @@ class Checkpoint(CheckpointFiles):
             )
         eval_model: PreTrainedModel = model.eval()
         return eval_model
+
+
+def _copy(source: Path, names: Iterable[Path], target: Path) -> None:
+    for name in names:
+        (target / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(source / name, target / name)
 
 
 def open_checkpoint(

@@ -13,10 +13,12 @@ from beamgen.checkpoint.lora_source import lora_name, origin, read_lora
 from beamgen.errors import LoraError
 from beamgen.export.prove import Progress, prove
 from beamgen.lora.adapter_file import write_adapter
+from beamgen.lora.align import aligned
 from beamgen.lora.fit import FitReport, check_fits, fit_report
 from beamgen.lora.slots import ADAPTER_SUFFIX, Lora
 from beamgen.package.folder import ADAPTERS, Package, forget_lora, record_lora
 from beamgen.package.source import open_source
+from beamgen.registry import find_adapter
 
 if TYPE_CHECKING:
     from beamgen.parity.report import ParityReport
@@ -72,7 +74,7 @@ def convert_lora(
             comparison; nothing is written then either.
     """
     say = progress or (lambda line: None)
-    lora, called = read_lora(source), lora_name(source, name)
+    lora, called = _of_package(read_lora(source), package), lora_name(source, name)
     check_fits(lora, package.manifest.lora_slots)
     if called in package.loras and not force:
         raise LoraError(
@@ -93,8 +95,14 @@ def convert_lora(
 
 def lora_fit(lora: Lora, package: Package) -> FitReport:
     """Hold a LoRA against a package's slots, tensor by tensor."""
-    manifest = package.manifest
+    manifest, lora = package.manifest, _of_package(lora, package)
     return fit_report(lora, manifest.lora_slots, manifest.source["model"])
+
+
+def _of_package(lora: Lora, package: Package) -> Lora:
+    """A LoRA under the names of a package's slots."""
+    manifest = package.manifest
+    return aligned(lora, manifest.lora_slots, find_adapter(manifest.adapter).fused)
 
 
 def add_adapter(package: Package, name: str, lora: Lora, source: str) -> Package:

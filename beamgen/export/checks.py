@@ -53,9 +53,18 @@ def check_with_files(
         search = SearchConfig(**known)
         check_honoured(backend, search)
         required_parameters(required, parameters_of(backend, search, vocab_size=1), lora_slots)
+
+
+def check_ids_with_files(files: CheckpointFiles, settings: Mapping[str, Any]) -> None:
+    """Hold token ids within the vocabulary that a checkpoint's ``config.json`` shows.
+
+    Raises:
+        SettingError: one is outside.
+    """
     config = files.stored(CONFIG) or {}
     vocab_size = config.get("vocab_size")
     if isinstance(vocab_size, int) and "text_config" not in config:
+        known = known_settings(settings, files.stored(GENERATION_CONFIG))
         check_ids(ids_of(known), vocab_size)
 
 

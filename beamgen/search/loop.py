@@ -80,14 +80,10 @@ def build_loop(
     settings = _settings(main, parameters, decoder.attention_window)
     lora = slot_inputs(decoder.slots, "rows", required=required.slots)
     nested = NestedDecoder(decoder.model.graph, lora, external=external)
-    entries = main.call(
-        tree_cache.prompt_entries, input_ids, attention_mask, settings["running"]
-    )
+    entries = main.call(tree_cache.prompt_entries, input_ids, attention_mask, settings["running"])
     longest = main.constant("longest_piece", PROMPT_PIECE)
     pieces = main.call(tree_cache.prompt_pieces, input_ids, longest)
-    prompt = Prompt(
-        input_ids, attention_mask, entries.prompt_len, pieces.pieces, pieces.piece_len
-    )
+    prompt = Prompt(input_ids, attention_mask, entries.prompt_len, pieces.pieces, pieces.piece_len)
     start = _initial_state(main, prompt, settings)
     parts = LoopParts(
         decoder=nested,

@@ -203,9 +203,7 @@ def _decided(
         entries = side.call(
             tree_cache.next_entries, before["visible"], before["slot"], found.parents
         )
-        return Results(
-            **dict(found.items()), visible=entries.next_visible, slot=entries.next_slot
-        )
+        return Results(**dict(found.items()), visible=entries.next_visible, slot=entries.next_slot)
 
     def wait(side: Tape) -> Results:
         no_choices, no_scores = parts.settings["no_choices"], parts.settings["no_scores"]

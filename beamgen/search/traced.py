@@ -38,8 +38,7 @@ def with_trace_outputs(model: ir.Model) -> ir.Model:
     before = _of_some_steps("trace/steps")
     decides = next(v for node in chunk for v in node.outputs if v.name == "chunk/decides")
     after = [
-        _appended(step, values, name, decides)
-        for values, name in zip(before, TRACED, strict=True)
+        _appended(step, values, name, decides) for values, name in zip(before, TRACED, strict=True)
     ]
     step.inputs.extend(before)
     step.outputs.extend(after)
