@@ -9,6 +9,7 @@ configs share.
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -60,6 +61,14 @@ class PositionLimits:
         if boundary is not None and prompt_len <= boundary:
             return boundary - prompt_len
         return self.max_positions - prompt_len
+
+
+def cache_keyword(model: PreTrainedModel) -> str:
+    """What a model calls its cache: ``cache`` since transformers 5.24, before ``past_key_values``.
+
+    Its outputs call it the same.
+    """
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 class DecoderAdapter(ABC):
@@ -154,8 +163,8 @@ class DecoderAdapter(ABC):
             input_ids=input_ids,
             position_ids=position_ids,
             attention_mask=attention_bias,
-            past_key_values=cache,
             use_cache=True,
+            **{cache_keyword(model.base_model): cache},
         )
         hidden: torch.Tensor = output.last_hidden_state
         return hidden

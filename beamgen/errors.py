@@ -39,6 +39,10 @@ class SettingError(BeamgenError):
     """A generation setting that is impossible, contradictory or not supported yet."""
 
 
+class RulesError(BeamgenError):
+    """A transformers is installed whose ``generate`` follows other rules, or unknown ones."""
+
+
 class PromptError(BeamgenError):
     """A prompt the model cannot be given."""
 
@@ -57,6 +61,10 @@ class TrainingDataError(BeamgenError):
 
 class JobError(BeamgenError):
     """A process of the benchmark that gave no result; a table shows the cause."""
+
+
+class BeamgenWarning(UserWarning):
+    """What a caller should know of, of a result that is there all the same."""
 
 
 class MissingExtraError(BeamgenError):

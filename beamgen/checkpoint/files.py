@@ -18,6 +18,7 @@ from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.hub import download, is_hub_id
 from beamgen.checkpoint.lora_source import is_peft
 from beamgen.checkpoint.stored_config import check_stored
+from beamgen.disk import local
 from beamgen.errors import AdapterError, CheckpointError
 from beamgen.lora.peft_folder import CONFIG as PEFT_CONFIG
 from beamgen.registry import adapters, find_adapter
@@ -54,7 +55,7 @@ class CheckpointFiles:
         """``kind`` (``demo``, ``folder`` or ``hub``) and ``model``, by which to find it again."""
         if self.source.startswith("demo:"):
             return {"kind": "demo", "model": self.source.removeprefix("demo:")}
-        folder = Path(self.source).expanduser()
+        folder = local(self.source)
         if folder.is_dir():
             return {"kind": "folder", "model": str(folder.resolve())}
         return {"kind": "hub", "model": self.source}
@@ -99,7 +100,7 @@ def find_checkpoint(
             file can search with.
     """
     name = os.fspath(source)
-    folder = Path(name).expanduser()
+    folder = local(name)
     if folder.is_dir():
         if revision is not None:
             raise CheckpointError(
@@ -205,6 +206,12 @@ def _with_config(
     if not (folder / CONFIG).is_file():
         raise CheckpointError(
             f"{source} holds no {CONFIG}", "pass the folder that save_pretrained wrote"
+        )
+    generation = folder / GENERATION_CONFIG
+    if os.path.lexists(generation) and not generation.is_file():
+        raise CheckpointError(
+            f"{GENERATION_CONFIG} of {source} is no file, or a link to none",
+            "download or save the checkpoint again",
         )
     config = _stored(folder / CONFIG) or {}
     check_stored(source, config, folder)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from beamgen.checkpoint.lora_source import read_lora
+from beamgen.disk import local
 from beamgen.errors import LoraError, PackageError, SettingError
 from beamgen.export.options import check_options
 from beamgen.export.prove import Progress
@@ -19,6 +20,7 @@ from beamgen.package.source import lora_source, open_source
 from beamgen.quantization.record import Wanted
 from beamgen.quantization.saturation import saturates
 from beamgen.settings.parameter import Required
+from beamgen.settings.rules import check_comparable
 
 if TYPE_CHECKING:
     import onnx
@@ -69,6 +71,7 @@ def quantize(
 
     Raises:
         SettingError: there is no such precision, or the package has it already.
+        RulesError: it is to be compared, and follows other rules than the transformers installed.
         PackageError: the output exists, or the package cannot be read.
         CheckpointError, LoraError: what it was made of is not there.
         MissingExtraError: torch is not installed.
@@ -77,16 +80,19 @@ def quantize(
     text, parity = options.get("quality_text"), options.get("parity", True)
     manifest = package.manifest
     int8_weights = options.get("int8_weights", "auto")
-    wanted = Wanted(precision, int8_weights, None if text is None else Path(text))
+    wanted = Wanted(precision, int8_weights, None if text is None else local(text))
     if wanted.name == manifest.precision.name and _kind(wanted) == manifest.precision.int8_weights:
         raise SettingError(f"{package.folder} is {precision} already", "name another --precision")
     folder = package.folder.resolve()
-    target = Path(output) if output is not None else _beside(package.folder, precision)
+    target = local(output) if output is not None else _beside(package.folder, precision)
     if target.resolve() == folder:
         raise PackageError(
             f"{target} is the package that is read", "name another folder: --output NAME"
         )
-    check_target(target, force=options.get("force", False))
+    inputs = [folder, *([] if wanted.text is None else [wanted.text])]
+    check_target(target, force=options.get("force", False), inputs=inputs)
+    if parity and manifest.backend == "loop":
+        check_comparable(manifest.rules, "pass --no-parity")
     if wanted.text is not None:
         read_lines(wanted.text)
     loras = {
@@ -103,6 +109,7 @@ def quantize(
         source.adapter(manifest.adapter),
         target,
         manifest.search,
+        manifest.rules,
         backend=manifest.backend,
         required=_required(package),
         slots=manifest.lora_slots,
@@ -111,6 +118,7 @@ def quantize(
         external_data=WEIGHTS in manifest.files,
         force=options.get("force", False),
         parity=parity,
+        inputs=[*inputs, source.folder, *(local(origin) for origin, _ in loras.values())],
     )
     return write_package(request, progress or (lambda line: None))
 

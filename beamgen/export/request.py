@@ -12,6 +12,7 @@ from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from beamgen.checkpoint.lora_source import find_peft, is_peft, lora_name, origin
 from beamgen.checkpoint.resolve import resolve
+from beamgen.disk import local
 from beamgen.errors import LoraError
 from beamgen.export.checks import (
     check_alone,
@@ -36,6 +37,7 @@ from beamgen.package.folder import check_target
 from beamgen.quantization.record import Wanted
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.parameter import NOTHING_REQUIRED, Parameter, Required
+from beamgen.settings.rules import Rules, check_comparable, installed_rules, rules_named
 
 
 class ExportOptions(TypedDict, total=False):
@@ -45,8 +47,11 @@ class ExportOptions(TypedDict, total=False):
         model_class: HF class name, adapter name or ``model_type``.
         revision: of a hub id.
         trust_remote_code: run Python code that comes with the checkpoint.
-        force: replace an existing package, in one rename.
+        force: replace an existing package, in one exchange.
         parity: end with the quick parity grid; True by default.
+        rules: the release of transformers whose rules of ``generate`` the file follows,
+            ``4.57``, ``5.18``, ``5.23`` or ``5.24`` (see docs/transformers.md); those of
+            the installed one by default. Others cannot be compared here.
         settings: defaults of the search parameters, under HF's names.
         backend: ``loop``, HF's search, which is the default; or ``contrib``, ONNX
             Runtime's own operators (see docs/contrib-op.md).
@@ -63,6 +68,8 @@ class ExportOptions(TypedDict, total=False):
         lora_slots: layers whose LoRA stays an input, as peft's ``target_modules`` names
             them; ``["all-linear"]`` are all but the output head, ``[]`` those that
             ``lora`` needs, or else all. None merges.
+        ignore_unread: names, with ``*``, of keys of config.json and of stored tensors that
+            transformers does not read and that mean nothing; others are refused.
         external_data: put the weights into ``model.onnx.data``, which ONNX Runtime maps
             instead of reading: half the memory. Above 2 GB that is always so.
     """
@@ -72,6 +79,7 @@ class ExportOptions(TypedDict, total=False):
     trust_remote_code: bool
     force: bool
     parity: bool
+    rules: str | None
     settings: Mapping[str, Any] | None
     backend: str
     precision: str
@@ -80,6 +88,7 @@ class ExportOptions(TypedDict, total=False):
     required: Collection[str]
     lora: Sequence[str | os.PathLike[str]]
     lora_slots: Sequence[str] | None
+    ignore_unread: Collection[str]
     external_data: bool
 
 
@@ -92,6 +101,7 @@ class ExportRequest:
         adapter: the architecture's.
         target: the package folder.
         search: the defaults of the search.
+        rules: which the search follows.
         backend: ``loop`` or ``contrib``.
         required: inputs that get no default.
         slots: the linear layers that take a LoRA.
@@ -100,12 +110,14 @@ class ExportRequest:
         external_data: whether the weights stand in a file of their own.
         force: replace an existing package.
         parity: end with the quick parity grid.
+        inputs: files and folders that are read, which the package must not replace.
     """
 
     checkpoint: Checkpoint
     adapter: DecoderAdapter
     target: Path
     search: SearchConfig
+    rules: Rules
     backend: str = "loop"
     required: Required = NOTHING_REQUIRED
     slots: Sequence[Slot] = ()
@@ -114,6 +126,7 @@ class ExportRequest:
     external_data: bool = False
     force: bool = False
     parity: bool = True
+    inputs: Sequence[Path] = ()
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -138,9 +151,12 @@ def export_request(
     settings, required = options.get("settings") or {}, options.get("required", ())
     precision = _precision(options)
     check_backend_name(backend)
-    check_alone(settings)
+    rules = _rules(options)
+    check_alone(settings, rules)
+    texts = [] if precision.text is None else [precision.text]
+    read = [*(local(each) for each in (model, *lora) if each is not None), *texts]
     if output is not None:  # before a hub id is downloaded
-        check_target(Path(output), force=force)
+        check_target(local(output), force=force, inputs=read)
     model_class = options.get("model_class")
     if model is not None and is_peft(model):
         lora, model, model_class = [model, *lora], None, None
@@ -151,46 +167,58 @@ def export_request(
         trust_remote_code=options.get("trust_remote_code", False),
         lora=lora,
     )
-    target = Path(output if output is not None else f"{files.name}-onnx")
-    check_target(target, force=force)
+    target = local(output if output is not None else f"{files.name}-onnx")
+    inputs = [files.folder, *read]
+    check_target(target, force=force, inputs=inputs)
     loras = _named_loras(lora) if lora_slots is not None else {}
     to_merge = _one_lora(lora) if lora and lora_slots is None else None
-    check_with_files(files, settings, backend, required, lora_slots)
+    check_with_files(files, settings, backend, required, lora_slots, rules)
     if to_merge is None:  # which may bring a vocabulary of its own
-        check_ids_with_files(files, settings)
+        check_ids_with_files(files, settings, rules)
 
-    checkpoint = read_checkpoint(files)
+    checkpoint = read_checkpoint(files, options.get("ignore_unread", ()))
     adapter = checkpoint.adapter(options.get("model_class"))
     checkpoint = checkpoint if to_merge is None else checkpoint.with_lora(lora[0])
     search = SearchConfig.from_generation_config(
-        checkpoint.generation_config, settings, checkpoint.generation_fields
+        checkpoint.generation_config, settings, checkpoint.generation_fields, rules
     )
     asked = ExportRequest(
         checkpoint,
         adapter,
         target,
         search,
+        rules,
         backend=backend,
         loras=loras,
         precision=precision,
         external_data=options.get("external_data", False),
         force=force,
         parity=options.get("parity", True),
+        inputs=inputs,
     )
     check_honoured(backend, search)
     check_ids(search.named_ids, checkpoint.vocab_size)
     check_lengths(search, adapter.position_limits(checkpoint.config).max_positions)
     if to_merge is not None:
         check_peft_fits(checkpoint.empty_model(), to_merge, adapter.fused)
-    inputs = required_parameters(required, asked.parameters, lora_slots)
-    asked = replace(asked, required=inputs)
+    needed = required_parameters(required, asked.parameters, lora_slots)
+    asked = replace(asked, required=needed)
     return asked if lora_slots is None else _with_slots(asked, lora_slots)
+
+
+def _rules(options: ExportOptions) -> Rules:
+    """The rules asked for, which can be compared if they are to be."""
+    asked, backend = options.get("rules"), options.get("backend", "loop")
+    rules = installed_rules() if asked is None else rules_named(asked)
+    if options.get("parity", True) and backend == "loop":
+        check_comparable(rules, "pass --no-parity, or leave out --rules")
+    return rules
 
 
 def _precision(options: ExportOptions) -> Wanted:
     """How the weights are to be stored, and the text to measure it on, which can be read."""
     text = options.get("quality_text")
-    path = None if text is None else Path(text)
+    path = None if text is None else local(text)
     wanted = Wanted(options.get("precision", "fp32"), options.get("int8_weights", "auto"), path)
     if path is not None:
         read_lines(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from beamgen import BeamgenError, Generator, export, find_adapter, open_checkpoint, parity
+from beamgen import BeamgenError, Generator, export, find_adapter, open_checkpoint
 from beamgen.cli import main
 from beamgen.package.source import open_source
 

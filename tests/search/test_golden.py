@@ -23,13 +23,14 @@ from beamgen.decoder.traced_step import TracedStep
 from beamgen.search.contrib import build_contrib
 from beamgen.search.loop import build_loop
 from beamgen.search.one_step import build_step
+from beamgen.settings.rules import RULES
 from beamgen.testing import tiny_model
 
 GOLDEN = Path(__file__).parent / "golden"
 CONFIG = SearchConfig((2,), 0, num_beams=4, max_new_tokens=8)
 
 BACKENDS: dict[str, tuple[type[TracedStep], Callable[[DecoderGraph], ir.Model]]] = {
-    "loop": (LoopStep, lambda decoder: build_loop(decoder, CONFIG)),
+    "loop": (LoopStep, lambda decoder: build_loop(decoder, CONFIG, RULES["4.57"])),
     "contrib": (ContribStep, lambda decoder: build_contrib(decoder, CONFIG)),
     "step": (SingleStep, build_step),
 }
