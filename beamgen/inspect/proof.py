@@ -9,6 +9,8 @@ from typing import Any
 
 from beamgen.settings.rules import UNSAID
 
+from beamgen.settings.rules import UNSAID
+
 _DIVERGED = "diverged"
 
 

@@ -56,6 +56,7 @@ class Compared:
             "adapter, backend": f"{manifest.adapter}, {manifest.backend}",
             "weights": manifest.precision.name,
             "exported with transformers": made_with,
+            "rules of generate": manifest.rules.release,
             "grid, seed": f"{self.grid}, {self.seed}",
             **{f"compared with {name}": version for name, version in _versions().items()},
         }
