@@ -50,10 +50,8 @@ def test_they_count_where_a_checkpoint_samples(do_sample: bool | None) -> None:
     ):
         with pytest.raises(BeamgenError, match="temperature must be a number above 0"):
             refuse()
-    assert (
-        known_settings({"temperature": 0.0, "do_sample": False}, stored, UNSAID)["temperature"]
-        == 0.0
-    )
+    given = {"temperature": 0.0, "do_sample": False}
+    assert known_settings(given, stored, UNSAID)["temperature"] == 0.0
 
 
 @pytest.mark.parametrize("value", ["hot", [0.5], float("nan"), float("inf"), 1e39, True])
