@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,8 +29,9 @@ from beamgen.checkpoint.quantization import quantization_of
 from beamgen.checkpoint.read_config import load_config, without_foreign_fields
 from beamgen.checkpoint.rope import ROPE_PARAMETERS, in_old_keys
 from beamgen.errors import CheckpointError, MissingExtraError, one_line
+from beamgen.lora.vocabulary import saved_vocabulary
 from beamgen.registry import find_adapter
-from beamgen.tokenizer.files import tokenizer_files
+from beamgen.tokenizer.files import has_tokenizer, tokenizer_files
 
 if TYPE_CHECKING:
     from transformers import (
@@ -50,6 +51,8 @@ class Checkpoint(CheckpointFiles):
         generation_fields: the fields that its ``generation_config.json``, or ``config.json``
             where it has no such file, spells out, be it with HF's own default.
         lora: path or hub id of a LoRA that its model is loaded with, or None.
+        resized: V of that LoRA, where it was trained on another vocabulary than the
+            checkpoint's, as after ``resize_token_embeddings``.
         ignored: names, with ``*``, of keys of its config and of stored tensors that mean
             nothing, so that transformers need not read them.
     """
@@ -58,11 +61,23 @@ class Checkpoint(CheckpointFiles):
     generation_config: GenerationConfig
     generation_fields: frozenset[str]
     lora: str | None = None
+    resized: int | None = None
     ignored: tuple[str, ...] = ()
 
     def with_lora(self, source: str | os.PathLike[str] | None) -> Checkpoint:
-        """The same checkpoint, whose model is loaded with a LoRA of peft's, if any."""
-        return replace(self, lora=None if source is None else origin(source))
+        """The same checkpoint, whose model is loaded with a LoRA of peft's, if any.
+
+        Raises:
+            MissingExtraError: torch is not installed.
+            LoraError: it cannot be found or read.
+        """
+        plain = replace(self, lora=None, resized=None)
+        if source is None:
+            return plain
+        size = saved_vocabulary(find_peft(source), plain.empty_model())
+        return replace(
+            plain, lora=origin(source), resized=None if size == plain.vocab_size else size
+        )
 
     @property
     def leaves_code_aside(self) -> bool:
@@ -77,6 +92,17 @@ class Checkpoint(CheckpointFiles):
         return quantization_of(self.stored(CONFIG) or {})
 
     @property
+    def tokenizer_folder(self) -> Path:
+        """Where the tokenizer is: with the LoRA, if it has one."""
+        lora = None if self.lora is None else find_peft(self.lora)
+        return self.folder if lora is None or not has_tokenizer(lora) else lora
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether any tokenizer file lies beside the weights, or the LoRA's."""
+        return has_tokenizer(self.tokenizer_folder)
+
+    @property
     def dtype(self) -> str:
         """What the weights are stored in, e.g. ``bfloat16`` or ``bitsandbytes nf4``."""
         if self.quantization is not None:
@@ -87,6 +113,8 @@ class Checkpoint(CheckpointFiles):
     @property
     def vocab_size(self) -> int:
         """V."""
+        if self.resized is not None:
+            return self.resized
         size: int = self.config.get_text_config().vocab_size
         return size
 
@@ -116,8 +144,10 @@ class Checkpoint(CheckpointFiles):
         """
         from beamgen.lora.peft_model import active
 
-        model = load_checked(self, self.config, self.ignored)
-        return model if self.lora is None else active(model, find_peft(self.lora))
+        model = self._load_resized()
+        if self.lora is None:
+            return model
+        return active(model, find_peft(self.lora), self.adapter().fused)
 
     def load_merged(self) -> PreTrainedModel:
         """The model of ``load_model``, with its LoRA added to the weights.
@@ -127,8 +157,10 @@ class Checkpoint(CheckpointFiles):
         """
         from beamgen.lora.peft_model import merged
 
-        model = load_checked(self, self.config, self.ignored)
-        return model if self.lora is None else merged(model, find_peft(self.lora))
+        model = self._load_resized()
+        if self.lora is None:
+            return model
+        return merged(model, find_peft(self.lora), self.adapter().fused)
 
     def empty_model(self) -> PreTrainedModel:
         """The architecture without weights, in no time and no memory.
@@ -136,17 +168,40 @@ class Checkpoint(CheckpointFiles):
         Raises:
             MissingExtraError: torch is not installed.
         """
-        return without_weights(self, self.config)
+        return without_weights(self, self._own_config())
 
     def copy_companions(self, folder: Path) -> None:
-        """Write the configs and the tokenizer, all that a model needs besides its weights."""
+        """Write the configs and the tokenizer, all that a model needs besides its weights.
+
+        A LoRA's own tokenizer and chat template go before the checkpoint's.
+        """
         # save_pretrained would warn of generation settings, which old configs have
-        self.config.to_json_file(folder / CONFIG)
+        self._own_config().to_json_file(folder / CONFIG)
         # save_pretrained would refuse a temperature without do_sample, which many have
         self.generation_config.to_json_file(folder / GENERATION_CONFIG)
-        for path in [*_licences(self.folder), *tokenizer_files(self.folder)]:
-            (folder / path).parent.mkdir(exist_ok=True)
-            shutil.copyfile(self.folder / path, folder / path)
+        _copy(self.folder, _licences(self.folder), folder)
+        _copy(self.tokenizer_folder, tokenizer_files(self.tokenizer_folder), folder)
+        if self.lora is not None:
+            _copy(lora := find_peft(self.lora), tokenizer_files(lora), folder)
+
+    def _own_config(self) -> PretrainedConfig:
+        """The config of the model with its LoRA."""
+        config = deepcopy(self.config)
+        config.get_text_config().vocab_size = self.vocab_size
+        return config
+
+    def _load_resized(self) -> PreTrainedModel:
+        """The base model, with as many tokens as its LoRA was trained on."""
+        model = load_checked(self, self.config, self.ignored)
+        if self.resized is not None:  # what is new comes with the LoRA
+            model.resize_token_embeddings(self.resized, mean_resizing=False)
+        return model
+
+
+def _copy(source: Path, names: Iterable[Path], target: Path) -> None:
+    for name in names:
+        (target / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(source / name, target / name)
 
 
 def open_checkpoint(

@@ -21,7 +21,7 @@ from beamgen.checkpoint.quantization import quantization_of
 from beamgen.checkpoint.rope import ROPE_PARAMETERS, in_old_keys
 from beamgen.checkpoint.same_tensors import check_tensors, matches
 from beamgen.checkpoint.weight_files import stored_tensors
-from beamgen.errors import CheckpointError, MissingExtraError
+from beamgen.errors import CheckpointError, MissingExtraError, one_line
 from beamgen.settings.rules import installed_rules
 
 if TYPE_CHECKING:
@@ -75,7 +75,13 @@ def load_checked(
         )
     check_tensors(model, weights_of(files, config), files.source, ignored)
     loaded: PreTrainedModel = model.eval()
-    follow_eager(loaded)
+    try:
+        follow_eager(loaded)
+    except Exception as error:  # whatever a config can make a model's code raise
+        raise CheckpointError(
+            f"{files.source} loads, but does not run: {one_line(error)}",
+            f"correct {CONFIG}: a value in it may be of the wrong kind",
+        ) from error
     return loaded
 
 

@@ -10,6 +10,9 @@ from beamgen.checkpoint.quantization import FIELD
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
+#: Those that every CPU has. Others that a config may name are kernels for the same arithmetic.
+_ATTENTIONS = (None, "eager", "sdpa")
+
 
 def load_config(files: CheckpointFiles) -> PretrainedConfig:
     """Read a config, without what says how another program was to run the model.
@@ -49,6 +52,8 @@ def _as_float(config: PretrainedConfig) -> PretrainedConfig:
     if hasattr(config, FIELD):
         delattr(config, FIELD)
     config.torchscript, config.return_dict = False, True
+    if config._attn_implementation not in _ATTENTIONS:
+        config._attn_implementation = None
     return config
 
 
