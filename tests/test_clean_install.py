@@ -1,4 +1,4 @@
-"""`pip install .` without extras, in a new environment: generate works, with neither torch nor HF."""
+"""`pip install .` without extras, in a new environment: generate works without torch and HF."""
 
 from __future__ import annotations
 
