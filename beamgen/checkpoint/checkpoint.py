@@ -145,12 +145,16 @@ class Checkpoint(CheckpointFiles):
                     local_files_only=True,
                 )
         except Exception as error:  # each weight format fails in its own way
-            raise load_error(self.source, self.folder, self.empty_model(), error) from error
+            reason = f"cannot load the weights of {self.source}: {one_line(error)}"
+            raise load_error(self.source, self.folder, self.empty_model(), reason) from error
         missing = sorted(report["missing_keys"])
         mismatched = sorted(str(key[0]) for key in report["mismatched_keys"])
         if missing or mismatched:
             listed = ", ".join([*missing, *mismatched][:5])
-            raise CheckpointError(
+            raise load_error(
+                self.source,
+                self.folder,
+                self.empty_model(),
                 f"{self.source} lacks weights of {type(model).__name__} or has them in "
                 f"another shape: {listed} ({len(missing) + len(mismatched)} in all)",
                 "is this the checkpoint of a model with a language-modelling head?",

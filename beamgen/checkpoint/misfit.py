@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from beamgen.checkpoint.files import CONFIG
-from beamgen.errors import CheckpointError, one_line
+from beamgen.errors import CheckpointError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -19,7 +19,7 @@ _AGAIN = (
 
 
 def load_error(
-    source: str, folder: Path, empty: PreTrainedModel, error: Exception
+    source: str, folder: Path, empty: PreTrainedModel, reason: str, cure: str = _AGAIN
 ) -> CheckpointError:
     """The error to raise where transformers could not load a checkpoint.
 
@@ -27,7 +27,8 @@ def load_error(
         source: what the user named.
         folder: where its files are.
         empty: the architecture that its config describes.
-        error: what transformers raised, whose first line seldom says what is wrong.
+        reason: what transformers says, which seldom is what is wrong.
+        cure: where the files do not say more than that.
     """
     try:
         stored = dict(_stored_shapes(folder))
@@ -44,7 +45,7 @@ def load_error(
         )
     other = {n: s for n, s in found.items() if n in wanted and s != wanted[n]}
     if not other:
-        return CheckpointError(f"cannot load the weights of {source}: {one_line(error)}", _AGAIN)
+        return CheckpointError(reason, cure)
     listed = "; ".join(
         f"{name} is {list(shape)} in the file and {list(wanted[name])} by {CONFIG}"
         for name, shape in sorted(other.items())[:_SHOWN]
@@ -69,9 +70,13 @@ def _inside(name: str, prefix: str, wanted: dict[str, tuple[int, ...]]) -> str:
 
 
 def _stored_shapes(folder: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+    import torch
     from safetensors import safe_open
 
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="np") as file:
             for name in file.keys():  # noqa: SIM118 - it is no mapping
                 yield name, tuple(file.get_slice(name).get_shape())
+    for path in sorted(folder.glob("pytorch_model*.bin")):
+        tensors = torch.load(path, map_location="meta", weights_only=True)
+        yield from ((name, tuple(tensor.shape)) for name, tensor in tensors.items())
