@@ -7,10 +7,14 @@ import re
 from pathlib import Path
 
 from beamgen.checkpoint.hub import download, is_hub_id
+from beamgen.disk import local
 from beamgen.errors import LoraError
 from beamgen.lora.adapter_file import read_adapter
 from beamgen.lora.peft_folder import CONFIG, read_peft
 from beamgen.lora.slots import ADAPTER_SUFFIX, Lora
+
+#: Of whole models.
+_MODELS = ("model*.safetensors", "pytorch_model*.bin")
 
 _NAME = re.compile(r"\w[\w.-]*")
 
@@ -22,7 +26,7 @@ def find_peft(source: str | os.PathLike[str]) -> Path:
         LoraError: there is no such folder, or the hub cannot be reached.
     """
     name = os.fspath(source)
-    folder = Path(name).expanduser()
+    folder = local(name)
     if folder.is_dir():
         return folder
     if folder.exists():
@@ -34,9 +38,16 @@ def find_peft(source: str | os.PathLike[str]) -> Path:
     return download(name, [CONFIG], weights="adapter_model", what="LoRA", refuse=LoraError)
 
 
+def is_peft(source: str | os.PathLike[str]) -> bool:
+    """Whether a folder holds a LoRA and no model, be its base's config beside it."""
+    folder = Path(source).expanduser()
+    weights = (path for kind in _MODELS for path in folder.glob(kind))
+    return (folder / CONFIG).is_file() and next(weights, None) is None
+
+
 def origin(source: str | os.PathLike[str]) -> str:
     """Where a LoRA can be found later: the whole path of a folder or file, or a hub id."""
-    path = Path(source).expanduser()
+    path = local(source)
     return str(path.resolve()) if path.exists() else os.fspath(source)
 
 
@@ -46,7 +57,7 @@ def read_lora(source: str | os.PathLike[str]) -> Lora:
     Raises:
         LoraError: it cannot be found or read, or is more than slots can take.
     """
-    path = Path(source).expanduser()
+    path = local(source)
     if path.is_file() or (path.suffix == ADAPTER_SUFFIX and not path.exists()):
         return read_adapter(path)
     return read_peft(find_peft(source))
@@ -58,7 +69,7 @@ def lora_name(source: str | os.PathLike[str], name: str | None = None) -> str:
     Raises:
         LoraError: it would be no file name.
     """
-    path = Path(source).expanduser()
+    path = local(source)
     chosen = name
     if chosen is None:
         chosen = path.stem if path.suffix == ADAPTER_SUFFIX else path.resolve().name

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from beamgen.checkpoint.files import CONFIG
 from beamgen.errors import CheckpointError
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 _SHOWN = 3
@@ -19,19 +19,23 @@ _AGAIN = (
 
 
 def load_error(
-    source: str, folder: Path, empty: PreTrainedModel, reason: str, cure: str = _AGAIN
+    source: str,
+    tensors: Iterable[tuple[str, torch.Tensor]],
+    empty: PreTrainedModel,
+    reason: str,
+    cure: str = _AGAIN,
 ) -> CheckpointError:
     """The error to raise where transformers could not load a checkpoint.
 
     Args:
         source: what the user named.
-        folder: where its files are.
+        tensors: name and tensor, as its files have them.
         empty: the architecture that its config describes.
         reason: what transformers says, which seldom is what is wrong.
-        cure: where the files do not say more than that.
+        cure: what to do where the files do not say more than that.
     """
     try:
-        stored = dict(_stored_shapes(folder))
+        stored = {name: tuple(tensor.shape) for name, tensor in tensors}
     except Exception:  # the file itself is damaged, which transformers says well
         stored = {}
     wanted = {name: tuple(tensor.shape) for name, tensor in empty.state_dict().items()}
@@ -67,16 +71,3 @@ def _cure(empty: PreTrainedModel, other: dict[str, tuple[int, ...]]) -> str:
 def _inside(name: str, prefix: str, wanted: dict[str, tuple[int, ...]]) -> str:
     """A tensor's name in the model; files of a model without its head leave the prefix out."""
     return prefix + name if name not in wanted and prefix + name in wanted else name
-
-
-def _stored_shapes(folder: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
-    import torch
-    from safetensors import safe_open
-
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="np") as file:
-            for name in file.keys():  # noqa: SIM118 - it is no mapping
-                yield name, tuple(file.get_slice(name).get_shape())
-    for path in sorted(folder.glob("pytorch_model*.bin")):
-        tensors = torch.load(path, map_location="meta", weights_only=True)
-        yield from ((name, tuple(tensor.shape)) for name, tensor in tensors.items())

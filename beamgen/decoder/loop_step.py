@@ -30,8 +30,9 @@ _PROMPT, _LAST = 5, 2
 
 #: A step of no more new tokens computes its scores at once.
 _FEW_TOKENS = 64
-#: Scores of all heads that are held at once, but for the fewest queries: 64 MiB.
-_SCORES_AT_ONCE = 2**24
+#: Scores of all heads that are held at once, 32 MiB, unless they are of so few queries that
+#: reading the keys takes longer than the scores do: of 16, or as many as a head is wide.
+_SCORES_AT_ONCE = 2**23
 _FEWEST_QUERIES = 16
 
 
@@ -56,7 +57,8 @@ def SharedPromptAttention(  # noqa: N802 - an ONNX operator's name
         scores = op.Concat(op.Shape(query, end=2), op.Shape(attention_bias, start=3), axis=0)
         of_a_query = op.Max(op.ReduceProd(scores), op.Constant(value_ints=[1]))
         fitting = op.Constant(value_ints=[_SCORES_AT_ONCE]) / of_a_query
-        at_once = op.Max(fitting, op.Constant(value_ints=[_FEWEST_QUERIES]))
+        fewest = op.Constant(value_ints=[_FEWEST_QUERIES])
+        at_once = op.Max(fitting, fewest, op.Shape(query, start=3))
         first = op.Range(op.Constant(value_int=0), op.Squeeze(new), op.Squeeze(at_once))
         attended = op.Slice(query, two, two, two)  # of no queries yet
         for part in range(op.Size(first)):

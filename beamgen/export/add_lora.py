@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from beamgen.checkpoint.lora_source import lora_name, origin, read_lora
 from beamgen.errors import LoraError
-from beamgen.export.prove import Progress, prove
+from beamgen.export.prove import Progress, compare
 from beamgen.lora.adapter_file import write_adapter
+from beamgen.lora.align import aligned
 from beamgen.lora.fit import FitReport, check_fits, fit_report
-from beamgen.lora.slots import ADAPTER_SUFFIX, Lora
-from beamgen.package.folder import ADAPTERS, Package, forget_lora, record_lora
+from beamgen.lora.slots import Lora
+from beamgen.package.folder import Package
+from beamgen.package.loras import forget_lora, lora_file, record_lora, staged_lora
 from beamgen.package.source import open_source
+from beamgen.registry import find_adapter
 from beamgen.settings.rules import check_comparable
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def convert_lora(
             transformers installed.
     """
     say = progress or (lambda line: None)
-    lora, called = read_lora(source), lora_name(source, name)
+    lora, called = _of_package(read_lora(source), package), lora_name(source, name)
     check_fits(lora, package.manifest.lora_slots)
     if called in package.loras and not force:
         raise LoraError(
@@ -88,28 +89,38 @@ def convert_lora(
             check_comparable(package.manifest.rules, "pass --no-parity")
         base = open_source(package, checkpoint, trust_remote_code=trust_remote_code)
     say(f"converting {called}")
-    report = None
-    with _undone_on_failure(package, called):
-        package = add_adapter(package, called, lora, origin(source))
+    about, report = _about(lora, origin(source)), None
+    with staged_lora(package, called) as staged:
+        write_adapter(lora, staged.loras[called])
         if base is not None:
-            package, report = prove(package, base.with_lora(folder), say, lora=called)
+            report = compare(staged, base.with_lora(folder), say, lora=called)
+            about["parity"] = report.to_json()
+        package = record_lora(staged, called, about)
     return ConvertResult(package, called, package.loras[called], lora, report)
 
 
 def lora_fit(lora: Lora, package: Package) -> FitReport:
     """Hold a LoRA against a package's slots, tensor by tensor."""
-    manifest = package.manifest
+    manifest, lora = package.manifest, _of_package(lora, package)
     return fit_report(lora, manifest.lora_slots, manifest.source["model"])
 
 
+def _of_package(lora: Lora, package: Package) -> Lora:
+    """A LoRA under the names of a package's slots."""
+    manifest = package.manifest
+    return aligned(lora, manifest.lora_slots, find_adapter(manifest.adapter).fused)
+
+
 def add_adapter(package: Package, name: str, lora: Lora, source: str) -> Package:
-    """Write a LoRA into a package's ``adapters/``, and both into its manifest."""
-    folder = package.folder / ADAPTERS
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{name}{ADAPTER_SUFFIX}"
+    """Write a LoRA into a package that is being made."""
+    path = package.folder / lora_file(name)
+    path.parent.mkdir(exist_ok=True)
     write_adapter(lora, path)
-    about = {"source": source, "base": lora.base, "parity": None}
-    return record_lora(package, name, about)
+    return record_lora(package, name, _about(lora, source))
+
+
+def _about(lora: Lora, source: str) -> dict[str, Any]:
+    return {"source": source, "base": lora.base, "parity": None}
 
 
 def remove_lora(package: Package, name: str) -> Package:
@@ -124,19 +135,3 @@ def remove_lora(package: Package, name: str) -> Package:
     if path is not None:
         path.unlink()
     return left
-
-
-@contextlib.contextmanager
-def _undone_on_failure(package: Package, name: str) -> Iterator[None]:
-    """Put back the LoRA of that name, or none, where the block does not end well."""
-    path, about = package.loras.get(name), package.manifest.loras.get(name, {})
-    before = path.read_bytes() if path is not None else None
-    try:
-        yield
-    except BaseException:
-        if path is not None and before is not None:
-            path.write_bytes(before)
-            record_lora(package, name, about)
-        elif name in package.loras:
-            remove_lora(package, name)
-        raise

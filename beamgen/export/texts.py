@@ -50,7 +50,9 @@ def texts_of(wanted: Wanted, checkpoint: Checkpoint, adapter: DecoderAdapter) ->
             return None
         path, source = adapter.held_out, f"{adapter.name}'s held-out definitions"
     lines = read_lines(path)
-    tokenizer = load_tokenizer(checkpoint.folder, trust_remote_code=checkpoint.trust_remote_code)
+    tokenizer = load_tokenizer(
+        checkpoint.tokenizer_folder, trust_remote_code=checkpoint.trust_remote_code
+    )
     if tokenizer is None:
         raise SettingError(
             f"{checkpoint.source} has no tokenizer to read {path} with",
@@ -62,8 +64,9 @@ def texts_of(wanted: Wanted, checkpoint: Checkpoint, adapter: DecoderAdapter) ->
     for number, line in enumerate(lines, start=1):
         if line.startswith("[{"):
             try:
-                ids = tokenizer.apply_chat_template(json.loads(line), return_dict=True)["input_ids"]
-            except Exception as error:  # json's, jinja's and the tokenizer's own
+                chat = tokenizer.chat_text(json.loads(line), add_generation_prompt=False)
+                ids = tokenizer.encode(chat, add_special_tokens=False)
+            except Exception as error:  # json's, and what the template does not take
                 raise SettingError(
                     f"line {number} of {path} is no chat: {one_line(error)}",
                     'a chat is [{"role": "user", "content": "..."}, ...]',

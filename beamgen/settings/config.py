@@ -251,7 +251,14 @@ class SearchConfig:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> SearchConfig:
-        """Read what ``to_json`` wrote."""
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            SettingError: a setting is impossible, or not set though it has to be.
+        """
+        for name, value in values.items():
+            if value is None and name in BY_NAME and BY_NAME[name].default is not None:
+                raise SettingError(f"{name} is null", "give it a value")
         return cls(**_canonical(values))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from beamgen.checkpoint.resolve import resolve
+from beamgen.disk import local
 from beamgen.errors import CheckpointError, SettingError
 from beamgen.export.options import check_options
 from beamgen.tokenizer.load import load_tokenizer
@@ -48,6 +49,7 @@ class FinetuneOptions(TypedDict, total=False):
         force: replace an existing PEFT folder, and what an interrupted training left.
         revision: of a hub id.
         trust_remote_code: run Python code that comes with the checkpoint.
+        ignore_unread: see ``beamgen.export.request.ExportOptions``.
     """
 
     model_class: str | None
@@ -69,6 +71,7 @@ class FinetuneOptions(TypedDict, total=False):
     force: bool
     revision: str | None
     trust_remote_code: bool
+    ignore_unread: Collection[str]
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ class FinetuneRequest:
         eval_rows: what the loss is measured on, maybe nothing.
         resume: go on where an interrupted training of this target last saved.
         force: replace an existing PEFT folder, and what an interrupted training left.
+        inputs: files and folders that are read, which the PEFT folder must not replace.
     """
 
     checkpoint: Checkpoint
@@ -96,6 +100,7 @@ class FinetuneRequest:
     eval_rows: Sequence[TrainingRow]
     resume: bool
     force: bool
+    inputs: Sequence[Path]
 
     @property
     def base(self) -> str:
@@ -146,18 +151,25 @@ def finetune_request(
         revision=options.get("revision"),
         trust_remote_code=options.get("trust_remote_code", False),
     )
-    target = Path(output if output is not None else f"{files.name}-lora")
-    check_output(target, force=force)
+    target = local(output if output is not None else f"{files.name}-lora")
+    read = [train_file.path, *([eval_file.path] if eval_file else []), files.folder]
+    check_output(target, force=force, inputs=read)
     if not files.has_tokenizer:
         raise CheckpointError(
             f"{files.source} has no tokenizer, and training rows are text",
             "save its tokenizer beside the weights: tokenizer.save_pretrained(FOLDER)",
         )
-    checkpoint = read_checkpoint(files)
+    checkpoint = read_checkpoint(files, options.get("ignore_unread", ()))
     adapter = checkpoint.adapter(options.get("model_class"))
     limit = _longest_row(checkpoint, adapter, settings.max_length)
     tokenizer = load_tokenizer(checkpoint.folder, trust_remote_code=checkpoint.trust_remote_code)
+    assert tokenizer is not None, "it has tokenizer files"
     stops = stop_ids(checkpoint, tokenizer)
+    if settings.method == "qlora" and checkpoint.quantization is not None:
+        raise CheckpointError(
+            f"the weights of {checkpoint.source} are quantized already ({checkpoint.quantization})",
+            "train with --method lora, on what they are worth in float32",
+        )
     if settings.method == "qlora":
         from beamgen.training.nf4 import check_widths
 
@@ -172,6 +184,7 @@ def finetune_request(
         eval_rows=tokenize_rows(eval_file, tokenizer, stops, limit) if eval_file else (),
         resume=options.get("resume", False),
         force=force,
+        inputs=tuple(read),
     )
 
 
