@@ -69,9 +69,7 @@ def _nothing(graph: ir.Graph, name: str, dtype: ir.DataType) -> ir.Value:
     return stored(graph, ir.tensor(np.empty(0, dtype.numpy()), name=f"trace/nothing/{name}"))
 
 
-def _appended(
-    step: ir.Graph, before: ir.Value, name: str, decides: ir.Value | None
-) -> ir.Value:
+def _appended(step: ir.Graph, before: ir.Value, name: str, decides: ir.Value | None) -> ir.Value:
     """What the steps before decided, and behind it what this one does."""
     value = next(v for node in step for v in node.outputs if v.name == f"step/{name}")
     tape = Tape(f"trace/{name}")

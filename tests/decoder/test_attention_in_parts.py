@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from onnx import helper
 
-from beamgen.decoder.loop_step import SharedPromptAttention
+from beamgen.decoder.shared_prompt_attention import SharedPromptAttention
 
 
 def _attention(*inputs: np.ndarray, scale: float) -> np.ndarray:
@@ -36,7 +36,9 @@ def _by_hand(query, prompt_key, prompt_value, key, value, bias, scale):
     for row, head in np.ndindex(query.shape[:2]):
         scores = query[row, head] @ keys[row, head // groups].T * scale + bias[row, 0]
         weights = np.exp(scores - scores.max(axis=1, keepdims=True))
-        found[row, head] = weights / weights.sum(axis=1, keepdims=True) @ values[row, head // groups]
+        found[row, head] = (
+            weights / weights.sum(axis=1, keepdims=True) @ values[row, head // groups]
+        )
     return found
 
 
