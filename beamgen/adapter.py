@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -87,6 +89,9 @@ class DecoderAdapter(ABC):
         genai_type: ``model.type`` of a ``genai_config.json``. All decoders have one
             layout here, which onnxruntime-genai runs as ``decoder``; another type only
             serves a tool that asks for it, and has to read that layout, too.
+        fused: layers that other models have as several, each with those in the order of its
+            outputs, of which all but the first are of one size:
+            ``{"qkv_proj": ("q_proj", "k_proj", "v_proj")}``. A LoRA of theirs fits then.
     """
 
     name: ClassVar[str]
@@ -95,6 +100,7 @@ class DecoderAdapter(ABC):
     demo: ClassVar[Path | None] = None
     held_out: ClassVar[Path | None] = None
     genai_type: ClassVar[str] = "decoder"
+    fused: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
 
     @abstractmethod
     def tiny_config(self) -> PretrainedConfig:

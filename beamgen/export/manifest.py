@@ -30,10 +30,12 @@ def manifest_of(request: ExportRequest, graph: ir.Model, precision: Precision) -
             "revision": checkpoint.revision,
             "dtype": checkpoint.dtype,
             "lora": checkpoint.lora,
+            **({"ignored": list(checkpoint.ignored)} if checkpoint.ignored else {}),
         },
         dtype="float32",
         vocab_size=checkpoint.vocab_size,
         limits=request.adapter.position_limits(checkpoint.config),
+        cache=request.adapter.kv_geometry(checkpoint.config),
         search=request.search,
         rules=request.rules,
         inputs=[

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from support.architectures import ARCHITECTURES
 from support.onnx_functions import call_of, graphs
@@ -18,7 +19,9 @@ from beamgen.explain.run import explain
 from beamgen.package.folder import open_package
 from beamgen.parity.named_grids import GRIDS
 from beamgen.parity.report import ParityCase
+from beamgen.runtime.session import session_of
 from beamgen.search import loop
+from beamgen.search.traced import with_trace_outputs
 from beamgen.testing import tiny_model
 
 PIECE = 4
@@ -134,7 +137,7 @@ def test_factors_chosen_by_the_piece_would_be_seen(
     in_pieces: Callable[[str], tuple[Path, Package]], tmp_path: Path
 ) -> None:
     """LongRoPE by the positions of a piece, not of the prompt: the first pieces' are short."""
-    checkpoint, package = in_pieces("longrope")
+    _, package = in_pieces("longrope")
     model = onnx.load(package.model)
     function = next(f for f in model.functions if f.name == "prompt_inputs")
     largest = next(node for node in function.node if node.op_type == "ReduceMax")
@@ -144,7 +147,7 @@ def test_factors_chosen_by_the_piece_would_be_seen(
     (after,) = [node for node in function.node if node.output[0] == function.output[4]]
     function.node.remove(after)
     function.node.append(after)
-    wrong = Generator(package, session=_session(model))
+    wrong = Generator(package, session=session_of(ir.from_proto(model), package.folder))
     right = Generator(package)
     prompt = np.random.default_rng(0).integers(3, 96, size=26).tolist()
     tokens = [
@@ -152,12 +155,6 @@ def test_factors_chosen_by_the_piece_would_be_seen(
         for generator in (right, wrong)
     ]
     assert tokens[0] != tokens[1]
-
-
-def _session(model: onnx.ModelProto) -> Any:
-    import onnxruntime
-
-    return onnxruntime.InferenceSession(model.SerializeToString())
 
 
 def test_a_search_in_pieces_is_told_as_one_in_a_whole(
@@ -192,3 +189,21 @@ def test_the_decoder_stands_once(name: str, packages: Callable[[str], Package]) 
     assert all(node in list(body.node) for node in products)
     weights = [node.input[1] for node in products]
     assert len(set(weights)) == len(weights)
+
+
+def test_the_trace_of_a_file_without_pieces_is_read(packages: Callable[[str], Package]) -> None:
+    """As beamgen 0.1 wrote them: no value says which steps decide, because all do."""
+    old = ir.load(packages("gpt2").model)
+    nodes = ir.traversal.RecursiveGraphIterator(old.graph)
+    (decides,) = [v for node in nodes for v in node.outputs if v.name == "chunk/decides"]
+    decides.name = "chunk/another"
+    told = _trace(old)
+    assert told
+    assert all(map(np.array_equal, told, _trace(ir.load(packages("gpt2").model))))
+
+
+def _trace(model: ir.Model) -> list[np.ndarray]:
+    session = session_of(with_trace_outputs(model), Path())
+    names = [output.name for output in session.get_outputs() if output.name.startswith("trace/")]
+    prompt = np.array([[5, 9, 7]])
+    return session.run(names, {"input_ids": prompt, "attention_mask": np.ones_like(prompt)})

@@ -128,9 +128,7 @@ def test_a_window_leaves_the_first_entries_of_a_long_prompt_behind() -> None:
     visible = np.array([[[0, 1, 1, 1, 1, 1, 1, 1]]], bool)
     slot = [[0, 1, 2, 3, 4, 5, 6, 7]]
     piece, piece_len = np.array(1), [2]  # the cache holds 0 to 3, and 4 comes next
-    left, seen, slots = run(
-        tree_cache.entries_left_behind, visible, slot, piece, piece_len, [3]
-    )
+    left, seen, slots = run(tree_cache.entries_left_behind, visible, slot, piece, piece_len, [3])
     assert left.tolist() == [2]
     assert slots.tolist() == [[2, 3, 4, 5, 6, 7]]
     assert seen.shape == (1, 1, 6)
@@ -140,9 +138,7 @@ def test_a_window_leaves_the_first_entries_of_a_long_prompt_behind() -> None:
     )
     assert left.tolist() == [2]
     assert slots.tolist() == [[4, 5, 6, 7]]
-    left, seen, _ = run(
-        tree_cache.entries_left_behind, visible, slot, piece, piece_len, NO_WINDOW
-    )
+    left, seen, _ = run(tree_cache.entries_left_behind, visible, slot, piece, piece_len, NO_WINDOW)
     assert left.tolist() == [0]
     assert np.array_equal(seen, visible)
     cache = np.arange(24, dtype=np.float32).reshape(1, 2, 4, 3)
