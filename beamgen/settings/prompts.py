@@ -106,7 +106,8 @@ def check_lengths(limits: PositionLimits, prompt_len: int, max_new_tokens: int) 
         raise PromptError(
             f"a sequence would grow from {prompt_len} to {total} tokens across "
             f"{boundary}, where this model computes every position anew (LongRoPE)",
-            f"set max_new_tokens to {room} or less, or use a prompt of more than {boundary} tokens",
+            f"{f'set max_new_tokens to {room} or less' if room else 'shorten the prompt'}, "
+            f"or use a prompt of more than {boundary} tokens",
         )
 
 
