@@ -56,7 +56,7 @@ def _differences(results: Sequence[CaseResult]) -> Iterator[str]:
         yield from _fenced(printable(parting_text(parting)))
     if len(parted) > _SHOWN:
         yield ""
-        yield f"... and {len(parted) - _SHOWN} more; `beamgen parity --json` lists them all."
+        yield f"... and {len(parted) - _SHOWN} more; `--json` lists them all."
 
 
 def _all_cases(results: Sequence[CaseResult]) -> Iterator[str]:

@@ -34,7 +34,11 @@ def _two_lines(result: Result) -> str:
 def test_a_misspelt_command_gets_a_suggestion(run: Callable[..., Result]) -> None:
     result = run("exprot")
     assert result.exit_code == 2
-    assert "Did you mean export?" in result.stderr
+    lines = result.stderr.splitlines()
+    assert lines == [
+        "error: No such command 'exprot'",
+        "  fix: did you mean export? see beamgen --help",
+    ]
 
 
 def test_the_main_job(run: Callable[..., Result], tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_factors_chosen_by_the_piece_would_be_seen(
     in_pieces: Callable[[str], tuple[Path, Package]], tmp_path: Path
 ) -> None:
     """LongRoPE by the positions of a piece, not of the prompt: the first pieces' are short."""
-    checkpoint, package = in_pieces("longrope")
+    _, package = in_pieces("longrope")
     model = onnx.load(package.model)
     function = next(f for f in model.functions if f.name == "prompt_inputs")
     largest = next(node for node in function.node if node.op_type == "ReduceMax")
