@@ -135,3 +135,14 @@ def test_every_key_is_told_at_once_and_the_cure_works(
 def test_a_pattern_ignores_several(copy: Callable[[str], Path]) -> None:
     folder = edit_config(copy("gpt2"), mup_scale=4.0, mup_base=8)
     read_checkpoint(find_checkpoint(folder), ["mup_*"]).load_model()
+
+
+def test_a_value_of_the_wrong_kind_is_told(copy: Callable[[str], Path]) -> None:
+    folder = edit_config(copy("gpt2"), layer_norm_epsilon="1e-5")
+    with pytest.raises(BeamgenError, match="loads, but does not run: layer_norm"):
+        open_checkpoint(folder).load_model()
+
+
+def test_a_kernel_that_a_config_names_need_not_be_there(copy: Callable[[str], Path]) -> None:
+    folder = edit_config(copy("gpt2"), _attn_implementation="flash_attention_2")
+    assert open_checkpoint(folder).load_model().config._attn_implementation == "sdpa"
