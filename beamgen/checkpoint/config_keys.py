@@ -105,7 +105,7 @@ def unread_keys(
 
 def _rope_key(config: PretrainedConfig) -> str:
     """Where the installed transformers keeps what rotary positions need besides their theta."""
-    return ROPE_PARAMETERS if ROPE_PARAMETERS in class_parameters(config) else "rope_scaling"
+    return ROPE_PARAMETERS if hasattr(type(config), "rope_scaling") else "rope_scaling"
 
 
 def _switches_nothing(value: Any) -> bool:

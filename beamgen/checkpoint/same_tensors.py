@@ -145,6 +145,8 @@ def _is_computed(
     """
     import torch
 
+    if name.endswith(".masked_bias") and tensor.dim() == 0:  # what old models filled masks with
+        return True
     target = next((other for other in _names(model, name) if other in computed), None)
     if target is None and name.endswith("rotary_emb.inv_freq"):
         target = next((other for other in computed if other.endswith("rotary_emb.inv_freq")), None)
@@ -193,7 +195,10 @@ def _refuse_not_finite(found: _Found, source: str) -> None:
 def _may_stay_unread(model: PreTrainedModel, name: str, ignored: Collection[str]) -> bool:
     """Whether a user says so, or transformers' own class, by regular expressions."""
     declared = getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()
-    return matches(name, ignored) or any(re.search(pattern, name) for pattern in declared)
+    # they begin with whole words: attn.bias is a mask, and c_attn.bias a weight
+    return matches(name, ignored) or any(
+        re.search(rf"(?:^|\.)(?:{pattern})", name) for pattern in declared
+    )
 
 
 def matches(name: str, patterns: Collection[str]) -> bool:
