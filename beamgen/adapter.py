@@ -11,9 +11,13 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from beamgen.errors import AdapterError
 
 if TYPE_CHECKING:
     import torch
@@ -47,11 +51,24 @@ class PositionLimits:
             one side.
         attention_window: a token sees itself and the ``attention_window - 1``
             slots before it (sliding window attention), or None for all.
+
+    Raises:
+        AdapterError: one of them is no number, which a config may say.
     """
 
     max_positions: int
     recompute_boundary: int | None = None
     attention_window: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is no number of positions, or more than a graph can count."""
+        for name, value in vars(self).items():
+            optional = name != "max_positions" and value is None
+            if not optional and not (isinstance(value, int) and abs(value) < 2**62):
+                raise AdapterError(
+                    f"the config gives {value!r:.60} for {name}",
+                    "correct config.json, or download the checkpoint again",
+                )
 
     def room(self, prompt_len: int) -> int:
         """How many tokens may follow a prompt; 0 or less where it is too long."""
@@ -87,6 +104,9 @@ class DecoderAdapter(ABC):
         genai_type: ``model.type`` of a ``genai_config.json``. All decoders have one
             layout here, which onnxruntime-genai runs as ``decoder``; another type only
             serves a tool that asks for it, and has to read that layout, too.
+        fused: layers that other models have as several, each with those in the order of its
+            outputs, of which all but the first are of one size:
+            ``{"qkv_proj": ("q_proj", "k_proj", "v_proj")}``. A LoRA of theirs fits then.
     """
 
     name: ClassVar[str]
@@ -95,6 +115,7 @@ class DecoderAdapter(ABC):
     demo: ClassVar[Path | None] = None
     held_out: ClassVar[Path | None] = None
     genai_type: ClassVar[str] = "decoder"
+    fused: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
 
     @abstractmethod
     def tiny_config(self) -> PretrainedConfig:

@@ -265,7 +265,7 @@ _CHECKS: tuple[Callable[[DecoderAdapter], None], ...] = (
 
 def _expect(holds: bool, otherwise: str) -> None:
     if not holds:
-        raise AdapterError(otherwise, "")
+        raise AdapterError(otherwise, "correct the adapter: docs/architectures.md has the contract")
 
 
 def _close(found: Any, expected: Any, where: str) -> None:

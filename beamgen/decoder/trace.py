@@ -22,7 +22,7 @@ def trace(step: TracedStep, raw: Path) -> None:
 
     optimum-onnx 0.1 runs with transformers 4.57 only.
     """
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         try:
             from beamgen.decoder.optimum_trace import trace_with_optimum
         except ImportError:
@@ -53,7 +53,7 @@ def trace_with_torch(step: TracedStep, raw: Path, opset: int = _OPSET) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the tracer's warnings about our own, intended, Python numbers to itself."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "optimum")]
     levels = [logger.level for logger in loggers]

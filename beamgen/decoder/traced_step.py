@@ -15,6 +15,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from beamgen.adapter import DecoderAdapter, KVGeometry
 from beamgen.decoder.add_lora import AddLora, add_lora
+from beamgen.decoder.attention_scale import own_scale
 from beamgen.decoder.contract import Contract
 from beamgen.errors import AdapterError
 from beamgen.lora.slots import Slot
@@ -70,6 +71,14 @@ class StepCache(ABC):
         return self.get_seq_length(layer_idx) + count, 0
 
 
+class _NothingCached(StepCache):
+    """The cache of a step that is only asked how its layers attend."""
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Nothing was before."""
+        return 0
+
+
 class TracedStep(torch.nn.Module, ABC):
     """One step of an adapter's model in the form of a decoder contract.
 
@@ -96,6 +105,7 @@ class TracedStep(torch.nn.Module, ABC):
             config: Any = getattr(module, "config", None)
             if config is not None:
                 config._attn_implementation = ATTENTION_NAME
+        self._scales = self._own_scales()
 
     @property
     def config(self) -> PretrainedConfig:
@@ -204,6 +214,34 @@ class TracedStep(torch.nn.Module, ABC):
             for slot in self.slots
         ]
 
+    def _own_scales(self) -> dict[int, float]:
+        """By what each layer multiplies its scores."""
+        scales: dict[int, float] = {}
+
+        def attention(
+            module: torch.nn.Module,
+            query: torch.Tensor,
+            key: torch.Tensor,
+            value: torch.Tensor,
+            attention_mask: torch.Tensor,
+            scaling: float | None = None,
+            **extras: Any,
+        ) -> tuple[torch.Tensor, None]:
+            layer: Any = module.layer_idx
+            heads = (query.shape[1], key.shape[1], query.shape[-1])
+            scales[layer] = own_scale(module, heads, scaling, extras, plain_attention)
+            return torch.zeros_like(query).transpose(1, 2), None
+
+        AttentionInterface.register(ATTENTION_NAME, attention)
+        try:
+            with torch.no_grad():
+                ids = torch.arange(2)[None]
+                bias = torch.zeros(1, 1, 2, 2)
+                self.adapter.forward(self.model, ids, ids, bias, _NothingCached())
+        finally:
+            AttentionInterface.register(ATTENTION_NAME, _no_step)
+        return scales
+
     def _attention_over(self, cache: Any) -> Callable[..., tuple[torch.Tensor, None]]:
         """A function of ``transformers.AttentionInterface``, which gives ``[B, N, H, D]``."""
 
@@ -213,11 +251,10 @@ class TracedStep(torch.nn.Module, ABC):
             key: torch.Tensor,
             value: torch.Tensor,
             attention_mask: torch.Tensor,
-            scaling: float | None = None,
             **_: Any,
         ) -> tuple[torch.Tensor, None]:
             layer: Any = module.layer_idx
-            scale = float(query.shape[-1] ** -0.5 if scaling is None else scaling)
+            scale = self._scales[layer]
             attended = self.attend(cache, layer, query, key, value, attention_mask, scale)
             return attended.transpose(1, 2).contiguous(), None
 

@@ -11,11 +11,13 @@ from beamgen.checkpoint.lora_source import lora_name, origin, read_lora
 from beamgen.errors import LoraError
 from beamgen.export.prove import Progress, compare
 from beamgen.lora.adapter_file import write_adapter
+from beamgen.lora.align import aligned
 from beamgen.lora.fit import FitReport, check_fits, fit_report
 from beamgen.lora.slots import Lora
 from beamgen.package.folder import Package
 from beamgen.package.loras import forget_lora, lora_file, record_lora, staged_lora
 from beamgen.package.source import open_source
+from beamgen.registry import find_adapter
 from beamgen.settings.rules import check_comparable
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ def convert_lora(
             transformers installed.
     """
     say = progress or (lambda line: None)
-    lora, called = read_lora(source), lora_name(source, name)
+    lora, called = _of_package(read_lora(source), package), lora_name(source, name)
     check_fits(lora, package.manifest.lora_slots)
     if called in package.loras and not force:
         raise LoraError(
@@ -99,8 +101,14 @@ def convert_lora(
 
 def lora_fit(lora: Lora, package: Package) -> FitReport:
     """Hold a LoRA against a package's slots, tensor by tensor."""
-    manifest = package.manifest
+    manifest, lora = package.manifest, _of_package(lora, package)
     return fit_report(lora, manifest.lora_slots, manifest.source["model"])
+
+
+def _of_package(lora: Lora, package: Package) -> Lora:
+    """A LoRA under the names of a package's slots."""
+    manifest = package.manifest
+    return aligned(lora, manifest.lora_slots, find_adapter(manifest.adapter).fused)
 
 
 def add_adapter(package: Package, name: str, lora: Lora, source: str) -> Package:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 from beamgen.checkpoint.files import CONFIG, GENERATION_CONFIG, CheckpointFiles
-from beamgen.errors import SettingError, close_matches
+from beamgen.errors import AdapterError, SettingError, close_matches
 from beamgen.package.manifest import BACKENDS
+from beamgen.registry import find_adapter
 from beamgen.settings import contrib
 from beamgen.settings.checks import check_penalty
 from beamgen.settings.config import SearchConfig
@@ -16,6 +19,9 @@ from beamgen.settings.kinds import Ids
 from beamgen.settings.parameter import Parameter, Required
 from beamgen.settings.rules import Rules
 from beamgen.settings.table import BY_NAME, PARAMETERS
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 
 def check_alone(settings: Mapping[str, Any], rules: Rules) -> None:
@@ -55,10 +61,34 @@ def check_with_files(
     if known.keys() == BY_NAME.keys():
         search = SearchConfig(**known)
         check_honoured(backend, search)
+        positions = _stored_positions(files)
+        if positions is not None:
+            check_lengths(search, positions)
         required_parameters(required, parameters_of(backend, search, vocab_size=1), lora_slots)
+
+
+def _stored_positions(files: CheckpointFiles) -> int | None:
+    """The positions of the model, where ``config.json`` itself says how many."""
+    config = dict(files.stored(CONFIG) or {})
+    if "n_positions" in config:  # as old classes call it, which know the newer name, too
+        config.setdefault("max_position_embeddings", config["n_positions"])
+    with contextlib.suppress(AdapterError, AttributeError, TypeError):
+        adapter = find_adapter(files.model_type or "")
+        limits = adapter.position_limits(cast("PretrainedConfig", SimpleNamespace(**config)))
+        return limits.max_positions if isinstance(limits.max_positions, int) else None
+    return None
+
+
+def check_ids_with_files(files: CheckpointFiles, settings: Mapping[str, Any], rules: Rules) -> None:
+    """Hold token ids within the vocabulary that a checkpoint's ``config.json`` shows.
+
+    Raises:
+        SettingError: one is outside.
+    """
     config = files.stored(CONFIG) or {}
     vocab_size = config.get("vocab_size")
     if isinstance(vocab_size, int) and "text_config" not in config:
+        known = known_settings(settings, files.stored(GENERATION_CONFIG), rules)
         check_ids(ids_of(known), vocab_size)
 
 

@@ -30,6 +30,7 @@ def manifest_of(request: ExportRequest, graph: ir.Model, precision: Precision) -
             "revision": checkpoint.revision,
             "dtype": checkpoint.dtype,
             "lora": checkpoint.lora,
+            **({"ignored": list(checkpoint.ignored)} if checkpoint.ignored else {}),
         },
         dtype="float32",
         vocab_size=checkpoint.vocab_size,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from beamgen.checkpoint.attention import forgetful_default
 from beamgen.errors import MissingExtraError, SettingError, one_line
 from beamgen.parity.candidates import Candidates
 from beamgen.parity.catalogue import within_catalogue
@@ -51,6 +52,11 @@ class Reference:
         model.generation_config = GenerationConfig()
         self._vocab_size: int = model.config.get_text_config().vocab_size
         self.candidates = Candidates(0)
+
+    @property
+    def forgetful_default(self) -> str | None:
+        """HF's default attention, where the model follows ``eager`` instead of it."""
+        return forgetful_default(self._model)
 
     @property
     def model(self) -> PreTrainedModel:

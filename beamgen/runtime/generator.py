@@ -20,6 +20,7 @@ from beamgen.runtime.feeds import parameter_feeds
 from beamgen.runtime.generation import Generation, found_hypotheses, generation_of
 from beamgen.runtime.loras import LoadedLoras, LoraChoice
 from beamgen.runtime.memory import check_memory, least_bytes
+from beamgen.runtime.no_numbers import bans, no_numbers
 from beamgen.runtime.requests import configs_of_rows
 from beamgen.runtime.session import load_session, run
 from beamgen.runtime.texts import added_eos, encode_continuation, encode_text
@@ -166,6 +167,7 @@ class Generator:
             PromptError: a prompt is too long, holds unknown ids, or is empty while the model
                 has no BOS to begin with.
             SettingError: a setting is unknown or impossible.
+            PackageError: the model's scores are no numbers.
             LoraError: there is no such LoRA, or its file is damaged or does not fit.
         """
         given = as_batch(prompts)
@@ -180,6 +182,9 @@ class Generator:
         room = self.package.manifest.limits.room(prompt_len)
         configs = [config.for_prompt(prompt_len, room) for config in configs]
         output = self.search_ids(input_ids, attention_mask, configs, lora=lora)
+        for row, config in enumerate(configs):
+            if not output.finish_reasons[row].any() and not bans(config):
+                raise no_numbers(self.package.folder)
         return [
             [
                 generation_of(found, prompt, prompt_len, config, self.loaded_tokenizer)

@@ -85,6 +85,16 @@ def _drawn(tape: Tape, step: Step, scores: ir.Value) -> Results:
         step.generated_len,
     )
 
+    def one(side: Tape) -> Results:
+        drawn = side.call(random_numbers.draw_one, log_probs, ids, perturbed)
+        sure = side.value(one_beam.only_of_numbers, drawn.chosen_log_probs, scores)
+        return Results(
+            chosen_scores=sure,
+            chosen_tokens=drawn.chosen_tokens,
+            chosen_beams=drawn.chosen_beams,
+            chosen_log_probs=sure,
+        )
+
     def several(side: Tape) -> Results:
         sorts = step.rules.draws_are_sorted
         drawn = (side.section(f"{side.prefix}/drawn") if sorts else side).call(
@@ -99,7 +109,7 @@ def _drawn(tape: Tape, step: Step, scores: ir.Value) -> Results:
 
     return tape.branch(
         settings["one_beam"],
-        lambda side: side.call(random_numbers.draw_one, log_probs, ids, perturbed),
+        one,
         several,
         sides=("one", "several"),
     )

@@ -111,6 +111,8 @@ def chosen_settings(
 
     Raises:
         SettingError: a field is unknown, or set and refused.
+
+    Source: ``GenerationMixin._prepare_generated_length``, for ``max_length``.
     """
     defaults = hf_defaults()
     refuse_unknown(overrides, set(defaults) | set(known))
@@ -126,6 +128,11 @@ def chosen_settings(
         or value != defaults.get(name)
     }
     refuse_unsupported(settings, known, given)
+    longest = settings.get("max_length")
+    if longest is not None and "max_length" not in given and longest == defaults.get("max_length"):
+        # where HF's default stands in a file, HF takes it for its default, which counts new tokens
+        del settings["max_length"]
+        settings.setdefault("max_new_tokens", longest)
     return {name: value for name, value in settings.items() if name in known and value is not None}
 
 

@@ -82,7 +82,7 @@ def check_ids(name: str, ids: Ids, vocab_size: int) -> None:
     if outside.size:
         raise PromptError(
             f"{name} holds {outside.flat[0]}, which is outside the vocabulary of {vocab_size}",
-            "use the tokenizer of the exported checkpoint",
+            "leave such tokens out of the text or ids: the model knows none of them",
         )
 
 

@@ -31,8 +31,9 @@ class Rules:
         catalogue_wins: where bans leave none of a catalogue's tokens to any beam, the
             catalogue's come nevertheless. Since 5.18.
         penalty_spares_padding: the repetition penalty passes over left padding. Since 5.23.
-        draws_are_sorted: beam sampling puts what it drew in the order of the scores
-            before it chooses the next beams. Since 5.24.
+        draws_are_sorted: beam sampling puts what it drew in the order of the scores, of
+            which only the first ``num_beams`` may end; before, these were the first that
+            were drawn. Since 5.24.
         chains_share_catalogue: of the independent sequences that one beam samples, all of
             a row are asked whether a catalogue left them anything; before, each of them.
             Since 5.24.

@@ -56,3 +56,23 @@ def test_the_graph_is_the_one_that_was_reviewed(
         "the graph is another one; if that is meant, write it anew with\n"
         "    pytest tests/search/test_golden.py --update-golden\n" + "\n".join(difference)
     )
+
+
+def test_what_other_rules_change_in_the_graph_was_reviewed(
+    tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    """The lines that are there under the newest rules alone, and those that are not."""
+    adapter = find_adapter("gpt2")
+    config = adapter.tiny_config()
+    config.n_layer = 1
+    decoder = export_decoder(adapter, tiny_model(config), tmp_path)
+    oldest, newest = (
+        printed(build_loop(decoder, CONFIG, RULES[release])).splitlines()
+        for release in ("4.57", "5.24")
+    )
+    lines = difflib.unified_diff(oldest, newest, n=0, lineterm="")
+    found = "\n".join(line for line in lines if not line.startswith(("---", "+++", "@@"))) + "\n"
+    path = GOLDEN / "loop-5.24.diff"
+    if pytestconfig.getoption("--update-golden"):
+        path.write_text(found, encoding="utf-8")
+    assert found == path.read_text(encoding="utf-8"), "pytest --update-golden writes it anew"

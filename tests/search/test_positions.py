@@ -24,9 +24,7 @@ from beamgen.testing import tiny_model
 
 def _phi3(**changes):
     config = find_adapter("phi3").tiny_config()
-    for name, value in changes.items():
-        setattr(config, name, value)
-    return config
+    return type(config).from_dict({**config.to_dict(), **changes})
 
 
 @pytest.fixture(scope="module")

@@ -120,10 +120,9 @@ def _copy_companions(package: Package, folder: Path) -> bool:
 
 def _is_plain(path: Path) -> bool:
     """Whether a file belongs to the model in any format."""
+    config = path.name in {"config.json", "generation_config.json"}
     licence = path.name.upper().startswith(("LICEN", "NOTICE"))
-    return len(path.parts) == 1 and (
-        licence or path.name in {"config.json", "generation_config.json"}
-    )
+    return len(path.parts) == 1 and (config or licence)
 
 
 def _left_out(package: Package, with_tokenizer: bool) -> list[Check]:
