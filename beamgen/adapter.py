@@ -17,6 +17,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from beamgen.errors import AdapterError
+
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel
@@ -49,11 +51,24 @@ class PositionLimits:
             one side.
         attention_window: a token sees itself and the ``attention_window - 1``
             slots before it (sliding window attention), or None for all.
+
+    Raises:
+        AdapterError: one of them is no number, which a config may say.
     """
 
     max_positions: int
     recompute_boundary: int | None = None
     attention_window: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is no number of positions, or more than a graph can count."""
+        for name, value in vars(self).items():
+            optional = name != "max_positions" and value is None
+            if not optional and not (isinstance(value, int) and abs(value) < 2**62):
+                raise AdapterError(
+                    f"the config gives {value!r:.60} for {name}",
+                    "correct config.json, or download the checkpoint again",
+                )
 
     def room(self, prompt_len: int) -> int:
         """How many tokens may follow a prompt; 0 or less where it is too long."""

@@ -113,12 +113,19 @@ def without_weights(files: CheckpointFiles, config: PretrainedConfig) -> PreTrai
 
     Raises:
         MissingExtraError: torch is not installed.
+        CheckpointError: transformers makes no model of it.
     """
     torch, auto_model = _torch_and_auto_model()
-    with torch.device("meta"):
-        model: PreTrainedModel = auto_model.from_config(
-            config, trust_remote_code=files.trust_remote_code
-        )
+    try:
+        with torch.device("meta"):
+            model: PreTrainedModel = auto_model.from_config(
+                config, trust_remote_code=files.trust_remote_code
+            )
+    except Exception as error:  # whatever a config can make a model's code raise
+        raise CheckpointError(
+            f"transformers makes no model of the {CONFIG} of {files.source}: {one_line(error)}",
+            f"correct {CONFIG}: a value in it may be of the wrong kind",
+        ) from error
     return model
 
 
