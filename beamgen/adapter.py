@@ -172,7 +172,9 @@ class DecoderAdapter(ABC):
             position_ids: int64 ``[B, N]``, given by the search graph.
             attention_bias: float ``[B, 1, N, S+R+N]``, additive; HF models take
                 a 4-D mask as it is (``transformers.masking_utils``).
-            cache: takes each layer's new keys and values (``Cache.update``).
+            cache: takes each layer's new keys and values (``Cache.update``). Its ``seq_len``,
+                an int64 scalar or None, is the largest position of the whole prompt and 1,
+                where the tokens are a piece of one; None: of ``position_ids``.
         """
         output = model.base_model(
             input_ids=input_ids,

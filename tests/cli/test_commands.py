@@ -96,8 +96,11 @@ def test_half_precision_and_a_missing_tokenizer_are_said(
             "max_time=2 (a file has no clock)",
         ),
         (["export", "--model-class", "gpt2", "--require", "sed"], "no parameter called 'sed'"),
-        (["export", "--model-class", "gpt2", "--temperature", "0"], "temperature must be"),
-        (["export", "--model-class", "gpt2", "--top-p", "0"], "top_p must be"),
+        (
+            ["export", "--model-class", "gpt2", "--do-sample", "--temperature", "0"],
+            "temperature must be",
+        ),
+        (["export", "--model-class", "gpt2", "--do-sample", "--top-p", "0"], "top_p must be"),
         (
             ["export", "--model-class", "gpt2", "--set", "bad_words_ids=[[5000]]"],
             "bad_words_ids 5000",
