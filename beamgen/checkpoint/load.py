@@ -144,7 +144,7 @@ def _check_config(
         raise CheckpointError(
             f"{files.source}: transformers {transformers.__version__} does not read "
             f"{', '.join(unread)} of {CONFIG} ({type(config).__name__})",
-            "correct or delete the keys; or, if they change nothing in the model, pass "
+            "correct or delete the keys; or, if they change nothing in the model, export with "
             + " ".join(f"--ignore-unread {key}" for key in unread),
         )
 

@@ -52,7 +52,7 @@ def check_tensors(
     if unread:
         raise CheckpointError(
             f"{source} stores {_listed(unread)}, which {type(model).__name__} does not read",
-            "correct config.json (has it fewer layers?); or, if they mean nothing, pass "
+            "correct config.json (has it fewer layers?); or, if they mean nothing, export with "
             + " ".join(f"--ignore-unread '{pattern}'" for pattern in _patterns(unread)),
         )
     if differing:
@@ -62,7 +62,7 @@ def check_tensors(
                 f"{source} stores {_listed(tied)}, which is not the embedding that config.json "
                 "ties it to",
                 'put "tie_word_embeddings": false into config.json to use what is stored, or '
-                f"pass --ignore-unread '{tied[0]}' to use the embedding",
+                f"export with --ignore-unread '{tied[0]}' to use the embedding",
             )
         raise CheckpointError(
             f"{source} was loaded with other values than it stores: {_listed(differing)}",
