@@ -144,7 +144,8 @@ class Generator:
                 (``[{"role": "user", "content": ...}]``). Unequal lengths are
                 padded on the left, which changes no result, except that, as in HF,
                 ``max_length`` and ``min_length`` count the padding, and
-                ``repetition_penalty`` and ``no_repeat_ngram_size`` read it as text.
+                ``no_repeat_ngram_size`` reads it as text, under rules older than 5.23
+                ``repetition_penalty`` too.
             chat: put text through the tokenizer's chat template, as one user
                 message. Messages go through it in any case.
             add_special_tokens: put the special tokens around a text that the tokenizer puts

@@ -56,6 +56,7 @@ SLOW = [
     Page("docs/lora.md", 3, 2),
     Page("docs/quantization.md", 1, 0),
     Page("docs/text-in-text-out.md", 1, 2),
+    Page("docs/transformers.md", 1, 0),
 ]
 #: In processes of its own, as users have it; the others without their imports.
 COLD = "docs/from-convert_generation.md"
