@@ -77,6 +77,14 @@ def load_checked(
             f"another shape: {listed} ({len(missing) + len(mismatched)} in all)",
             "is this the checkpoint of a model with a language-modelling head?",
         )
+    left = {name: p.dtype for name, p in model.named_parameters() if p.dtype != torch.float32}
+    if left:
+        name, dtype = next(iter(left.items()))
+        raise CheckpointError(
+            f"{files.source} stores {name} ({len(left)} in all) as {dtype}, which transformers "
+            "leaves as it is",
+            "save the checkpoint in float32, float16 or bfloat16",
+        )
     check_tensors(model, weights_of(files, config), files.source, ignored)
     loaded: PreTrainedModel = model.eval()
     try:
