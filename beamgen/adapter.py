@@ -144,7 +144,10 @@ class DecoderAdapter(ABC):
                 a 4-D mask as it is (``transformers.masking_utils``).
             cache: takes each layer's new keys and values (``Cache.update``).
         """
-        output = model.base_model(
+        backbone = model.base_model
+        if backbone is model:  # its class names another backbone than it has
+            backbone = model.get_decoder()
+        output = backbone(
             input_ids=input_ids,
             position_ids=position_ids,
             attention_mask=attention_bias,
@@ -153,8 +156,3 @@ class DecoderAdapter(ABC):
         )
         hidden: torch.Tensor = output.last_hidden_state
         return hidden
-
-    def logits(self, model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor:
-        """Logits ``[B, n, V]`` of hidden states ``[B, n, hidden]``."""
-        logits: torch.Tensor = model.get_output_embeddings()(hidden)
-        return logits

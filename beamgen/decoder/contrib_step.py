@@ -13,6 +13,7 @@ import torch
 from onnxscript import opset23 as op
 from onnxscript import script
 
+from beamgen.decoder import head
 from beamgen.decoder.contract import Contract, contrib_contract
 from beamgen.decoder.traced_node import Like, traced_node
 from beamgen.decoder.traced_step import (
@@ -135,7 +136,7 @@ class ContribStep(TracedStep):
         with self.filled(slots):
             hidden = self.hidden(input_ids, position_ids, attention_bias, cache)
             last = hidden[:, -1].unsqueeze(1)  # [B, 1, hidden], which is static in the trace
-            logits = self.adapter.logits(self.model, last)
+            logits = head.logits(self.model, last)
         return (logits, *cache.present)
 
     def attend(

@@ -12,6 +12,7 @@ import torch
 from onnxscript import opset23 as op
 from onnxscript import script
 
+from beamgen.decoder import head
 from beamgen.decoder.contract import Contract, loop_contract
 from beamgen.decoder.traced_node import Like, traced_node
 from beamgen.decoder.traced_step import (
@@ -121,7 +122,7 @@ class LoopStep(TracedStep):
         with self.filled(slots):
             hidden = self.hidden(input_ids, position_ids, attention_bias, cache)
             last = hidden[:, hidden.shape[1] - last_n :, :]  # [B, n, hidden]
-            logits = self.adapter.logits(self.model, last)
+            logits = head.logits(self.model, last)
         return (logits, *(tensor for pair in cache.present for tensor in pair))
 
     def attend(

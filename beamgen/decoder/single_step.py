@@ -12,6 +12,7 @@ import torch
 from onnxscript import opset23 as op
 from onnxscript import script
 
+from beamgen.decoder import head
 from beamgen.decoder.contract import Contract, step_contract
 from beamgen.decoder.traced_node import Like, traced_node
 from beamgen.decoder.traced_step import (
@@ -107,7 +108,7 @@ class SingleStep(TracedStep):
             hidden = self.hidden(input_ids, position_ids, attention_bias, cache)
             wanted = last[:, None, None].expand(-1, 1, hidden.shape[-1])
             row = hidden.gather(1, wanted)[:, 0].unsqueeze(1)  # static in the trace
-            logits = self.adapter.logits(self.model, row)
+            logits = head.logits(self.model, row)
         return (logits, *(tensor for pair in cache.present for tensor in pair))
 
     def attend(
