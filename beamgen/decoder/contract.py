@@ -160,6 +160,45 @@ def _slots(slots: Sequence[Slot], rows: int | str) -> dict[str, Port]:
     return {name: port for slot in slots for name, port in slot_ports(slot, rows).items()}
 
 
+def verify_sizes(shapes: Sequence[tuple[int, ...]], contract: Contract) -> None:
+    """Hold what a run of a step gave against the numbers in a contract.
+
+    Raises:
+        AdapterError: one error that lists every violation.
+    """
+    violations = [
+        f"output {name} has shape {list(shape)}, not {list(port.shape)}"
+        for (name, port), shape in zip(contract.outputs.items(), shapes, strict=True)
+        if len(shape) != len(port.shape)
+        or any(isinstance(b, int) and a != b for a, b in zip(shape, port.shape, strict=True))
+    ]
+    if violations:
+        raise _broken(violations)
+
+
+def complete(model: ir.Model, contract: Contract) -> None:
+    """Tell a traced decoder what the tracer lost: unread inputs, and sizes of its outputs.
+
+    ``verify_sizes`` has seen these sizes in a run of the step.
+    """
+    inputs = model.graph.inputs
+    there = {value.name for value in inputs}
+    for index, (name, port) in enumerate(contract.inputs.items()):
+        if name not in there and port.dtype == _INT:
+            shape = ir.Shape(port.shape)
+            inputs.insert(index, ir.Value(None, name=name, type=ir.TensorType(_INT), shape=shape))
+    for value in model.graph.outputs:
+        found, wanted = value.shape, contract.outputs.get(value.name or "")
+        if wanted is None or found is None or len(found) != len(wanted.shape):
+            continue
+        value.shape = ir.Shape(
+            [
+                known if isinstance(known, int) and not isinstance(size, int) else size
+                for size, known in zip(found, wanted.shape, strict=True)
+            ]
+        )
+
+
 def verify(model: ir.Model, contract: Contract) -> None:
     """Hold an exported decoder against a contract.
 
@@ -175,11 +214,15 @@ def verify(model: ir.Model, contract: Contract) -> None:
     if branching:
         violations.append(f"control flow ({', '.join(sorted(branching))}) cannot stand in a loop")
     if violations:
-        raise AdapterError(
-            "the exported decoder breaks the contract: " + "; ".join(violations),
-            "correct the adapter's kv_geometry, prepare or forward "
-            "(beamgen.testing.check_adapter repeats this test)",
-        )
+        raise _broken(violations)
+
+
+def _broken(violations: Sequence[str]) -> AdapterError:
+    return AdapterError(
+        "the exported decoder breaks the contract: " + "; ".join(violations),
+        "correct the adapter's kv_geometry, prepare or forward "
+        "(beamgen.testing.check_adapter repeats this test)",
+    )
 
 
 def _violations(kind: str, found: Sequence[ir.Value], expected: Mapping[str, Port]) -> list[str]:

@@ -14,6 +14,7 @@ from onnxscript import opset23 as op
 from onnxscript import script
 
 from beamgen.decoder import head
+from beamgen.decoder.attention import Asked, plain_attention
 from beamgen.decoder.contract import Contract, contrib_contract
 from beamgen.decoder.traced_node import Like, traced_node
 from beamgen.decoder.traced_step import (
@@ -23,7 +24,6 @@ from beamgen.decoder.traced_step import (
     SlotPairs,
     StepCache,
     TracedStep,
-    plain_attention,
 )
 from beamgen.onnx_domain import beamgen_ops
 
@@ -79,7 +79,7 @@ def _attend(
 ) -> torch.Tensor:
     """The arithmetic of ``ConcatenatedCacheAttention`` in torch."""
     flat = present.flatten(0, 1)
-    return plain_attention(query, flat[key_rows], flat[value_rows], attention_bias, scale)
+    return plain_attention(query, flat[key_rows], flat[value_rows], attention_bias, Asked(scale))
 
 
 _concatenated_cache = traced_node(ConcatenatedCache, _append, Like(2, unknown=(1, 3)))
@@ -102,6 +102,22 @@ class ContribCache(StepCache):
         """Hold L tensors ``[2, C, Hkv, P, D]``, and how their rows are used."""
         self.present = list(past)
         self.rows = rows
+
+    def update(
+        self,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        layer_idx: int,
+        cache_kwargs: dict[str, Any] | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append a layer's new entries where the cache is ``full``, else leave it to ``attend``."""
+        if not self.full:
+            return key, value
+        rows = self.rows
+        present = _concatenated_cache(key, value, self.present[layer_idx], rows.row_of_copy)
+        self.present[layer_idx] = present
+        flat = present.flatten(0, 1)  # [2 * C, Hkv, T, D]
+        return flat.index_select(0, rows.key_rows), flat.index_select(0, rows.value_rows)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """How many entries a layer holds."""

@@ -73,6 +73,7 @@ def export_decoder(
             do_constant_folding=False,
         )
     decoder = clean(ir.load(raw), step.functions)
+    contract.complete(decoder, step.contract)
     contract.verify(decoder, step.contract)
     window = adapter.position_limits(model.config).attention_window
     return DecoderGraph(decoder, step.geometry, window, step.slots)

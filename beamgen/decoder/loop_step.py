@@ -13,6 +13,7 @@ from onnxscript import opset23 as op
 from onnxscript import script
 
 from beamgen.decoder import head
+from beamgen.decoder.attention import Asked, plain_attention
 from beamgen.decoder.contract import Contract, loop_contract
 from beamgen.decoder.traced_node import Like, traced_node
 from beamgen.decoder.traced_step import (
@@ -23,7 +24,6 @@ from beamgen.decoder.traced_step import (
     SlotPairs,
     StepCache,
     TracedStep,
-    plain_attention,
 )
 from beamgen.onnx_domain import beamgen_ops
 
@@ -61,7 +61,7 @@ def _compute(
     """The arithmetic of ``SharedPromptAttention`` in torch."""
     keys = torch.cat([prompt_key, key], dim=2)
     values = torch.cat([prompt_value, value], dim=2)
-    return plain_attention(query, keys, values, attention_bias, scale)
+    return plain_attention(query, keys, values, attention_bias, Asked(scale))
 
 
 _shared_prompt_attention = traced_node(SharedPromptAttention, _compute, Like(0))
@@ -82,15 +82,23 @@ class LoopCache(StepCache):
         layer_idx: int,
         cache_kwargs: dict[str, Any] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append a layer's new entries; returns keys and values ``[B, Hkv, R+N, D]``."""
+        """Append a layer's new entries.
+
+        Returns:
+            Keys and values ``[B, Hkv, R+N, D]``, ``[B, Hkv, S+R+N, D]`` where it is ``full``.
+        """
         past_key, past_value = self.present[layer_idx]
         entry = (torch.cat([past_key, key], dim=2), torch.cat([past_value, value], dim=2))
         self.present[layer_idx] = entry
-        return entry
+        if not self.full:
+            return entry
+        prompt_key, prompt_value = self.prompt[layer_idx]
+        return torch.cat([prompt_key, entry[0]], dim=2), torch.cat([prompt_value, entry[1]], dim=2)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """How many generated entries a layer holds."""
-        return self.present[layer_idx][0].shape[2]
+        """How many entries a layer holds, the prompt's where it is ``full``."""
+        generated = self.present[layer_idx][0].shape[2]
+        return generated + self.prompt[layer_idx][0].shape[2] if self.full else generated
 
 
 class LoopStep(TracedStep):

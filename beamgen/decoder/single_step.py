@@ -13,6 +13,7 @@ from onnxscript import opset23 as op
 from onnxscript import script
 
 from beamgen.decoder import head
+from beamgen.decoder.attention import Asked, plain_attention
 from beamgen.decoder.contract import Contract, step_contract
 from beamgen.decoder.traced_node import Like, traced_node
 from beamgen.decoder.traced_step import (
@@ -22,7 +23,6 @@ from beamgen.decoder.traced_step import (
     SlotPairs,
     StepCache,
     TracedStep,
-    plain_attention,
 )
 from beamgen.onnx_domain import beamgen_ops
 
@@ -59,7 +59,7 @@ def _compute(
     """The arithmetic of ``CachedAttention`` in torch."""
     keys = torch.cat([past_key, key], dim=2)
     values = torch.cat([past_value, value], dim=2)
-    return plain_attention(query, keys, values, attention_bias, scale), keys, values
+    return plain_attention(query, keys, values, attention_bias, Asked(scale)), keys, values
 
 
 _cached_attention = traced_node(
@@ -73,6 +73,21 @@ class StepKVCache(StepCache):
     def __init__(self, past: KVPairs) -> None:
         """Hold L pairs ``[B, Hkv, P, D]``."""
         self.present = list(past)
+
+    def update(
+        self,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        layer_idx: int,
+        cache_kwargs: dict[str, Any] | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append a layer's new entries where the cache is ``full``, else leave it to ``attend``."""
+        if not self.full:
+            return key, value
+        past_key, past_value = self.present[layer_idx]
+        entry = (torch.cat([past_key, key], dim=2), torch.cat([past_value, value], dim=2))
+        self.present[layer_idx] = entry
+        return entry
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """How many entries a layer holds."""

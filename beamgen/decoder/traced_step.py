@@ -10,12 +10,14 @@ from typing import Any, ClassVar
 
 import torch
 from onnxscript import OnnxFunction
-from transformers import AttentionInterface, PretrainedConfig, PreTrainedModel
+from transformers import AttentionInterface, Cache, PretrainedConfig, PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from beamgen.adapter import DecoderAdapter, KVGeometry
 from beamgen.decoder.add_lora import AddLora, add_lora
-from beamgen.decoder.contract import Contract
+from beamgen.decoder.attention import Asked, asked_by, plain_attention
+from beamgen.decoder.contract import Contract, verify_sizes
+from beamgen.decoder.traceable import traceable
 from beamgen.errors import AdapterError
 from beamgen.lora.slots import Slot
 
@@ -32,15 +34,24 @@ KVPairs = list[tuple[torch.Tensor, torch.Tensor]]
 SlotPairs = Sequence[tuple[torch.Tensor, torch.Tensor]]
 
 
-class StepCache(ABC):
+class StepCache(Cache, ABC):  # type: ignore[misc] # transformers is untyped
     """What HF models expect of a cache, as far as a traced step goes.
+
+    Attributes:
+        full: whether ``update`` gives all keys and values of a layer, for a model that
+            attends by itself or in plain operators. Otherwise ``attend`` finds the rest.
 
     Source: ``transformers.cache_utils.Cache`` (``update``, ``get_seq_length``,
     ``get_mask_sizes`` are what model code calls).
     """
 
+    full = False
     is_compileable = False
+    is_initialized = True
+    is_sliding = (False,)
+    layers = ()
 
+    @abstractmethod
     def update(
         self,
         key: torch.Tensor,
@@ -48,8 +59,12 @@ class StepCache(ABC):
         layer_idx: int,
         cache_kwargs: dict[str, Any] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Take a layer's new entries ``[B, Hkv, N, D]``; returns what ``attend`` is given: them."""
-        return key, value
+        """Take a layer's new entries ``[B, Hkv, N, D]``.
+
+        Returns:
+            All keys and values of the layer where the cache is ``full``, else what ``attend``
+            is given.
+        """
 
     @abstractmethod
     def get_seq_length(self, layer_idx: int = 0) -> int:
@@ -81,11 +96,52 @@ class TracedStep(torch.nn.Module, ABC):
         self.model = model
         self.slots = tuple(slots)
         self.geometry: KVGeometry = adapter.kv_geometry(model.config)
+        self._full = False
+        self._own_attention: list[tuple[Any, str]] = []
         ALL_MASK_ATTENTION_FUNCTIONS.register(ATTENTION_NAME, _no_mask)
         for module in model.modules():
             config: Any = getattr(module, "config", None)
-            if config is not None:
+            if config is not None and config._attn_implementation != ATTENTION_NAME:
+                self._own_attention.append((config, config._attn_implementation))
                 config._attn_implementation = ATTENTION_NAME
+        self._probe()
+
+    def _probe(self) -> None:
+        """Find out by one run how the model attends, and whether the sizes are the contract's.
+
+        A model whose layers do not attend through ``transformers.AttentionInterface`` attends
+        by itself: it gets its own implementation back, and all keys from the cache.
+
+        Raises:
+            AdapterError: a layer asks for what is not known here, or sizes differ.
+        """
+        self._asked: dict[int, Asked] = {}
+        try:
+            outputs = self._run()
+        except AdapterError:
+            raise
+        except Exception:
+            if self._asked:
+                raise
+        through, layers = len(self._asked), self.geometry.num_layers
+        if 0 < through != layers:
+            raise AdapterError(
+                f"{through} of {layers} layers attend through transformers.AttentionInterface",
+                "correct the adapter's kv_geometry, or let it treat all layers alike",
+            )
+        if not through:
+            for config, implementation in self._own_attention:
+                config._attn_implementation = implementation
+            self._full = True
+            outputs = self._run()
+        elif not all(asked.is_standard for asked in self._asked.values()):
+            self._full = True
+        verify_sizes([tuple(output.shape) for output in outputs], self.contract)
+
+    def _run(self) -> tuple[torch.Tensor, ...]:
+        with torch.no_grad():
+            outputs: tuple[torch.Tensor, ...] = self(**self.dummy_inputs())
+        return outputs
 
     @property
     def config(self) -> PretrainedConfig:
@@ -132,9 +188,13 @@ class TracedStep(torch.nn.Module, ABC):
         cache: Any,
     ) -> torch.Tensor:
         """The hidden states ``[B, N, hidden]``, with a cache that ``attend`` understands."""
+        cache.full = self._full
         AttentionInterface.register(ATTENTION_NAME, self._attention_over(cache))
         try:
-            return self.adapter.forward(self.model, input_ids, position_ids, attention_bias, cache)
+            with traceable():
+                return self.adapter.forward(
+                    self.model, input_ids, position_ids, attention_bias, cache
+                )
         finally:
             # the interface is global, and would keep the model in memory
             AttentionInterface.register(ATTENTION_NAME, _no_step)
@@ -203,15 +263,29 @@ class TracedStep(torch.nn.Module, ABC):
             key: torch.Tensor,
             value: torch.Tensor,
             attention_mask: torch.Tensor,
-            scaling: float | None = None,
-            **_: Any,
+            **given: Any,
         ) -> tuple[torch.Tensor, None]:
             layer: Any = module.layer_idx
-            scale = float(query.shape[-1] ** -0.5 if scaling is None else scaling)
-            attended = self.attend(cache, layer, query, key, value, attention_mask, scale)
+            asked = asked_by(module, query, given)
+            self._check_window(asked.window)
+            self._asked[layer] = asked
+            if cache.full:
+                attended = plain_attention(query, key, value, attention_mask, asked)
+            else:
+                attended = self.attend(cache, layer, query, key, value, attention_mask, asked.scale)
             return attended.transpose(1, 2).contiguous(), None
 
         return attention
+
+    def _check_window(self, window: int | None) -> None:
+        """Refuse a window of one layer that the bias does not have, which is every layer's."""
+        everywhere = self.adapter.position_limits(self.config).attention_window
+        if window is not None and window != everywhere:
+            raise AdapterError(
+                f"a layer asks attention for sliding_window={window}, others see "
+                f"{'all' if everywhere is None else everywhere}",
+                "this checkpoint cannot be exported",
+            )
 
 
 def _add_lora(
@@ -230,25 +304,6 @@ def _add_lora(
     a, b = pair
     added: torch.Tensor = add_lora(output, given[0], a, b)
     return added
-
-
-def plain_attention(
-    query: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    attention_bias: torch.Tensor,
-    scale: float,
-) -> torch.Tensor:
-    """Attention in torch; H may be a multiple of Hkv (GQA).
-
-    Plain products and softmax: optimum replaces ``scaled_dot_product_attention``
-    while it exports.
-    """
-    groups = query.shape[1] // keys.shape[1]
-    keys = keys.repeat_interleave(groups, dim=1)
-    values = values.repeat_interleave(groups, dim=1)
-    scores = query @ keys.transpose(-1, -2) * scale + attention_bias
-    return torch.softmax(scores, dim=-1) @ values
 
 
 def _no_step(*_: Any, **__: Any) -> None:
