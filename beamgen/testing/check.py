@@ -1,18 +1,11 @@
-"""The conformance suite of adapters, ours and anybody's.
-
-from beamgen.testing import check_adapter
-
-def test_my_adapter():
-    check_adapter("my-adapter")
-"""
+"""Everything the engine expects of an adapter."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,28 +13,10 @@ from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.checkpoint import demo_checkpoint
 from beamgen.errors import AdapterError, BeamgenError, one_line
 from beamgen.registry import find_adapter
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
+from beamgen.testing.models import tiny_model
 
 _MAX_PARAMETERS = 300_000
-# Random weights at this multiple of their initial scale give lively logits.
-_LIVELY = 6.0
 _TOLERANCE = 1e-3
-
-
-def tiny_model(config: PretrainedConfig, seed: int = 0) -> PreTrainedModel:
-    """A random model of ``config`` whose logits are peaked enough to end sequences."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    torch.manual_seed(seed)
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(deepcopy(config)).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() >= 2:
-                parameter.mul_(_LIVELY)
-    return model
 
 
 def check_adapter(adapter: DecoderAdapter | str) -> list[str]:
