@@ -46,8 +46,11 @@ if TYPE_CHECKING:
     from beamgen.package.source import lora_source as lora_source
     from beamgen.package.source import open_source as open_source
     from beamgen.parity.check import check_parity as check_parity
+    from beamgen.parity.compared import Compared as Compared
     from beamgen.parity.named_grids import GRIDS as GRIDS
     from beamgen.parity.report import ParityReport as ParityReport
+    from beamgen.parity.report_junit import junit_report as junit_report
+    from beamgen.parity.report_markdown import markdown_report as markdown_report
     from beamgen.quantization.record import Precision as Precision
     from beamgen.registry import adapters as adapters
     from beamgen.registry import broken_plugins as broken_plugins
@@ -85,8 +88,11 @@ _HOMES = {
     "package.folder": ("Package", "open_package", "stamp_parity"),
     "package.source": ("lora_source", "open_source"),
     "parity.check": ("check_parity",),
+    "parity.compared": ("Compared",),
     "parity.named_grids": ("GRIDS",),
     "parity.report": ("ParityReport",),
+    "parity.report_junit": ("junit_report",),
+    "parity.report_markdown": ("markdown_report",),
     "quantization.record": ("Precision",),
     "registry": ("adapters", "broken_plugins", "find_adapter", "register"),
     "runtime.generation": ("Generation",),

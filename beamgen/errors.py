@@ -89,9 +89,14 @@ def extra_with(package: str) -> str | None:
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:
-    """The first line of another library's message, for a one-line cause."""
-    text = str(error).strip().splitlines()
+    """The first line of another library's message, for a one-line cause.
+
+    With the next, where the first is but its heading.
+    """
+    text = [line.strip() for line in str(error).splitlines() if line.strip()]
     line = text[0] if text else type(error).__name__
+    if line.endswith(":") and len(text) > 1:
+        line = f"{line} {text[1]}"
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 

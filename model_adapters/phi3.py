@@ -35,6 +35,18 @@ class Phi3Adapter(DecoderAdapter):
             return limits
         return replace(limits, recompute_boundary=config.original_max_position_embeddings)
 
+    def forward(
+        self,
+        model: PreTrainedModel,
+        input_ids: torch.Tensor,
+        position_ids: torch.Tensor,
+        attention_bias: torch.Tensor,
+        cache: Any,
+    ) -> torch.Tensor:
+        """The hidden states, with the factors of the whole prompt in each piece of it."""
+        model.base_model.rotary_emb.seq_len = cache.seq_len
+        return super().forward(model, input_ids, position_ids, attention_bias, cache)
+
     def prepare(self, model: PreTrainedModel) -> None:
         """Replace the rotary embedding by one whose choice of factors is traced.
 
@@ -90,7 +102,7 @@ def _is_longrope(config: PretrainedConfig) -> bool:
 
 
 def _traceable(rotary: Any) -> torch.nn.Module:
-    """A rotary embedding that chooses its factors by the positions it is given."""
+    """A rotary embedding that chooses its factors by ``seq_len``, else by its own positions."""
     import torch
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
@@ -101,12 +113,15 @@ def _traceable(rotary: Any) -> torch.nn.Module:
         long, _ = ROPE_INIT_FUNCTIONS["longrope"](config, None, seq_len=boundary + 1)
 
     class Rotary(torch.nn.Module):
+        seq_len: torch.Tensor | None = None
+
         def forward(
             self, x: torch.Tensor, position_ids: torch.Tensor
         ) -> tuple[torch.Tensor, torch.Tensor]:
             inv_freq = short  # [D/2]
             if long is not None:
-                inv_freq = torch.where(position_ids.max() + 1 > boundary, long, short)
+                seq_len = position_ids.max() + 1 if self.seq_len is None else self.seq_len
+                inv_freq = torch.where(seq_len > boundary, long, short)
             freqs = position_ids[:, :, None].float() * inv_freq  # [B, N, D/2]
             angles = torch.cat((freqs, freqs), dim=-1)  # [B, N, D]
             return angles.cos() * scaling, angles.sin() * scaling

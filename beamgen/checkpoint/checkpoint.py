@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.files import (
-    CONFIG,
     GENERATION_CONFIG,
     CheckpointFiles,
     another_architecture,
     find_checkpoint,
     find_demo,
     refuse_encoder,
+    refuse_unnamed,
 )
 from beamgen.checkpoint.lora_source import find_peft, origin
+from beamgen.checkpoint.misfit import load_error
+from beamgen.checkpoint.read_config import load_config
 from beamgen.errors import CheckpointError, MissingExtraError, one_line
 from beamgen.registry import find_adapter
+from beamgen.tokenizer.files import tokenizer_files
 
 if TYPE_CHECKING:
     from transformers import (
@@ -121,27 +124,23 @@ class Checkpoint(CheckpointFiles):
         self.config.save_pretrained(folder)
         # save_pretrained would refuse a temperature without do_sample, which many have
         self.generation_config.to_json_file(folder / GENERATION_CONFIG)
-        if self.has_tokenizer:
-            for path in sorted(self.folder.iterdir()):
-                if _is_companion(path):
-                    shutil.copyfile(path, folder / path.name)
+        for path in [*_licences(self.folder), *tokenizer_files(self.folder)]:
+            (folder / path).parent.mkdir(exist_ok=True)
+            shutil.copyfile(self.folder / path, folder / path)
 
     def _load_base(self) -> PreTrainedModel:
         torch, auto_model = _torch_and_auto_model()
         try:
             model, report = auto_model.from_pretrained(
                 self.folder,
+                config=self.config,
                 dtype=torch.float32,
                 trust_remote_code=self.trust_remote_code,
                 output_loading_info=True,
                 local_files_only=True,
             )
         except Exception as error:  # each weight format fails in its own way
-            raise CheckpointError(
-                f"cannot load the weights of {self.source}: {one_line(error)}",
-                "download or save the checkpoint again; it must load with "
-                "AutoModelForCausalLM.from_pretrained",
-            ) from error
+            raise load_error(self.source, self.folder, self.empty_model(), error) from error
         missing = sorted(report["missing_keys"])
         mismatched = sorted(str(key[0]) for key in report["mismatched_keys"])
         if missing or mismatched:
@@ -191,13 +190,12 @@ def read_checkpoint(files: CheckpointFiles) -> Checkpoint:
     Raises:
         CheckpointError: it cannot, or no file can search with such a model.
     """
-    from transformers import AutoConfig, GenerationConfig
+    from transformers import GenerationConfig
 
+    refuse_unnamed(files)
     name, folder = files.source, files.folder
     try:
-        config = AutoConfig.from_pretrained(
-            folder, trust_remote_code=files.trust_remote_code, local_files_only=True
-        )
+        config = load_config(files)
         spelled_out = frozenset[str]()
         if (folder / GENERATION_CONFIG).is_file():
             generation = GenerationConfig.from_pretrained(folder, local_files_only=True)
@@ -223,17 +221,12 @@ def read_checkpoint(files: CheckpointFiles) -> Checkpoint:
     )
 
 
-def _is_companion(path: Path) -> bool:
-    """Tokenizer files of any kind, chat templates, licences; no weights, no configs."""
-    ours = {CONFIG, GENERATION_CONFIG}
-    weights = path.name.endswith(".index.json")
-    kinds = {".json", ".txt", ".model", ".jinja"}
-    licence = path.name.upper().startswith("LICEN")
-    return (
-        path.is_file()
-        and path.name not in ours
-        and not weights
-        and (path.suffix in kinds or licence)
+def _licences(folder: Path) -> list[Path]:
+    """What has to go with the weights."""
+    return sorted(
+        Path(path.name)
+        for path in folder.iterdir()
+        if path.is_file() and path.name.upper().startswith(("LICEN", "NOTICE"))
     )
 
 

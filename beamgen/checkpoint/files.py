@@ -5,22 +5,26 @@ Importing transformers, which reads them with all that it knows, takes seconds.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.hub import download, is_hub_id
-from beamgen.checkpoint.tokenizer import has_tokenizer
-from beamgen.errors import CheckpointError
-from beamgen.registry import find_adapter
+from beamgen.checkpoint.stored_config import check_stored
+from beamgen.errors import AdapterError, CheckpointError
+from beamgen.registry import adapters, find_adapter
+from beamgen.tokenizer.files import has_tokenizer
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
 
-_CONFIGS = ["*.json", "*.txt", "*.model", "*.jinja", "LICENSE*"]
+_CONFIGS = ["*.json", "*.txt", "*.model", "*.jinja", "LICEN*", "NOTICE*"]
+_CONFIGS += ["*.spm", "*.tiktoken", "*.tokenizer", "bpe.codes", "tokenizer.model.*"]
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,15 @@ class CheckpointFiles:
         folder: where its files are.
         revision: the hub revision asked for, or None.
         trust_remote_code: whether its own Python code may run.
+        model_type: the architecture, as ``config.json`` names it, or else as its
+            ``architectures``, the folder's name or a caller does; None where none does.
     """
 
     source: str
     folder: Path
     revision: str | None
     trust_remote_code: bool
+    model_type: str | None
 
     @property
     def origin(self) -> dict[str, str]:
@@ -55,6 +62,11 @@ class CheckpointFiles:
         return Path(self.origin["model"]).name
 
     @property
+    def names_model_type(self) -> bool:
+        """Whether ``config.json`` itself says what the architecture is."""
+        return "model_type" in (self.stored(CONFIG) or {})
+
+    @property
     def has_tokenizer(self) -> bool:
         """Whether any tokenizer file lies beside the weights."""
         return has_tokenizer(self.folder)
@@ -64,11 +76,11 @@ class CheckpointFiles:
 
         What transformers makes of it counts, for it knows defaults and older names.
         """
-        try:
-            values = json.loads((self.folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
-            return None
-        return values if isinstance(values, dict) else None
+        return _stored(self.folder / name)
+
+    def of(self, adapter: DecoderAdapter) -> CheckpointFiles:
+        """The same files, of an adapter's architecture where ``config.json`` names none."""
+        return self if self.names_model_type else replace(self, model_type=adapter.model_type)
 
 
 def find_checkpoint(
@@ -102,7 +114,7 @@ def find_checkpoint(
         )
     else:
         raise CheckpointError(f"there is no folder {name}", "check the path")
-    return _with_config(CheckpointFiles(name, folder, revision, trust_remote_code))
+    return _with_config(name, folder, revision, trust_remote_code)
 
 
 def find_demo(adapter: DecoderAdapter) -> CheckpointFiles:
@@ -116,7 +128,7 @@ def find_demo(adapter: DecoderAdapter) -> CheckpointFiles:
             f"the adapter '{adapter.name}' ships no demo checkpoint",
             "pass --model with a checkpoint folder or hub id",
         )
-    return _with_config(CheckpointFiles(f"demo:{adapter.name}", adapter.demo, None, False))
+    return _with_config(f"demo:{adapter.name}", adapter.demo, None, False)
 
 
 def check_architecture(files: CheckpointFiles, asked: str | None) -> None:
@@ -127,9 +139,9 @@ def check_architecture(files: CheckpointFiles, asked: str | None) -> None:
         CheckpointError: the checkpoint is of another architecture, or no decoder.
     """
     adapter = None if asked is None else find_adapter(asked)
-    config = files.stored(CONFIG) or {}
-    model_type = config.get("model_type")
-    if not isinstance(model_type, str) or "auto_map" in config:  # its own code may say another
+    config, model_type = files.stored(CONFIG), files.model_type
+    refuse_unnamed(files)
+    if config is None or model_type is None or "auto_map" in config:  # own code may say another
         return
     refuse_encoder(
         files.source,
@@ -141,6 +153,21 @@ def check_architecture(files: CheckpointFiles, asked: str | None) -> None:
         find_adapter(model_type)
     elif adapter.model_type != model_type:
         raise another_architecture(files.source, model_type, asked, adapter)
+
+
+def refuse_unnamed(files: CheckpointFiles) -> None:
+    """Refuse a checkpoint of which nobody says what model it is.
+
+    Raises:
+        CheckpointError: it is one.
+    """
+    config = files.stored(CONFIG)
+    unnamed = config is not None and not {"model_type", "auto_map"} & config.keys()
+    if unnamed and files.model_type is None:
+        raise CheckpointError(
+            f"{files.source} does not say what model it is: {CONFIG} has no model_type",
+            "name it: --model-class NAME (`beamgen list` shows the names)",
+        )
 
 
 def refuse_encoder(
@@ -168,9 +195,38 @@ def another_architecture(
     )
 
 
-def _with_config(files: CheckpointFiles) -> CheckpointFiles:
-    if not (files.folder / CONFIG).is_file():
+def _with_config(
+    source: str, folder: Path, revision: str | None, trust_remote_code: bool
+) -> CheckpointFiles:
+    if not (folder / CONFIG).is_file():
         raise CheckpointError(
-            f"{files.source} holds no {CONFIG}", "pass the folder that save_pretrained wrote"
+            f"{source} holds no {CONFIG}", "pass the folder that save_pretrained wrote"
         )
-    return files
+    config = _stored(folder / CONFIG) or {}
+    check_stored(source, config)
+    model_type = _model_type(config, Path(source).name)
+    return CheckpointFiles(source, folder, revision, trust_remote_code, model_type)
+
+
+def _stored(path: Path) -> dict[str, Any] | None:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def _model_type(config: Mapping[str, Any], name: str) -> str | None:
+    """The architecture that a config names, by its class where there is no ``model_type``.
+
+    Last of all the folder's name counts, as for transformers, which takes any part of a path.
+
+    Source: ``AutoConfig.from_pretrained``.
+    """
+    if "model_type" in config:
+        return config["model_type"] if isinstance(config["model_type"], str) else None
+    for named in config.get("architectures") or ():
+        with contextlib.suppress(AdapterError):
+            return find_adapter(str(named)).model_type
+    types = [adapter.model_type for adapter in adapters() if adapter.model_type in name]
+    return max(types, key=len, default=None)

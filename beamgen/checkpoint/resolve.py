@@ -40,6 +40,7 @@ def resolve(
     """
     if model is not None:
         files = find_checkpoint(model, revision=revision, trust_remote_code=trust_remote_code)
+        files = files if model_class is None else files.of(find_adapter(model_class))
         check_architecture(files, model_class)
         return files
     if revision is not None:

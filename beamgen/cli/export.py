@@ -11,6 +11,7 @@ import click
 import beamgen
 from beamgen.cli._options import common, quantization
 from beamgen.cli._print import print_json, print_parity, print_precision, status
+from beamgen.cli._reports import check_report_paths, reports, write_reports
 from beamgen.cli._sections import SEARCH_SETTINGS, SectionedCommand, section
 from beamgen.cli._settings import chosen_settings, search_settings
 
@@ -53,6 +54,7 @@ Examples:
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code of the checkpoint.")
 @click.option("--force", is_flag=True, help="Replace an existing package.")
 @click.option("--no-parity", is_flag=True, help="Do not compare with transformers.")
+@reports
 @section(
     "What the file holds",
     click.option(
@@ -118,6 +120,8 @@ def command(
     lora: tuple[str, ...],
     lora_slots: str | None,
     external_data: bool,
+    junit: Path | None,
+    summary: Path | None,
     as_json: bool,
     **values: Any,
 ) -> None:
@@ -137,6 +141,11 @@ def command(
     them; `beamgen lora convert` adds more. Each is compared with transformers + peft.
     """
     own = {name: values.pop(name) for name in _OWN}
+    if no_parity and (junit or summary):
+        raise beamgen.BeamgenError(
+            "--no-parity leaves nothing to report", "leave it out, or --junit and --summary"
+        )
+    check_report_paths(junit, summary)
     settings = chosen_settings(values)
     targets = None if lora_slots is None else lora_slots.replace(",", " ").split()
     if lora_slots and not targets:
@@ -158,6 +167,7 @@ def command(
             progress=progress,
             **own,
         )
+    write_reports(_compared(result), junit, summary)
     if as_json:
         print_json(_as_json(result))
     else:
@@ -165,6 +175,15 @@ def command(
             click.echo(f"no --model was given: this is the demo checkpoint of {model_class}")
         _show(result)
     ctx.exit(result.exit_code)
+
+
+def _compared(result: beamgen.ExportResult) -> list[beamgen.Compared]:
+    base = [] if result.parity is None else [beamgen.Compared(result.package, result.parity)]
+    loras = [
+        beamgen.Compared(result.package, report, lora=name)
+        for name, report in result.lora_parity.items()
+    ]
+    return base + loras
 
 
 def _as_json(result: beamgen.ExportResult) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -116,6 +117,7 @@ def command(
     package.manifest.search.with_overrides(settings)  # refuses what is wrong before it loads
     if lora is not None:
         package.lora_path(lora)
+    _warn_of_divergence(package)
     with status(f"loading {model}"), _without_torch():
         generator = beamgen.Generator(
             model, providers=provider or None, threads=threads, verify=not no_verify
@@ -134,6 +136,16 @@ def command(
             if i and len(hypotheses) > 1:
                 click.echo()
             _show(hypotheses, chat)
+
+
+def _warn_of_divergence(package: beamgen.Package) -> None:
+    """On stderr: who generates from a file that was found wrong should know."""
+    if (package.manifest.parity or {}).get("verdict") == "diverged":
+        click.echo(
+            f"warning: {package.folder} diverged from transformers when it was compared; "
+            f"beamgen parity -m {shlex.quote(str(package.folder))} shows where",
+            err=True,
+        )
 
 
 @contextmanager

@@ -83,14 +83,10 @@ def _show_head(found: beamgen.Description) -> None:
         click.echo(f"quality: {precision.quality}")
     if found.format is not None:
         click.echo(f"for:     {found.format}")
-    if found.parity is not None:
-        cases, version = found.parity["cases"], found.parity["transformers"]
+    if found.proof is not None:
         of = " (of the package that it was made of)" if found.format is not None else ""
-        click.echo(
-            f"parity:  {found.parity['verdict']} in {cases} cases with transformers {version}{of}"
-        )
-    elif about is not None:
-        click.echo("parity:  was not compared")
+        click.echo(f"parity:  {found.proof}{of if found.proof.verdict else ''}")
+        click.echo(f"rules:   generate of transformers {found.proof.rules}")
     if found.loras:
         click.echo(f"LoRAs:   {', '.join(found.loras)}")
     if found.inexact is not None:

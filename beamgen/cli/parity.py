@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 import beamgen
 from beamgen.cli._options import common
 from beamgen.cli._print import print_json, print_parity, print_precision, status
+from beamgen.cli._reports import check_report_paths, reports, write_reports
 
 
 @click.command(
@@ -17,6 +20,7 @@ Examples:
   beamgen parity -m biogpt-onnx --grid full --json
   beamgen parity -m my-package --checkpoint ./my-gpt2 -p "a prompt"
   beamgen parity -m biogpt-onnx --lora drugs
+  beamgen parity -m biogpt-onnx --junit parity.xml --summary "$GITHUB_STEP_SUMMARY"
 """,
 )
 @click.option("-m", "--model", required=True, help="Package folder that `export` wrote.")
@@ -32,7 +36,14 @@ Examples:
 )
 @click.option("-p", "--prompt", "prompts", multiple=True, help="A prompt as a further case.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code of the checkpoint.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random prompts.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of the random prompts.",
+)
+@reports
 @common
 @click.pass_context
 def command(
@@ -46,6 +57,8 @@ def command(
     prompts: tuple[str, ...],
     trust_remote_code: bool,
     seed: int,
+    junit: Path | None,
+    summary: Path | None,
     as_json: bool,
 ) -> None:
     """Compare a package with transformers' generate() on its checkpoint.
@@ -57,6 +70,7 @@ def command(
     A contrib package is held to the rule of its operator: "contrib rule" says that this
     rule, which the file follows, gives another answer than transformers.
     """
+    check_report_paths(junit, summary)
     if peft is not None and lora is None:
         raise beamgen.BeamgenError("--peft was given without --lora", "name the LoRA: --lora NAME")
     package = beamgen.open_package(model)
@@ -64,14 +78,7 @@ def command(
     source = beamgen.open_source(package, checkpoint, trust_remote_code=trust_remote_code)
     if peft_folder is not None:
         source = source.with_lora(peft_folder)
-    ids = []
-    if prompts:
-        generator = beamgen.Generator(package, verify=False)
-        if generator.tokenizer is None:
-            raise beamgen.BeamgenError(
-                f"{package.folder} has no tokenizer to read a prompt with", "leave out --prompt"
-            )
-        ids = [generator.encode(prompt) for prompt in prompts]
+    ids = _ids_of(package, prompts)
     with status("loading the checkpoint") as progress:
         report = beamgen.check_parity(
             package,
@@ -92,9 +99,22 @@ def command(
             f"the verdict is {report.verdict}, but it cannot be written: {error.strerror}",
             "make the package folder writable",
         ) from error
+    compared = beamgen.Compared(package, report, grid, lora, seed)
+    write_reports([compared], junit, summary)
     if as_json:
         print_json(verdict)
     else:
         print_precision(package.manifest.precision)
         print_parity(report, lora)
     ctx.exit(report.exit_code)
+
+
+def _ids_of(package: beamgen.Package, prompts: tuple[str, ...]) -> list[list[int]]:
+    if not prompts:
+        return []
+    generator = beamgen.Generator(package, verify=False)
+    if generator.tokenizer is None:
+        raise beamgen.BeamgenError(
+            f"{package.folder} has no tokenizer to read a prompt with", "leave out --prompt"
+        )
+    return [generator.encode(prompt) for prompt in prompts]

@@ -30,10 +30,12 @@ class Port:
     Attributes:
         dtype: of its elements.
         shape: a size for each axis: a number, or the name of a dynamic one.
+        need_be_read: False of an input that not every architecture has a use for.
     """
 
     dtype: ir.DataType
     shape: tuple[int | str, ...]
+    need_be_read: bool = True
 
     @property
     def dynamic_axes(self) -> dict[int, str]:
@@ -76,14 +78,17 @@ def slot_ports(slot: Slot, rows: int | str) -> dict[str, Port]:
 def loop_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot] = ()) -> Contract:
     """The decoder of the loop backend, with the prompt's cache apart from the generated one.
 
-    A slot takes one LoRA for all rows, or one for each.
+    The new tokens may be a piece of a longer prompt. ``seq_len`` is what HF computes from the
+    positions of the whole: the largest one and 1. A slot takes one LoRA for all rows, or one
+    for each.
     """
     return Contract(
         inputs={
             "input_ids": Port(_INT, ("batch", "new")),
-            "position_ids": Port(_INT, ("batch", "new")),
+            "position_ids": Port(_INT, ("batch", "new"), need_be_read=False),
             "attention_bias": Port(_FLOAT, ("batch", 1, "new", "attended")),
             "last_n": Port(_INT, ()),
+            "seq_len": Port(_INT, (), need_be_read=False),
             **_caches(geometry, "prompt", "prompt_len"),
             **_caches(geometry, "past", "past_len"),
             **_slots(slots, "rows"),
@@ -112,12 +117,12 @@ def contrib_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot
     return Contract(
         inputs={
             "input_ids": Port(_INT, ("batch", "new")),
-            "position_ids": Port(_INT, ("batch", "new")),
+            "position_ids": Port(_INT, ("batch", "new"), need_be_read=False),
             "attention_bias": Port(_FLOAT, ("batch", 1, "new", "attended")),
             "row_of_copy": Port(_INT, ("cache_rows",)),
             "key_rows": Port(_INT, ("batch",)),
             "value_rows": Port(_INT, ("batch",)),
-            "flat_shape": Port(_INT, (4,)),
+            "flat_shape": Port(_INT, (4,), need_be_read=False),
             **caches("past", "past_len"),
             **_slots(slots, 1),
         },
@@ -137,7 +142,7 @@ def step_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot] =
     return Contract(
         inputs={
             "input_ids": Port(_INT, ("batch", "new")),
-            "position_ids": Port(_INT, ("batch", "new")),
+            "position_ids": Port(_INT, ("batch", "new"), need_be_read=False),
             "attention_bias": Port(_FLOAT, ("batch", 1, "new", "attended")),
             "last": Port(_INT, ("batch",)),
             **_caches(geometry, "past_key_values", "past_len"),
@@ -184,9 +189,9 @@ def complete(model: ir.Model, contract: Contract) -> None:
     inputs = model.graph.inputs
     there = {value.name for value in inputs}
     for index, (name, port) in enumerate(contract.inputs.items()):
-        if name not in there and port.dtype == _INT:
-            shape = ir.Shape(port.shape)
-            inputs.insert(index, ir.Value(None, name=name, type=ir.TensorType(_INT), shape=shape))
+        if not port.need_be_read and name not in there:
+            kind, shape = ir.TensorType(port.dtype), ir.Shape(port.shape)
+            inputs.insert(index, ir.Value(name=name, type=kind, shape=shape))
     for value in model.graph.outputs:
         found, wanted = value.shape, contract.outputs.get(value.name or "")
         if wanted is None or found is None or len(found) != len(wanted.shape):

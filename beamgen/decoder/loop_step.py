@@ -29,6 +29,12 @@ from beamgen.onnx_domain import beamgen_ops
 
 _PROMPT, _LAST = 5, 2
 
+#: A step of no more new tokens computes its scores at once.
+_FEW_TOKENS = 64
+#: Scores of all heads that are held at once, but for the fewest queries: 64 MiB.
+_SCORES_AT_ONCE = 2**24
+_FEWEST_QUERIES = 16
+
 
 @script(beamgen_ops, default_opset=op)
 def SharedPromptAttention(  # noqa: N802 - an ONNX operator's name
@@ -38,14 +44,34 @@ def SharedPromptAttention(  # noqa: N802 - an ONNX operator's name
 
     query ``[B, H, N, D]``, prompt_key/value ``[B, Hkv, S, D]``, key/value
     ``[B, Hkv, C, D]``, attention_bias ``[B, 1, N, S+C]`` -> ``[B, H, N, D]``.
-    H may be a multiple of Hkv (GQA): the standard op handles it.
+    H may be a multiple of Hkv (GQA): the standard op handles it. The op holds the scores of
+    all heads and queries, so that many queries over many entries go in parts.
 
     Source: ONNX operator ``Attention``, opset 23.
     """
-    # ONNX Runtime takes a past only from those who also ask for the present
-    attended, _all_keys, _all_values = op.Attention(
-        query, key, value, attention_bias, prompt_key, prompt_value, scale=scale
-    )
+    new = op.Shape(query, start=2, end=3)
+    two = op.Constant(value_ints=[2])
+    if new > op.Constant(value_ints=[_FEW_TOKENS]):
+        keys = op.Concat(prompt_key, key, axis=2)
+        values = op.Concat(prompt_value, value, axis=2)
+        scores = op.Concat(op.Shape(query, end=2), op.Shape(attention_bias, start=3), axis=0)
+        of_a_query = op.Max(op.ReduceProd(scores), op.Constant(value_ints=[1]))
+        fitting = op.Constant(value_ints=[_SCORES_AT_ONCE]) / of_a_query
+        at_once = op.Max(fitting, op.Constant(value_ints=[_FEWEST_QUERIES]))
+        first = op.Range(op.Constant(value_int=0), op.Squeeze(new), op.Squeeze(at_once))
+        attended = op.Slice(query, two, two, two)  # of no queries yet
+        for part in range(op.Size(first)):
+            start = op.Gather(first, op.Reshape(part, op.Constant(value_ints=[1])))
+            end = start + at_once
+            queries = op.Slice(query, start, end, two)
+            bias = op.Slice(attention_bias, start, end, two)
+            found = op.Attention(queries, keys, values, bias, scale=scale)
+            attended = op.Concat(attended, found, axis=2)
+    else:
+        # ONNX Runtime takes a past only from those who also ask for the present
+        attended, _all_keys, _all_values = op.Attention(
+            query, key, value, attention_bias, prompt_key, prompt_value, scale=scale
+        )
     return attended
 
 
@@ -70,8 +96,9 @@ _shared_prompt_attention = traced_node(SharedPromptAttention, _compute, Like(0))
 class LoopCache(StepCache):
     """Two caches: the prompt's, which a step only reads, and the one it extends."""
 
-    def __init__(self, prompt: KVPairs, past: KVPairs) -> None:
+    def __init__(self, prompt: KVPairs, past: KVPairs, seq_len: torch.Tensor) -> None:
         """Hold L pairs ``[B, Hkv, S, D]`` and L pairs ``[B, Hkv, R, D]``."""
+        self.seq_len = seq_len
         self.prompt = prompt
         self.present = list(past)
 
@@ -117,6 +144,7 @@ class LoopStep(TracedStep):
         position_ids: torch.Tensor,
         attention_bias: torch.Tensor,
         last_n: torch.Tensor,
+        seq_len: torch.Tensor,
         prompt: KVPairs,
         past: KVPairs,
         slots: SlotPairs = (),
@@ -126,7 +154,7 @@ class LoopStep(TracedStep):
         The cache arguments are called anything but ``past_key_values``, which
         optimum would rewrite.
         """
-        cache = LoopCache(prompt, past)
+        cache = LoopCache(prompt, past, seq_len)
         with self.filled(slots):
             hidden = self.hidden(input_ids, position_ids, attention_bias, cache)
             last = hidden[:, hidden.shape[1] - last_n :, :]  # [B, n, hidden]
@@ -154,6 +182,7 @@ class LoopStep(TracedStep):
         return {
             **self.dummy_tokens(_PROMPT + PAST + NEW),
             "last_n": torch.tensor(_LAST),
+            "seq_len": torch.tensor(NEW),
             "prompt": self.dummy_cache(_PROMPT),
             "past": self.dummy_cache(PAST),
             "slots": self.dummy_slots(BATCH),

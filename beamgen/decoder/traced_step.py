@@ -40,6 +40,8 @@ class StepCache(Cache, ABC):  # type: ignore[misc] # transformers is untyped
     Attributes:
         full: whether ``update`` gives all keys and values of a layer, for a model that
             attends by itself or in plain operators. Otherwise ``attend`` finds the rest.
+        seq_len: int64 scalar, the largest position of the whole forward pass of HF, and 1;
+            None where that is the largest of the step's own.
 
     Source: ``transformers.cache_utils.Cache`` (``update``, ``get_seq_length``,
     ``get_mask_sizes`` are what model code calls).
@@ -50,6 +52,7 @@ class StepCache(Cache, ABC):  # type: ignore[misc] # transformers is untyped
     is_initialized = True
     is_sliding = (False,)
     layers = ()
+    seq_len: torch.Tensor | None = None
 
     @abstractmethod
     def update(

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from beamgen.checkpoint.added_text import TokenText
 from beamgen.explain.beams import DROPPED, FINISHED, KEPT, Continuation, Place, Step
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.result import DEAD
+from beamgen.tokenizer.added_text import TokenText
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 Path = tuple[Place, ...]

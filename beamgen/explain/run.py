@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from beamgen.checkpoint.added_text import token_text
 from beamgen.errors import SettingError
 from beamgen.explain.beams import Hypothesis
 from beamgen.explain.explanation import Explanation
@@ -20,6 +19,7 @@ from beamgen.runtime.generation import Generation
 from beamgen.runtime.generator import Generator
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.prompts import Prompt
+from beamgen.tokenizer.added_text import token_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -79,6 +79,7 @@ class TeacherForcing:
             "position_ids": np.tile(places, (batch, 1)),
             "attention_bias": np.tile(bias, (batch, 1, 1, 1)),
             "last_n": np.array(new),
+            "seq_len": np.array(start + new),
             **dict(zip(cache_names("prompt", self._geometry), prompt, strict=True)),
             **dict(zip(cache_names("past", self._geometry), past, strict=True)),
             **self._no_lora,

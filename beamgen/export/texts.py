@@ -8,9 +8,9 @@ from pathlib import Path
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.checkpoint import Checkpoint
-from beamgen.checkpoint.tokenizer import load_tokenizer
 from beamgen.errors import SettingError, one_line
 from beamgen.quantization.record import Wanted
+from beamgen.tokenizer.load import load_tokenizer
 
 #: Longer texts are cut: a perplexity over short contexts is one, too.
 _LONGEST = 512

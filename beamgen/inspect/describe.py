@@ -12,6 +12,7 @@ from beamgen.formats.text import extensions
 from beamgen.inspect.contents import external_data_of, functions_of, operators_of, weights_of
 from beamgen.inspect.description import Description
 from beamgen.inspect.ports import inputs_of, outputs_of
+from beamgen.inspect.proof import proof_of
 from beamgen.inspect.providers import runtime_version, try_providers
 from beamgen.lora.slots import A, B
 from beamgen.package import embedded
@@ -46,6 +47,7 @@ def describe(path: str | os.PathLike[str], *, providers: bool = True) -> Descrip
         ) from error
     inputs = inputs_of(graph)
     slots = [port for port in inputs if port.name.endswith((f".{A}", f".{B}"))]
+    found = package.manifest.parity if package is not None else parity
     external = external_data_of(model, file.parent)
     operators = operators_of(model)
     return Description(
@@ -63,7 +65,8 @@ def describe(path: str | os.PathLike[str], *, providers: bool = True) -> Descrip
         weights=weights_of(model),
         format=metadata.get(embedded.FORMAT),
         provenance=provenance,
-        parity=package.manifest.parity if package is not None else parity,
+        parity=found,
+        proof=None if provenance is None else proof_of(provenance, found),
         inexact=None if provenance is None else inexact(provenance["precision"]["weights"]),
         changed=changed,
         loras=list(package.loras) if package is not None else [],

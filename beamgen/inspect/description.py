@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from beamgen.inspect.proof import Proof
 from beamgen.package.json_values import without_nan
 
 
@@ -86,6 +87,7 @@ class Description:
         format: for which program the graph was rewritten, or None: it is a package's own.
         provenance: fields of the manifest that the file carries, or None: not beamgen's.
         parity: the package's last verdict, or that of its export; None if there is none.
+        proof: what that says of the transformers that is installed; None: not beamgen's.
         inexact: why this CPU answers otherwise than the one that proved the file; or None.
         changed: what is wrong with the package's files, against their hashes.
         loras: names of the LoRAs in the package.
@@ -108,6 +110,7 @@ class Description:
     format: str | None
     provenance: dict[str, Any] | None
     parity: dict[str, Any] | None
+    proof: Proof | None
     inexact: str | None
     changed: str | None
     loras: list[str]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from beamgen.checkpoint.checkpoint import Checkpoint, open_checkpoint, read_checkpoint
+from beamgen.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from beamgen.checkpoint.files import find_checkpoint, find_demo
 from beamgen.checkpoint.lora_source import find_peft, origin
 from beamgen.errors import CheckpointError, LoraError
@@ -33,8 +33,10 @@ def open_source(
 
 
 def _open_base(package: Package, checkpoint: str | None, trust_remote_code: bool) -> Checkpoint:
+    adapter = find_adapter(package.manifest.adapter)
     if checkpoint is not None:
-        other = open_checkpoint(checkpoint, trust_remote_code=trust_remote_code)
+        files = find_checkpoint(checkpoint, trust_remote_code=trust_remote_code)
+        other = read_checkpoint(files.of(adapter))
         _check_comparable(package, other)
         return other
     source = package.manifest.source
@@ -49,7 +51,7 @@ def _open_base(package: Package, checkpoint: str | None, trust_remote_code: bool
             )
     except CheckpointError as error:
         raise CheckpointError(error.cause, _NAME_CHECKPOINT) from error
-    return read_checkpoint(files)
+    return read_checkpoint(files.of(adapter))
 
 
 def _check_comparable(package: Package, checkpoint: Checkpoint) -> None:

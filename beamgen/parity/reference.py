@@ -10,6 +10,7 @@ import numpy as np
 
 from beamgen.errors import MissingExtraError, SettingError
 from beamgen.parity.candidates import Candidates
+from beamgen.parity.catalogue import within_catalogue
 from beamgen.parity.draws import seeded_multinomial
 from beamgen.parity.hf_output import hf_beam_output
 from beamgen.parity.watch import watched
@@ -87,7 +88,7 @@ class Reference:
                 torch.from_numpy(input_ids),
                 attention_mask=torch.from_numpy(attention_mask),
                 generation_config=settings,
-                prefix_allowed_tokens_fn=_allowed(config, input_ids.shape[1]),
+                **within_catalogue(config, input_ids.shape[1]),
             )
         if not scores:
             none = np.zeros((batch, 0))
@@ -177,23 +178,6 @@ class Reference:
             settings,
             input_ids_seq_length=input_ids.shape[1],
             encoder_input_ids=input_ids,
-            prefix_allowed_tokens_fn=_allowed(config, input_ids.shape[1]),
+            **within_catalogue(config, input_ids.shape[1]),
             device="cpu",
         )
-
-
-def _allowed(config: SearchConfig, prompt_len: int) -> Callable[..., list[int]] | None:
-    """The catalogue as HF's ``prefix_allowed_tokens_fn``.
-
-    HF wants a token even where a dead beam has left the catalogue: any but an EOS.
-    """
-    catalogue = config.catalogue
-    if catalogue is None:
-        return None
-
-    def allowed(_: int, sequence: torch.Tensor) -> list[int]:
-        tokens, ends = catalogue.allowed(sequence[prompt_len:].tolist())
-        found = [*tokens, *(config.eos_token_id if ends else ())]
-        return found or catalogue.allowed(())[0][:1]
-
-    return allowed

@@ -36,6 +36,11 @@ class Verdict(StrEnum):
     NEAR_TIE = "near-tie"
     DIVERGED = "diverged"
 
+    @property
+    def agrees(self) -> bool:
+        """Whether a check with this verdict passes."""
+        return self is not Verdict.DIVERGED
+
 
 @dataclass(frozen=True)
 class ParityCase:
@@ -137,7 +142,7 @@ class ParityReport:
     @property
     def exit_code(self) -> int:
         """The command's exit code: 3 for diverged, 0 for anything better."""
-        return 3 if self.verdict is Verdict.DIVERGED else 0
+        return 0 if self.verdict.agrees else 3
 
     def count(self, verdict: Verdict) -> int:
         """How many cases have this verdict."""

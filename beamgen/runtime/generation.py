@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from beamgen.checkpoint.added_text import text_added
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.result import FINISH_REASONS, BeamOutput
+from beamgen.tokenizer.added_text import text_added
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from beamgen.checkpoint.tokenizer import load_tokenizer
 from beamgen.errors import PromptError
 from beamgen.package.folder import Package, open_package
 from beamgen.quantization.saturation import inexact
@@ -38,6 +37,7 @@ from beamgen.settings.prompts import (
     token_ids,
 )
 from beamgen.settings.result import BeamOutput
+from beamgen.tokenizer.load import load_tokenizer
 
 if TYPE_CHECKING:
     import onnxruntime

@@ -5,8 +5,8 @@
         entries that no beam sees any more leave the cache
     } -> outputs
 
-The first chunk is one step, which reads the prompt; every later one takes up to
-``STEPS_PER_CHUNK``. Within a chunk the cache is only read, where it lies: a loop hands
+The first chunks are one step each, which reads a piece of the prompt; only the last piece
+is followed by a search step. Every later chunk takes up to ``STEPS_PER_CHUNK``. Within a chunk the cache is only read, where it lies: a loop hands
 on what it carries by copying it, so the inner one carries no more than the chunk's own
 entries.
 
@@ -45,6 +45,8 @@ from beamgen.tape import Tape
 
 #: Steps between two compactions of the cache.
 STEPS_PER_CHUNK = 8
+#: The most tokens of a prompt that go through the decoder at once.
+PROMPT_PIECE = 512
 
 
 def build_loop(
@@ -72,27 +74,32 @@ def build_loop(
         ``[batch, num_return_sequences, generated_len]``.
     """
     main = Tape("search")
-    prompt = Prompt(
-        input_ids=prompt_input("input_ids", "the prompts, left-padded"),
-        attention_mask=prompt_input("attention_mask", "0 on padding, 1 on text"),
-    )
+    input_ids = prompt_input("input_ids", "the prompts, left-padded")
+    attention_mask = prompt_input("attention_mask", "0 on padding, 1 on text")
     parameters = parameter_inputs(PARAMETERS, config.for_prompt(1).inputs(), required.parameters)
     settings = _settings(main, parameters, decoder.attention_window)
     lora = slot_inputs(decoder.slots, "rows", required=required.slots)
     nested = NestedDecoder(decoder.model.graph, lora, external=external)
-    empty = _empty_cache(main, prompt.input_ids, decoder.geometry)
-    entries = main.call(
-        tree_cache.prompt_entries, prompt.input_ids, prompt.attention_mask, settings["running"]
-    )
+    entries = main.call(tree_cache.prompt_entries, input_ids, attention_mask, settings["running"])
+    longest = main.constant("longest_piece", PROMPT_PIECE)
+    pieces = main.call(tree_cache.prompt_pieces, input_ids, longest)
+    prompt = Prompt(input_ids, attention_mask, entries.prompt_len, pieces.pieces, pieces.piece_len)
     start = _initial_state(main, prompt, settings)
-    parts = LoopParts(nested, decoder.geometry, prompt, entries.prompt_len, settings, empty)
+    parts = LoopParts(
+        decoder=nested,
+        geometry=decoder.geometry,
+        is_windowed=decoder.attention_window is not None,
+        prompt=prompt,
+        settings=settings,
+        empty_cache=_empty_cache(main, input_ids, decoder.geometry),
+    )
     carried = [*vars(start).values(), entries.visible, entries.slot, *parts.empty_caches]
     found = main.section("found").node(
         "Loop", [None, None, *carried], parts.carried, {"body": chunk_body(parts)}
     )
     outputs = _outputs(main, prompt, State.of(found), settings)
     graph = ir.Graph(
-        [prompt.input_ids, prompt.attention_mask, *parameters.values(), *lora.values()],
+        [input_ids, attention_mask, *parameters.values(), *lora.values()],
         outputs,
         nodes=main.nodes,
         initializers=[
@@ -128,13 +135,13 @@ def _settings(
         **parameters,
         **dict(mode.items()),
         "in_use": in_use(tape, parameters),
-        "first_chunk": tape.constant("first_chunk", 0),
-        "one_step": tape.constant("one_step", 1),
         "steps_per_chunk": tape.constant("steps_per_chunk", STEPS_PER_CHUNK),
         "attention_window": attended_window(tape, attention_window),
         "always": tape.constant("always", [1]),
         "no_beam": tape.constant("no_beam", [-1]),
         "no_log_prob": tape.constant("no_log_prob", [0.0], np.float32),
+        "no_scores": tape.constant("no_scores", np.empty((0, 0)), np.float32),
+        "no_choices": tape.constant("no_choices", np.empty((0, 0))),
     }
 
 

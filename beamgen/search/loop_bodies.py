@@ -1,4 +1,8 @@
-"""The two bodies of the loop backend: some steps and then compaction, and one step."""
+"""The two bodies of the loop backend: some steps and then compaction, and one step.
+
+A step takes a piece of the prompt, or the newest token of each beam. Pieces before the last
+only go into the cache.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +29,22 @@ _SEARCH_TYPES = {
 
 @dataclass(frozen=True)
 class Prompt:
-    """The prompts, as graph values."""
+    """The prompts, as graph values, and how they are divided."""
 
     input_ids: ir.Value  # int64 [B, S]
     attention_mask: ir.Value  # int64 [B, S]
+    length: ir.Value  # int64 [B, 1], without padding
+    pieces: ir.Value  # int64 scalar, their number
+    piece_len: ir.Value  # int64 [1]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What one iteration of the outer loop is for, as graph values, all of them scalars."""
+
+    iteration: ir.Value  # int64; of the prompt's chunks, which piece
+    is_prompt: ir.Value  # bool
+    decides: ir.Value  # bool, whether tokens are chosen
 
 
 @dataclass(frozen=True)
@@ -37,8 +53,8 @@ class LoopParts:
 
     decoder: NestedDecoder
     geometry: KVGeometry
+    is_windowed: bool
     prompt: Prompt
-    prompt_len: ir.Value  # int64 [B, 1], without padding
     settings: Settings
     empty_cache: ir.Value  # float [B, Hkv, 0, D]
 
@@ -72,18 +88,18 @@ def chunk_body(parts: LoopParts) -> ir.Graph:
     stored = _cache_inputs("chunks", parts.stored)
     tape = Tape("chunk")
     parts.decoder.fold(tape)
-    is_prompt = tape.standard("Equal", iteration, settings["first_chunk"], output="is_prompt")
-    most = tape.standard(
-        "Where", is_prompt, settings["one_step"], settings["steps_per_chunk"], output="most_steps"
+    plan = tape.call(
+        tree_cache.chunk_plan, iteration, parts.prompt.pieces, settings["steps_per_chunk"]
     )
+    chunk = Chunk(iteration, plan.is_prompt, plan.decides)
     # a Loop hands its body's condition to nobody, so that it is carried as well
     after = tape.section("chunk/after").node(
         "Loop",
-        [most, go_on_before, go_on_before, *before.values(), *parts.empty_caches],
+        [plan.most_steps, go_on_before, go_on_before, *before.values(), *parts.empty_caches],
         ["go_on", *_SEARCH_TYPES, *parts.past],
-        {"body": _step_body(parts, is_prompt, stored)},
+        {"body": _step_body(parts, chunk, stored)},
     )
-    kept = _compacted(tape, parts, after, stored)
+    kept = _compacted(tape, parts, chunk, after, stored)
     return _body(
         "beam_search_chunk",
         tape,
@@ -98,9 +114,9 @@ def chunk_body(parts: LoopParts) -> ir.Graph:
 
 
 def _compacted(
-    tape: Tape, parts: LoopParts, after: Results, stored: Mapping[str, ir.Value]
+    tape: Tape, parts: LoopParts, chunk: Chunk, after: Results, stored: Mapping[str, ir.Value]
 ) -> Results:
-    """Visible, slot and the stored caches of the next chunk, or nothing after the last."""
+    """Visible, slot and the stored caches of the next chunk, or no caches after the last."""
     extended = dict(after.items())
     caches = {
         name: (old, extended[name]) for name, old in zip(parts.past, stored.values(), strict=True)
@@ -120,42 +136,109 @@ def _compacted(
         }
         return Results(visible=live.next_visible, slot=live.next_slot, **kept)
 
+    def extend(side: Tape) -> Results:
+        if not parts.is_windowed:
+            longer = {
+                f"stored.{name}": side.standard("Concat", *pair, output=f"longer.{name}", axis=2)
+                for name, pair in caches.items()
+            }
+            return Results(visible=after.visible, slot=after.slot, **longer)
+        left = side.call(
+            tree_cache.entries_left_behind,
+            after.visible,
+            after.slot,
+            chunk.iteration,
+            parts.prompt.piece_len,
+            parts.settings["attention_window"],
+        )
+        later = {
+            f"stored.{name}": side.value(
+                tree_cache.later_entries, *pair, left.left_behind, name=f"later.{name}"
+            )
+            for name, pair in caches.items()
+        }
+        return Results(visible=left.later_visible, slot=left.later_slot, **later)
+
+    def go_on(side: Tape) -> Results:
+        return side.branch(chunk.decides, compact, extend, sides=("compact", "extend"))
+
     def end(side: Tape) -> Results:
         nothing = {f"stored.{name}": parts.empty_cache for name in caches}
         return Results(visible=after.visible, slot=after.slot, **nothing)
 
-    return tape.branch(after.go_on, compact, end, sides=("compact", "end"))
+    return tape.branch(after.go_on, go_on, end, sides=("go_on", "end"))
 
 
-def _step_body(parts: LoopParts, is_prompt: ir.Value, stored: Mapping[str, ir.Value]) -> ir.Graph:
+def _step_body(parts: LoopParts, chunk: Chunk, stored: Mapping[str, ir.Value]) -> ir.Graph:
     """A decoder step, and then a search step: the body of the inner Loop."""
     iteration = _input("steps/iteration", ir.DataType.INT64, 0)
     conditions = [_input(f"steps/{name}", ir.DataType.BOOL, 0) for name in ("condition", "go_on")]
     carried = _search_inputs("steps")
     past = _cache_inputs("steps", parts.past)
-    before = State(**{name: carried[name] for name in STATE_TYPES})
     tape = Tape("step")
-    fed = _decoder_inputs(tape, parts, is_prompt, carried)
+    fed = _decoder_inputs(tape, parts, chunk, carried)
     logits, present = parts.decoder(
         tape.section("decoder"), {**dict(fed.items()), **stored, **past}
     )
-    found = search_step(tape, logits, parts.prompt.input_ids, before, parts.settings)
-    entries = tape.call(tree_cache.next_entries, carried["visible"], carried["slot"], found.parents)
+    found = _decided(tape, parts, chunk, logits, {"go_on": conditions[-1], **carried})
     go_on_too = tape.standard("Identity", found.go_on, output="go_on.out")
+    after = [getattr(found, name) for name in _SEARCH_TYPES]
     return _body(
         "beam_search_step",
         tape,
         [iteration, *conditions, *carried.values(), *past.values()],
-        [found.go_on, go_on_too, *vars(State.of(found)).values(), *entries, *present],
+        [found.go_on, go_on_too, *after, *present],
         parts.decoder.inner_weights,
     )
 
 
-def _decoder_inputs(
-    tape: Tape, parts: LoopParts, is_prompt: ir.Value, carried: Mapping[str, ir.Value]
+def _decided(
+    tape: Tape, parts: LoopParts, chunk: Chunk, logits: ir.Value, before: Mapping[str, ir.Value]
 ) -> Results:
-    """The decoder's inputs but the caches: of the prompt, or of the beams' newest tokens."""
+    """The search after logits ``[B, n, V]``, or as it was where more of the prompt is to come."""
+    state = State(**{name: before[name] for name in STATE_TYPES})
+
+    def decide(side: Tape) -> Results:
+        found = search_step(side, logits, parts.prompt.input_ids, state, parts.settings)
+        entries = side.call(
+            tree_cache.next_entries, before["visible"], before["slot"], found.parents
+        )
+        return Results(**dict(found.items()), visible=entries.next_visible, slot=entries.next_slot)
+
+    def wait(side: Tape) -> Results:
+        no_choices, no_scores = parts.settings["no_choices"], parts.settings["no_scores"]
+        return Results(
+            go_on=before["go_on"],
+            **vars(state),
+            parents=no_choices,
+            top_scores=no_scores,
+            top_tokens=no_choices,
+            top_beams=no_choices,
+            running_index=no_choices,
+            finished_index=no_choices,
+            visible=before["visible"],
+            slot=before["slot"],
+        )
+
+    return tape.branch(chunk.decides, decide, wait, sides=("decide", "wait"))
+
+
+def _decoder_inputs(
+    tape: Tape, parts: LoopParts, chunk: Chunk, carried: Mapping[str, ir.Value]
+) -> Results:
+    """The decoder's inputs but the caches: of a piece, or of the beams' newest tokens."""
     prompt, window = parts.prompt, parts.settings["attention_window"]
+
+    def of_piece(side: Tape) -> Results:
+        return side.call(
+            tree_cache.prompt_inputs,
+            prompt.input_ids,
+            prompt.attention_mask,
+            carried["slot"],
+            chunk.iteration,
+            prompt.piece_len,
+            window,
+        )
 
     def of_beams(side: Tape) -> Results:
         return side.call(
@@ -163,18 +246,11 @@ def _decoder_inputs(
             carried["running_tokens"],
             carried["visible"],
             carried["slot"],
-            parts.prompt_len,
+            prompt.length,
             window,
         )
 
-    return tape.branch(
-        is_prompt,
-        lambda side: side.call(
-            tree_cache.prompt_inputs, prompt.input_ids, prompt.attention_mask, window
-        ),
-        of_beams,
-        sides=("prompt", "beams"),
-    )
+    return tape.branch(chunk.is_prompt, of_piece, of_beams, sides=("prompt", "beams"))
 
 
 def _body(

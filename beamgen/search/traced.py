@@ -36,7 +36,10 @@ def with_trace_outputs(model: ir.Model) -> ir.Model:
     steps = _loop_in(chunk)
     step = steps.attributes["body"].as_graph()
     before = _of_some_steps("trace/steps")
-    after = [_appended(step, values, name) for values, name in zip(before, TRACED, strict=True)]
+    decides = next(v for node in chunk for v in node.outputs if v.name == "chunk/decides")
+    after = [
+        _appended(step, values, name, decides) for values, name in zip(before, TRACED, strict=True)
+    ]
     step.inputs.extend(before)
     step.outputs.extend(after)
     carried = _of_some_steps("trace/chunks")
@@ -65,12 +68,16 @@ def _nothing(graph: ir.Graph, name: str, dtype: ir.DataType) -> ir.Value:
     return stored(graph, ir.tensor(np.empty(0, dtype.numpy()), name=f"trace/nothing/{name}"))
 
 
-def _appended(step: ir.Graph, before: ir.Value, name: str) -> ir.Value:
+def _appended(step: ir.Graph, before: ir.Value, name: str, decides: ir.Value) -> ir.Value:
     """What the steps before decided, and behind it what this one does."""
     value = next(v for node in step for v in node.outputs if v.name == f"step/{name}")
     tape = Tape(f"trace/{name}")
     flat = tape.standard("Reshape", value, tape.ints("flat", [-1]), output="values")
-    longer = tape.standard("Concat", before, flat, output="longer", axis=0)
+    # a piece of the prompt before its last decides nothing
+    limits = tape.ints("nothing", [0]), tape.ints("all", [2**63 - 1])
+    end = tape.standard("Where", decides, *reversed(limits), output="end")
+    decided = tape.standard("Slice", flat, limits[0], end, output="decided")
+    longer = tape.standard("Concat", before, decided, output="longer", axis=0)
     longer.type, longer.shape = before.type, before.shape
     tape.append_to(step)
     return longer

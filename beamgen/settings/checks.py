@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from beamgen.errors import SettingError
 from beamgen.settings.parameter import Problem
-from beamgen.settings.setting import Values
+from beamgen.settings.setting import WHEN_SAMPLING, Values
 from beamgen.settings.table import SETTINGS
 
 
@@ -17,7 +17,7 @@ def check_settings(values: Values) -> None:
     Raises:
         SettingError: one error that lists everything impossible.
     """
-    refuse_problems([*_wrong_values(values), *_contradictions(values)])
+    refuse_problems([*wrong_values(values), *_contradictions(values)])
 
 
 def refuse_problems(problems: Sequence[Problem]) -> None:
@@ -55,10 +55,23 @@ def check_penalty(num_beams: int, length_penalty: float, longest: int) -> None:
         )
 
 
-def _wrong_values(values: Values) -> Iterator[Problem]:
-    """Cause and cure of each value that is impossible by itself."""
+def wrong_values(values: Values, *, drawn: bool | None = None) -> Iterator[Problem]:
+    """Cause and cure of each value that is impossible by itself.
+
+    A temperature of 0, which only sampling would heed, is no problem where nothing is drawn.
+
+    Args:
+        values: by setting, of all or of those that are known.
+        drawn: whether tokens are drawn; by default as ``do_sample`` says.
+    """
+    drawn = values.get("do_sample") is not False if drawn is None else drawn
     for setting in SETTINGS:
-        yield from setting.kind.problems(setting.name, values[setting.name])
+        if setting.name not in values:
+            continue
+        value = values[setting.name]
+        for_draws = setting.heeded == WHEN_SAMPLING and setting.in_hf
+        if drawn or not (for_draws and setting.kind.fits(value)):
+            yield from setting.kind.problems(setting.name, value)
 
 
 def _contradictions(values: Values) -> Iterator[Problem]:

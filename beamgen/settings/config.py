@@ -176,7 +176,7 @@ class SearchConfig:
 
         Raises:
             SettingError: an unknown name, an impossible combination, or a setting
-                that sampling alone heeds, without ``do_sample``.
+                that sampling alone heeds, where nothing was said about ``do_sample``.
         """
         refuse_unknown(overrides, BY_NAME)
         for name, value in overrides.items():
@@ -188,13 +188,14 @@ class SearchConfig:
             if value is not None
         }
         config = replace(self, **_replaced_limits(chosen), **_canonical(chosen))
-        unheeded = [name for name in SAMPLING if name in chosen and not config.do_sample]
-        if unheeded:
-            raise SettingError(
-                f"{', '.join(unheeded)} would change nothing, for nothing is drawn",
-                "set do_sample too (--do-sample)",
-            )
+        if not config.do_sample and "do_sample" not in chosen:
+            _refuse_unheeded(chosen)
         return config
+
+    def ready_to_draw(self) -> SearchConfig:
+        """These settings, with HF's default of what is impossible where tokens are drawn."""
+        wrong = [name for name in SAMPLING if _is_impossible(name, getattr(self, name))]
+        return replace(self, **{name: BY_NAME[name].default for name in wrong})
 
     def for_prompt(self, prompt_len: int, room: int = DEFAULT_MAX_NEW_TOKENS) -> ResolvedSearch:
         """The search of one prompt length: HF's max_length and min_length become new tokens.
@@ -294,6 +295,24 @@ def stacked_inputs(configs: Sequence[ResolvedSearch]) -> Arrays:
 def _canonical(values: Mapping[str, Any]) -> dict[str, Any]:
     """Settings in the one form that SearchConfig holds: tuples for lists and dicts."""
     return {name: BY_NAME[name].kind.canonical(value) for name, value in values.items()}
+
+
+def _refuse_unheeded(chosen: Mapping[str, Any]) -> None:
+    """Refuse what could change draws; a temperature of 0 means that there are none.
+
+    Raises:
+        SettingError: there is such a setting.
+    """
+    unheeded = [n for n in SAMPLING if n in chosen and not _is_impossible(n, chosen[n])]
+    if unheeded:
+        raise SettingError(
+            f"{', '.join(unheeded)} would change nothing, for nothing is drawn",
+            "set do_sample too (--do-sample)",
+        )
+
+
+def _is_impossible(name: str, value: Any) -> bool:
+    return any(BY_NAME[name].kind.problems(name, value))
 
 
 def _is_default(value: Any) -> bool:

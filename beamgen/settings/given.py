@@ -6,13 +6,14 @@ import contextlib
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from beamgen.settings.checks import refuse_problems
+from beamgen.settings.checks import refuse_problems, wrong_values
 from beamgen.settings.hf_fields import (
     NONE_MEANS,
     REFUSED,
     WITHOUT_EFFECT,
     refuse_unknown,
     refuse_unsupported,
+    without_negative_ids,
 )
 from beamgen.settings.kinds import Ids
 from beamgen.settings.parameter import Problem
@@ -55,7 +56,8 @@ def known_settings(
     }
     if known.get("eos_token_id"):
         known.setdefault("pad_token_id", known["eos_token_id"][0])
-    refuse_problems([*_wrong_values(known), *_contradictions(known)])
+    drawn = known.get("do_sample") is True  # or not known yet
+    refuse_problems([*wrong_values(known, drawn=drawn), *_contradictions(known)])
     return known
 
 
@@ -67,19 +69,14 @@ def ids_of(known: Mapping[str, Any]) -> dict[str, Ids]:
 def _of_checkpoint(stored: Mapping[str, Any], chosen: Collection[str]) -> dict[str, Any]:
     """The values in a checkpoint's file, and the defaults of what it leaves open."""
     defaults = {each.name: each.default for each in SETTINGS if each.default is not REQUIRED}
-    named = {name: NONE_MEANS.get(name) if v is None else v for name, v in stored.items()}
+    counted = without_negative_ids(stored)
+    named = {name: NONE_MEANS.get(name) if v is None else v for name, v in counted.items()}
     named = {name: value for name, value in named.items() if value is not None}
     if named.get("do_sample") and "do_sample" not in chosen:
         named.setdefault("num_beams", 1)
     for name in (_REPLACES[name] for name in chosen if name in _REPLACES):
         named.pop(name, None)
     return {**defaults, **named}
-
-
-def _wrong_values(known: Mapping[str, Any]) -> Iterator[Problem]:
-    for setting in SETTINGS:
-        if setting.name in known:
-            yield from setting.kind.problems(setting.name, known[setting.name])
 
 
 def _contradictions(known: Mapping[str, Any]) -> Iterator[Problem]:

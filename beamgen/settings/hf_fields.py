@@ -39,6 +39,8 @@ WITHOUT_EFFECT = frozenset(
     }
 )
 
+_ENDS = ("eos_token_id", "pad_token_id")
+
 _GROUPS = "transformers moved group beam search out of its own code"
 _CONSTRAINED = (
     "transformers moved constrained beam search out of its own code; generate --catalogue remains"
@@ -93,7 +95,7 @@ def chosen_settings(
         name: defaults.get(name) if isinstance(value, str) and value == "default" else value
         for name, value in overrides.items()
     }
-    merged = {**defaults, **generation_config.to_dict(), **given}
+    merged = {**defaults, **without_negative_ids(generation_config.to_dict()), **given}
     settings = {
         name: value
         for name, value in merged.items()
@@ -103,6 +105,25 @@ def chosen_settings(
     refuse_unsupported(settings, known, given)
     values = {name: NONE_MEANS.get(name) if v is None else v for name, v in settings.items()}
     return {name: value for name, value in values.items() if name in known and value is not None}
+
+
+def without_negative_ids(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A checkpoint's fields, where the pad or EOS id -1 is how some say that there is none.
+
+    HF never meets such a token: no logit is its.
+    """
+    return {name: _counted(value) if name in _ENDS else value for name, value in stored.items()}
+
+
+def _counted(ids: Any) -> Any:
+    """Ids without negative ones; None where there are no others."""
+    if isinstance(ids, list):
+        return [token for token in ids if not _is_negative(token)] or (ids and None)
+    return None if _is_negative(ids) else ids
+
+
+def _is_negative(token: Any) -> bool:
+    return isinstance(token, int) and token < 0
 
 
 def refuse_unknown(chosen: Collection[str], known: Collection[str]) -> None:

@@ -16,6 +16,7 @@ Ids = tuple[int, ...]
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 _LARGEST = float(np.finfo(np.float32).max)
+_MOST = 2**31 - 1
 
 
 class Kind:
@@ -47,6 +48,10 @@ class Kind:
         """Cause and cure of what is impossible about a value in its canonical form."""
         return ()
 
+    def fits(self, value: Any) -> bool:
+        """Whether a graph can hold a value that no search looks at, be it an impossible one."""
+        return value is None or is_finite(value)
+
     def token_ids(self, value: Any) -> Ids:
         """The token ids that a value names."""
         return ()
@@ -74,9 +79,17 @@ class Count(Kind):
 
     def problems(self, name: str, value: Any) -> Iterator[Problem]:
         """See ``Kind``."""
-        if value is not None and (not is_int(value) or not self.low <= value < 2**31):
-            cause = f"{name} must be a whole number of at least {self.low}, not {value!r}"
-            yield cause, f"set {name} to {self.low} or more"
+        if value is None or (is_int(value) and self.low <= value <= _MOST):
+            return
+        if is_int(value) and value > _MOST:
+            yield f"{name} {value} is more than a file can count", f"set {name} to at most {_MOST}"
+            return
+        cause = f"{name} must be a whole number of at least {self.low}, not {value!r}"
+        yield cause, f"set {name} to {self.low} or more"
+
+    def fits(self, value: Any) -> bool:
+        """See ``Kind``."""
+        return value is None or (is_int(value) and abs(value) <= _MOST)
 
 
 @dataclass(frozen=True)

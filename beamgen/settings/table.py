@@ -16,6 +16,7 @@ from beamgen.settings.processors import (
     min_new_tokens,
     min_p,
     no_repeat_ngram_size,
+    one_end,
     remove_invalid_values,
     renormalize_logits,
     repetition_penalty,
@@ -29,7 +30,7 @@ from beamgen.settings.processors import (
 from beamgen.settings.search import SEARCH_SETTINGS
 from beamgen.settings.setting import WHEN_SAMPLING, Setting
 
-#: Logits processors in HF's order.
+#: Logits processors in HF's order; ``one_end`` where HF has those that a caller gives it.
 #: Source: ``GenerationMixin._get_logits_processor``.
 PROCESSORS = tuple(
     module.PROCESSOR
@@ -47,6 +48,7 @@ PROCESSORS = tuple(
         exponential_decay_length_penalty,
         suppress_tokens,
         begin_suppress_tokens,
+        one_end,
         temperature,
         top_k,
         top_p,

@@ -120,6 +120,7 @@ def _check_decoder(adapter: DecoderAdapter) -> None:
             "position_ids": np.array([positions]),
             "attention_bias": np.asarray(bias, np.float32)[None, None],
             "last_n": np.array(last_n),
+            "seq_len": np.array(max(positions) + 1),
         }
         return dict(zip(names, session.run(names, {**feeds, **caches}), strict=True))
 

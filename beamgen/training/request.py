@@ -12,9 +12,9 @@ from typing import Any, TypedDict
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from beamgen.checkpoint.resolve import resolve
-from beamgen.checkpoint.tokenizer import load_tokenizer
 from beamgen.errors import CheckpointError, SettingError
 from beamgen.export.options import check_options
+from beamgen.tokenizer.load import load_tokenizer
 from beamgen.training.data import TrainingData, check_same_kind, read_rows
 from beamgen.training.folders import check_output
 from beamgen.training.requirements import check_installed, check_machine

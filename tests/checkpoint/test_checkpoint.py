@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from beamgen import BeamgenError, find_adapter, open_checkpoint
 from beamgen.checkpoint.checkpoint import demo_checkpoint
-from beamgen.checkpoint.tokenizer import load_tokenizer
 from beamgen.testing import tiny_model
+from beamgen.tokenizer.load import load_tokenizer
 
 
 @pytest.fixture

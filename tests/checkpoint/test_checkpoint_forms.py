@@ -13,7 +13,7 @@ import torch
 from huggingface_hub.errors import OfflineModeIsEnabled
 
 from beamgen import BeamgenError, SearchConfig, export, open_checkpoint
-from beamgen.checkpoint.tokenizer import load_tokenizer
+from beamgen.tokenizer.load import load_tokenizer
 
 
 @pytest.fixture

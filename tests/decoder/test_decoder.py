@@ -254,8 +254,8 @@ def test_the_contract_holds_for_our_adapters(name: str, decoders) -> None:
     geometry = adapter.kv_geometry(adapter.tiny_config())
     contract.verify(decoders(name), contract.loop_contract(geometry, 96))
     names = [value.name for value in decoders(name).graph.inputs]
-    assert names[:4] == ["input_ids", "position_ids", "attention_bias", "last_n"]
-    assert names[4:6] == ["prompt.0.key", "prompt.0.value"]
+    assert names[:5] == ["input_ids", "position_ids", "attention_bias", "last_n", "seq_len"]
+    assert names[5:7] == ["prompt.0.key", "prompt.0.value"]
 
 
 def test_a_size_that_a_run_contradicts_is_refused() -> None:
@@ -271,7 +271,7 @@ def test_sizes_that_the_tracer_lost_and_inputs_that_nobody_reads_are_filled_in()
         """<ir_version: 10, opset_import: ["": 23]>
         g (float[batch, new] x) => (float[batch, lost] logits) { logits = Identity(x) }"""
     )
-    number = contract.Port(ir.DataType.INT64, ("batch",))
+    number = contract.Port(ir.DataType.INT64, ("batch",), need_be_read=False)
     pair = contract.Port(ir.DataType.FLOAT, ("batch", 96))
     contract.complete(model, contract.Contract({"x": pair, "unread": number}, {"logits": pair}))
     assert [value.name for value in model.graph.inputs] == ["x", "unread"]

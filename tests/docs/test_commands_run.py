@@ -45,6 +45,7 @@ QUICK = [
     Page("docs/finetune.md", 1, 0),
     Page("docs/how-it-works.md", 1, 8),
     Page("docs/deploy.md", 1, 0),
+    Page("docs/ci.md", 1, 0, demo=True),
 ]
 SLOW = [
     Page("docs/export.md", 1, 1),

@@ -15,13 +15,13 @@ from support.web_site import Page
 
 from beamgen import Generator, Package, export, package_as
 from beamgen.checkpoint.checkpoint import demo_checkpoint
-from beamgen.checkpoint.tokenizer import load_tokenizer
 from beamgen.errors import PackageError, PromptError, SettingError
 from beamgen.formats.web.graph import FED, web_graph
 from beamgen.formats.web.modules import JINJA, add_modules
 from beamgen.formats.web.texts import add_text
 from beamgen.registry import find_adapter
 from beamgen.settings.result import BeamOutput
+from beamgen.tokenizer.load import load_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from support.wrong_graphs import (
     Mutation,
+    every_end,
     ignored_min_new_tokens,
     lost_outputs,
     no_top_k,
@@ -155,6 +156,7 @@ CATALOGUE = Catalogue.of([[20, 21, 22], [20, 23], [24, 25, 26, 27], [28], [29, 3
         (no_top_k, {**DRAWS, "top_k": 2}),
         (swapped_penalty, {"repetition_penalty": 1.5, "eos_token_id": (2,)}),
         (open_catalogue, {"catalogue": CATALOGUE, "eos_token_id": (2,)}),
+        (open_catalogue, {"catalogue": CATALOGUE, "eos_token_id": (2, 7)}),
         (other_beam_indices, {"output_scores": True, "eos_token_id": (2,)}),
     ],
 )
@@ -166,6 +168,12 @@ def test_a_wrong_processor_or_draw_is_found(
     report = check(mutation, batch=3, **settings)
     assert report.verdict is Verdict.DIVERGED
     assert report.results[0].partings
+
+
+def test_an_entry_found_once_for_each_eos_id_is_found(check: Callable[..., ParityReport]) -> None:
+    settings = {"catalogue": CATALOGUE, "eos_token_id": (2, 7, 11)}
+    assert check(None, batch=3, **settings).verdict is Verdict.EXACT
+    assert check(every_end, batch=3, **settings).verdict is Verdict.DIVERGED
 
 
 @pytest.mark.parametrize("mutation", [lost_outputs, wrong_scores])

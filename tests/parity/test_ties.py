@@ -6,16 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
-from onnx import numpy_helper
-from support.onnx_functions import initializers
+from support import near_ties
+from support.near_ties import make_near_tie
 
 from beamgen import check_parity, open_checkpoint, open_package
-from beamgen.package.folder import write_manifest
 from beamgen.parity.report import ParityCase, Verdict
-from beamgen.settings.config import SearchConfig
 
 
 @pytest.mark.parametrize("tokens", [1, 2, 3])
@@ -47,50 +43,13 @@ def test_a_tie_at_the_last_step_is_no_divergence(
 def test_a_tie_is_called_a_near_tie(
     backend: str, checkpoints: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    """Two tokens with the same embedding have the same probability, always.
-
-    The file gets one of them nudged by less than the margin, so that it prefers
-    the other one than HF does; both answers are right.
-    """
-    import torch
-
-    from beamgen import export
-    from beamgen.parity.reference import Reference
-
-    checkpoint = open_checkpoint(checkpoints("gpt2"))
-    prompts = tuple(tuple(np.random.default_rng(i).integers(3, 96, 6).tolist()) for i in range(8))
-    config = SearchConfig((2,), 0, num_return_sequences=5, max_new_tokens=6)
-    output = Reference(checkpoint.load_model()).generate(
-        np.array(prompts), np.ones((8, 6), np.int64), config
-    )
-    token = int(np.bincount(output.sequences[:, :, 6:].ravel()).argmax())
-    twin = 95 if token != 95 else 94
-    model = checkpoint.load_model()
-    embedding = model.get_input_embeddings().weight
-    with torch.no_grad():
-        embedding[twin] = embedding[token]
-    model.save_pretrained(tmp_path / "checkpoint")
-    package = export(
-        tmp_path / "checkpoint", tmp_path / "twin", parity=False, backend=backend
-    ).package
-    proto = onnx.load(package.model)
-    weight = next(t for t in initializers(proto) if t.name.endswith("wte.weight"))
-    array = numpy_helper.to_array(weight).copy()
-    array[twin] += 2e-7 * np.abs(array[twin]) * np.sign(array[token].sum() or 1)
-    weight.CopyFrom(numpy_helper.from_array(array, weight.name))
-    (tmp_path / "nudged").mkdir()
-    onnx.save(proto, tmp_path / "nudged" / "model.onnx")
-    write_manifest(tmp_path / "nudged", package.manifest)
-
-    def grid(package, likely, seed):
-        return [ParityCase(f"prompt {i}", (p,), 6, config) for i, p in enumerate(prompts)]
-
+    tie = make_near_tie(checkpoints("gpt2"), tmp_path, backend)
     report = check_parity(
-        open_package(tmp_path / "nudged"), open_checkpoint(tmp_path / "checkpoint"), grid=grid
+        open_package(tie.package), open_checkpoint(tie.checkpoint), grid=near_ties.cases
     )
     assert report.verdict is Verdict.NEAR_TIE, report.to_json()["partings"]
     assert report.exit_code == 0
     for result in report.results:
         for parting in result.partings:
             assert abs(parting.margin) < 1e-4
-            assert {parting.ours[-1], parting.reference[-1]} & {token, twin}
+            assert {parting.ours[-1], parting.reference[-1]} & tie.twins

@@ -113,6 +113,68 @@ def test_hf_with_the_same_trie_gives_the_same(
         assert hypothesis.token_ids[:-1] in entries
 
 
+EOS = [4, 10, 16]
+
+
+@pytest.mark.parametrize("length_penalty", [1.0, 0.0])
+def test_with_several_eos_ids_each_entry_comes_once_with_its_likeliest_end(
+    length_penalty: float,
+    generators: Callable[[str], Generator],
+    checkpoints: Callable[[str], Path],
+) -> None:
+    """All entries, ranked by the model's own log-probabilities without any search."""
+    rng = np.random.default_rng(5)
+    entries = [rng.integers(20, 90, size=3).tolist() for _ in range(12)]
+    prompt = [5, 9, 7, 50]
+    model = open_checkpoint(checkpoints("gpt2")).load_model()
+    ranked = []
+    for entry in entries:
+        with torch.no_grad():
+            logits = model(torch.tensor([[*prompt, *entry]])).logits[0, len(prompt) - 1 :]
+        log_probs = logits.log_softmax(-1)
+        end, last = log_probs[-1][EOS].max(-1)
+        total = float(log_probs[range(len(entry)), entry].sum() + end)
+        score = total / (len(entry) + 1) ** length_penalty
+        ranked.append((score, [*entry, EOS[int(last)]]))
+    ranked.sort(reverse=True)
+    assert len({tokens[-1] for _, tokens in ranked}) > 1, "one end for all shows little"
+    (found,) = generators("gpt2").generate(
+        [prompt], catalogue=entries, num_beams=12, num_return_sequences=12, max_new_tokens=6,
+        eos_token_id=EOS, length_penalty=length_penalty,
+    )  # fmt: skip
+    assert [h.token_ids for h in found] == [tokens for _, tokens in ranked]
+    assert [h.score for h in found] == pytest.approx([score for score, _ in ranked], abs=1e-4)
+
+
+def test_an_end_that_is_suppressed_is_not_the_one_that_is_left(
+    generators: Callable[[str], Generator],
+) -> None:
+    def ends(**settings: object) -> set[int]:
+        (found,) = generators("gpt2").generate(
+            [[5, 9, 7]], catalogue=[[20, 21], [22, 23]], num_beams=4, num_return_sequences=2,
+            eos_token_id=EOS, max_new_tokens=6, **settings,
+        )  # fmt: skip
+        assert sorted(h.token_ids[:-1] for h in found) == [[20, 21], [22, 23]]
+        return {h.token_ids[-1] for h in found}
+
+    before = ends()
+    assert len(before) < len(EOS)
+    assert not before & ends(suppress_tokens=sorted(before))
+
+
+def test_greedy_search_ends_as_it_does_without_that_rule(
+    generators: Callable[[str], Generator],
+) -> None:
+    """The likeliest of all allowed tokens is never one that the rule takes away."""
+    settings = {"catalogue": [[20, 21], [22, 23], [20]], "max_new_tokens": 6, "num_beams": 1}
+    (several,) = generators("gpt2").generate([[5, 9, 7]], eos_token_id=EOS, **settings)
+    ends = {
+        eos: generators("gpt2").generate([[5, 9, 7]], eos_token_id=[eos], **settings)[0][0]
+        for eos in EOS
+    }
+    assert several[0].token_ids in [found.token_ids for found in ends.values()]
+
+
 def test_a_large_catalogue(generators: Callable[[str], Generator]) -> None:
     """20 000 entries, as product ids are."""
     rng = np.random.default_rng(0)

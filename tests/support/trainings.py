@@ -14,7 +14,7 @@ import pytest
 
 from beamgen import BeamgenError, FinetuneResult, find_adapter, finetune
 from beamgen.checkpoint.checkpoint import demo_checkpoint
-from beamgen.checkpoint.tokenizer import load_tokenizer
+from beamgen.tokenizer.load import load_tokenizer
 from beamgen.training.data import read_rows
 from beamgen.training.token_ids import stop_ids, tokenize_rows
 

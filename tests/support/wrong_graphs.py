@@ -148,6 +148,14 @@ def open_catalogue(model: onnx.ModelProto) -> None:
     add.op_type, add.input[1] = "Max", add.input[0]
 
 
+def every_end(model: onnx.ModelProto) -> None:
+    """An entry of a catalogue may end with each of several EOS ids."""
+    function = _function(model, "one_end")
+    branch = next(a.g for n in function.node for a in n.attribute if a.name == "then_branch")
+    del branch.node[:]
+    branch.node.append(helper.make_node("Identity", ["scores"], [branch.output[0].name]))
+
+
 def other_beam_indices(model: onnx.ModelProto) -> None:
     """Not counted over the batch."""
     function = _function(model, "numbered_in_batch")

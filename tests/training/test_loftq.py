@@ -14,7 +14,7 @@ from support.trainings import WITHOUT_BITSANDBYTES, as_if_scipy_was_installed, t
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from beamgen import BeamgenError, find_adapter
-from beamgen.checkpoint.tokenizer import load_tokenizer
+from beamgen.tokenizer.load import load_tokenizer
 
 pytestmark = pytest.mark.usefixtures("no_network")
 

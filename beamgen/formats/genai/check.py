@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from beamgen.checkpoint.checkpoint import Checkpoint
-from beamgen.checkpoint.tokenizer import load_tokenizer
 from beamgen.errors import BeamgenError, MissingExtraError, one_line
 from beamgen.export.prove import Progress
 from beamgen.formats.format import Check
@@ -23,6 +22,7 @@ from beamgen.parity.grids.shapes import ordinary_ids
 from beamgen.parity.reference import Reference
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.prompts import left_pad
+from beamgen.tokenizer.load import load_tokenizer
 
 Rows = list[list[int]]
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
-from beamgen.checkpoint.tokenizer import load_tokenizer
 from beamgen.errors import MissingExtraError, SettingError
 from beamgen.export.prove import Progress
 from beamgen.export.save import save_graph
@@ -21,6 +20,7 @@ from beamgen.package.folder import ADAPTERS, MODEL, WEIGHTS, Package
 from beamgen.runtime.feeds import parameter_feeds
 from beamgen.runtime.generator import Generator
 from beamgen.settings.prompts import left_pad
+from beamgen.tokenizer.load import load_tokenizer
 
 if TYPE_CHECKING:
     import onnx_ir as ir

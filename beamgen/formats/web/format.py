@@ -11,7 +11,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from beamgen.checkpoint.tokenizer import load_tokenizer
 from beamgen.errors import PromptError, SettingError
 from beamgen.export.prove import Progress
 from beamgen.formats.format import Check, Format
@@ -21,6 +20,7 @@ from beamgen.formats.web.node_check import check_in_node
 from beamgen.formats.web.texts import add_text
 from beamgen.package.folder import MODEL, WEIGHTS, Package
 from beamgen.runtime.generator import Generator
+from beamgen.tokenizer.load import load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -105,7 +105,7 @@ def make_case(
     package: Package, shape: str, prompts: Prompts, prompt_len: int, settings: dict[str, Any]
 ) -> ParityCase:
     """A case of all hypotheses, up to 16 tokens, with these settings."""
-    search = package.manifest.search
+    search = package.manifest.search.ready_to_draw()
     config = replace(
         search,
         max_new_tokens=min(16, room(package) - prompt_len),

@@ -6,11 +6,15 @@ says which of its C entries each running beam sees. Choosing beams is gathering 
 of ``visible``. Every few steps the entries that no beam sees any more are dropped, so
 that the cache stays near one sequence long: beams share their ancestors.
 
+A long prompt goes through the decoder in pieces of one length, the last one perhaps
+shorter. Until the last of them is through, ``visible`` and ``slot`` tell of the entries
+of the whole prompt, in the cache or not yet.
+
 An entry's slot is its place in the left-padded sequence: 0 to S - 1 in the prompt, S
 for the first generated token. Sliding windows count slots, as HF's do.
 
-Letters: B batch, K beams, S prompt length, C entries, E of them in the cache, t tokens
-generated.
+Letters: B batch, K beams, S prompt length, C entries, E of them in the cache, N tokens of
+a piece, t tokens generated.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ MASKED = -3.4028234663852886e38
 
 @script(beamgen_ops, default_opset=op)
 def prompt_entries(input_ids, attention_mask, num_beams):
-    """The entries that the prompt pass will append, for a left-padded prompt ``[B, S]``.
+    """The entries that the prompt's passes will append, for a left-padded prompt ``[B, S]``.
 
     num_beams ``[1]``.
 
@@ -43,28 +47,96 @@ def prompt_entries(input_ids, attention_mask, num_beams):
 
 
 @script(beamgen_ops, default_opset=op)
-def prompt_inputs(prompt, attention_mask, attention_window):
-    """What the prompt pass needs of a left-padded prompt ``[B, S]``.
+def prompt_pieces(input_ids, longest):
+    """How a prompt ``[B, S]`` is divided into pieces of at most longest tokens, a scalar.
+
+    Returns: pieces, a scalar, their number; piece_len ``[1]``, the length of each but the
+    last, which may be shorter. No piece is longer than it has to be.
+    """
+    one = op.Constant(value_ints=[1])
+    prompt_len = op.Shape(input_ids, start=1)
+    count = op.Max((prompt_len + longest - 1) / longest, one)
+    piece_len = (prompt_len + count - 1) / count
+    pieces = op.Squeeze(count)
+    return pieces, piece_len
+
+
+@script(beamgen_ops, default_opset=op)
+def chunk_plan(iteration, pieces, steps_per_chunk):
+    """What a chunk is for: an iteration of the outer loop; all are scalars.
+
+    Returns: is_prompt, whether it reads a piece of the prompt; decides, whether its steps
+    choose tokens, as all do but those of the pieces before the last; most_steps.
+    """
+    is_prompt = iteration < pieces
+    decides = iteration + 1 >= pieces
+    most_steps = op.Where(is_prompt, 1, steps_per_chunk)
+    return is_prompt, decides, most_steps
+
+
+@script(beamgen_ops, default_opset=op)
+def prompt_inputs(prompt, attention_mask, slot, piece, piece_len, attention_window):
+    """What the pass of a piece needs of a left-padded prompt ``[B, S]``.
+
+    slot ``[B, C]``: of the entries in the cache, and of those that the prompt has yet to
+    append; piece, a scalar, counts from 0.
 
     Returns:
-        input_ids ``[B, S]``, position_ids ``[B, S]`` (masked positions are 1, as in HF),
-        attention_bias ``[B, 1, S, S]``: causal, within the window, no padding,
-        last_n, a scalar 1: only the last position's logits are wanted.
+        input_ids ``[B, N]``, position_ids ``[B, N]`` (masked positions are 1, as in HF),
+        attention_bias ``[B, 1, N, E + N]``: causal, within the window, no padding,
+        last_n, a scalar 1: only the last position's logits are wanted,
+        seq_len, a scalar: the largest position of the whole prompt, and 1.
 
     Source: ``GenerationMixin.prepare_inputs_for_generation`` (position ids),
-    ``transformers/masking_utils.py`` (``sliding_window_overlay``).
+    ``transformers/masking_utils.py`` (``sliding_window_overlay``),
+    ``modeling_rope_utils.py`` (seq_len).
     """
+    first_entry = op.Reshape(op.ReduceMin(slot, keepdims=0), op.Constant(value_ints=[1]))
+    begin = piece * piece_len
+    end = begin + piece_len  # of the last piece beyond the prompt, as Slice allows
+    axis0, axis1 = op.Constant(value_ints=[0]), op.Constant(value_ints=[1])
     is_padding = attention_mask == 0
     position = op.CumSum(attention_mask, op.Constant(value_int=1)) - 1
-    position_ids = op.Where(is_padding, 1, position)
-    slot = op.Range(0, op.Squeeze(op.Shape(prompt, start=1)), 1)
-    distance = op.Unsqueeze(slot, [1]) - op.Unsqueeze(slot, [0])  # [S, S], query - key
+    positions = op.Where(is_padding, 1, position)
+    place = op.Range(0, op.Squeeze(op.Shape(prompt, start=1)), 1)
+    query = op.Slice(place, begin, end, axis0)
+    key = op.Slice(place, first_entry, end, axis0)
+    distance = op.Unsqueeze(query, [1]) - op.Unsqueeze(key, [0])  # [N, E + N]
     out_of_reach = op.Or(distance < 0, distance >= attention_window)
-    hidden = op.Or(out_of_reach, op.Unsqueeze(is_padding, [1, 2]))  # [B, 1, S, S]
+    is_hidden_key = op.Slice(is_padding, first_entry, end, axis1)
+    hidden = op.Or(out_of_reach, op.Unsqueeze(is_hidden_key, [1, 2]))  # [B, 1, N, E + N]
     attention_bias = op.Where(hidden, op.Constant(value_float=MASKED), 0.0)
-    input_ids = op.Identity(prompt)
+    input_ids = op.Slice(prompt, begin, end, axis1)
+    position_ids = op.Slice(positions, begin, end, axis1)
     last_n = op.Constant(value_int=1)
-    return input_ids, position_ids, attention_bias, last_n
+    seq_len = op.ReduceMax(positions, keepdims=0) + 1
+    return input_ids, position_ids, attention_bias, last_n, seq_len
+
+
+@script(beamgen_ops, default_opset=op)
+def entries_left_behind(visible, slot, piece, piece_len, attention_window):
+    """Which entries no later token of the prompt sees, once a piece is in the cache.
+
+    visible ``[B, K, C]``, slot ``[B, C]``: of what the cache holds, and of those to come.
+
+    Returns: left_behind ``[1]``, the number of entries that the window leaves behind;
+    later_visible ``[B, K, C']`` and later_slot ``[B, C']`` of the others.
+    """
+    first_entry = op.Reshape(op.ReduceMin(slot, keepdims=0), op.Constant(value_ints=[1]))
+    next_token = (piece + 1) * piece_len
+    left_behind = op.Max(next_token - attention_window + 1 - first_entry, [0])
+    last = op.Constant(value_ints=[9223372036854775807])
+    later_visible = op.Slice(visible, left_behind, last, op.Constant(value_ints=[2]))
+    later_slot = op.Slice(slot, left_behind, last, op.Constant(value_ints=[1]))
+    return left_behind, later_visible, later_slot
+
+
+@script(beamgen_ops, default_opset=op)
+def later_entries(stored, recent, left_behind):
+    """Two parts of a cache become one, without the first entries, ``[B, Hkv, E', D]``."""
+    both = op.Concat(stored, recent, axis=2)
+    last = op.Constant(value_ints=[9223372036854775807])
+    return op.Slice(both, left_behind, last, op.Constant(value_ints=[2]))
 
 
 @script(beamgen_ops, default_opset=op)
@@ -83,7 +155,8 @@ def step_inputs(running_tokens, visible, slot, prompt_len, attention_window):
 
     Returns:
         input_ids ``[B, K]``, position_ids ``[B, K]``, attention_bias ``[B, 1, K, C]``,
-        last_n, a scalar K: every beam's logits are wanted.
+        last_n, a scalar K: every beam's logits are wanted,
+        seq_len, a scalar: the largest position, and 1.
     """
     input_ids = beamgen_ops.last_tokens(running_tokens)
     generated = op.Shape(running_tokens, start=2)
@@ -92,7 +165,8 @@ def step_inputs(running_tokens, visible, slot, prompt_len, attention_window):
     hidden = op.Not(op.Unsqueeze(seen, [1]))
     attention_bias = op.Where(hidden, op.Constant(value_float=MASKED), 0.0)
     last_n = op.Squeeze(op.Shape(running_tokens, start=1, end=2))
-    return input_ids, position_ids, attention_bias, last_n
+    seq_len = op.ReduceMax(position_ids, keepdims=0) + 1
+    return input_ids, position_ids, attention_bias, last_n, seq_len
 
 
 @script(beamgen_ops, default_opset=op)

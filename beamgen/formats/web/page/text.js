@@ -27,7 +27,7 @@ export async function openText(page, readJson, importModule) {
   return new WithoutTokenizer(kind === 'pieces' ? await readJson(page.text.file) : null);
 }
 
-/** What ids add to the text before them; `beamgen/checkpoint/added_text.py` does the same. */
+/** What ids add to the text before them; `beamgen/tokenizer/added_text.py` does the same. */
 class Text {
   /** What ids add to the text of those before them. */
   after(before, ids) {

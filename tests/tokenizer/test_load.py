@@ -9,8 +9,8 @@ import pytest
 
 from beamgen import BeamgenError, find_adapter, open_checkpoint
 from beamgen.checkpoint.checkpoint import demo_checkpoint
-from beamgen.checkpoint.tokenizer import load_tokenizer
 from beamgen.errors import MissingExtraError
+from beamgen.tokenizer.load import load_tokenizer
 
 
 def test_without_tokenizer_files_there_is_none(checkpoints: Callable[[str], Path]) -> None:

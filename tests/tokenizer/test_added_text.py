@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import pytest
 
-from beamgen.checkpoint.added_text import text_added, token_text
+from beamgen.tokenizer.added_text import text_added, token_text
 
 END = 256
 

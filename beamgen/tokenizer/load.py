@@ -9,24 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from beamgen.errors import CheckpointError, MissingExtraError, extra_with, missing_module, one_line
+from beamgen.tokenizer.files import has_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "spiece.model",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-)
-
-
-def has_tokenizer(folder: Path) -> bool:
-    """Whether any tokenizer file lies in a folder."""
-    return any((folder / name).is_file() for name in _TOKENIZER_FILES)
 
 
 def load_tokenizer(

@@ -1,0 +1,77 @@
+"""Why weights did not load, in a line that names the tensors and both their sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from beamgen.checkpoint.files import CONFIG
+from beamgen.errors import CheckpointError, one_line
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_SHOWN = 3
+_AGAIN = (
+    "download or save the checkpoint again; it must load with AutoModelForCausalLM.from_pretrained"
+)
+
+
+def load_error(
+    source: str, folder: Path, empty: PreTrainedModel, error: Exception
+) -> CheckpointError:
+    """The error to raise where transformers could not load a checkpoint.
+
+    Args:
+        source: what the user named.
+        folder: where its files are.
+        empty: the architecture that its config describes.
+        error: what transformers raised, whose first line seldom says what is wrong.
+    """
+    try:
+        stored = dict(_stored_shapes(folder))
+    except Exception:  # the file itself is damaged, which transformers says well
+        stored = {}
+    wanted = {name: tuple(tensor.shape) for name, tensor in empty.state_dict().items()}
+    prefix = f"{empty.base_model_prefix}."
+    found = {_inside(name, prefix, wanted): shape for name, shape in stored.items()}
+    if stored and not any(name.startswith(prefix) for name in found.keys() & wanted.keys()):
+        return CheckpointError(
+            f"{source} holds no layer of {type(empty).__name__}, only "
+            f"{', '.join(sorted(stored)[:_SHOWN])} ({len(stored)} in all)",
+            "pass the folder with all weights, as save_pretrained writes it",
+        )
+    other = {n: s for n, s in found.items() if n in wanted and s != wanted[n]}
+    if not other:
+        return CheckpointError(f"cannot load the weights of {source}: {one_line(error)}", _AGAIN)
+    listed = "; ".join(
+        f"{name} is {list(shape)} in the file and {list(wanted[name])} by {CONFIG}"
+        for name, shape in sorted(other.items())[:_SHOWN]
+    )
+    more = f"; and {len(other) - _SHOWN} more" if len(other) > _SHOWN else ""
+    return CheckpointError(f"{source}: {listed}{more}", _cure(empty, other))
+
+
+def _cure(empty: PreTrainedModel, other: dict[str, tuple[int, ...]]) -> str:
+    """Correct the vocabulary, if it is all that is wrong."""
+    vocab_size = empty.config.get_text_config().vocab_size
+    wanted = empty.state_dict()
+    rows = {shape[0] for shape in other.values()}
+    if len(rows) == 1 and all(wanted[name].shape[0] == vocab_size for name in other):
+        return f"correct vocab_size in {CONFIG} to {rows.pop()}, if the weights are the right ones"
+    return f"take the {CONFIG} that belongs to these weights"
+
+
+def _inside(name: str, prefix: str, wanted: dict[str, tuple[int, ...]]) -> str:
+    """A tensor's name in the model; files of a model without its head leave the prefix out."""
+    return prefix + name if name not in wanted and prefix + name in wanted else name
+
+
+def _stored_shapes(folder: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+    from safetensors import safe_open
+
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="np") as file:
+            for name in file.keys():  # noqa: SIM118 - it is no mapping
+                yield name, tuple(file.get_slice(name).get_shape())

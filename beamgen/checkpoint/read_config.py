@@ -1,0 +1,51 @@
+"""What transformers makes of a config.json, by a class of its own wherever it has one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from beamgen.checkpoint.files import CheckpointFiles
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+
+def load_config(files: CheckpointFiles) -> PretrainedConfig:
+    """Read a config, without what says how another program was to run the model.
+
+    Python code beside a checkpoint runs only where transformers has no class of that
+    ``model_type``: code of another release fails in this one, and what an adapter knows is
+    the class that transformers has. ``torchscript`` and ``return_dict`` change the outputs'
+    form alone; the first also keeps HF from tying weights.
+
+    Raises:
+        Exception: of transformers' own, in many ways.
+
+    Source: ``AutoConfig.from_pretrained``, ``PreTrainedModel._tie_or_clone_weights``.
+    """
+    from transformers import CONFIG_MAPPING, AutoConfig
+
+    known = files.model_type in CONFIG_MAPPING
+    found: PretrainedConfig = (
+        CONFIG_MAPPING[files.model_type].from_pretrained(files.folder, local_files_only=True)
+        if known and not files.names_model_type
+        else AutoConfig.from_pretrained(
+            files.folder,
+            trust_remote_code=files.trust_remote_code and not known,
+            local_files_only=True,
+        )
+    )
+    if known:
+        _forget_code(found)
+    found.torchscript, found.return_dict = False, True
+    return found
+
+
+def _forget_code(config: PretrainedConfig) -> None:
+    """Drop the names of Python classes, but for a tokenizer's."""
+    named = getattr(config, "auto_map", None) or {}
+    kept = {auto: name for auto, name in named.items() if auto == "AutoTokenizer"}
+    if kept:
+        config.auto_map = kept
+    elif hasattr(config, "auto_map"):
+        del config.auto_map
