@@ -8,7 +8,7 @@ from beamgen.testing import check_adapter
 
 @pytest.mark.parametrize("name", [adapter.name for adapter in adapters()])
 def test_every_installed_adapter_conforms(name: str) -> None:
-    assert len(check_adapter(name)) == 9
+    assert len(check_adapter(name)) == 10
 
 
 class _Wrong(type(next(a for a in adapters() if a.name == "gpt2"))):  # type: ignore[misc] # a class found at run time
