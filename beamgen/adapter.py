@@ -27,11 +27,18 @@ class KVGeometry:
         num_layers: L.
         num_kv_heads: Hkv (fewer than the query heads under GQA).
         head_dim: D.
+        value_dim: D of the values, where it is another than the keys'; else None.
     """
 
     num_layers: int
     num_kv_heads: int
     head_dim: int
+    value_dim: int | None = None
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """D of the keys and of the values."""
+        return self.head_dim, self.value_dim or self.head_dim
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,8 @@ class DecoderAdapter(ABC):
         genai_type: ``model.type`` of a ``genai_config.json``. All decoders have one
             layout here, which onnxruntime-genai runs as ``decoder``; another type only
             serves a tool that asks for it, and has to read that layout, too.
+        counts_padding: whether ``generate`` gives the model no ``position_ids``, so that
+            its positions count a batch's padding.
     """
 
     name: ClassVar[str]
@@ -86,6 +95,7 @@ class DecoderAdapter(ABC):
     demo: ClassVar[Path | None] = None
     held_out: ClassVar[Path | None] = None
     genai_type: ClassVar[str] = "decoder"
+    counts_padding: ClassVar[bool] = False
 
     @abstractmethod
     def tiny_config(self) -> PretrainedConfig:
@@ -113,10 +123,16 @@ class DecoderAdapter(ABC):
         )
 
     def position_limits(self, config: PretrainedConfig) -> PositionLimits:
-        """How long a sequence may be; by default ``max_position_embeddings``."""
+        """How long a sequence may be; by default ``max_position_embeddings``.
+
+        The window is one that all layers keep; what single layers keep is theirs to say when
+        they attend.
+        """
+        kinds = getattr(config, "layer_types", None) or ["sliding_attention"]
+        everywhere = all(kind == "sliding_attention" for kind in kinds)
         return PositionLimits(
             max_positions=config.max_position_embeddings,
-            attention_window=getattr(config, "sliding_window", None),
+            attention_window=getattr(config, "sliding_window", None) if everywhere else None,
         )
 
     def prepare(self, model: PreTrainedModel) -> None:  # noqa: B027 - a hook, empty by default

@@ -40,25 +40,33 @@ class Asked:
         softcap: ``tanh(score / softcap) * softcap`` is taken of each score, or None.
         sinks: float ``[H]``, a score of each head that takes part in the softmax and has
             no value; or None.
+        same_widths: whether values are as wide as keys.
     """
 
     scale: float
     window: int | None = None
     softcap: float | None = None
     sinks: torch.Tensor | None = None
+    same_widths: bool = True
 
     @property
     def is_standard(self) -> bool:
         """Whether the standard operator ``Attention`` does it, with the window in the bias."""
-        return self.softcap is None and self.sinks is None
+        return self.softcap is None and self.sinks is None and self.same_widths
 
 
-def asked_by(module: torch.nn.Module, query: torch.Tensor, given: Mapping[str, Any]) -> Asked:
+def asked_by(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    value: torch.Tensor,
+    given: Mapping[str, Any],
+) -> Asked:
     """Read what a layer gave to a function of ``transformers.AttentionInterface``.
 
     Args:
         module: the layer's attention.
         query: ``[B, H, N, D]``.
+        value: ``[B, Hkv, ., D]``, whose D may be another.
         given: its keyword arguments.
 
     Raises:
@@ -87,6 +95,7 @@ def asked_by(module: torch.nn.Module, query: torch.Tensor, given: Mapping[str, A
         window=None if window is None else int(window),
         softcap=given.get("softcap"),
         sinks=given.get("s_aux"),
+        same_widths=query.shape[-1] == value.shape[-1],
     )
 
 

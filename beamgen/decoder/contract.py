@@ -11,7 +11,7 @@ in the operator's cache or the usual one, n positions whose logits are wanted.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
@@ -20,6 +20,8 @@ from beamgen.errors import AdapterError
 from beamgen.lora.slots import Slot
 
 _INT, _FLOAT = ir.DataType.INT64, ir.DataType.FLOAT
+#: The input of decoders whose layers have windows of their own, or distances.
+KEY_POSITIONS = "key_positions"
 _SUBGRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
@@ -75,6 +77,12 @@ def slot_ports(slot: Slot, rows: int | str) -> dict[str, Port]:
     }
 
 
+def with_key_positions(contract: Contract) -> Contract:
+    """A contract whose decoder asks for the positions of the entries that it attends to."""
+    port = Port(_INT, ("batch", "attended"))
+    return replace(contract, inputs={**contract.inputs, KEY_POSITIONS: port})
+
+
 def loop_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot] = ()) -> Contract:
     """The decoder of the loop backend, with the prompt's cache apart from the generated one.
 
@@ -111,7 +119,7 @@ def contrib_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot
     """
 
     def caches(prefix: str, length: str) -> dict[str, Port]:
-        shape = (2, "cache_rows", geometry.num_kv_heads, length, geometry.head_dim)
+        shape = (2, "cache_rows", geometry.num_kv_heads, length, max(geometry.widths))
         return dict.fromkeys(contrib_cache_names(prefix, geometry), Port(_FLOAT, shape))
 
     return Contract(
@@ -157,8 +165,9 @@ def step_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot] =
 
 def _caches(geometry: KVGeometry, prefix: str, length: str) -> dict[str, Port]:
     """The ports of a cache that has keys and values apart, the heads before the entries."""
-    port = Port(_FLOAT, ("batch", geometry.num_kv_heads, length, geometry.head_dim))
-    return dict.fromkeys(cache_names(prefix, geometry), port)
+    ports = [Port(_FLOAT, ("batch", geometry.num_kv_heads, length, d)) for d in geometry.widths]
+    names = cache_names(prefix, geometry)
+    return dict(zip(names, ports * geometry.num_layers, strict=True))
 
 
 def _slots(slots: Sequence[Slot], rows: int | str) -> dict[str, Port]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from onnxscript import opset23 as op
 from onnxscript import script
+from torch.nn.functional import pad
 
 from beamgen.decoder import head
 from beamgen.decoder.attention import Asked, plain_attention
@@ -100,6 +101,7 @@ class ContribCache(StepCache):
 
     def __init__(self, past: list[torch.Tensor], rows: CopyRows) -> None:
         """Hold L tensors ``[2, C, Hkv, P, D]``, and how their rows are used."""
+        super().__init__()
         self.present = list(past)
         self.rows = rows
 
@@ -113,11 +115,14 @@ class ContribCache(StepCache):
         """Append a layer's new entries where the cache is ``full``, else leave it to ``attend``."""
         if not self.full:
             return key, value
-        rows = self.rows
+        rows, widths = self.rows, (key.shape[-1], value.shape[-1])
+        if widths[0] != widths[1]:  # which are stored in one tensor
+            key, value = (pad(x, [0, max(widths) - x.shape[-1]]) for x in (key, value))
         present = _concatenated_cache(key, value, self.present[layer_idx], rows.row_of_copy)
         self.present[layer_idx] = present
         flat = present.flatten(0, 1)  # [2 * C, Hkv, T, D]
-        return flat.index_select(0, rows.key_rows), flat.index_select(0, rows.value_rows)
+        keys, values = (flat.index_select(0, of) for of in (rows.key_rows, rows.value_rows))
+        return keys[..., : widths[0]], values[..., : widths[1]]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """How many entries a layer holds."""
@@ -130,7 +135,7 @@ class ContribStep(TracedStep):
     bodies = (ConcatenatedCache, ConcatenatedCacheAttention)
 
     @property
-    def contract(self) -> Contract:
+    def base_contract(self) -> Contract:
         """The names and shapes of what ``forward`` takes and gives."""
         return contrib_contract(self.geometry, self.config.get_text_config().vocab_size, self.slots)
 
@@ -142,6 +147,7 @@ class ContribStep(TracedStep):
         rows: Sequence[torch.Tensor],
         past: list[torch.Tensor],
         slots: SlotPairs = (),
+        key_positions: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, ...]:
         """The logits of the last token ``[B, 1, V]``, and L present tensors.
 
@@ -150,7 +156,7 @@ class ContribStep(TracedStep):
         """
         cache = ContribCache(past, CopyRows(*rows))
         with self.filled(slots):
-            hidden = self.hidden(input_ids, position_ids, attention_bias, cache)
+            hidden = self.hidden(input_ids, position_ids, attention_bias, cache, key_positions)
             last = hidden[:, -1].unsqueeze(1)  # [B, 1, hidden], which is static in the trace
             logits = head.logits(self.model, last)
         return (logits, *cache.present)
@@ -174,9 +180,9 @@ class ContribStep(TracedStep):
         )
         return attended
 
-    def dummy_inputs(self) -> dict[str, Any]:
+    def base_inputs(self) -> dict[str, Any]:
         """Zeros of every shape that is traced."""
-        heads, width = self.geometry.num_kv_heads, self.geometry.head_dim
+        heads, width = self.geometry.num_kv_heads, max(self.geometry.widths)
         rows = torch.arange(BATCH * _COPIES)
         past = torch.zeros(2, len(rows), heads, PAST, width)
         return {

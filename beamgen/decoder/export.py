@@ -76,7 +76,7 @@ def export_decoder(
     contract.complete(decoder, step.contract)
     contract.verify(decoder, step.contract)
     window = adapter.position_limits(model.config).attention_window
-    return DecoderGraph(decoder, step.geometry, window, step.slots)
+    return DecoderGraph(decoder, step.geometry, window, step.slots, adapter.counts_padding)
 
 
 def clean(model: ir.Model, functions: Sequence[OnnxFunction[Any, Any]]) -> ir.Model:

@@ -98,6 +98,7 @@ class LoopCache(StepCache):
 
     def __init__(self, prompt: KVPairs, past: KVPairs, seq_len: torch.Tensor) -> None:
         """Hold L pairs ``[B, Hkv, S, D]`` and L pairs ``[B, Hkv, R, D]``."""
+        super().__init__()
         self.seq_len = seq_len
         self.prompt = prompt
         self.present = list(past)
@@ -134,7 +135,7 @@ class LoopStep(TracedStep):
     bodies = (SharedPromptAttention,)
 
     @property
-    def contract(self) -> Contract:
+    def base_contract(self) -> Contract:
         """The names and shapes of what ``forward`` takes and gives."""
         return loop_contract(self.geometry, self.config.get_text_config().vocab_size, self.slots)
 
@@ -148,6 +149,7 @@ class LoopStep(TracedStep):
         prompt: KVPairs,
         past: KVPairs,
         slots: SlotPairs = (),
+        key_positions: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, ...]:
         """The logits ``[B, last_n, V]``, and 2L present tensors ``[B, Hkv, R+N, D]``.
 
@@ -156,7 +158,7 @@ class LoopStep(TracedStep):
         """
         cache = LoopCache(prompt, past, seq_len)
         with self.filled(slots):
-            hidden = self.hidden(input_ids, position_ids, attention_bias, cache)
+            hidden = self.hidden(input_ids, position_ids, attention_bias, cache, key_positions)
             last = hidden[:, hidden.shape[1] - last_n :, :]  # [B, n, hidden]
             logits = head.logits(self.model, last)
         return (logits, *(tensor for pair in cache.present for tensor in pair))
@@ -177,7 +179,7 @@ class LoopStep(TracedStep):
         )
         return attended
 
-    def dummy_inputs(self) -> dict[str, Any]:
+    def base_inputs(self) -> dict[str, Any]:
         """Zeros of every shape that is traced."""
         return {
             **self.dummy_tokens(_PROMPT + PAST + NEW),

@@ -72,6 +72,7 @@ class StepKVCache(StepCache):
 
     def __init__(self, past: KVPairs) -> None:
         """Hold L pairs ``[B, Hkv, P, D]``."""
+        super().__init__()
         self.present = list(past)
 
     def update(
@@ -100,7 +101,7 @@ class SingleStep(TracedStep):
     bodies = (CachedAttention,)
 
     @property
-    def contract(self) -> Contract:
+    def base_contract(self) -> Contract:
         """The names and shapes of what ``forward`` takes and gives."""
         return step_contract(self.geometry, self.config.get_text_config().vocab_size, self.slots)
 
@@ -112,6 +113,7 @@ class SingleStep(TracedStep):
         last: torch.Tensor,
         past: KVPairs,
         slots: SlotPairs = (),
+        key_positions: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, ...]:
         """The logits ``[B, 1, V]`` of the token ``last [B]``, and 2L present tensors.
 
@@ -120,7 +122,7 @@ class SingleStep(TracedStep):
         """
         cache = StepKVCache(past)
         with self.filled(slots):
-            hidden = self.hidden(input_ids, position_ids, attention_bias, cache)
+            hidden = self.hidden(input_ids, position_ids, attention_bias, cache, key_positions)
             wanted = last[:, None, None].expand(-1, 1, hidden.shape[-1])
             row = hidden.gather(1, wanted)[:, 0].unsqueeze(1)  # static in the trace
             logits = head.logits(self.model, row)
@@ -144,7 +146,7 @@ class SingleStep(TracedStep):
         cache.present[layer] = (keys, values)
         return attended
 
-    def dummy_inputs(self) -> dict[str, Any]:
+    def base_inputs(self) -> dict[str, Any]:
         """Zeros of every shape that is traced."""
         return {
             **self.dummy_tokens(PAST + NEW),

@@ -16,7 +16,12 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from beamgen.adapter import DecoderAdapter, KVGeometry
 from beamgen.decoder.add_lora import AddLora, add_lora
 from beamgen.decoder.attention import Asked, asked_by, plain_attention
-from beamgen.decoder.contract import Contract, verify_sizes
+from beamgen.decoder.contract import (
+    KEY_POSITIONS,
+    Contract,
+    verify_sizes,
+    with_key_positions,
+)
 from beamgen.decoder.traceable import traceable
 from beamgen.errors import AdapterError
 from beamgen.lora.slots import Slot
@@ -53,6 +58,35 @@ class StepCache(Cache, ABC):  # type: ignore[misc] # transformers is untyped
     is_sliding = (False,)
     layers = ()
     seq_len: torch.Tensor | None = None
+
+    def __init__(self) -> None:
+        """Hold no entries yet, and no positions."""
+        self._positions: tuple[torch.Tensor, torch.Tensor | None] | None = None
+        self._biases: dict[int, torch.Tensor] = {}
+        self.asked_for_positions = False
+
+    def tell_positions(self, new: torch.Tensor, keys: torch.Tensor | None) -> None:
+        """Positions ``[B, N]`` of the new tokens, and ``[B, C]`` of all that they attend to."""
+        self._positions = (new, keys)
+
+    @property
+    def key_positions(self) -> torch.Tensor:
+        """Positions ``[B, C]`` of the entries attended: an input of the step that asks for it."""
+        assert self._positions is not None, "a step tells them first"
+        keys = self._positions[1]
+        assert keys is not None, "the probe has found that they are asked for"
+        self.asked_for_positions = True
+        return keys
+
+    def within(self, window: int, attention_bias: torch.Tensor) -> torch.Tensor:
+        """The bias ``[B, 1, N, C]`` of layers whose tokens see so many, themselves included."""
+        if window not in self._biases:
+            keys = self.key_positions
+            assert self._positions is not None, "a step tells them first"
+            distance = self._positions[0][:, None, :, None] - keys[:, None, None, :]
+            masked = torch.finfo(attention_bias.dtype).min
+            self._biases[window] = torch.where(distance < window, attention_bias, masked)
+        return self._biases[window]
 
     @abstractmethod
     def update(
@@ -99,7 +133,8 @@ class TracedStep(torch.nn.Module, ABC):
         self.model = model
         self.slots = tuple(slots)
         self.geometry: KVGeometry = adapter.kv_geometry(model.config)
-        self._full = False
+        self._asked_for_positions = False
+        self._window = adapter.position_limits(model.config).attention_window
         self._own_attention: list[tuple[Any, str]] = []
         ALL_MASK_ATTENTION_FUNCTIONS.register(ATTENTION_NAME, _no_mask)
         for module in model.modules():
@@ -119,6 +154,7 @@ class TracedStep(torch.nn.Module, ABC):
             AdapterError: a layer asks for what is not known here, or sizes differ.
         """
         self._asked: dict[int, Asked] = {}
+        self._full = self._reads_key_positions = True  # all that may be asked for
         try:
             outputs = self._run()
         except AdapterError:
@@ -135,10 +171,10 @@ class TracedStep(torch.nn.Module, ABC):
         if not through:
             for config, implementation in self._own_attention:
                 config._attn_implementation = implementation
-            self._full = True
             outputs = self._run()
-        elif not all(asked.is_standard for asked in self._asked.values()):
-            self._full = True
+        elif all(asked.is_standard for asked in self._asked.values()):
+            self._full = False
+        self._reads_key_positions = self._asked_for_positions
         verify_sizes([tuple(output.shape) for output in outputs], self.contract)
 
     def _run(self) -> tuple[torch.Tensor, ...]:
@@ -153,12 +189,26 @@ class TracedStep(torch.nn.Module, ABC):
 
     @property
     @abstractmethod
+    def base_contract(self) -> Contract:
+        """The names and shapes of what ``forward`` takes and gives, without key positions."""
+
+    @property
     def contract(self) -> Contract:
         """The names and shapes of what ``forward`` takes and gives."""
+        base = self.base_contract
+        return with_key_positions(base) if self._reads_key_positions else base
 
     @abstractmethod
-    def dummy_inputs(self) -> dict[str, Any]:
+    def base_inputs(self) -> dict[str, Any]:
         """Inputs for the trace, by ``forward``'s names; nested caches are flattened in order."""
+
+    def dummy_inputs(self) -> dict[str, Any]:
+        """Inputs for the trace, which end with the key positions if they are asked for."""
+        inputs = self.base_inputs()
+        if self._reads_key_positions:
+            attended = inputs["attention_bias"].shape[-1]
+            inputs[KEY_POSITIONS] = torch.arange(attended).expand(BATCH, attended).clone()
+        return inputs
 
     @abstractmethod
     def attend(
@@ -189,9 +239,11 @@ class TracedStep(torch.nn.Module, ABC):
         position_ids: torch.Tensor,
         attention_bias: torch.Tensor,
         cache: Any,
+        key_positions: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The hidden states ``[B, N, hidden]``, with a cache that ``attend`` understands."""
         cache.full = self._full
+        cache.tell_positions(position_ids, key_positions)
         AttentionInterface.register(ATTENTION_NAME, self._attention_over(cache))
         try:
             with traceable():
@@ -199,6 +251,7 @@ class TracedStep(torch.nn.Module, ABC):
                     self.model, input_ids, position_ids, attention_bias, cache
                 )
         finally:
+            self._asked_for_positions = cache.asked_for_positions
             # the interface is global, and would keep the model in memory
             AttentionInterface.register(ATTENTION_NAME, _no_step)
 
@@ -244,8 +297,9 @@ class TracedStep(torch.nn.Module, ABC):
 
     def dummy_cache(self, length: int) -> KVPairs:
         """A cache of that many entries, all zeros, with keys and values apart."""
-        shape = (BATCH, self.geometry.num_kv_heads, length, self.geometry.head_dim)
-        return [(torch.zeros(shape), torch.zeros(shape)) for _ in range(self.geometry.num_layers)]
+        shapes = [(BATCH, self.geometry.num_kv_heads, length, d) for d in self.geometry.widths]
+        layers = range(self.geometry.num_layers)
+        return [(torch.zeros(shapes[0]), torch.zeros(shapes[1])) for _ in layers]
 
     def dummy_slots(self, rows: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """A LoRA of zeros for each slot, for that many rows."""
@@ -269,9 +323,10 @@ class TracedStep(torch.nn.Module, ABC):
             **given: Any,
         ) -> tuple[torch.Tensor, None]:
             layer: Any = module.layer_idx
-            asked = asked_by(module, query, given)
-            self._check_window(asked.window)
+            asked = asked_by(module, query, value, given)
             self._asked[layer] = asked
+            if asked.window is not None and asked.window != self._window:
+                attention_mask = cache.within(asked.window, attention_mask)
             if cache.full:
                 attended = plain_attention(query, key, value, attention_mask, asked)
             else:
@@ -279,16 +334,6 @@ class TracedStep(torch.nn.Module, ABC):
             return attended.transpose(1, 2).contiguous(), None
 
         return attention
-
-    def _check_window(self, window: int | None) -> None:
-        """Refuse a window of one layer that the bias does not have, which is every layer's."""
-        everywhere = self.adapter.position_limits(self.config).attention_window
-        if window is not None and window != everywhere:
-            raise AdapterError(
-                f"a layer asks attention for sliding_window={window}, others see "
-                f"{'all' if everywhere is None else everywhere}",
-                "this checkpoint cannot be exported",
-            )
 
 
 def _add_lora(

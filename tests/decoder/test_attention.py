@@ -17,7 +17,7 @@ QUERY = torch.zeros(1, 4, 3, 16)
 
 
 def _asked(**given) -> Asked:
-    return asked_by(torch.nn.Identity(), QUERY, given)
+    return asked_by(torch.nn.Identity(), QUERY, QUERY, given)
 
 
 def test_what_changes_nothing_is_let_through() -> None:
@@ -39,7 +39,7 @@ def test_attention_in_both_directions_is_refused() -> None:
     layer = torch.nn.Identity()
     layer.is_causal = False
     with pytest.raises(BeamgenError, match="is_causal=False"):
-        asked_by(layer, QUERY, {})
+        asked_by(layer, QUERY, QUERY, {})
 
 
 def test_an_adapters_layer_is_refused_through_export(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -123,6 +124,7 @@ class _ModelScores:
         from transformers import DynamicCache
 
         self._model, self._config = model, config
+        self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
         self._prompt_len, self._vocab_size = prompt_len, vocab_size
         self._mask = attention_mask.repeat(config.num_beams, axis=0)
         self._cache = DynamicCache(config=model.config)
@@ -154,7 +156,7 @@ class _ModelScores:
             output = self._model(
                 input_ids=new[:, cached:],
                 attention_mask=mask,
-                position_ids=positions[:, cached:],
+                **({"position_ids": positions[:, cached:]} if self._takes_positions else {}),
                 past_key_values=self._cache,
                 use_cache=True,
             )
