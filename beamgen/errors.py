@@ -59,6 +59,10 @@ class JobError(BeamgenError):
     """A process of the benchmark that gave no result; a table shows the cause."""
 
 
+class BeamgenWarning(UserWarning):
+    """What a caller should know of, of a result that is there all the same."""
+
+
 class MissingExtraError(BeamgenError):
     """A command that needs an optional dependency which is not installed."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 from beamgen.bench.chart import chart
 from beamgen.bench.result import Result, Row
 from beamgen.bench.verdict import MEANINGS, OTHER, UNSTEADY
+from beamgen.disk import local, write_text
 
 SCHEMA = 1
 
@@ -90,15 +92,16 @@ class BenchReport:
         """The chart of ``bench.svg``."""
         return chart(self.to_json())
 
-    def write(self, folder: Path) -> list[Path]:
+    def write(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write ``bench.json`` and ``bench.svg``, and say where they are."""
+        folder = local(folder)
         folder.mkdir(parents=True, exist_ok=True)
         texts = {
             "bench.json": json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n",
             "bench.svg": self.svg(),
         }
         for name, text in texts.items():
-            (folder / name).write_text(text, encoding="utf-8")
+            write_text(folder / name, text)
         return [folder / name for name in texts]
 
 

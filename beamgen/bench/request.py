@@ -12,6 +12,7 @@ from typing import TypedDict
 from beamgen.bench.contestant import YARDSTICK, Contestant
 from beamgen.bench.discovery import contestants
 from beamgen.bench.workload import Conditions, Workload
+from beamgen.disk import local
 from beamgen.errors import MissingExtraError, SettingError, close_matches
 from beamgen.export.options import check_options
 
@@ -103,7 +104,7 @@ def bench_request(model: str | os.PathLike[str] | None, options: BenchOptions) -
         workloads=workloads,
         conditions=conditions,
         trust_remote_code=options.get("trust_remote_code", False),
-        workdir=None if workdir is None else Path(workdir).resolve(),
+        workdir=None if workdir is None else local(workdir).resolve(),
         command=tuple(options.get("command") or sys.argv),
     )
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beamgen.adapter import DecoderAdapter
+from beamgen.checkpoint.dequantize import dequantized
 from beamgen.checkpoint.files import (
+    CONFIG,
     GENERATION_CONFIG,
     CheckpointFiles,
     another_architecture,
@@ -20,12 +23,16 @@ from beamgen.checkpoint.files import (
 )
 from beamgen.checkpoint.lora_source import find_peft, origin
 from beamgen.checkpoint.misfit import load_error
+from beamgen.checkpoint.quantization import FIELD as QUANTIZATION
+from beamgen.checkpoint.quantization import quantization_of
 from beamgen.checkpoint.read_config import load_config
+from beamgen.checkpoint.weight_files import stored_tensors
 from beamgen.errors import CheckpointError, MissingExtraError, one_line
 from beamgen.registry import find_adapter
 from beamgen.tokenizer.files import tokenizer_files
 
 if TYPE_CHECKING:
+    import torch
     from transformers import (
         GenerationConfig,
         PretrainedConfig,
@@ -55,8 +62,22 @@ class Checkpoint(CheckpointFiles):
         return replace(self, lora=None if source is None else origin(source))
 
     @property
+    def leaves_code_aside(self) -> bool:
+        """Whether its own Python code may run and does not, for transformers has the class."""
+        named = (self.stored(CONFIG) or {}).get("auto_map")
+        taken = getattr(self.config, "auto_map", None)
+        return self.trust_remote_code and bool(named) and named != taken
+
+    @property
+    def quantization(self) -> str | None:
+        """How the weights were put into fewer bits, e.g. ``bitsandbytes nf4``, or None."""
+        return quantization_of(self.stored(CONFIG) or {})
+
+    @property
     def dtype(self) -> str:
-        """The dtype the weights are stored in, e.g. ``bfloat16``."""
+        """What the weights are stored in, e.g. ``bfloat16`` or ``bitsandbytes nf4``."""
+        if self.quantization is not None:
+            return self.quantization
         dtype = getattr(self.config, "dtype", None)
         return str(dtype).removeprefix("torch.") if dtype is not None else "float32"
 
@@ -128,19 +149,41 @@ class Checkpoint(CheckpointFiles):
             (folder / path).parent.mkdir(exist_ok=True)
             shutil.copyfile(self.folder / path, folder / path)
 
+    def stored_tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Name and tensor of all that the files store, which are read one at a time.
+
+        Quantized ones are float32, as the model that is exported and compared has them.
+
+        Raises:
+            CheckpointError: there are none, or they are not quantized as the config says.
+        """
+        stored = stored_tensors(self.folder)
+        if self.quantization is None:
+            return stored
+        values = (self.stored(CONFIG) or {}).get(QUANTIZATION) or {}
+        block = values.get("weight_block_size") or (0, 0)
+        return dequantized(stored, self.quantization, self.empty_model(), block)
+
     def _load_base(self) -> PreTrainedModel:
         torch, auto_model = _torch_and_auto_model()
+        quantized = self.quantization is not None
+        loader = type(self.empty_model()) if quantized else auto_model
         try:
-            model, report = auto_model.from_pretrained(
-                self.folder,
+            model, report = loader.from_pretrained(
+                None if quantized else self.folder,  # transformers takes a file, or tensors
+                state_dict=dict(self.stored_tensors()) if quantized else None,
                 config=self.config,
                 dtype=torch.float32,
                 trust_remote_code=self.trust_remote_code,
                 output_loading_info=True,
                 local_files_only=True,
             )
+        except CheckpointError:
+            raise
         except Exception as error:  # each weight format fails in its own way
-            raise load_error(self.source, self.folder, self.empty_model(), error) from error
+            raise load_error(
+                self.source, self.stored_tensors(), self.empty_model(), error
+            ) from error
         missing = sorted(report["missing_keys"])
         mismatched = sorted(str(key[0]) for key in report["mismatched_keys"])
         if missing or mismatched:
@@ -189,8 +232,12 @@ def read_checkpoint(files: CheckpointFiles) -> Checkpoint:
 
     Raises:
         CheckpointError: it cannot, or no file can search with such a model.
+        MissingExtraError: transformers is not installed.
     """
-    from transformers import GenerationConfig
+    try:
+        from transformers import GenerationConfig
+    except ImportError as error:
+        raise MissingExtraError("reading a checkpoint", "export", "transformers") from error
 
     refuse_unnamed(files)
     name, folder = files.source, files.folder

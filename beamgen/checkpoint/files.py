@@ -16,6 +16,7 @@ from typing import Any
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.hub import download, is_hub_id
 from beamgen.checkpoint.stored_config import check_stored
+from beamgen.disk import local
 from beamgen.errors import AdapterError, CheckpointError
 from beamgen.registry import adapters, find_adapter
 from beamgen.tokenizer.files import has_tokenizer
@@ -51,7 +52,7 @@ class CheckpointFiles:
         """``kind`` (``demo``, ``folder`` or ``hub``) and ``model``, by which to find it again."""
         if self.source.startswith("demo:"):
             return {"kind": "demo", "model": self.source.removeprefix("demo:")}
-        folder = Path(self.source).expanduser()
+        folder = local(self.source)
         if folder.is_dir():
             return {"kind": "folder", "model": str(folder.resolve())}
         return {"kind": "hub", "model": self.source}
@@ -96,7 +97,7 @@ def find_checkpoint(
             file can search with.
     """
     name = os.fspath(source)
-    folder = Path(name).expanduser()
+    folder = local(name)
     if folder.is_dir():
         if revision is not None:
             raise CheckpointError(
@@ -203,7 +204,7 @@ def _with_config(
             f"{source} holds no {CONFIG}", "pass the folder that save_pretrained wrote"
         )
     config = _stored(folder / CONFIG) or {}
-    check_stored(source, config)
+    check_stored(source, config, folder)
     model_type = _model_type(config, Path(source).name)
     return CheckpointFiles(source, folder, revision, trust_remote_code, model_type)
 

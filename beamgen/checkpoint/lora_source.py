@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from beamgen.checkpoint.hub import download, is_hub_id
+from beamgen.disk import local
 from beamgen.errors import LoraError
 from beamgen.lora.adapter_file import read_adapter
 from beamgen.lora.peft_folder import CONFIG, read_peft
@@ -22,7 +23,7 @@ def find_peft(source: str | os.PathLike[str]) -> Path:
         LoraError: there is no such folder, or the hub cannot be reached.
     """
     name = os.fspath(source)
-    folder = Path(name).expanduser()
+    folder = local(name)
     if folder.is_dir():
         return folder
     if folder.exists():
@@ -36,7 +37,7 @@ def find_peft(source: str | os.PathLike[str]) -> Path:
 
 def origin(source: str | os.PathLike[str]) -> str:
     """Where a LoRA can be found later: the whole path of a folder or file, or a hub id."""
-    path = Path(source).expanduser()
+    path = local(source)
     return str(path.resolve()) if path.exists() else os.fspath(source)
 
 
@@ -46,7 +47,7 @@ def read_lora(source: str | os.PathLike[str]) -> Lora:
     Raises:
         LoraError: it cannot be found or read, or is more than slots can take.
     """
-    path = Path(source).expanduser()
+    path = local(source)
     if path.is_file() or (path.suffix == ADAPTER_SUFFIX and not path.exists()):
         return read_adapter(path)
     return read_peft(find_peft(source))
@@ -58,7 +59,7 @@ def lora_name(source: str | os.PathLike[str], name: str | None = None) -> str:
     Raises:
         LoraError: it would be no file name.
     """
-    path = Path(source).expanduser()
+    path = local(source)
     chosen = name
     if chosen is None:
         chosen = path.stem if path.suffix == ADAPTER_SUFFIX else path.resolve().name

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from beamgen.checkpoint.files import CONFIG
 from beamgen.errors import CheckpointError, one_line
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 _SHOWN = 3
@@ -19,18 +19,21 @@ _AGAIN = (
 
 
 def load_error(
-    source: str, folder: Path, empty: PreTrainedModel, error: Exception
+    source: str,
+    tensors: Iterable[tuple[str, torch.Tensor]],
+    empty: PreTrainedModel,
+    error: Exception,
 ) -> CheckpointError:
     """The error to raise where transformers could not load a checkpoint.
 
     Args:
         source: what the user named.
-        folder: where its files are.
+        tensors: name and tensor, as its files have them.
         empty: the architecture that its config describes.
         error: what transformers raised, whose first line seldom says what is wrong.
     """
     try:
-        stored = dict(_stored_shapes(folder))
+        stored = {name: tuple(tensor.shape) for name, tensor in tensors}
     except Exception:  # the file itself is damaged, which transformers says well
         stored = {}
     wanted = {name: tuple(tensor.shape) for name, tensor in empty.state_dict().items()}
@@ -66,12 +69,3 @@ def _cure(empty: PreTrainedModel, other: dict[str, tuple[int, ...]]) -> str:
 def _inside(name: str, prefix: str, wanted: dict[str, tuple[int, ...]]) -> str:
     """A tensor's name in the model; files of a model without its head leave the prefix out."""
     return prefix + name if name not in wanted and prefix + name in wanted else name
-
-
-def _stored_shapes(folder: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
-    from safetensors import safe_open
-
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="np") as file:
-            for name in file.keys():  # noqa: SIM118 - it is no mapping
-                yield name, tuple(file.get_slice(name).get_shape())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from beamgen.checkpoint.files import CheckpointFiles
+from beamgen.checkpoint.quantization import FIELD
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -37,6 +38,8 @@ def load_config(files: CheckpointFiles) -> PretrainedConfig:
     )
     if known:
         _forget_code(found)
+    if hasattr(found, FIELD):
+        delattr(found, FIELD)
     found.torchscript, found.return_dict = False, True
     return found
 

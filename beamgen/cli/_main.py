@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,7 +14,8 @@ from typing import Any, NoReturn
 import click
 
 from beamgen.cli._groups import FoundCommands, modules
-from beamgen.errors import BeamgenError
+from beamgen.cli._signals import orderly_end
+from beamgen.errors import BeamgenError, BeamgenWarning
 
 
 class _Failure(click.ClickException):
@@ -30,10 +34,16 @@ class _Failure(click.ClickException):
 class _Main(FoundCommands):
     """The group of all commands, which turns what they raise into two lines."""
 
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run a command; a signal that asks to end lets it clean up behind itself."""
+        with orderly_end():
+            return super().main(*arguments, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; with --debug an error shows its traceback, too."""
         try:
-            return super().invoke(ctx)
+            with _own_warnings():
+                return super().invoke(ctx)
         except BeamgenError as error:
             _fail(ctx, error, error.cause, error.cure)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
@@ -44,6 +54,23 @@ class _Main(FoundCommands):
         except Exception as error:  # a bug of ours: still two lines
             cause = f"internal error: {type(error).__name__}: {error}".splitlines()[0]
             _fail(ctx, error, cause, "run again with --debug and report what it prints")
+
+
+@contextmanager
+def _own_warnings() -> Iterator[None]:
+    """Show what beamgen warns of in one line; other libraries' warnings go where they went."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", BeamgenWarning)
+        others = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, BeamgenWarning):
+                click.echo(f"{click.style('warning:', fg='yellow')} {message}", err=True)
+            else:
+                others(message, category, *where, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 def _fail(ctx: click.Context, error: BaseException, cause: str, cure: str) -> NoReturn:

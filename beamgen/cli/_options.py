@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -10,6 +12,18 @@ import click
 import beamgen
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class LocalPath(click.Path):
+    """A path that is expanded as Python's functions expand theirs: ``~`` may be quoted."""
+
+    def __init__(self, **options: Any) -> None:
+        """Take what ``click.Path`` does; values are ``pathlib.Path``."""
+        super().__init__(path_type=Path, **options)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Expand it before it is looked at."""
+        return super().convert(os.path.expanduser(value), param, ctx)
 
 
 def _remember_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
@@ -60,3 +74,17 @@ def parse_ids(text: str, given: str = "--ids") -> list[int]:
         raise beamgen.BeamgenError(
             f"{given} {text!r} are not whole numbers", f"for example {example}"
         ) from None
+
+
+def check_takes_special_tokens(chat: bool, any_text: bool) -> None:
+    """Refuse ``--no-special-tokens`` where it would say nothing."""
+    if chat:
+        raise beamgen.BeamgenError(
+            "--no-special-tokens was given with --chat, whose template writes its own",
+            "leave one of the two out",
+        )
+    if not any_text:
+        raise beamgen.BeamgenError(
+            "--no-special-tokens was given, and no prompt is text",
+            "leave it out: ids stay as they are",
+        )

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import beamgen
-from beamgen.cli._options import common
+from beamgen.cli._options import LocalPath, common
 from beamgen.cli._print import print_json, status
 from beamgen.cli._sections import SectionedCommand, section
 
@@ -74,13 +74,13 @@ Examples:
 )
 @click.option(
     "--workdir",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=LocalPath(file_okay=False),
     help="Keep the contestants' files there, for a bench to come.  [default: a temporary folder]",
 )
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=LocalPath(file_okay=False),
     help="Write bench.json and bench.svg into this folder.",
 )
 @click.option("--force", is_flag=True, help="Replace those two.")

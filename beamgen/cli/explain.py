@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 import beamgen
-from beamgen.cli._options import common, parse_ids
+from beamgen.cli._options import LocalPath, check_takes_special_tokens, common, parse_ids
 from beamgen.cli._print import print_json, status
 from beamgen.cli._sections import SEARCH_SETTINGS, SectionedCommand, section
 from beamgen.cli._settings import chosen_settings, search_settings
@@ -33,11 +33,14 @@ Examples:
 @click.option("-p", "--prompt", help="The prompt, as text.")
 @click.option("--ids", help="The prompt, as token ids.")
 @click.option("--chat", is_flag=True, help="Put the prompt through the chat template.")
+@click.option(
+    "--no-special-tokens", is_flag=True, help="Without what the tokenizer puts around a text."
+)
 @click.option("--lora", help="Search with this LoRA of the package.")
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=LocalPath(dir_okay=False),
     help="Write a page (.html) or a picture (.svg) instead of text.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing file.")
@@ -48,6 +51,7 @@ def command(
     prompt: str | None,
     ids: str | None,
     chat: bool,
+    no_special_tokens: bool,
     lora: str | None,
     output: Path | None,
     force: bool,
@@ -61,6 +65,8 @@ def command(
     """
     if (prompt is None) == (ids is None):
         raise beamgen.BeamgenError("there has to be one prompt", 'pass -p "TEXT" or --ids "1 2 3"')
+    if no_special_tokens:
+        check_takes_special_tokens(chat, prompt is not None)
     if output is not None:
         _check_output(output, force)
     with status(f"loading {model}"):
@@ -68,13 +74,12 @@ def command(
             model,
             prompt if prompt is not None else parse_ids(ids or ""),
             chat=chat,
+            add_special_tokens=not no_special_tokens,
             lora=lora,
             **chosen_settings(values),
         )
     if output is not None:
-        is_picture = output.suffix == ".svg"
-        written = explanation.to_svg() if is_picture else explanation.to_html()
-        output.write_text(written, encoding="utf-8")
+        explanation.write(output)
     if as_json:
         print_json(explanation.to_json())
     elif output is not None:

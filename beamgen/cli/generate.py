@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
 from rich.progress import track
 
 import beamgen
-from beamgen.cli._options import common, parse_ids
+from beamgen.cli._options import LocalPath, check_takes_special_tokens, common, parse_ids
 from beamgen.cli._print import ERR, status
 from beamgen.cli._sections import SEARCH_SETTINGS, SectionedCommand, section
 from beamgen.cli._settings import chosen_settings, search_settings
@@ -43,12 +42,20 @@ Examples:
     click.option(
         "-f",
         "--file",
+        type=LocalPath(allow_dash=True),
+        metavar="FILE",
         help="One prompt per line; - is stdin. Piped stdin is read without it, too.",
     ),
     click.option("--ids", multiple=True, metavar='"1 2 3"', help="A prompt of ids; repeatable."),
     click.option("--chat", is_flag=True, help="Put prompts through the chat template."),
     click.option(
+        "--no-special-tokens",
+        is_flag=True,
+        help="Leave out what the tokenizer puts around every text, such as a BOS or an EOS.",
+    ),
+    click.option(
         "--catalogue",
+        type=LocalPath(),
         metavar="FILE",
         help="Stay among these continuations: one entry per line, text or ids as the prompts are.",
     ),
@@ -81,15 +88,16 @@ Examples:
 def command(
     model: str,
     prompts: tuple[str, ...],
-    file: str | None,
+    file: Path | None,
     ids: tuple[str, ...],
     loras: tuple[str, ...],
     chat: bool,
+    no_special_tokens: bool,
     batch_size: int,
     provider: tuple[str, ...],
     threads: int | None,
     no_verify: bool,
-    catalogue: str | None,
+    catalogue: Path | None,
     as_json: bool,
     **values: Any,
 ) -> None:
@@ -106,6 +114,8 @@ def command(
         raise beamgen.BeamgenError(
             "no prompt was given", 'pass -p "TEXT", -f FILE, --ids, or pipe text in'
         )
+    if no_special_tokens:
+        check_takes_special_tokens(chat, any(isinstance(prompt, str) for prompt in batch))
     settings = chosen_settings(values)
     if len(loras) > 1:
         raise beamgen.BeamgenError(
@@ -118,17 +128,16 @@ def command(
     if lora is not None:
         package.lora_path(lora)
     _warn_of_divergence(package)
-    with status(f"loading {model}"), _without_torch():
+    with status(f"loading {model}"):
         generator = beamgen.Generator(
             model, providers=provider or None, threads=threads, verify=not no_verify
         )
         generator.check_lora(lora, len(batch))
         if entries is not None:
             settings["catalogue"] = _catalogue(generator, entries)
-        _ = generator.tokenizer
-    for i, (prompt, hypotheses) in enumerate(
-        _generate(generator, batch, batch_size, {"chat": chat, "lora": lora}, settings)
-    ):
+    ways = {"chat": chat, "lora": lora, "add_special_tokens": not no_special_tokens}
+    searches = _generate(generator, batch, batch_size, ways, settings)
+    for i, (prompt, hypotheses) in enumerate(searches):
         if as_json:
             found = {"prompt": prompt, "hypotheses": [_as_json(h) for h in hypotheses]}
             click.echo(json.dumps(found, ensure_ascii=False, allow_nan=False))
@@ -146,22 +155,6 @@ def _warn_of_divergence(package: beamgen.Package) -> None:
             f"beamgen parity -m {shlex.quote(str(package.folder))} shows where",
             err=True,
         )
-
-
-@contextmanager
-def _without_torch() -> Iterator[None]:
-    """Let transformers load a tokenizer without importing torch, which takes seconds.
-
-    It reads the variable when it is first imported; a host's choice stands.
-    """
-    if "USE_TORCH" in os.environ:
-        yield
-        return
-    os.environ["USE_TORCH"] = "0"
-    try:
-        yield
-    finally:
-        del os.environ["USE_TORCH"]
 
 
 def _generate(
@@ -186,20 +179,20 @@ def _generate(
 
 def _catalogue(generator: beamgen.Generator, lines: Sequence[str]) -> beamgen.Catalogue:
     """Make a catalogue of one entry per line: text, or ids where there is no tokenizer."""
-    if generator.tokenizer is None:
+    if generator.loaded_tokenizer is None:
         return generator.catalogue(parse_ids(line, "the catalogue's ids") for line in lines)
     return generator.catalogue(lines)
 
 
-def _lines(path: str | None, have_prompts: bool) -> list[str]:
+def _lines(path: Path | None, have_prompts: bool) -> list[str]:
     """Read prompts from the file, or from stdin where something is piped in."""
     if path is None and not have_prompts and sys.stdin is not None and not sys.stdin.isatty():
-        path = "-"
+        path = Path("-")
     if path is None:
         return []
     try:
         # strict on stdin, too; and Windows marks UTF-8
-        with click.open_file(path, encoding="utf-8-sig", errors="strict") as stream:
+        with click.open_file(str(path), encoding="utf-8-sig", errors="strict") as stream:
             return [line.rstrip("\r\n") for line in stream if line.strip()]
     except UnicodeDecodeError as error:
         raise beamgen.BeamgenError(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from beamgen.disk import local, write_text
 from beamgen.explain import beams, html, svg
 from beamgen.explain.beams import Continuation, Hypothesis, Place, Step
 from beamgen.package.json_values import without_nan
@@ -66,6 +68,11 @@ class Explanation:
         why = values.pop("reasons")
         record: dict[str, Any] = without_nan({"prompt": prompt, **values, "why": why})
         return record
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write a picture into a file that ends in ``.svg``, a page into any other."""
+        path = local(path)
+        write_text(path, self.to_svg() if path.suffix == ".svg" else self.to_html())
 
     def to_html(self) -> str:
         """One page that needs no other file: answers, why the first won, the tree, each step."""

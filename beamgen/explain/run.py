@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,7 @@ from beamgen.runtime.generator import Generator
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.prompts import Prompt
 from beamgen.tokenizer.added_text import token_text
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from beamgen.tokenizer.tokenizer import Tokenizer
 
 #: The settings that an explanation repeats.
 _SHOWN = (
@@ -71,6 +69,7 @@ def explain(
     prompt: Prompt,
     *,
     chat: bool = False,
+    add_special_tokens: bool = True,
     lora: str | None = None,
     verify: bool = True,
     **settings: Any,
@@ -81,6 +80,7 @@ def explain(
         package: a package of the loop backend, or its folder.
         prompt: text, token ids, or chat messages.
         chat: put text through the tokenizer's chat template.
+        add_special_tokens: those that the tokenizer puts around a text.
         lora: the name of a LoRA of the package.
         verify: compare the files with the manifest's hashes first.
         settings: as for ``Generator.generate``. All hypotheses are given unless
@@ -97,7 +97,11 @@ def explain(
     session = _TracedSession(package)
     generator = Generator(package, session=session)
     (found,) = generator.generate(
-        [prompt], chat=chat, lora=lora, **{**settings, "num_return_sequences": config.num_beams}
+        [prompt],
+        chat=chat,
+        add_special_tokens=add_special_tokens,
+        lora=lora,
+        **{**settings, "num_return_sequences": config.num_beams},
     )
     ids = session.feeds["input_ids"][0].tolist()
     resolved = config.with_overrides(
@@ -107,13 +111,13 @@ def explain(
             "seed": int(session.feeds["seed"][0]) if config.do_sample else None,
         }
     )
-    read = read_search(session.steps, resolved, ids, token_text(generator.tokenizer))
+    read = read_search(session.steps, resolved, ids, token_text(generator.loaded_tokenizer))
     hypotheses = _hypotheses(read, found)
     shown = {name: getattr(resolved, name) for name in _SHOWN}
     if not config.do_sample:
         del shown["seed"]
     return Explanation(
-        text=_prompt_text(generator.tokenizer, ids),
+        text=_prompt_text(generator.loaded_tokenizer, ids),
         ids=tuple(ids),
         settings=shown,
         steps=read.steps,
@@ -158,5 +162,5 @@ def _hypotheses(read: TracedSearch, found: Sequence[Generation]) -> tuple[Hypoth
     )
 
 
-def _prompt_text(tokenizer: PreTrainedTokenizerBase | None, prompt: list[int]) -> str | None:
+def _prompt_text(tokenizer: Tokenizer | None, prompt: list[int]) -> str | None:
     return None if tokenizer is None else tokenizer.decode(prompt, skip_special_tokens=True)

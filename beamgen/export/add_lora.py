@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from beamgen.checkpoint.lora_source import lora_name, origin, read_lora
 from beamgen.errors import LoraError
-from beamgen.export.prove import Progress, prove
+from beamgen.export.prove import Progress, compare
 from beamgen.lora.adapter_file import write_adapter
 from beamgen.lora.fit import FitReport, check_fits, fit_report
-from beamgen.lora.slots import ADAPTER_SUFFIX, Lora
-from beamgen.package.folder import ADAPTERS, Package, forget_lora, record_lora
+from beamgen.lora.slots import Lora
+from beamgen.package.folder import Package
+from beamgen.package.loras import forget_lora, lora_file, record_lora, staged_lora
 from beamgen.package.source import open_source
 
 if TYPE_CHECKING:
@@ -83,11 +82,13 @@ def convert_lora(
     if parity and folder.is_dir():
         base = open_source(package, checkpoint, trust_remote_code=trust_remote_code)
     say(f"converting {called}")
-    report = None
-    with _undone_on_failure(package, called):
-        package = add_adapter(package, called, lora, origin(source))
+    about, report = _about(lora, origin(source)), None
+    with staged_lora(package, called) as staged:
+        write_adapter(lora, staged.loras[called])
         if base is not None:
-            package, report = prove(package, base.with_lora(folder), say, lora=called)
+            report = compare(staged, base.with_lora(folder), say, lora=called)
+            about["parity"] = report.to_json()
+        package = record_lora(staged, called, about)
     return ConvertResult(package, called, package.loras[called], lora, report)
 
 
@@ -98,13 +99,15 @@ def lora_fit(lora: Lora, package: Package) -> FitReport:
 
 
 def add_adapter(package: Package, name: str, lora: Lora, source: str) -> Package:
-    """Write a LoRA into a package's ``adapters/``, and both into its manifest."""
-    folder = package.folder / ADAPTERS
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{name}{ADAPTER_SUFFIX}"
+    """Write a LoRA into a package that is being made."""
+    path = package.folder / lora_file(name)
+    path.parent.mkdir(exist_ok=True)
     write_adapter(lora, path)
-    about = {"source": source, "base": lora.base, "parity": None}
-    return record_lora(package, name, about)
+    return record_lora(package, name, _about(lora, source))
+
+
+def _about(lora: Lora, source: str) -> dict[str, Any]:
+    return {"source": source, "base": lora.base, "parity": None}
 
 
 def remove_lora(package: Package, name: str) -> Package:
@@ -119,19 +122,3 @@ def remove_lora(package: Package, name: str) -> Package:
     if path is not None:
         path.unlink()
     return left
-
-
-@contextlib.contextmanager
-def _undone_on_failure(package: Package, name: str) -> Iterator[None]:
-    """Put back the LoRA of that name, or none, where the block does not end well."""
-    path, about = package.loras.get(name), package.manifest.loras.get(name, {})
-    before = path.read_bytes() if path is not None else None
-    try:
-        yield
-    except BaseException:
-        if path is not None and before is not None:
-            path.write_bytes(before)
-            record_lora(package, name, about)
-        elif name in package.loras:
-            remove_lora(package, name)
-        raise

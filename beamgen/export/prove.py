@@ -18,6 +18,14 @@ def prove(
     package: Package, checkpoint: Checkpoint, say: Progress, lora: str | None = None
 ) -> tuple[Package, ParityReport]:
     """Run the quick grid, with a LoRA of the package or without, and stamp the verdict."""
+    report = compare(package, checkpoint, say, lora)
+    return stamp_parity(package, report.to_json(), lora=lora), report
+
+
+def compare(
+    package: Package, checkpoint: Checkpoint, say: Progress, lora: str | None = None
+) -> ParityReport:
+    """Run the quick grid, with a LoRA of the package or without."""
     from beamgen.parity.check import check_parity
 
     of = f" of {lora}" if lora else ""
@@ -25,5 +33,4 @@ def prove(
     def progress(phase: str, done: int, total: int) -> None:
         say(f"parity{of}: {phase}, case {done + 1} of {total}")
 
-    report = check_parity(package, checkpoint, lora=lora, progress=progress)
-    return stamp_parity(package, report.to_json(), lora=lora), report
+    return check_parity(package, checkpoint, lora=lora, progress=progress)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from beamgen.checkpoint.lora_source import read_lora
+from beamgen.disk import local
 from beamgen.errors import LoraError, PackageError, SettingError
 from beamgen.export.options import check_options
 from beamgen.export.prove import Progress
@@ -77,16 +78,17 @@ def quantize(
     text, parity = options.get("quality_text"), options.get("parity", True)
     manifest = package.manifest
     int8_weights = options.get("int8_weights", "auto")
-    wanted = Wanted(precision, int8_weights, None if text is None else Path(text))
+    wanted = Wanted(precision, int8_weights, None if text is None else local(text))
     if wanted.name == manifest.precision.name and _kind(wanted) == manifest.precision.int8_weights:
         raise SettingError(f"{package.folder} is {precision} already", "name another --precision")
     folder = package.folder.resolve()
-    target = Path(output) if output is not None else _beside(package.folder, precision)
+    target = local(output) if output is not None else _beside(package.folder, precision)
     if target.resolve() == folder:
         raise PackageError(
             f"{target} is the package that is read", "name another folder: --output NAME"
         )
-    check_target(target, force=options.get("force", False))
+    inputs = [folder, *([] if wanted.text is None else [wanted.text])]
+    check_target(target, force=options.get("force", False), inputs=inputs)
     if wanted.text is not None:
         read_lines(wanted.text)
     loras = {
@@ -111,6 +113,7 @@ def quantize(
         external_data=WEIGHTS in manifest.files,
         force=options.get("force", False),
         parity=parity,
+        inputs=[*inputs, source.folder, *(local(origin) for origin, _ in loras.values())],
     )
     return write_package(request, progress or (lambda line: None))
 

@@ -12,6 +12,7 @@ from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from beamgen.checkpoint.lora_source import find_peft, lora_name, origin
 from beamgen.checkpoint.resolve import resolve
+from beamgen.disk import local
 from beamgen.errors import LoraError
 from beamgen.export.checks import (
     check_alone,
@@ -98,6 +99,7 @@ class ExportRequest:
         external_data: whether the weights stand in a file of their own.
         force: replace an existing package.
         parity: end with the quick parity grid.
+        inputs: files and folders that are read, which the package must not replace.
     """
 
     checkpoint: Checkpoint
@@ -112,6 +114,7 @@ class ExportRequest:
     external_data: bool = False
     force: bool = False
     parity: bool = True
+    inputs: Sequence[Path] = ()
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -137,8 +140,10 @@ def export_request(
     precision = _precision(options)
     check_backend_name(backend)
     check_alone(settings)
+    texts = [] if precision.text is None else [precision.text]
+    read = [*(local(each) for each in (model, *lora) if each is not None), *texts]
     if output is not None:  # before a hub id is downloaded
-        check_target(Path(output), force=force)
+        check_target(local(output), force=force, inputs=read)
     files = resolve(
         model,
         options.get("model_class"),
@@ -146,8 +151,9 @@ def export_request(
         trust_remote_code=options.get("trust_remote_code", False),
         lora=lora,
     )
-    target = Path(output if output is not None else f"{files.name}-onnx")
-    check_target(target, force=force)
+    target = local(output if output is not None else f"{files.name}-onnx")
+    inputs = [files.folder, *read]
+    check_target(target, force=force, inputs=inputs)
     check_with_files(files, settings, backend, required, lora_slots)
     loras = _named_loras(lora) if lora_slots is not None else {}
     to_merge = _one_lora(lora) if lora and lora_slots is None else None
@@ -168,6 +174,7 @@ def export_request(
         external_data=options.get("external_data", False),
         force=force,
         parity=options.get("parity", True),
+        inputs=inputs,
     )
     check_honoured(backend, search)
     check_ids(search.named_ids, checkpoint.vocab_size)
@@ -175,14 +182,14 @@ def export_request(
     if to_merge is not None:
         check_peft_fits(checkpoint.empty_model(), to_merge)
     slots = () if lora_slots is None else _slots(checkpoint, lora_slots, loras)
-    inputs = required_parameters(required, asked.parameters, lora_slots)
-    return replace(asked, required=inputs, slots=slots)
+    needed = required_parameters(required, asked.parameters, lora_slots)
+    return replace(asked, required=needed, slots=slots)
 
 
 def _precision(options: ExportOptions) -> Wanted:
     """How the weights are to be stored, and the text to measure it on, which can be read."""
     text = options.get("quality_text")
-    path = None if text is None else Path(text)
+    path = None if text is None else local(text)
     wanted = Wanted(options.get("precision", "fp32"), options.get("int8_weights", "auto"), path)
     if path is not None:
         read_lines(path)

@@ -62,8 +62,9 @@ def texts_of(wanted: Wanted, checkpoint: Checkpoint, adapter: DecoderAdapter) ->
     for number, line in enumerate(lines, start=1):
         if line.startswith("[{"):
             try:
-                ids = tokenizer.apply_chat_template(json.loads(line))
-            except Exception as error:  # json's, jinja's and the tokenizer's own
+                chat = tokenizer.chat_text(json.loads(line), add_generation_prompt=False)
+                ids = tokenizer.encode(chat, add_special_tokens=False)
+            except Exception as error:  # json's, and what the template does not take
                 raise SettingError(
                     f"line {number} of {path} is no chat: {one_line(error)}",
                     'a chat is [{"role": "user", "content": "..."}, ...]',

@@ -67,10 +67,14 @@ def write_package(request: ExportRequest, say: Progress) -> ExportResult:
         BeamgenError: with nothing written.
     """
     checkpoint, adapter, target = request.checkpoint, request.adapter, request.target
+    if checkpoint.leaves_code_aside:
+        say(
+            f"taking the {adapter.name} of transformers, not the Python code of {checkpoint.source}"
+        )
     texts = texts_of(request.precision, checkpoint, adapter)
     if request.parity and request.precision.int8_weights == "s8":
         check_exact("int8")
-    with new_package_folder(target, force=request.force) as folder:
+    with new_package_folder(target, force=request.force, inputs=request.inputs) as folder:
         say(f"tracing {checkpoint.source} ({adapter.name}, {checkpoint.dtype}) in float32")
         with tempfile.TemporaryDirectory(prefix=".decoder-", dir=folder) as scratch:
             graph, precision = build_graph(request, Path(scratch), texts, say)

@@ -10,12 +10,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from beamgen.disk import local
 from beamgen.errors import PackageError, SettingError, close_matches
 from beamgen.export.prove import Progress
 from beamgen.formats.format import FORMATS, Check, Format, Packaged
 from beamgen.package import embedded
 from beamgen.package.folder import Package
-from beamgen.package.folders import check_replaceable, new_folder
+from beamgen.package.folders import Kind, check_replaceable, holds, new_folder, note_files
 
 
 def package_as(
@@ -46,15 +47,17 @@ def package_as(
     form = _find(format)
     _check_options(format, form, options)
     name = package.folder.resolve().name.removesuffix("-onnx")
-    target = Path(output if output is not None else form.output.format(name=name))
-    if target.resolve().is_relative_to(package.folder.resolve()):
+    target = local(output if output is not None else form.output.format(name=name))
+    if holds(package.folder, target):
         raise PackageError(f"{target} lies in the package itself", "choose another --output")
-    check_replaceable(target, mark=form.mark, kind=form.title, force=force)
+    kind = Kind(form.title, form.mark)
+    check_replaceable(target, kind, force=force, inputs=[package.folder])
     say = progress or (lambda line: None)
-    with new_folder(target, mark=form.mark, kind=form.title, force=force) as folder:
+    with new_folder(target, kind, force=force, inputs=[package.folder]) as folder:
         checks = form.write(package, folder, say, target=target, **options)
         if not (folder / form.mark).is_file():
             _write_mark(folder / form.mark, format, package, checks)
+        note_files(folder, kind)
     return Packaged(target, format, checks, form.after(target))
 
 

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from beamgen.disk import local
 from beamgen.errors import PackageError, one_line
 from beamgen.formats.text import extensions
 from beamgen.inspect.contents import external_data_of, functions_of, operators_of, weights_of
@@ -35,7 +36,7 @@ def describe(path: str | os.PathLike[str], *, providers: bool = True) -> Descrip
     Raises:
         PackageError: there is no such file, or it is no ONNX model.
     """
-    file, package, changed = _find(Path(path))
+    file, package, changed = _find(local(path))
     model = _read(file)
     graph = model.graph
     metadata = {entry.key: entry.value for entry in model.metadata_props}

@@ -20,7 +20,7 @@ _CONVERT = "beamgen lora convert PEFT_DIR -m PACKAGE --force"
 
 
 def write_adapter(lora: Lora, path: Path) -> None:
-    """Write a LoRA under the names that a graph with slots takes, in one rename."""
+    """Write a LoRA under the names that a graph with slots takes."""
     from onnxruntime import AdapterFormat, OrtValue
 
     values = {name: OrtValue.ortvalue_from_numpy(tensor) for name, tensor in lora.tensors().items()}
@@ -28,13 +28,8 @@ def write_adapter(lora: Lora, path: Path) -> None:
     file.set_adapter_version(_VERSION)
     file.set_model_version(_VERSION)
     file.set_parameters(values)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.touch()  # an error of the system, where ONNX Runtime's would say little
-        file.export_adapter(str(partial))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    path.touch()  # an error of the system, where ONNX Runtime's would say little
+    file.export_adapter(str(path))
 
 
 def read_adapter(path: Path) -> Lora:

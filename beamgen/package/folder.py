@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
-import shlex
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from beamgen.disk import local, replacing
 from beamgen.errors import LoraError, PackageError, close_matches, one_line
 from beamgen.lora.slots import ADAPTER_SUFFIX
 from beamgen.package import embedded
-from beamgen.package.folders import check_replaceable, new_folder
+from beamgen.package.folders import Kind, check_replaceable, new_folder
+from beamgen.package.json_file import read_json, to_text
 from beamgen.package.manifest import SCHEMA_VERSION, Manifest
+from beamgen.package.verify import check_files, fingerprint, settle
+from beamgen.package.workspace import put_back
 
 MANIFEST = "beamgen.json"
 MODEL = "model.onnx"
@@ -26,15 +27,23 @@ ADAPTERS = "adapters"
 #: What every folder holds that a format was written to, and no package.
 _OF_A_FORMAT = "beamgen-*.json"
 
-_CHUNK = 1 << 22  # bytes hashed at a time
+#: What an export writes, and may replace.
+PACKAGE = Kind("beamgen package", MANIFEST)
 
 
 @dataclass(frozen=True)
 class Package:
-    """An opened package folder."""
+    """An opened package folder.
+
+    Attributes:
+        folder: where it is.
+        manifest: what it says of itself.
+        staged: files of LoRAs that are not in it yet, by name.
+    """
 
     folder: Path
     manifest: Manifest
+    staged: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def model(self) -> Path:
@@ -43,9 +52,10 @@ class Package:
 
     @property
     def loras(self) -> dict[str, Path]:
-        """The ``.onnx_adapter`` files in ``adapters/``, by name."""
+        """The ``.onnx_adapter`` files in ``adapters/``, by name, and those that are staged."""
         files = sorted((self.folder / ADAPTERS).glob(f"*{ADAPTER_SUFFIX}"))
-        return {path.stem: path for path in files if not path.name.startswith(".")}
+        there = {path.stem: path for path in files if not path.name.startswith(".")}
+        return {**there, **self.staged}
 
     def lora_path(self, name: str) -> Path:
         """The ``.onnx_adapter`` file of a LoRA of this package.
@@ -80,72 +90,96 @@ def open_package(folder: str | os.PathLike[str], *, verify: bool = True) -> Pack
     Raises:
         PackageError: missing, of another schema, damaged or edited.
     """
-    path = Path(folder)
-    manifest_path = path / MANIFEST
-    written_for = next((mark.name for mark in sorted(path.glob(_OF_A_FORMAT))), None)
-    if written_for is not None and not manifest_path.is_file():
+    path = local(folder)
+    put_back(path)
+    try:
+        manifest = read_manifest(path)
+        settle(path, manifest.files)
+        check_files(path, manifest.files, verify=verify)
+    except OSError as error:
         raise PackageError(
+            f"cannot read {error.filename or path}: {error.strerror}", "check its permissions"
+        ) from error
+    return Package(path, manifest)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """What a package says of itself.
+
+    Raises:
+        PackageError: see ``open_package``.
+    """
+    manifest_path = path / MANIFEST
+    if not manifest_path.is_file():
+        raise _no_package(path)
+    try:
+        values = read_json(manifest_path)
+        schema = values["schema_version"]
+        manifest = Manifest.from_json(values) if schema == SCHEMA_VERSION else None
+    except OSError:
+        raise
+    except Exception as error:  # any damage to the text shows up as some other error
+        reason = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise PackageError(
+            f"{manifest_path} is damaged: {reason}{one_line(error)}", "export the checkpoint again"
+        ) from error
+    if manifest is None:
+        older = isinstance(schema, int) and schema < SCHEMA_VERSION
+        raise PackageError(
+            f"{path} has schema version {schema!r:.40}; this beamgen reads {SCHEMA_VERSION}",
+            "export the checkpoint again" if older else "pip install --upgrade beamgen",
+        )
+    return manifest
+
+
+def _no_package(path: Path) -> PackageError:
+    """Why a folder without a manifest is none."""
+    written_for = next((mark.name for mark in sorted(path.glob(_OF_A_FORMAT))), None)
+    if written_for is not None:
+        return PackageError(
             f"{path} is no package: it holds {written_for}, which `beamgen package` writes for "
             "another program",
             "name the package that it was made of",
         )
     if path.name == MODEL and (path.parent / MANIFEST).is_file():
-        raise PackageError(f"{path} is one file of a package", f"name its folder: {path.parent}")
-    if not manifest_path.is_file():
-        reason = "is not a folder" if not path.is_dir() else f"holds no {MANIFEST}"
-        raise PackageError(
-            f"{path} is not a beamgen package: it {reason}",
-            "write one with `beamgen export`, and name its folder",
-        )
-    try:
-        values = json.loads(manifest_path.read_text(encoding="utf-8"))
-        schema = values["schema_version"]
-        manifest = Manifest.from_json(values) if schema == SCHEMA_VERSION else None
-    except Exception as error:  # any damage to the text shows up as some other error
-        raise PackageError(
-            f"{manifest_path} is damaged: {type(error).__name__}: {one_line(error)}",
-            "export the checkpoint again",
-        ) from error
-    if manifest is None:
-        older = isinstance(schema, int) and schema < SCHEMA_VERSION
-        raise PackageError(
-            f"{path} has schema version {schema}; this beamgen reads {SCHEMA_VERSION}",
-            "export the checkpoint again" if older else "pip install --upgrade beamgen",
-        )
-    if verify:
-        _verify(path, manifest)
-    return Package(path, manifest)
+        return PackageError(f"{path} is one file of a package", f"name its folder: {path.parent}")
+    reason = "is not a folder" if not path.is_dir() else f"holds no {MANIFEST}"
+    return PackageError(
+        f"{path} is not a beamgen package: it {reason}",
+        "write one with `beamgen export`, and name its folder",
+    )
 
 
 @contextlib.contextmanager
-def new_package_folder(target: Path, *, force: bool) -> Iterator[Path]:
+def new_package_folder(target: Path, *, force: bool, inputs: Iterable[Path] = ()) -> Iterator[Path]:
     """A folder to fill, which becomes the package when the block ends well.
 
     Raises:
         PackageError: see ``folders.new_folder``.
     """
-    with new_folder(target, mark=MANIFEST, kind="beamgen package", force=force) as folder:
+    with new_folder(target, PACKAGE, force=force, inputs=inputs) as folder:
         yield folder
 
 
-def check_target(target: Path, *, force: bool) -> None:
+def check_target(target: Path, *, force: bool, inputs: Iterable[Path] = ()) -> None:
     """Refuse an output folder early, before any work is done.
 
     Raises:
-        PackageError: see ``new_package_folder``.
+        PackageError: see ``folders.check_replaceable``.
     """
-    check_replaceable(target, mark=MANIFEST, kind="beamgen package", force=force)
+    check_replaceable(target, PACKAGE, force=force, inputs=inputs)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     """Record every file of ``folder`` in the manifest and write it, in one rename."""
     files = {
-        path.relative_to(folder).as_posix(): _fingerprint(path)
+        path.relative_to(folder).as_posix(): fingerprint(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
     complete = replace(manifest, files=files)
-    _write_json(folder / MANIFEST, complete.to_json())
+    with replacing(folder / MANIFEST) as partial:
+        partial.write_text(to_text(complete.to_json()), encoding="utf-8")
     return complete
 
 
@@ -158,82 +192,22 @@ def stamp_parity(package: Package, verdict: dict[str, Any], lora: str | None = N
         about = {**manifest.loras.get(lora, {}), "parity": verdict}
         return replace(manifest, loras={**manifest.loras, lora: about})
 
-    return _rewritten(package, stamped)
+    return rewritten(package, stamped)
 
 
 def seal_parity(package: Package) -> Package:
-    """Write the manifest's parity verdict into ``model.onnx``, too, for who has that file alone."""
+    """Write the manifest's parity verdict into ``model.onnx``, too, for who has that file alone.
+
+    The package is one that is being made: between the two files it does not verify.
+    """
     embedded.append_parity(package.model, package.manifest.parity or {})
-    entry = {MODEL: _fingerprint(package.model)}
-    return _rewritten(
-        package, lambda manifest: replace(manifest, files={**manifest.files, **entry})
-    )
+    entry = {MODEL: fingerprint(package.model)}
+    return rewritten(package, lambda manifest: replace(manifest, files={**manifest.files, **entry}))
 
 
-def record_lora(package: Package, name: str, about: dict[str, Any]) -> Package:
-    """Enter a LoRA's file into the manifest, and what is known of it."""
-    entry = {_lora_file(name): _fingerprint(package.lora_path(name))}
-    return _rewritten(
-        package,
-        lambda manifest: replace(
-            manifest,
-            files={**manifest.files, **entry},
-            loras={**manifest.loras, name: about},
-        ),
-    )
-
-
-def forget_lora(package: Package, name: str) -> Package:
-    """Strike a LoRA out of the manifest."""
-    file = _lora_file(name)
-    return _rewritten(
-        package,
-        lambda manifest: replace(
-            manifest,
-            files={path: entry for path, entry in manifest.files.items() if path != file},
-            loras={lora: about for lora, about in manifest.loras.items() if lora != name},
-        ),
-    )
-
-
-def _lora_file(name: str) -> str:
-    return f"{ADAPTERS}/{name}{ADAPTER_SUFFIX}"
-
-
-def _rewritten(package: Package, change: Callable[[Manifest], Manifest]) -> Package:
+def rewritten(package: Package, change: Callable[[Manifest], Manifest]) -> Package:
     """Change the manifest as it is on disk now: another command may have changed it, too."""
-    manifest = change(open_package(package.folder, verify=False).manifest)
-    _write_json(package.folder / MANIFEST, manifest.to_json())
+    with replacing(package.folder / MANIFEST) as partial:
+        manifest = change(read_manifest(package.folder))
+        partial.write_text(to_text(manifest.to_json()), encoding="utf-8")
     return replace(package, manifest=manifest)
-
-
-def _verify(folder: Path, manifest: Manifest) -> None:
-    wrong = []
-    for name, expected in manifest.files.items():
-        path = folder / name
-        if not path.is_file():
-            wrong.append(f"{name} is missing")
-        elif path.stat().st_size != expected["bytes"]:
-            wrong.append(f"{name} has {path.stat().st_size} bytes, not {expected['bytes']}")
-        elif _fingerprint(path)["sha256"] != expected["sha256"]:
-            wrong.append(f"{name} was changed")
-    if wrong:
-        raise PackageError(
-            f"{folder} is damaged or was edited: {'; '.join(wrong)}",
-            "copy or export it again; to take it as it is: "
-            f"beamgen generate -m {shlex.quote(str(folder))} --no-verify",
-        )
-
-
-def _fingerprint(path: Path) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return {"sha256": digest.hexdigest(), "bytes": path.stat().st_size}
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)

@@ -8,6 +8,7 @@ from typing import Any
 
 from beamgen.adapter import PositionLimits
 from beamgen.lora.slots import Slot
+from beamgen.package.manifest_fields import check_fields
 from beamgen.quantization.record import Precision
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.contrib import operator_of
@@ -74,13 +75,11 @@ class Manifest:
         """Read what ``to_json`` wrote.
 
         Raises:
-            ValueError: it names no backend, or its LoRAs and slots are no such things.
+            BeamgenError, TypeError, ValueError: a field is not what it has to be.
         """
+        check_fields(values)
         if values["backend"] not in BACKENDS:
             raise ValueError(f"no backend is called {values['backend']!r}")
-        loras = values["loras"]
-        if not isinstance(loras, dict) or not all(isinstance(a, dict) for a in loras.values()):
-            raise ValueError("loras are no table by name")
         return cls(
             **{
                 **values,

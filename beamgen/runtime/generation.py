@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.result import FINISH_REASONS, BeamOutput
 from beamgen.tokenizer.added_text import text_added
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from beamgen.tokenizer.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -22,7 +19,7 @@ class Generation:
     Attributes:
         text: prompt and continuation, decoded without special tokens, as
             ``tokenizer.decode(sequence, skip_special_tokens=True)`` gives it;
-            None where the package has no tokenizer.
+            None where the package has no tokenizer, or one that does not load.
         new_text: the continuation alone.
         token_ids: the generated ids, the EOS that ended them included.
         prompt_ids: the prompt's ids, without padding.
@@ -59,7 +56,7 @@ def generation_of(
     prompt: list[int],
     prompt_len: int,
     config: SearchConfig,
-    tokenizer: PreTrainedTokenizerBase | None,
+    tokenizer: Tokenizer | None,
 ) -> Generation:
     """One hypothesis ``[T]``, without its padding, and decoded where there is a tokenizer.
 

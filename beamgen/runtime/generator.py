@@ -1,4 +1,4 @@
-"""A package runs: text or token ids in, scored hypotheses out. Needs no torch."""
+"""A package runs: text or token ids in, scored hypotheses out. Needs neither torch nor HF."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from beamgen.errors import PromptError
+from beamgen.errors import BeamgenError, BeamgenWarning, PromptError
 from beamgen.package.folder import Package, open_package
 from beamgen.quantization.saturation import inexact
 from beamgen.runtime.contrib import run_contrib
+from beamgen.runtime.empty_prompt import begun
 from beamgen.runtime.feeds import parameter_feeds
 from beamgen.runtime.generation import Generation, found_hypotheses, generation_of
 from beamgen.runtime.loras import LoadedLoras, LoraChoice
 from beamgen.runtime.requests import configs_of_rows
 from beamgen.runtime.session import load_session
-from beamgen.runtime.texts import encode_continuation, encode_text
+from beamgen.runtime.texts import added_eos, encode_continuation, encode_text
 from beamgen.settings.catalogue import Catalogue
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.contrib import SEED_BITS
@@ -38,10 +39,10 @@ from beamgen.settings.prompts import (
 )
 from beamgen.settings.result import BeamOutput
 from beamgen.tokenizer.load import load_tokenizer
+from beamgen.tokenizer.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     import onnxruntime
-    from transformers import PreTrainedTokenizerBase
 
 
 class Generator:
@@ -76,9 +77,10 @@ class Generator:
             package, providers or ["CPUExecutionProvider"], threads
         )
         self._loras = LoadedLoras(package)
+        self._told_of_eos = False
         wrong_here = inexact(package.manifest.precision.weights)
         if wrong_here is not None and self.session.get_providers()[0] == "CPUExecutionProvider":
-            warnings.warn(wrong_here, stacklevel=2)
+            warnings.warn(wrong_here, BeamgenWarning, stacklevel=2)
 
     @property
     def search(self) -> SearchConfig:
@@ -92,9 +94,23 @@ class Generator:
         return 2**SEED_BITS if contrib else 2**63
 
     @cached_property
-    def tokenizer(self) -> PreTrainedTokenizerBase | None:
-        """The package's tokenizer, or None."""
+    def tokenizer(self) -> Tokenizer | None:
+        """The package's tokenizer, or None; it loads when it is first asked for.
+
+        Raises:
+            CheckpointError: its files do not load.
+            MissingExtraError: they need a package that is not installed.
+        """
         return load_tokenizer(self.package.folder)
+
+    @cached_property
+    def loaded_tokenizer(self) -> Tokenizer | None:
+        """The package's tokenizer; None, with a warning, where it does not load either."""
+        try:
+            return self.tokenizer
+        except BeamgenError as error:
+            warnings.warn(f"token ids, and no text: {error.cause}", BeamgenWarning, stacklevel=3)
+            return None
 
     @property
     def loras(self) -> list[str]:
@@ -114,6 +130,7 @@ class Generator:
         prompts: Prompt | Sequence[Prompt],
         *,
         chat: bool = False,
+        add_special_tokens: bool = True,
         lora: LoraChoice = None,
         **settings: Any,
     ) -> list[list[Generation]]:
@@ -127,6 +144,8 @@ class Generator:
                 ``repetition_penalty`` and ``no_repeat_ngram_size`` read it as text.
             chat: put text through the tokenizer's chat template, as one user
                 message. Messages go through it in any case.
+            add_special_tokens: put the special tokens around a text that the tokenizer puts
+                around every text. A chat has those of its template.
             lora: the name of one of ``loras`` for all prompts, or a list of one for each
                 prompt, None being the base model. A contrib package takes one for all.
             settings: HF's names (``num_beams``, ``max_new_tokens``,
@@ -142,13 +161,17 @@ class Generator:
             search found: a catalogue may hold fewer.
 
         Raises:
-            PromptError: a prompt is empty, too long, or holds unknown ids.
+            PromptError: a prompt is too long, holds unknown ids, or is empty while the model
+                has no BOS to begin with.
             SettingError: a setting is unknown or impossible.
             LoraError: there is no such LoRA, or its file is damaged or does not fit.
         """
-        batch = [self.encode(prompt, chat=chat) for prompt in as_batch(prompts)]
-        if not batch:
+        given = as_batch(prompts)
+        if not given:
             raise PromptError("no prompts were given", "pass at least one")
+        batch = begun(
+            [self._encode(prompt, chat, add_special_tokens) for prompt in given], self.package
+        )
         configs = self._configs(settings, len(batch))
         input_ids, attention_mask = left_pad(batch, configs[0].pad_token_id)
         prompt_len = input_ids.shape[1]
@@ -157,7 +180,7 @@ class Generator:
         output = self.search_ids(input_ids, attention_mask, configs, lora=lora)
         return [
             [
-                generation_of(found, prompt, prompt_len, config, self.tokenizer)
+                generation_of(found, prompt, prompt_len, config, self.loaded_tokenizer)
                 for found in found_hypotheses(output, row)
             ]
             for row, (prompt, config) in enumerate(zip(batch, configs, strict=True))
@@ -210,15 +233,21 @@ class Generator:
         }
         return BeamOutput(*self.session.run([field.name for field in fields(BeamOutput)], feeds))
 
-    def encode(self, prompt: Prompt, *, chat: bool = False) -> list[int]:
-        """Token ids of one prompt, special tokens added as the tokenizer does.
+    def encode(
+        self, prompt: Prompt, *, chat: bool = False, add_special_tokens: bool = True
+    ) -> list[int]:
+        """Token ids of one prompt; for the arguments see ``generate``.
 
         Raises:
-            PromptError: the package has no tokenizer, or no chat template.
+            PromptError: the package has no tokenizer, or no chat template that takes the
+                prompt; or it has tokens that the model lacks.
         """
         if not isinstance(prompt, str) and not is_chat(prompt):
             return token_ids(prompt)
-        return encode_text(self._needed_tokenizer(), prompt, chat=chat)
+        tokenizer = self._needed_tokenizer()
+        ids = encode_text(tokenizer, prompt, chat=chat, add_special_tokens=add_special_tokens)
+        self._check_known(tokenizer, ids)
+        return ids
 
     def catalogue(self, entries: Iterable[str | Sequence[int]]) -> Catalogue:
         """A catalogue of texts, or of token ids without EOS.
@@ -237,7 +266,35 @@ class Generator:
             for entry in entries
         )
 
-    def _needed_tokenizer(self) -> PreTrainedTokenizerBase:
+    def _encode(self, prompt: Prompt, chat: bool, add_special_tokens: bool) -> list[int]:
+        """As ``encode`` does; an EOS behind a text is told of, once."""
+        ids = self.encode(prompt, chat=chat, add_special_tokens=add_special_tokens)
+        if isinstance(prompt, str) and not chat and add_special_tokens and not self._told_of_eos:
+            eos = added_eos(self._needed_tokenizer(), prompt, ids, self.search.eos_token_id)
+            if eos is not None:
+                self._told_of_eos = True
+                warnings.warn(
+                    f"the tokenizer ends the prompt with {eos}, an EOS, as if nothing were to "
+                    "follow; add_special_tokens=False (--no-special-tokens) leaves it out",
+                    BeamgenWarning,
+                    stacklevel=4,
+                )
+        return ids
+
+    def _check_known(self, tokenizer: Tokenizer, ids: list[int]) -> None:
+        """Refuse tokens that only the tokenizer has, by their spelling."""
+        size = self.package.manifest.vocab_size
+        unknown = next((token for token in ids if token >= size), None)
+        if unknown is not None:
+            spelled = tokenizer.convert_ids_to_tokens(unknown)
+            raise PromptError(
+                f"the tokenizer is larger than the model: {spelled!r} is its token {unknown}, and "
+                f"the model has {size} tokens",
+                "leave that token out of the prompt, or export a checkpoint whose embeddings "
+                "were resized to its tokenizer",
+            )
+
+    def _needed_tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:
             raise PromptError(
                 f"{self.package.folder} has no tokenizer, so it takes token ids only",

@@ -2,43 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from beamgen.errors import PromptError
 from beamgen.settings.prompts import Prompt
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from beamgen.tokenizer.tokenizer import Tokenizer
 
 
 def encode_text(
-    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, *, chat: bool = False
+    tokenizer: Tokenizer, prompt: Prompt, *, chat: bool = False, add_special_tokens: bool = True
 ) -> list[int]:
-    """Token ids of a text or of messages, with the special tokens that the tokenizer adds.
+    """Token ids of a text or of messages.
 
     Args:
         tokenizer: the package's.
         prompt: a text; or messages, which go through its chat template.
         chat: put a text through the template too, as one user message.
+        add_special_tokens: those that the tokenizer puts around a text. A chat has its
+            template's.
 
     Raises:
-        PromptError: the tokenizer has no chat template.
+        PromptError: a text holds what is no character, or the chat template is missing,
+            damaged, or does not take the messages.
     """
     if isinstance(prompt, str) and not chat:
-        return list(tokenizer(prompt)["input_ids"])
-    if not tokenizer.chat_template:
-        raise PromptError("the package's tokenizer has no chat template", "pass plain text instead")
-    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-    return list(
-        tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=True)[
-            "input_ids"
-        ]
-    )
+        return tokenizer.encode(_checked(prompt), add_special_tokens=add_special_tokens)
+    messages: Any = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    for number, message in enumerate(messages, start=1):
+        _check_message(message, f"message {number} of {len(messages)}")
+    text = _checked(tokenizer.chat_text(messages))
+    return tokenizer.encode(text, add_special_tokens=False)
 
 
 def encode_continuation(
-    tokenizer: PreTrainedTokenizerBase, text: str, eos_token_id: Collection[int]
+    tokenizer: Tokenizer, text: str, eos_token_id: Collection[int]
 ) -> list[int]:
     """The ids by which a text goes on after a word and a space, without the EOS."""
     before = encode_text(tokenizer, "a")
@@ -47,3 +45,48 @@ def encode_continuation(
         before = before[:-1]  # an EOS that the tokenizer appends
     ids = whole[len(before) :]
     return ids[:-1] if ids and ids[-1] in eos_token_id else ids
+
+
+def added_eos(
+    tokenizer: Tokenizer, text: str, ids: list[int], eos_token_id: Collection[int]
+) -> str | None:
+    """The EOS that the tokenizer put behind a text, as it is spelled; None where it did not."""
+    if not ids or ids[-1] not in eos_token_id:
+        return None
+    bare = tokenizer.encode(text, add_special_tokens=False)
+    if not bare or ids[-len(bare) :] == bare:
+        return None
+    return tokenizer.special_tokens.get(ids[-1], f"the token {ids[-1]}")
+
+
+def _check_message(message: Mapping[str, Any], which: str) -> None:
+    """Hold a message to what every template reads: who speaks, and what is said."""
+    if not isinstance(message.get("role"), str):
+        raise PromptError(f"{which} has no role", _MESSAGE)
+    content = message.get("content")
+    if isinstance(content, str):
+        _checked(content, f"{which}: the text")
+    elif not isinstance(content, list) and not message.get("tool_calls"):
+        raise PromptError(f"{which} has no content", _MESSAGE)
+
+
+_MESSAGE = 'a message is {"role": "user", "content": "text"}'
+
+
+def _checked(text: str, which: str = "the text") -> str:
+    """A text that is Unicode throughout.
+
+    Raises:
+        PromptError: it holds a lone surrogate, such as Python makes of bytes that are no UTF-8.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        code = ord(text[error.start])
+        byte = 0xDC80 <= code <= 0xDCFF
+        found = f"the byte 0x{code - 0xDC00:02X}" if byte else f"U+{code:04X}"
+        raise PromptError(
+            f"{which} is no Unicode: character {error.start + 1} is {found}",
+            "pass it as UTF-8" if byte else "leave the lone surrogate out",
+        ) from error
+    return text

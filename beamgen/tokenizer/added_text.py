@@ -7,10 +7,8 @@ the two together.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from beamgen.tokenizer.tokenizer import Tokenizer
 
 #: ``text(before, token)``: what a token adds to the text of the ids before it.
 TokenText = Callable[[Sequence[int], int], str]
@@ -19,40 +17,30 @@ TokenText = Callable[[Sequence[int], int], str]
 _PART = "\N{REPLACEMENT CHARACTER}"
 
 
-def text_added(
-    tokenizer: PreTrainedTokenizerBase, before: Sequence[int], ids: Sequence[int]
-) -> str:
+def text_added(tokenizer: Tokenizer, before: Sequence[int], ids: Sequence[int]) -> str:
     """What ids add to the text of those before them, special tokens left out.
 
     Decoded alone they would lose the space before their first word.
     """
-    shown: str = tokenizer.decode(before, skip_special_tokens=True)
-    whole: str = tokenizer.decode([*before, *ids], skip_special_tokens=True)
+    shown = tokenizer.decode(before, skip_special_tokens=True)
+    whole = tokenizer.decode([*before, *ids], skip_special_tokens=True)
     # a character's first bytes show as marks until its last one has come
     for begun in (shown, shown.rstrip(_PART)):
         if whole.startswith(begun):
             return whole[len(begun) :]
-    alone: str = tokenizer.decode(ids, skip_special_tokens=True)
-    return alone
+    return tokenizer.decode(ids, skip_special_tokens=True)
 
 
-def token_text(tokenizer: PreTrainedTokenizerBase | None) -> TokenText:
+def token_text(tokenizer: Tokenizer | None) -> TokenText:
     """What single tokens add, special ones as they are spelled.
 
     Without a tokenizer a token reads as its id in brackets.
     """
     if tokenizer is None:
         return lambda before, token: f"[{token}]"
-    special = _special_tokens(tokenizer)
+    special = tokenizer.special_tokens
 
     def text(before: Sequence[int], token: int) -> str:
         return special[token] if token in special else text_added(tokenizer, before, [token])
 
     return text
-
-
-def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[int, str]:
-    """Spellings by id, of what decoding leaves out: what the class names, and the file marks."""
-    named = {i: str(tokenizer.convert_ids_to_tokens(i)) for i in tokenizer.all_special_ids}
-    marked = tokenizer.added_tokens_decoder.items()
-    return named | {i: token.content for i, token in marked if token.special}

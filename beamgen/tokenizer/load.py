@@ -1,24 +1,30 @@
-"""The tokenizer beside a checkpoint's weights, or in a package: text becomes ids, and back."""
+"""The tokenizer beside a checkpoint's weights, or in a package."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from beamgen.errors import CheckpointError, MissingExtraError, extra_with, missing_module, one_line
+from beamgen.errors import (
+    BeamgenError,
+    CheckpointError,
+    MissingExtraError,
+    extra_with,
+    missing_module,
+    one_line,
+)
+from beamgen.tokenizer.config import OtherKindError, class_name
+from beamgen.tokenizer.fast import read_fast
 from beamgen.tokenizer.files import has_tokenizer
+from beamgen.tokenizer.hf import load_hf
+from beamgen.tokenizer.moses import CLASSES as MOSES
+from beamgen.tokenizer.moses import read_moses
+from beamgen.tokenizer.tokenizer import Tokenizer
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
-
-def load_tokenizer(
-    folder: Path, *, trust_remote_code: bool = False
-) -> PreTrainedTokenizerBase | None:
+def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Tokenizer | None:
     """The tokenizer in a folder, or None where there are no tokenizer files.
+
+    The kinds that are known are read without transformers; what it alone reads goes there.
 
     Raises:
         MissingExtraError: they need a package that one of beamgen's extras brings.
@@ -26,35 +32,32 @@ def load_tokenizer(
     """
     if not has_tokenizer(folder):
         return None
-    with _no_advice():
-        from transformers import AutoTokenizer
-
+    kind = ""
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            folder, trust_remote_code=trust_remote_code, local_files_only=True
-        )
+        try:
+            return _read(folder, trust_remote_code=trust_remote_code)
+        except OtherKindError as reason:
+            kind = f" ({reason})"
+            return load_hf(folder, trust_remote_code=trust_remote_code)
     except Exception as error:  # each tokenizer library fails in its own way
         missing = missing_module(error)
         extra = missing and extra_with(missing)
         if missing and extra:
-            raise MissingExtraError(f"the tokenizer in {folder}", extra, missing) from error
+            raise MissingExtraError(f"the tokenizer in {folder}{kind}", extra, missing) from error
         raise CheckpointError(
             f"cannot load the tokenizer in {folder}: {one_line(error)}",
-            "install what it names, or remove the tokenizer files and pass token ids",
+            "install what it names, or pass token ids",
         ) from error
-    return tokenizer
 
 
-@contextlib.contextmanager
-def _no_advice() -> Iterator[None]:
-    """Keep transformers from advising, on import, to install torch: a tokenizer needs none."""
-    name = "TRANSFORMERS_NO_ADVISORY_WARNINGS"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
+def load_or_reason(folder: Path) -> tuple[Tokenizer | None, str | None]:
+    """The tokenizer in a folder, or why there is none: in one line, where there are files."""
     try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+        return load_tokenizer(folder), None
+    except BeamgenError as error:
+        return None, error.cause
+
+
+def _read(folder: Path, *, trust_remote_code: bool) -> Tokenizer:
+    name = class_name(folder, trust_remote_code=trust_remote_code)
+    return read_moses(folder, name) if name in MOSES else read_fast(folder, name)

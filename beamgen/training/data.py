@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from beamgen.disk import local
 from beamgen.errors import TrainingDataError, one_line
 
 _SHOWN_PROBLEMS = 5
@@ -44,7 +45,7 @@ def read_rows(path: str | os.PathLike[str]) -> TrainingData:
         TrainingDataError: the file cannot be read, is empty, or has rows of a wrong
             form, of which the first few are named.
     """
-    file = Path(path)
+    file = local(path)
     try:
         content = file.read_bytes()
         lines = content.decode("utf-8-sig").split("\n")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Unpack
 
 from beamgen.export.prove import Progress
-from beamgen.package.folders import move_into_place
-from beamgen.training.folders import RECORD, check_output, work_folder, write_json
+from beamgen.package.folders import new_folder, note_files
+from beamgen.training.folders import PEFT_FOLDER, RECORD, work_folder, write_json
 from beamgen.training.request import FinetuneOptions, FinetuneRequest, finetune_request
 from beamgen.training.requirements import is_installed
 from beamgen.training.result import FinetuneResult
@@ -59,23 +58,27 @@ def finetune(
     """
     request = finetune_request(model, data, output, options)
     record = request.record
-    with work_folder(request.target, record, resume=request.resume, force=request.force) as work:
-        return _train_in(work, request, progress or (lambda line: None))
+    target, force = request.target, request.force
+    with (
+        work_folder(target, record, resume=request.resume, force=force) as work,
+        new_folder(target, PEFT_FOLDER, force=force, inputs=request.inputs) as folder,
+    ):
+        result = _train(request, work, folder, progress or (lambda line: None))
+    return replace(result, folder=target)
 
 
-def _train_in(work: Path, request: FinetuneRequest, progress: Progress) -> FinetuneResult:
-    """Train in the work folder, and move what came of it into place."""
+def _train(
+    request: FinetuneRequest, work: Path, folder: Path, progress: Progress
+) -> FinetuneResult:
+    """Train in the work folder, and write what came of it."""
     from beamgen.training.isolation import quiet
 
     with quiet():  # on some CPUs bitsandbytes, which peft imports, warns of a kernel it misses
         from beamgen.training.trainer import train
 
-    finished = work / "finished"
-    shutil.rmtree(finished, ignore_errors=True)
-    result = train(request, work, finished, progress)
+    result = train(request, work, folder, progress)
     figures = {name: value for name, value in asdict(result).items() if name != "folder"}
     versions = {name: metadata.version(name) for name in _VERSIONED if is_installed(name)}
-    write_json(finished / RECORD, {**request.record, **figures, "versions": versions})
-    check_output(request.target, force=request.force)  # another training may have been faster
-    move_into_place(finished, request.target)
-    return replace(result, folder=request.target)
+    write_json(folder / RECORD, {**request.record, **figures, "versions": versions})
+    note_files(folder, PEFT_FOLDER)
+    return result

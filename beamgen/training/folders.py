@@ -5,16 +5,25 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from beamgen.disk import write_text
 from beamgen.errors import PackageError, SettingError
 from beamgen.lora.peft_folder import CONFIG
-from beamgen.package.folders import check_replaceable
+from beamgen.package.folders import Kind, check_replaceable
 
 #: What was asked and what came of it, beside what peft's ``save_pretrained`` writes.
 RECORD = "finetune.json"
+
+#: What a training writes, and may replace, as peft's ``save_pretrained`` does.
+PEFT_FOLDER = Kind(
+    "PEFT folder",
+    CONFIG,
+    RECORD,
+    frozenset({"adapter_model.safetensors", "adapter_model.bin", "README.md"}),
+)
 
 
 @contextlib.contextmanager
@@ -104,16 +113,15 @@ def _shown(value: Any) -> str:
     return json.dumps(value)
 
 
-def check_output(target: Path, *, force: bool) -> None:
+def check_output(target: Path, *, force: bool, inputs: Iterable[Path]) -> None:
     """Refuse an output folder early, before any work is done.
 
     Raises:
-        PackageError: it exists and ``force`` was not given, or is no PEFT folder,
-            which force does not replace either.
+        PackageError: see ``folders.check_replaceable``.
     """
-    check_replaceable(target, mark=CONFIG, kind="PEFT folder", force=force)
+    check_replaceable(target, PEFT_FOLDER, force=force, inputs=inputs)
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write JSON that is indented, for people."""
-    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")

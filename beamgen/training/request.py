@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from beamgen.checkpoint.resolve import resolve
+from beamgen.disk import local
 from beamgen.errors import CheckpointError, SettingError
 from beamgen.export.options import check_options
 from beamgen.tokenizer.load import load_tokenizer
@@ -85,6 +86,7 @@ class FinetuneRequest:
         eval_rows: what the loss is measured on, maybe nothing.
         resume: go on where an interrupted training of this target last saved.
         force: replace an existing PEFT folder, and what an interrupted training left.
+        inputs: files and folders that are read, which the PEFT folder must not replace.
     """
 
     checkpoint: Checkpoint
@@ -96,6 +98,7 @@ class FinetuneRequest:
     eval_rows: Sequence[TrainingRow]
     resume: bool
     force: bool
+    inputs: Sequence[Path]
 
     @property
     def base(self) -> str:
@@ -146,8 +149,9 @@ def finetune_request(
         revision=options.get("revision"),
         trust_remote_code=options.get("trust_remote_code", False),
     )
-    target = Path(output if output is not None else f"{files.name}-lora")
-    check_output(target, force=force)
+    target = local(output if output is not None else f"{files.name}-lora")
+    read = [train_file.path, *([eval_file.path] if eval_file else []), files.folder]
+    check_output(target, force=force, inputs=read)
     if not files.has_tokenizer:
         raise CheckpointError(
             f"{files.source} has no tokenizer, and training rows are text",
@@ -157,7 +161,13 @@ def finetune_request(
     adapter = checkpoint.adapter(options.get("model_class"))
     limit = _longest_row(checkpoint, adapter, settings.max_length)
     tokenizer = load_tokenizer(checkpoint.folder, trust_remote_code=checkpoint.trust_remote_code)
+    assert tokenizer is not None, "it has tokenizer files"
     stops = stop_ids(checkpoint, tokenizer)
+    if settings.method == "qlora" and checkpoint.quantization is not None:
+        raise CheckpointError(
+            f"the weights of {checkpoint.source} are quantized already ({checkpoint.quantization})",
+            "train with --method lora, on what they are worth in float32",
+        )
     if settings.method == "qlora":
         from beamgen.training.nf4 import check_widths
 
@@ -172,6 +182,7 @@ def finetune_request(
         eval_rows=tokenize_rows(eval_file, tokenizer, stops, limit) if eval_file else (),
         resume=options.get("resume", False),
         force=force,
+        inputs=tuple(read),
     )
 
 

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from beamgen.errors import CheckpointError, TrainingDataError, one_line
+from beamgen.errors import CheckpointError, PromptError, TrainingDataError
+from beamgen.runtime.texts import encode_text
 from beamgen.training.data import CHAT, TrainingData, refuse_lines
 
 if TYPE_CHECKING:
     from beamgen.checkpoint.checkpoint import Checkpoint
+    from beamgen.tokenizer.tokenizer import Tokenizer
 
 #: The label of a token that is not learned, in torch and transformers.
 IGNORE_INDEX = -100
@@ -33,7 +35,7 @@ class TrainingRow:
     labels: list[int]
 
 
-def stop_ids(checkpoint: Checkpoint, tokenizer: Any) -> tuple[int, ...]:
+def stop_ids(checkpoint: Checkpoint, tokenizer: Tokenizer) -> tuple[int, ...]:
     """The EOS ids a search stops at; the tokenizer's own first, if it is one of them.
 
     Raises:
@@ -53,13 +55,13 @@ def stop_ids(checkpoint: Checkpoint, tokenizer: Any) -> tuple[int, ...]:
 
 
 def tokenize_rows(
-    data: TrainingData, tokenizer: Any, stops: Sequence[int], limit: int
+    data: TrainingData, tokenizer: Tokenizer, stops: Sequence[int], limit: int
 ) -> list[TrainingRow]:
     """Every row as ids and labels, in the order of the file.
 
     Args:
         data: the rows.
-        tokenizer: HF tokenizer.
+        tokenizer: the checkpoint's.
         stops: ids that end a completion; the first is appended where none comes.
         limit: tokens that a row may have, its EOS included.
 
@@ -91,32 +93,44 @@ class _RowError(Exception):
     """What is wrong with one row, to be said after its line number."""
 
 
-def _tokenize(row: dict[str, Any], tokenizer: Any, stops: Sequence[int]) -> TrainingRow:
+def _tokenize(row: dict[str, Any], tokenizer: Tokenizer, stops: Sequence[int]) -> TrainingRow:
     """Prompt ids ``[S]`` as a search gets them, then the completion up to its EOS."""
     if "messages" in row:
         prompt, whole = _chat_ids(row["messages"], tokenizer)
     else:
-        prompt = list(tokenizer(row["prompt"])["input_ids"])
-        whole = list(tokenizer(row["prompt"] + row["completion"])["input_ids"])
+        prompt, whole = _text_ids(row["prompt"], row["completion"], tokenizer)
     if not prompt:
         raise _RowError("has a prompt of no tokens")
     completion = _up_to_stop(_behind(prompt, whole, stops, tokenizer), stops, tokenizer)
     return TrainingRow([*prompt, *completion], [*[IGNORE_INDEX] * len(prompt), *completion])
 
 
-def _chat_ids(messages: list[dict[str, str]], tokenizer: Any) -> tuple[list[int], list[int]]:
+def _text_ids(prompt: str, completion: str, tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """Ids of the prompt, and of the whole."""
+    try:
+        return encode_text(tokenizer, prompt), encode_text(tokenizer, prompt + completion)
+    except PromptError as error:
+        raise _RowError(f"cannot be read: {error.cause}") from error
+
+
+def _chat_ids(messages: list[dict[str, str]], tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
     """Ids of the chat before its last answer, and of the whole."""
     try:
         prompt, whole = (
-            tokenizer.apply_chat_template(turns, add_generation_prompt=ask, return_dict=True)
+            tokenizer.chat_text(turns, add_generation_prompt=ask)
             for turns, ask in ((messages[:-1], True), (messages, False))
         )
-    except Exception as error:  # a template raises whatever it likes
-        raise _RowError(f"is refused by the chat template: {one_line(error, 120)}") from error
-    return list(prompt["input_ids"]), list(whole["input_ids"])
+    except PromptError as error:
+        raise _RowError(f"is refused: {error.cause}") from error
+    return (
+        tokenizer.encode(prompt, add_special_tokens=False),
+        tokenizer.encode(whole, add_special_tokens=False),
+    )
 
 
-def _behind(prompt: list[int], whole: list[int], stops: Sequence[int], tokenizer: Any) -> list[int]:
+def _behind(
+    prompt: list[int], whole: list[int], stops: Sequence[int], tokenizer: Tokenizer
+) -> list[int]:
     """What the tokenizer puts behind the prompt's ids."""
     if whole[: len(prompt)] == prompt:
         return whole[len(prompt) :]
@@ -130,7 +144,7 @@ def _behind(prompt: list[int], whole: list[int], stops: Sequence[int], tokenizer
     )
 
 
-def _up_to_stop(completion: list[int], stops: Sequence[int], tokenizer: Any) -> list[int]:
+def _up_to_stop(completion: list[int], stops: Sequence[int], tokenizer: Tokenizer) -> list[int]:
     """The completion with one EOS, at its end."""
     end = next((i for i, token in enumerate(completion) if token in stops), None)
     learned = completion if end is None else completion[:end]

@@ -56,7 +56,7 @@ def train(request: FinetuneRequest, work: Path, folder: Path, progress: Progress
             trainable_parameters=model.num_parameters(only_trainable=True),
         )
         _check_finite(model)
-        progress(f"writing {folder}")
+        progress(f"writing {request.target}")
         _save(request, model.cpu(), folder)
     return result
 

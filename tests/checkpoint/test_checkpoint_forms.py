@@ -119,6 +119,32 @@ def test_code_beside_a_known_architecture_is_not_run(copy: Path, tmp_path: Path)
     assert not witness.exists()
 
 
+def test_code_of_an_old_release_gives_way_to_transformers_own_class(
+    checkpoints: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """As phi-3's first checkpoints have it; and a package of it names no code that it lacks."""
+    folder = Path(shutil.copytree(checkpoints("phi3"), tmp_path / "old"))
+    code = "raise RuntimeError('written for transformers 4.39')\n"
+    for name in ("configuration_phi3", "modeling_phi3"):
+        (folder / f"{name}.py").write_text(code)
+    named = {"AutoConfig": "configuration_phi3.Phi3Config"}
+    named["AutoModelForCausalLM"] = "modeling_phi3.Phi3ForCausalLM"
+    _edit(folder / "config.json", auto_map=named)
+    said: list[str] = []
+    made = export(folder, tmp_path / "package", trust_remote_code=True, progress=said.append)
+    assert made.exit_code == 0
+    assert made.parity is not None
+    assert "taking the phi3 of transformers, not the Python code of" in said[0]
+    assert "auto_map" not in json.loads((tmp_path / "package/config.json").read_text())
+    theirs = open_checkpoint(checkpoints("phi3")).load_model()
+    assert _same_weights(open_checkpoint(folder, trust_remote_code=True).load_model(), theirs)
+    assert not open_checkpoint(folder).leaves_code_aside
+
+    _edit(folder / "config.json", auto_map={**named, "AutoTokenizer": ["old.Tokenizer", None]})
+    kept = open_checkpoint(folder, trust_remote_code=True).config.auto_map
+    assert kept == {"AutoTokenizer": ["old.Tokenizer", None]}
+
+
 def _hub(monkeypatch: pytest.MonkeyPatch, files: list[str] | Exception, folder: Path | None):
     """A hub with these files; ``folder`` is what its cache holds. Returns the calls."""
     calls: list[dict] = []

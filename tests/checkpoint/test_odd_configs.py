@@ -150,5 +150,5 @@ def test_a_size_in_pickled_weights_is_told_too(changed: Callable[..., Path]) -> 
     folder = changed("gpt2", vocab_size=500)
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
-    with pytest.raises(BeamgenError, match="size mismatch for weight"):
+    with pytest.raises(BeamgenError, match=r"\[96, 64\] in the file and \[500, 64\]"):
         open_checkpoint(folder).load_model()

@@ -40,6 +40,7 @@ SHOWN_BY = {
     "checkpoint/checkpoint": (*_OF_A_CHECKPOINT, "bench"),
     "checkpoint/files": ("export", "finetune"),
     "checkpoint/lora_source": ("lora convert",),
+    "checkpoint/quantization": ("export",),
     "checkpoint/resolve": ("export",),
     "decoder": ("export",),
     "explain": ("explain",),

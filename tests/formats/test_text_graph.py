@@ -30,6 +30,7 @@ from beamgen.formats.text.check import (
     open_session,
 )
 from beamgen.formats.text.tables import read_tokenizer
+from beamgen.tokenizer.hf import HfTokenizer
 
 pytest.importorskip("onnxruntime_extensions")
 
@@ -125,7 +126,7 @@ def test_markers_of_a_chat_in_the_text(demos: Callable[[str], tuple[Generator, P
     """Special tokens in a text are tokens, with the white space that they strip."""
     generator, folder = demos("phi3")
     messages = [{"role": "user", "content": "What is a whale?"}]
-    text = generator.tokenizer.apply_chat_template(
+    text = AutoTokenizer.from_pretrained(find_adapter("phi3").demo).apply_chat_template(
         messages, add_generation_prompt=True, tokenize=False
     )
     found = _run(folder, [text], **SETTINGS)["texts"]
@@ -251,12 +252,12 @@ def test_other_tokenizers_are_refused_by_name(
     make: Callable[[], PreTrainedTokenizerFast], reason: str
 ) -> None:
     with pytest.raises(SettingError, match="cannot go into the graph") as error:
-        read_tokenizer(make())
+        read_tokenizer(HfTokenizer(make()))
     assert reason in error.value.cause
 
 
 def test_ignore_merges_that_change_nothing_are_taken() -> None:
-    tokenizer = _changed("llama3", model={"ignore_merges": True})
+    tokenizer = HfTokenizer(_changed("llama3", model={"ignore_merges": True}))
     tables = read_tokenizer(tokenizer)
     assert check_encoding(tokenizer, tables, TEXTS) == len(TEXTS)
 

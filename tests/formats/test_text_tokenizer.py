@@ -32,6 +32,7 @@ from beamgen.formats.text.kinds import class_pages
 from beamgen.formats.text.tables import read_tokenizer
 from beamgen.search.functions.library import functions
 from beamgen.tape import Tape
+from beamgen.tokenizer.hf import HfTokenizer
 
 pytest.importorskip("onnxruntime_extensions")
 
@@ -45,25 +46,25 @@ def _demo(name: str) -> PreTrainedTokenizerFast:
 @pytest.mark.parametrize("name", DEMOS)
 def test_the_demo_tokenizers_are_equal(name: str) -> None:
     tokenizer = _demo(name)
-    tables = read_tokenizer(tokenizer)
-    assert check_encoding(tokenizer, tables, texts_for(tables, 1500, seed=3)) > 1600
-    assert check_decoding(tokenizer, tables, random_ids(tables, 1500, seed=3)) == 1500
+    tables = read_tokenizer(HfTokenizer(tokenizer))
+    assert check_encoding(HfTokenizer(tokenizer), tables, texts_for(tables, 1500, seed=3)) > 1600
+    assert check_decoding(HfTokenizer(tokenizer), tables, random_ids(tables, 1500, seed=3)) == 1500
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_trained_tokenizers_are_equal(kind: str) -> None:
     tokenizer = trained(kind)
-    tables = read_tokenizer(tokenizer)
+    tables = read_tokenizer(HfTokenizer(tokenizer))
     assert list(tables.before) == [tokenizer.bos_token_id]
     assert len(tables.merges.pairs) > 200
-    assert check_encoding(tokenizer, tables, texts_for(tables, 150, seed=5)) > 300
-    assert check_decoding(tokenizer, tables, random_ids(tables, 150, seed=5)) == 150
+    assert check_encoding(HfTokenizer(tokenizer), tables, texts_for(tables, 150, seed=5)) > 300
+    assert check_decoding(HfTokenizer(tokenizer), tables, random_ids(tables, 150, seed=5)) == 150
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_trained_tokenizers_are_equal_on_many_texts(kind: str) -> None:
-    tokenizer = trained(kind, 1500)
+    tokenizer = HfTokenizer(trained(kind, 1500))
     tables = read_tokenizer(tokenizer)
     assert check_encoding(tokenizer, tables, texts_for(tables, 20_000, seed=6)) > 20_000
     assert check_decoding(tokenizer, tables, random_ids(tables, 20_000, seed=6)) > 19_000
@@ -147,7 +148,7 @@ def test_merges_of_any_order(seed: int) -> None:
     backend = Tokenizer(BPE(vocab=vocab, merges=merges))
     backend.pre_tokenizer = hf.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
+    tokenizer = HfTokenizer(PreTrainedTokenizerFast(tokenizer_object=backend))
     texts = ["".join(draw.choices(letters, k=draw.randrange(1, 60))) for _ in range(200)]
     assert check_encoding(tokenizer, read_tokenizer(tokenizer), texts) == 200
 
@@ -156,7 +157,7 @@ def test_a_batch_is_padded_on_the_left() -> None:
     tokenizer = trained("llama")
     texts = ["a b c d", "", "\0\0", "<|user|> x"]
     feeds = {"text": np.array(texts, object), "pad_token_id": np.array([9])}
-    ids, mask = encode_session(read_tokenizer(tokenizer)).run(None, feeds)
+    ids, mask = encode_session(read_tokenizer(HfTokenizer(tokenizer))).run(None, feeds)
     tokenizer.padding_side, tokenizer.pad_token = "left", tokenizer.convert_ids_to_tokens(9)
     expected = tokenizer(texts, padding=True, return_tensors="np")
     assert ids.tolist() == expected["input_ids"].tolist()
@@ -165,7 +166,7 @@ def test_a_batch_is_padded_on_the_left() -> None:
 
 @pytest.mark.parametrize("texts", [[""], ["a", ""], ["", "", "a"]], ids=repr)
 def test_a_text_without_tokens_fails(texts: list[str]) -> None:
-    session = encode_session(read_tokenizer(_demo("gpt2")))
+    session = encode_session(read_tokenizer(HfTokenizer(_demo("gpt2"))))
     feeds = {"text": np.array(texts, object), "pad_token_id": np.array([0])}
     with pytest.raises(Exception, match="every_text_needs_a_token"):
         session.run(None, feeds)
@@ -174,7 +175,7 @@ def test_a_text_without_tokens_fails(texts: list[str]) -> None:
 def test_what_is_shown_of_a_sequence() -> None:
     """No padding, nothing after the EOS, nothing beyond max_new_tokens, no special tokens."""
     tokenizer = trained("gpt2")
-    session = decode_session(read_tokenizer(tokenizer))
+    session = decode_session(read_tokenizer(HfTokenizer(tokenizer)))
     a, b, c = tokenizer.convert_tokens_to_ids(["a", "b", "c"])
     eos = tokenizer.eos_token_id
     rows = [[c, a, b, eos, c], [a, b, c, c, c], [a, b, c, b, c], [a, b, b, b, b]]
@@ -192,7 +193,7 @@ def test_what_is_shown_of_a_sequence() -> None:
 def test_the_check_finds_what_differs() -> None:
     """Tables that are wrong on purpose, one at a time."""
     tokenizer = trained("llama")
-    tables = read_tokenizer(tokenizer)
+    tables = read_tokenizer(HfTokenizer(tokenizer))
     texts = texts_for(tables, 100)
     shuffled = replace(tables.merges, ranked=tables.merges.ranked[::-1].copy())
     unjoined = replace(tables.merges, joints=tables.merges.joints[: len(tables.merges.joints) // 2])
@@ -208,7 +209,7 @@ def test_the_check_finds_what_differs() -> None:
         replace(tables, added=unstripped),
     ):
         with pytest.raises(SettingError, match="of the text"):
-            check_encoding(tokenizer, wrong, texts)
+            check_encoding(HfTokenizer(tokenizer), wrong, texts)
     spaced = next(n for n, octets in enumerate(tables.token_bytes) if octets[:1] == b" ")
     rows = [*random_ids(tables, 90, seed=1), [spaced]]
     for wrong in (
@@ -217,4 +218,4 @@ def test_the_check_finds_what_differs() -> None:
         replace(tables, token_bytes=[*tables.token_bytes[:-1], tables.token_bytes[-1] + b"?"]),
     ):
         with pytest.raises(SettingError, match="to the graph"):
-            check_decoding(tokenizer, wrong, [*rows, [len(tables.token_bytes) - 1]])
+            check_decoding(HfTokenizer(tokenizer), wrong, [*rows, [len(tables.token_bytes) - 1]])

@@ -80,7 +80,7 @@ def test_without_a_fast_tokenizer_the_vocabulary_spells(tmp_path: Path) -> None:
     pieces = json.loads((tmp_path / text["file"]).read_text())
     assert len(pieces["text"]) == demo.vocab_size
     for words in ("aspirin is a drug used to treat pain", "a small animal"):
-        ids = tokenizer(words)["input_ids"]
+        ids = tokenizer.encode(words)
         shown = "".join(pieces["text"][i] for i in ids if i not in pieces["special"])
         assert shown == f"{words} "
 

@@ -123,11 +123,12 @@ def test_an_existing_package_is_replaced_only_when_asked(
 ) -> None:
     with pytest.raises(BeamgenError, match="exists"):
         export(checkpoints("gpt2"), package.folder, parity=False)
-    (package.folder / "left-over").write_text("of the old one")
+    (package.folder / "adapters").mkdir()
+    (package.folder / "adapters" / ".DS_Store").write_text("of a desktop")
     export(checkpoints("gpt2"), package.folder, parity=False, force=True, settings={"num_beams": 2})
     replaced = open_package(package.folder)
     assert replaced.manifest.search.num_beams == 2
-    assert "left-over" not in _listing(package.folder)
+    assert "adapters" not in _listing(package.folder)
     assert _listing(tmp_path) == ["package"]
 
 

@@ -47,10 +47,11 @@ def test_prompt_and_new_text_make_the_text(
     name: str, generators: Callable[[str], Generator]
 ) -> None:
     generator = generators(name)
+    tokenizer = AutoTokenizer.from_pretrained(find_adapter(name).demo)
     for prompt, best in zip(PROMPTS, generator.generate(PROMPTS, **SETTINGS), strict=True):
         for hypothesis in best:
             assert hypothesis.text == prompt + hypothesis.new_text
-            assert hypothesis.prompt_ids == generator.tokenizer(prompt)["input_ids"]
+            assert hypothesis.prompt_ids == tokenizer(prompt)["input_ids"]
 
 
 def test_text_and_its_ids_give_the_same(generators: Callable[[str], Generator]) -> None:
@@ -85,7 +86,7 @@ def test_a_longer_chat_keeps_its_roles(generators: Callable[[str], Generator]) -
         {"role": "assistant", "content": "A large animal."},
         {"role": "user", "content": "What is a doctor?"},
     ]
-    expected = generator.tokenizer.apply_chat_template(
+    expected = AutoTokenizer.from_pretrained(find_adapter("phi3").demo).apply_chat_template(
         chat, add_generation_prompt=True, return_dict=True
     )
     assert generator.encode(chat) == expected["input_ids"]
@@ -97,9 +98,22 @@ def test_messages_without_a_template_are_refused(generators: Callable[[str], Gen
         generators("gpt2").generate([{"role": "user", "content": "hello"}])
 
 
-def test_empty_text_is_an_empty_prompt(generators: Callable[[str], Generator]) -> None:
-    with pytest.raises(BeamgenError, match="prompt 2 of 2 is empty"):
-        generators("gpt2").generate(["a person", ""])
+@pytest.mark.parametrize("empty", ["", []])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_an_empty_prompt_begins_as_generate_does_without_one(
+    name: str, empty: str | list[int], generators: Callable[[str], Generator]
+) -> None:
+    """With the BOS; and the other rows of the batch are searched as well."""
+    model = AutoModelForCausalLM.from_pretrained(find_adapter(name).demo).eval()
+    tokenizer = AutoTokenizer.from_pretrained(find_adapter(name).demo)
+    begun = torch.tensor([ids]) if empty == "" and (ids := tokenizer("")["input_ids"]) else None
+    with torch.no_grad():
+        expected = model.generate(begun, **SETTINGS).tolist()
+    alone, filled = generators(name).generate([empty, PROMPTS[0]], **SETTINGS)
+    (full,) = generators(name).generate(PROMPTS[0], **SETTINGS)
+    assert [each.token_ids for each in filled] == [each.token_ids for each in full]
+    for found, ids in zip(alone, expected, strict=True):
+        assert [*found.prompt_ids, *found.token_ids] == ids[: 1 + len(found.token_ids)]
 
 
 def test_a_prompt_longer_than_the_model_is_refused(

@@ -24,7 +24,7 @@ _SPECIAL = ("<unk>", "<s>", "</s>", "<|user|>")
 
 
 @functools.cache
-def _corpus() -> list[str]:
+def corpus() -> list[str]:
     root = Path(__file__).parents[2]
     return [
         _WORLD,
@@ -89,7 +89,7 @@ def trained(kind: str, vocab_size: int = 700) -> PreTrainedTokenizerFast:
     fallback = [f"<0x{byte:02X}>" for byte in range(256)]
     byte_level = tokenizer.model.byte_fallback is False
     tokenizer.train_from_iterator(
-        _corpus(),
+        corpus(),
         BpeTrainer(
             vocab_size=vocab_size,
             special_tokens=[*_SPECIAL, *([] if byte_level else fallback)],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -16,15 +15,11 @@ END = 256
 class Bytes:
     """A token is a byte, or the end; the first word loses the space before it."""
 
-    all_special_ids = (END,)
-    added_tokens_decoder: ClassVar = {END: SimpleNamespace(special=True, content="</s>")}
+    special_tokens: ClassVar = {END: "</s>"}
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = False) -> str:
         shown = bytes(i for i in ids if i != END).decode(errors="replace")
         return shown.removeprefix(" ")
-
-    def convert_ids_to_tokens(self, token: int) -> str:
-        return "</s>"
 
 
 @pytest.mark.parametrize(

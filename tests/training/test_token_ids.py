@@ -84,7 +84,10 @@ def test_a_template_that_refuses_names_the_line(rows: Callable[..., Path], tmp_p
     (folder / "chat_template.jinja").write_text("{{ raise_exception('roles must alternate') }}")
     with pytest.raises(BeamgenError) as caught:
         finetune(folder, rows(CHAT), tmp_path / "out")
-    assert "line 1 is refused by the chat template: roles must alternate" in two_lines(caught)
+    assert (
+        "line 1 is refused: the chat template does not take these messages: roles must alternate"
+        in two_lines(caught)
+    )
 
 
 def test_a_checkpoint_without_a_tokenizer(

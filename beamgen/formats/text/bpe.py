@@ -13,7 +13,7 @@ from beamgen.formats.text.refusal import refuse
 from beamgen.formats.text.steps import Splitting, byte_characters, byte_of
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from beamgen.tokenizer.tokenizer import Tokenizer
 
 Ids = npt.NDArray[np.int64]
 
@@ -54,7 +54,7 @@ class Merges:
 
 
 def read_merges(
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: Tokenizer,
     model: Mapping[str, Any],
     splitting: Splitting,
     added: Collection[str],
@@ -125,15 +125,13 @@ def _neighbours(merges: Collection[Any], vocab: Mapping[str, int], size: int) ->
     }
 
 
-def _check_reached(
-    tokenizer: PreTrainedTokenizerBase, vocab: Mapping[str, int], added: Collection[str]
-) -> None:
+def _check_reached(tokenizer: Tokenizer, vocab: Mapping[str, int], added: Collection[str]) -> None:
     """With ``ignore_merges`` a piece that is a token stays one: its merges must say so, too."""
     import json
 
     from tokenizers import Tokenizer
 
-    backend = tokenizer.backend_tokenizer
+    backend = tokenizer.backend
     parts = json.loads(backend.to_str())
     merging = Tokenizer.from_str(
         json.dumps({"version": "1.0", "model": {**parts["model"], "ignore_merges": False}})

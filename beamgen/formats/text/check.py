@@ -18,7 +18,8 @@ from beamgen.tape import Tape
 
 if TYPE_CHECKING:
     import onnxruntime
-    from transformers import PreTrainedTokenizerBase
+
+    from beamgen.tokenizer.tokenizer import Tokenizer
 
 #: Texts on which tokenizers differ.
 TEXTS = (
@@ -159,9 +160,7 @@ def open_session(model: Any, threads: int | None = None) -> onnxruntime.Inferenc
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def check_encoding(
-    tokenizer: PreTrainedTokenizerBase, tables: TextTables, texts: Sequence[str]
-) -> int:
+def check_encoding(tokenizer: Tokenizer, tables: TextTables, texts: Sequence[str]) -> int:
     """Compare the ids of texts, and their padding, with HF's.
 
     Returns: how many texts there were.
@@ -170,7 +169,7 @@ def check_encoding(
         SettingError: with the first text that differs.
     """
     session = encode_session(tables)
-    expected = [list(tokenizer(text, verbose=False)["input_ids"]) for text in texts]
+    expected = [tokenizer.encode(text) for text in texts]
     order = sorted(range(len(texts)), key=lambda n: len(expected[n]))  # less padding
     for batch in _batches([n for n in order if expected[n]]):
         found = _encoded(session, [texts[n] for n in batch])
@@ -184,9 +183,7 @@ def check_encoding(
     return len(texts)
 
 
-def check_decoding(
-    tokenizer: PreTrainedTokenizerBase, tables: TextTables, rows: Sequence[Sequence[int]]
-) -> int:
+def check_decoding(tokenizer: Tokenizer, tables: TextTables, rows: Sequence[Sequence[int]]) -> int:
     """Compare the texts of ids with HF's.
 
     Returns: how many sequences there were.

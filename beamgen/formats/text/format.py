@@ -24,9 +24,9 @@ from beamgen.tokenizer.load import load_tokenizer
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-    from transformers import PreTrainedTokenizerBase
 
     from beamgen.formats.text.tables import TextTables
+    from beamgen.tokenizer.tokenizer import Tokenizer
 
 _ABOUT = "beamgen-text.json"
 
@@ -89,16 +89,16 @@ def write(package: Package, folder: Path, say: Progress, *, target: Path) -> Seq
     graph = merge(ir.load(package.model), tables)
     save_graph(graph, folder, external_data=WEIGHTS in package.manifest.files)
     if package.loras:
-        shutil.copytree(package.folder / ADAPTERS, folder / ADAPTERS)
+        (folder / ADAPTERS).mkdir()
+    for path in package.loras.values():
+        shutil.copyfile(path, folder / ADAPTERS / path.name)
     say("comparing the file with the package")
     checks.append(_check_file(Generator(package), folder / MODEL))
     _write_about(folder, package, graph, tables, checks)
     return checks
 
 
-def _check_tokenizer(
-    tokenizer: PreTrainedTokenizerBase, tables: TextTables, say: Progress
-) -> list[Check]:
+def _check_tokenizer(tokenizer: Tokenizer, tables: TextTables, say: Progress) -> list[Check]:
     """Compare both directions with HF's tokenizer, on texts and ids that are hard."""
     from beamgen.formats.text.check import check_decoding, check_encoding, random_ids, texts_for
 

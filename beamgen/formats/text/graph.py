@@ -19,7 +19,7 @@ from beamgen.search.functions.library import functions
 from beamgen.tape import Results, Tape, define
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from beamgen.tokenizer.tokenizer import Tokenizer
 
 _ML = "ai.onnx.ml"
 #: Opsets of the graph's part that this module makes.
@@ -35,12 +35,12 @@ _NEEDED = ("sequences", "finish_reasons")
 _FED = ("input_ids", "attention_mask", "pad_token_id", "eos_token_id", "max_new_tokens")
 
 
-def with_tokenizer(model: ir.Model, tokenizer: PreTrainedTokenizerBase | TextTables) -> ir.Model:
+def with_tokenizer(model: ir.Model, tokenizer: Tokenizer | TextTables) -> ir.Model:
     """Put a tokenizer before a search, and its decoder behind it.
 
     Args:
         model: a loop package's graph; its weights are shared with the result.
-        tokenizer: of transformers, or what ``read_tokenizer`` read of it.
+        tokenizer: of a package, or what ``read_tokenizer`` read of it.
 
     Returns:
         A model with ``text``, string ``[batch]``, in the place of ``input_ids`` and

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from beamgen.errors import SettingError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from beamgen.tokenizer.tokenizer import Tokenizer
 
 
-def refuse(tokenizer: PreTrainedTokenizerBase, reason: str) -> SettingError:
+def refuse(tokenizer: Tokenizer, reason: str) -> SettingError:
     """The error to raise for a tokenizer that no graph can hold."""
     return SettingError(
-        f"{type(tokenizer).__name__} cannot go into the graph: {reason}",
+        f"{tokenizer.name} cannot go into the graph: {reason}",
         "use the package itself, which takes token ids",
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from beamgen.formats.text.refusal import refuse
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from beamgen.tokenizer.tokenizer import Tokenizer
 
 Json = Mapping[str, Any]
 
@@ -86,9 +86,7 @@ class Decoder:
         return spelled, single
 
 
-def read_normalizer(
-    tokenizer: PreTrainedTokenizerBase, step: Json | None
-) -> tuple[Prefix | None, bool]:
+def read_normalizer(tokenizer: Tokenizer, step: Json | None) -> tuple[Prefix | None, bool]:
     """The prefix it puts, and whether it turns spaces into ``BLANK``."""
     prefix, blanks = None, False
     for part in _parts(step, "normalizers"):
@@ -107,7 +105,7 @@ def read_normalizer(
 
 
 def read_splits(
-    tokenizer: PreTrainedTokenizerBase, step: Json | None, prefix: Prefix | None, blanks: bool
+    tokenizer: Tokenizer, step: Json | None, prefix: Prefix | None, blanks: bool
 ) -> tuple[Prefix | None, Splitting]:
     """The functions that split, and the prefix put by them or by the normalizer."""
     from beamgen.formats.text.pieces import PATTERNS
@@ -147,9 +145,7 @@ def read_splits(
     return prefix, Splitting(tuple(functions), byte_level, blanks)
 
 
-def _split(
-    tokenizer: PreTrainedTokenizerBase, part: Json, known: Mapping[str, str], blanks: bool
-) -> list[str]:
+def _split(tokenizer: Tokenizer, part: Json, known: Mapping[str, str], blanks: bool) -> list[str]:
     match part["pattern"]:
         case {"String": " "} if blanks:
             return []  # there are none left
@@ -166,7 +162,7 @@ def _split(
             raise refuse(tokenizer, f"its pre-tokenizer splits by {pattern}")
 
 
-def read_decoder(tokenizer: PreTrainedTokenizerBase, step: Json | None) -> Decoder:
+def read_decoder(tokenizer: Tokenizer, step: Json | None) -> Decoder:
     """Which of the two decoders it is."""
     parts = _parts(step, "decoders")
     kinds = [part["type"] for part in parts]

@@ -1,4 +1,4 @@
-"""What a graph has to know of a tokenizer, read from Hugging Face's own object."""
+"""What a graph has to know of a tokenizer, read from its steps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from beamgen.formats.text.refusal import refuse
 from beamgen.formats.text.steps import Prefix, Splitting, read_decoder, read_normalizer, read_splits
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from beamgen.tokenizer.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -56,18 +56,18 @@ class TextTables:
     strip_first_space: bool
 
 
-def read_tokenizer(tokenizer: PreTrainedTokenizerBase) -> TextTables:
+def read_tokenizer(tokenizer: Tokenizer) -> TextTables:
     """Take a tokenizer apart.
 
     Args:
-        tokenizer: of transformers, fast: one that has the ``tokenizers`` library beneath.
+        tokenizer: one that has the ``tokenizers`` library beneath.
 
     Raises:
         SettingError: it does something that the graph cannot, which is named.
     """
-    if not getattr(tokenizer, "is_fast", False):
+    if tokenizer.backend is None:
         raise refuse(tokenizer, "it is Python code (a slow tokenizer), which no graph can run")
-    backend = tokenizer.backend_tokenizer
+    backend = tokenizer.backend
     parts: dict[str, Any] = json.loads(backend.to_str())
     model = parts["model"]
     # older files do not say
@@ -75,7 +75,7 @@ def read_tokenizer(tokenizer: PreTrainedTokenizerBase) -> TextTables:
         raise refuse(tokenizer, f"its model is {model['type']}, not BPE")
     if tokenizer.clean_up_tokenization_spaces:
         raise refuse(tokenizer, "it has clean_up_tokenization_spaces, which edits decoded text")
-    if getattr(tokenizer, "split_special_tokens", False):
+    if tokenizer.split_special_tokens:
         raise refuse(tokenizer, "it has split_special_tokens")
     prefix, blanks = read_normalizer(tokenizer, parts["normalizer"])
     prefix, splitting = read_splits(tokenizer, parts["pre_tokenizer"], prefix, blanks)
@@ -86,7 +86,7 @@ def read_tokenizer(tokenizer: PreTrainedTokenizerBase) -> TextTables:
         raise refuse(tokenizer, "its decoder does not belong to its pre-tokenizer")
     spelled, single = decoder.spell(backend)
     return TextTables(
-        name=type(tokenizer).__name__,
+        name=tokenizer.name,
         kind="byte-level BPE" if splitting.byte_level else "BPE with byte fallback",
         added=added,
         before=before,
@@ -100,7 +100,7 @@ def read_tokenizer(tokenizer: PreTrainedTokenizerBase) -> TextTables:
     )
 
 
-def _added(tokenizer: PreTrainedTokenizerBase, parts: Mapping[str, Any]) -> list[AddedToken]:
+def _added(tokenizer: Tokenizer, parts: Mapping[str, Any]) -> list[AddedToken]:
     """Added tokens, where one search finds what HF's two searches find."""
     rows = [row for row in parts["added_tokens"] if row["content"]]
     if not rows and parts["added_tokens"]:
@@ -138,7 +138,7 @@ def _overlap(one: str, other: str) -> bool:
     return any(one.endswith(other[:n]) or other.endswith(one[:n]) for n in lengths)
 
 
-def _template(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+def _template(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
     """Ids before and after a text, seen on one."""
     bare = _ids(tokenizer, "a", special=False)
     whole = _ids(tokenizer, "a", special=True)
@@ -148,5 +148,5 @@ def _template(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]
     raise refuse(tokenizer, "its post-processor does more than to put tokens around a text")
 
 
-def _ids(tokenizer: PreTrainedTokenizerBase, text: str, *, special: bool) -> list[int]:
-    return list(tokenizer(text, add_special_tokens=special)["input_ids"])
+def _ids(tokenizer: Tokenizer, text: str, *, special: bool) -> list[int]:
+    return tokenizer.encode(text, add_special_tokens=special)

@@ -21,7 +21,7 @@ Examples:
 @click.option("--example", "examples", multiple=True, help="A prompt to offer; repeatable.")
 @click.option(
     "--node-modules",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=click.Path(path_type=Path),
     help="Where npm installed onnxruntime-web.  [default: fetch it with npm]",
 )
 def command(**options: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from beamgen.disk import local
 from beamgen.errors import PromptError, SettingError
 from beamgen.export.prove import Progress
 from beamgen.formats.format import Check, Format
@@ -20,10 +22,11 @@ from beamgen.formats.web.node_check import check_in_node
 from beamgen.formats.web.texts import add_text
 from beamgen.package.folder import MODEL, WEIGHTS, Package
 from beamgen.runtime.generator import Generator
-from beamgen.tokenizer.load import load_tokenizer
+from beamgen.runtime.texts import encode_text
+from beamgen.tokenizer.load import load_or_reason
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from beamgen.tokenizer.tokenizer import Tokenizer
 
 PAGE = "page.json"
 VENDOR, MODULES = "vendor", "page"
@@ -56,7 +59,7 @@ class WebOptions(TypedDict, total=False):
 
     title: str | None
     examples: Sequence[str]
-    node_modules: Path | None
+    node_modules: str | os.PathLike[str] | None
 
 
 def write(
@@ -75,10 +78,9 @@ def write(
         SettingError: a browser cannot run this package.
         PromptError: an example is longer than the model has positions for.
         PackageError: something cannot be fetched, or the graph not be read.
-        MissingExtraError: the tokenizer needs a package that is not installed.
     """
     check_fits(package)
-    tokenizer = load_tokenizer(package.folder)
+    tokenizer, reason = load_or_reason(package.folder)
     encoded = [(text, _encode(tokenizer, text)) for text in options.get("examples", ())]
     check_examples(package, encoded)
     say("copying the page")
@@ -89,9 +91,11 @@ def write(
         shutil.copyfile(module, folder / MODULES / module.name)
     _write_json(folder / "package.json", {"private": True, "type": "module"})
     say(f"adding {ORT_WEB.spec}")
-    node_modules = options.get("node_modules")
+    given = options.get("node_modules")
+    node_modules = None if given is None else local(given)
     add_modules(ORT_WEB, folder / VENDOR, node_modules)
-    text = add_text(tokenizer, package.manifest.vocab_size, folder, VENDOR, node_modules)
+    size = package.manifest.vocab_size
+    text = add_text(tokenizer, size, folder, VENDOR, node_modules, reason=_sentence(reason))
     if not encoded and text["kind"] != "tokenizer" and tokenizer is not None:
         # a page of token ids would give its reader nothing to begin with
         encoded = [(_PLAIN_PROMPT, _encode(tokenizer, _PLAIN_PROMPT))]
@@ -203,16 +207,20 @@ def _safe(value: Any) -> Any:
     return str(value) if isinstance(value, int) and abs(value) >= _SAFE else value
 
 
-def _encode(tokenizer: PreTrainedTokenizerBase | None, text: str) -> list[int]:
+def _sentence(reason: str | None) -> str | None:
+    return None if reason is None else f"{reason[0].upper()}{reason[1:]}."
+
+
+def _encode(tokenizer: Tokenizer | None, text: str) -> list[int]:
     if tokenizer is None:
         raise PromptError(
             f"the example {text!r:.60} is text, and the package has no tokenizer",
             "leave it out: the page takes token ids",
         )
-    return list(tokenizer(text)["input_ids"])
+    return encode_text(tokenizer, text)
 
 
-def _first_prompt(package: Package, tokenizer: PreTrainedTokenizerBase | None) -> list[int]:
+def _first_prompt(package: Package, tokenizer: Tokenizer | None) -> list[int]:
     """Any prompt will do: the graph is the same for all."""
     ids = _encode(tokenizer, _PLAIN_PROMPT) if tokenizer is not None else []
     return ids or [min(5, package.manifest.vocab_size - 1)]

@@ -16,7 +16,7 @@ from beamgen.formats.web.modules import JINJA, ORT_WEB, TOKENIZERS
 from beamgen.runtime.generator import Generator
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from beamgen.tokenizer.tokenizer import Tokenizer
 
 _NEW_TOKENS = 16
 _SECONDS = 1800
@@ -25,7 +25,7 @@ _SECONDS = 1800
 def check_in_node(
     generator: Generator,
     folder: Path,
-    tokenizer: PreTrainedTokenizerBase | None,
+    tokenizer: Tokenizer | None,
     prompts: Sequence[Sequence[int]],
     *,
     chat: bool,
@@ -120,7 +120,7 @@ def _search_check(
     )
 
 
-def _text_check(tokenizer: PreTrainedTokenizerBase, found: dict[str, Any]) -> Check:
+def _text_check(tokenizer: Tokenizer, found: dict[str, Any]) -> Check:
     wrong = [
         text
         for text, ids, decoded in zip(TEXTS, found["texts"], found["ids"], strict=True)
@@ -135,14 +135,10 @@ def _text_check(tokenizer: PreTrainedTokenizerBase, found: dict[str, Any]) -> Ch
     return Check(f"{what}; not those of {examples}" if wrong else what, not wrong)
 
 
-def _ids(tokenizer: PreTrainedTokenizerBase | None, text: str) -> list[int]:
-    return [] if tokenizer is None else list(tokenizer(text, verbose=False)["input_ids"])
+def _ids(tokenizer: Tokenizer | None, text: str) -> list[int]:
+    return [] if tokenizer is None else tokenizer.encode(text)
 
 
-def _chat_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+def _chat_ids(tokenizer: Tokenizer, text: str) -> list[int]:
     messages = [{"role": "user", "content": text}]
-    return list(
-        tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)[
-            "input_ids"
-        ]
-    )
+    return tokenizer.encode(tokenizer.chat_text(messages), add_special_tokens=False)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from beamgen.formats.web.modules import JINJA, TOKENIZERS, add_modules
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from beamgen.tokenizer.tokenizer import Tokenizer
 
 TOKENIZER, PIECES = "tokenizer.json", "pieces.json"
 
@@ -18,13 +16,15 @@ _WORD_END, _WORD_BEGIN = "</w>", "▁"
 
 
 def add_text(
-    tokenizer: PreTrainedTokenizerBase | None,
+    tokenizer: Tokenizer | None,
     vocab_size: int,
     folder: Path,
     vendor: str,
     node_modules: Path | None = None,
+    *,
+    reason: str | None = None,
 ) -> dict[str, Any]:
-    """Write what the page needs for text.
+    """Write what the page needs for text; ``reason`` says why there is no tokenizer.
 
     Returns:
         The page description's ``text``; its ``kind`` is ``tokenizer``, or ``pieces`` or
@@ -34,40 +34,39 @@ def add_text(
         PackageError: see ``add_modules``.
     """
     if tokenizer is None:
-        return {"kind": "ids", "reason": "This model came without a tokenizer."}
-    if not tokenizer.is_fast:
+        return {"kind": "ids", "reason": reason or "This model came without a tokenizer."}
+    if tokenizer.backend is None:
         pieces = _pieces(tokenizer, vocab_size)
         _write(folder / PIECES, pieces)
-        name = type(tokenizer).__name__
-        reason = f"This model's tokenizer ({name}) has no form that runs in a browser."
+        reason = f"This model's tokenizer ({tokenizer.name}) has no form that runs in a browser."
         return {"kind": "pieces", "file": PIECES, "reason": reason}
     # as it was loaded: classes of HF's change what the file says
-    (folder / TOKENIZER).write_text(tokenizer.backend_tokenizer.to_str(), encoding="utf-8")
+    (folder / TOKENIZER).write_text(tokenizer.backend.to_str(), encoding="utf-8")
     add_modules(TOKENIZERS, folder / vendor, node_modules)
     text = {
         "kind": "tokenizer",
         "file": TOKENIZER,
         "module": f"{vendor}/tokenizers.js",
-        "clean_up_tokenization_spaces": bool(tokenizer.clean_up_tokenization_spaces),
+        "clean_up_tokenization_spaces": tokenizer.clean_up_tokenization_spaces,
         "chat": None,
     }
     if tokenizer.chat_template:
         add_modules(JINJA, folder / vendor, node_modules)
         text["chat"] = {
             "module": f"{vendor}/jinja.js",
-            "template": tokenizer.get_chat_template(),
+            "template": tokenizer.chat_template,
             "special_tokens": tokenizer.special_tokens_map,
         }
     return text
 
 
-def _pieces(tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> dict[str, Any]:
+def _pieces(tokenizer: Tokenizer, vocab_size: int) -> dict[str, Any]:
     """What each id is spelled as, with spaces for the marks of words."""
     known = min(vocab_size, len(tokenizer))
-    spelled = [str(piece) for piece in tokenizer.convert_ids_to_tokens(range(known))]
+    spelled = [str(tokenizer.convert_ids_to_tokens(token)) for token in range(known)]
     text = [piece.replace(_WORD_END, " ").replace(_WORD_BEGIN, " ") for piece in spelled]
     text += ["\ufffd"] * (vocab_size - known)
-    return {"text": text, "special": [i for i in tokenizer.all_special_ids if i < vocab_size]}
+    return {"text": text, "special": [i for i in tokenizer.special_tokens if i < vocab_size]}
 
 
 def _write(path: Path, values: Any) -> None:

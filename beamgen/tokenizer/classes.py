@@ -1,0 +1,148 @@
+"""HF's tokenizer classes over a ``tokenizer.json``, as far as they change what it says.
+
+A class that is not listed goes to transformers: some have Python code around the file.
+``tests/tokenizer`` holds each against the installed transformers.
+
+Source: ``tokenization_*_fast.py`` of transformers 4.57.6.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from beamgen.tokenizer.config import ADDITIONAL, OtherKindError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class KnownClass:
+    """What a class adds to the config's values and to the file's steps.
+
+    Attributes:
+        defaults: of its arguments, for those that the config does not give.
+        arguments: what it makes of them before anything else.
+        adjust: what it does to the tokenizer in the end.
+        bos_and_eos: it puts a BOS and an EOS around texts as ``add_bos_token`` and
+            ``add_eos_token`` say, whatever the file says.
+    """
+
+    defaults: Values = field(default_factory=dict)
+    arguments: Callable[[Values], Values] = lambda values: values
+    adjust: Callable[[Tokenizer, Values], None] = lambda backend, values: None
+    bos_and_eos: bool = False
+
+
+def _tokens(**tokens: str | None) -> dict[str, str | None]:
+    return {f"{name}_token": token for name, token in tokens.items()}
+
+
+def _no_prefix_space(values: Values) -> Values:
+    """Refuse the switch for which these classes build the tokenizer anew, or edit it."""
+    if values.get("add_prefix_space"):
+        raise OtherKindError("its config has add_prefix_space")
+    return values
+
+
+def _untouched_prefix_space(values: Values) -> Values:
+    if values.get("add_prefix_space") is not None:
+        raise OtherKindError("its config has add_prefix_space")
+    return values
+
+
+def _no_bos(values: Values) -> Values:
+    if values.get("add_bos_token"):
+        raise OtherKindError("its config has add_bos_token")
+    return values
+
+
+def _with_flags(values: Values) -> Values:
+    """Spellings become tokens that are looked for before the normalizer."""
+    from tokenizers import AddedToken
+
+    named = {
+        key: AddedToken(values[key], special=True, normalized=False)
+        for key in ("bos_token", "eos_token", "unk_token", "pad_token")
+        if isinstance(values.get(key), str)
+    }
+    return {**values, **named}
+
+
+def _with_sentinels(values: Values) -> Values:
+    """``<extra_id_0>`` and so on are special, as many as ``extra_ids`` says."""
+    _untouched_prefix_space(values)
+    given, extra_ids = values.get(ADDITIONAL), values.get("extra_ids", 100)
+    sentinels = [f"<extra_id_{i}>" for i in range(extra_ids)]
+    there = [token for token in given or [] if "<extra_id_" in str(token)]
+    if given is None:
+        return {**values, ADDITIONAL: sentinels}
+    if not there:
+        return {**values, ADDITIONAL: [*given, *sentinels]}
+    if extra_ids > 0 and extra_ids != len(there):
+        raise OtherKindError(f"its extra_ids are {extra_ids}, and it lists {len(there)}")
+    return values
+
+
+def _set_bert_normalizer(backend: Tokenizer, values: Values) -> None:
+    """Case, accents and Chinese characters are the config's to decide."""
+    from tokenizers import normalizers
+
+    if backend.normalizer is None:
+        raise OtherKindError("it has no normalizer")
+    state = json.loads(backend.normalizer.__getstate__())
+    wanted = {
+        "lowercase": values["do_lower_case"],
+        "strip_accents": values["strip_accents"],
+        "handle_chinese_chars": values["tokenize_chinese_chars"],
+    }
+    if any(state.get(key, value) != value for key, value in wanted.items()):
+        kind = getattr(normalizers, state.pop("type"))
+        backend.normalizer = kind(**{**state, **wanted})
+
+
+_END = "<|endoftext|>"
+_SENTENCEPIECE = _tokens(unk="<unk>", bos="<s>", eos="</s>")
+_ADDS_BOS = {"add_bos_token": True, "add_eos_token": False}
+
+#: By HF's name without ``Fast``.
+KNOWN: dict[str, KnownClass] = {
+    "PreTrainedTokenizer": KnownClass(),
+    "TokenizersBackend": KnownClass(),
+    "BertTokenizer": KnownClass(
+        _tokens(unk="[UNK]", sep="[SEP]", pad="[PAD]", cls="[CLS]", mask="[MASK]")
+        | {"do_lower_case": True, "tokenize_chinese_chars": True, "strip_accents": None},
+        adjust=_set_bert_normalizer,
+    ),
+    "BloomTokenizer": KnownClass(_SENTENCEPIECE | _tokens(pad="<pad>"), arguments=_no_prefix_space),
+    "CodeGenTokenizer": KnownClass(_tokens(unk=_END, bos=_END, eos=_END), arguments=_no_bos),
+    "CohereTokenizer": KnownClass(
+        _tokens(unk="<UNK>", bos="<BOS_TOKEN>", eos="<|END_OF_TURN_TOKEN|>") | _ADDS_BOS,
+        arguments=_no_prefix_space,
+        bos_and_eos=True,
+    ),
+    "GPT2Tokenizer": KnownClass(_tokens(unk=_END, bos=_END, eos=_END)),
+    "GPTNeoXTokenizer": KnownClass(
+        _tokens(unk=_END, bos=_END, eos=_END, pad=None)
+        | {"add_bos_token": False, "add_eos_token": False},
+        bos_and_eos=True,
+    ),
+    "GemmaTokenizer": KnownClass(
+        _tokens(unk="<unk>", bos="<bos>", eos="<eos>", pad="<pad>") | _ADDS_BOS,
+        bos_and_eos=True,
+    ),
+    "LlamaTokenizer": KnownClass(
+        _SENTENCEPIECE | _ADDS_BOS, arguments=_untouched_prefix_space, bos_and_eos=True
+    ),
+    "Qwen2Tokenizer": KnownClass(
+        _tokens(unk=_END, bos=None, eos=_END, pad=_END), arguments=_with_flags
+    ),
+    "T5Tokenizer": KnownClass(
+        _tokens(eos="</s>", unk="<unk>", pad="<pad>"), arguments=_with_sentinels
+    ),
+}

@@ -1,0 +1,143 @@
+"""A tokenizer that transformers runs: slow ones, sentencepiece's, and Python code of a checkpoint.
+
+The one module of a package's runtime that imports it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from beamgen.errors import PromptError
+from beamgen.tokenizer.chat import refused
+from beamgen.tokenizer.tokenizer import Messages
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class HfTokenizer:
+    """See ``Tokenizer``.
+
+    Attributes:
+        tokenizer: HF's own.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Take HF's object."""
+        self.tokenizer = tokenizer
+
+    @property
+    def name(self) -> str:
+        """Of its class."""
+        return type(self.tokenizer).__name__
+
+    @property
+    def special_tokens_map(self) -> Mapping[str, str | list[str]]:
+        """Named special tokens."""
+        named: dict[str, str | list[str]] = self.tokenizer.special_tokens_map
+        return named
+
+    @cached_property
+    def special_tokens(self) -> Mapping[int, str]:
+        """Spellings by id, of all that decoding leaves out."""
+        ids = self.tokenizer.all_special_ids
+        named = {i: str(self.tokenizer.convert_ids_to_tokens(i)) for i in ids if i is not None}
+        marked = self.tokenizer.added_tokens_decoder.items()
+        return named | {i: token.content for i, token in marked if token.special}
+
+    @property
+    def eos_token_id(self) -> int | None:
+        """Of the token called EOS."""
+        found: int | None = self.tokenizer.eos_token_id
+        return found
+
+    @property
+    def chat_template(self) -> str | None:
+        """The default one."""
+        templates = self.tokenizer.chat_template
+        named: str | None = templates.get("default") if isinstance(templates, dict) else templates
+        return named
+
+    @property
+    def clean_up_tokenization_spaces(self) -> bool:
+        """Whether spaces before punctuation go."""
+        return bool(self.tokenizer.clean_up_tokenization_spaces)
+
+    @property
+    def split_special_tokens(self) -> bool:
+        """Whether special tokens' spellings are text."""
+        return bool(getattr(self.tokenizer, "split_special_tokens", False))
+
+    @property
+    def backend(self) -> Any:
+        """What is beneath a fast tokenizer."""
+        return self.tokenizer.backend_tokenizer if self.tokenizer.is_fast else None
+
+    def __len__(self) -> int:
+        """How many tokens there are."""
+        return len(self.tokenizer)
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """The ids of a text."""
+        found = self.tokenizer(text, add_special_tokens=add_special_tokens, verbose=False)
+        return list(found["input_ids"])
+
+    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
+        """The text of ids."""
+        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens)
+        return text
+
+    def convert_ids_to_tokens(self, token: int) -> str | None:
+        """How a token is spelled."""
+        spelled: str | None = self.tokenizer.convert_ids_to_tokens(token)
+        return spelled
+
+    def chat_text(self, messages: Messages, *, add_generation_prompt: bool = True) -> str:
+        """A chat as the template writes it."""
+        if not self.tokenizer.chat_template:
+            raise PromptError(
+                "the package's tokenizer has no chat template", "pass plain text instead"
+            )
+        try:
+            text: str = self.tokenizer.apply_chat_template(
+                list(messages), tokenize=False, add_generation_prompt=add_generation_prompt
+            )
+        except Exception as error:  # jinja's, Python's, and HF's where there is no default
+            raise refused(error) from error
+        return text
+
+
+def load_hf(folder: Path, *, trust_remote_code: bool) -> HfTokenizer:
+    """What ``AutoTokenizer`` makes of a folder.
+
+    Raises:
+        ModuleNotFoundError: transformers is not installed.
+        Exception: each tokenizer library fails in its own way.
+    """
+    with _no_advice():
+        from transformers import AutoTokenizer
+    return HfTokenizer(
+        AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=trust_remote_code, local_files_only=True
+        )
+    )
+
+
+@contextlib.contextmanager
+def _no_advice() -> Iterator[None]:
+    """Keep transformers from advising, on import, to install torch: a tokenizer needs none."""
+    name = "TRANSFORMERS_NO_ADVISORY_WARNINGS"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
