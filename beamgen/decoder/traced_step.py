@@ -22,6 +22,7 @@ from beamgen.decoder.contract import (
     verify_sizes,
     with_key_positions,
 )
+from beamgen.decoder.rotary import traceable_rotary
 from beamgen.decoder.traceable import traceable
 from beamgen.errors import AdapterError
 from beamgen.lora.slots import Slot
@@ -129,6 +130,7 @@ class TracedStep(torch.nn.Module, ABC):
         """Prepare the model for tracing; it is changed in place."""
         super().__init__()
         adapter.prepare(model)
+        self._long_rotary = traceable_rotary(model)
         self.adapter = adapter
         self.model = model
         self.slots = tuple(slots)
@@ -244,6 +246,8 @@ class TracedStep(torch.nn.Module, ABC):
         """The hidden states ``[B, N, hidden]``, with a cache that ``attend`` understands."""
         cache.full = self._full
         cache.tell_positions(position_ids, key_positions)
+        for rotary in self._long_rotary:
+            rotary.seq_len = cache.seq_len
         AttentionInterface.register(ATTENTION_NAME, self._attention_over(cache))
         try:
             with traceable():
