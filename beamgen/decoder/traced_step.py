@@ -156,14 +156,16 @@ class TracedStep(torch.nn.Module, ABC):
             AdapterError: a layer asks for what is not known here, or sizes differ.
         """
         self._asked: dict[int, Asked] = {}
+        why: Exception | None = None
         self._full = self._reads_key_positions = True  # all that may be asked for
         try:
             outputs = self._run()
         except AdapterError:
             raise
-        except Exception:
+        except Exception as error:
             if self._asked:
                 raise
+            why = error
         through, layers = len(self._asked), self.geometry.num_layers
         if 0 < through != layers:
             raise AdapterError(
@@ -173,7 +175,10 @@ class TracedStep(torch.nn.Module, ABC):
         if not through:
             for config, implementation in self._own_attention:
                 config._attn_implementation = implementation
-            outputs = self._run()
+            try:
+                outputs = self._run()
+            except Exception as error:
+                raise error from why
         elif all(asked.is_standard for asked in self._asked.values()):
             self._full = False
         self._reads_key_positions = self._asked_for_positions

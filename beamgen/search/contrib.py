@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from beamgen.decoder.contract import contrib_cache_names
+from beamgen.decoder.contract import KEY_POSITIONS, contrib_cache_names
 from beamgen.decoder.graph import DecoderGraph
 from beamgen.search.decoder_copy import DecoderCopier
 from beamgen.search.functions import contrib_cache, entry_positions
@@ -173,7 +173,7 @@ def _subgraph(
             entry_positions.copied_slot_positions, mask, own.key_rows, own.input_ids
         ).items()
     elif decoder.reads_key_positions:
-        feeds |= tape.call(entry_positions.copied_text_positions, mask, own.key_rows).items()
+        feeds[KEY_POSITIONS] = tape.value(entry_positions.copied_text_positions, mask, own.key_rows)
     logits, present = copy(tape.section("decoder"), feeds)
     declare(logits, "logits", _FLOAT, "rows", 1, decoder.vocab_size)
     for value, name in zip(present, contrib_cache_names("present", geometry), strict=True):

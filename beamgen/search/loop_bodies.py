@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from beamgen.adapter import KVGeometry
-from beamgen.decoder.contract import cache_names
+from beamgen.decoder.contract import KEY_POSITIONS, cache_names
 from beamgen.search.functions import entry_positions, tree_cache
 from beamgen.search.nested_decoder import NestedDecoder
 from beamgen.search.state import STATE_TYPES, Settings, State
@@ -259,20 +259,14 @@ def _counted_positions(
     tape: Tape, parts: LoopParts, slot: ir.Value, fed: Results
 ) -> dict[str, ir.Value]:
     """Positions that the branches do not give, for decoders that ask for them."""
-    prompt = parts.prompt
+    bias = fed.attention_bias
     if parts.counts_padding:
-        counted = tape.call(entry_positions.slot_positions, slot, fed.attention_bias, fed.input_ids)
-    elif parts.reads_key_positions:
-        counted = tape.call(
-            entry_positions.text_positions,
-            slot,
-            fed.attention_bias,
-            prompt.input_ids,
-            prompt.length,
-        )
-    else:
+        return dict(tape.call(entry_positions.slot_positions, slot, bias, fed.input_ids).items())
+    if not parts.reads_key_positions:
         return {}
-    return dict(counted.items())
+    prompt = parts.prompt
+    keys = tape.value(entry_positions.text_positions, slot, bias, prompt.input_ids, prompt.length)
+    return {KEY_POSITIONS: keys}
 
 
 def _body(

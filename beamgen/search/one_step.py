@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from beamgen.decoder.contract import cache_names
+from beamgen.decoder.contract import KEY_POSITIONS, cache_names
 from beamgen.decoder.graph import DecoderGraph
 from beamgen.search.decoder_copy import DecoderCopier
 from beamgen.search.functions import entry_positions, padding
@@ -54,7 +54,7 @@ def build_step(decoder: DecoderGraph) -> ir.Model:
         masked = tape.call(padding.windowed_step, ids, mask, window)
     feeds = {value.name or "": value for value in (ids, positions, *past)} | dict(masked.items())
     if decoder.reads_key_positions:
-        feeds |= tape.call(entry_positions.masked_positions, mask).items()
+        feeds[KEY_POSITIONS] = tape.value(entry_positions.masked_positions, mask)
     logits, present = copy(tape.section("decoder"), feeds)
     declare(logits, "logits", _FLOAT, "batch", 1, decoder.vocab_size)
     for value, name, width in zip(present, cache_names("present", geometry), widths, strict=True):

@@ -21,7 +21,7 @@ LONG, SHORT = 40, 6
 _BITES = 5
 _BOUNDARY = 8
 _BOUNDARY_FIELD = "original_max_position_embeddings"
-_LIVE = 1e-2
+_LIVE = 2e-2
 _SLIDING, _FULL = "sliding_attention", "full_attention"
 _ROPE = ("rope_scaling", "rope_parameters")
 _ACTIVATIONS = ("relu", "gelu", "silu")
@@ -124,13 +124,12 @@ def _fields(config: PretrainedConfig) -> dict[str, Any]:
 
 def _changed(base: PretrainedConfig, changes: dict[str, Any]) -> Iterator[PretrainedConfig]:
     """The config with changes, and again with what it derives from them derived anew."""
-    ids = {name: getattr(base, f"{name}_token_id") for name in ("bos", "eos", "pad")}
-    given = {**_fields(base), **{f"{name}_token_id": token for name, token in ids.items()}}
+    given = base.to_dict()
     for derived in ((), ("layer_types",)):
         if all(name in given and name not in changes for name in derived):
             kept = {name: value for name, value in given.items() if name not in derived}
             try:
-                config = type(base)(**{**deepcopy(kept), **deepcopy(changes)})
+                config = type(base).from_dict(deepcopy({**kept, **changes}))
             except Exception:  # the class refuses the combination, so no checkpoint has it
                 continue
             for name in _ROPE:

@@ -27,8 +27,7 @@ def text_positions(slot, attention_bias, prompt, prompt_len):
     attended = op.Shape(attention_bias, start=3)
     held = op.Slice(slot, op.Constant(value_ints=[0]), attended, op.Constant(value_ints=[1]))
     padding = op.Shape(prompt, start=1) - prompt_len
-    key_positions = held - padding
-    return key_positions
+    return held - padding
 
 
 @script(beamgen_ops, default_opset=op)
@@ -53,8 +52,7 @@ def masked_positions(attention_mask):
 
     Returns: key_positions ``[B, T]``.
     """
-    key_positions = op.CumSum(attention_mask, op.Constant(value_int=1)) - 1
-    return key_positions
+    return op.CumSum(attention_mask, op.Constant(value_int=1)) - 1
 
 
 @script(beamgen_ops, default_opset=op)
@@ -66,8 +64,7 @@ def copied_text_positions(attention_mask, key_rows):
     Returns: key_positions int64 ``[B', T]``.
     """
     rows = op.Gather(op.Cast(attention_mask, to=INT64.dtype), key_rows, axis=0)
-    key_positions = op.CumSum(rows, op.Constant(value_int=1)) - 1
-    return key_positions
+    return op.CumSum(rows, op.Constant(value_int=1)) - 1
 
 
 @script(beamgen_ops, default_opset=op)
