@@ -9,9 +9,12 @@ configs share.
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -67,6 +70,14 @@ class PositionLimits:
         return self.max_positions - prompt_len
 
 
+def cache_keyword(model: PreTrainedModel) -> str:
+    """What a model calls its cache: ``cache`` since transformers 5.24, before ``past_key_values``.
+
+    Its outputs call it the same.
+    """
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+
+
 class DecoderAdapter(ABC):
     """Wraps one decoder-only architecture of ``transformers`` for export.
 
@@ -87,6 +98,9 @@ class DecoderAdapter(ABC):
             serves a tool that asks for it, and has to read that layout, too.
         counts_padding: whether ``generate`` gives the model no ``position_ids``, so that
             its positions count a batch's padding.
+        fused: layers that other models have as several, each with those in the order of its
+            outputs, of which all but the first are of one size:
+            ``{"qkv_proj": ("q_proj", "k_proj", "v_proj")}``. A LoRA of theirs fits then.
     """
 
     name: ClassVar[str]
@@ -96,6 +110,7 @@ class DecoderAdapter(ABC):
     held_out: ClassVar[Path | None] = None
     genai_type: ClassVar[str] = "decoder"
     counts_padding: ClassVar[bool] = False
+    fused: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
 
     @abstractmethod
     def tiny_config(self) -> PretrainedConfig:
@@ -167,8 +182,8 @@ class DecoderAdapter(ABC):
             input_ids=input_ids,
             position_ids=position_ids,
             attention_mask=attention_bias,
-            past_key_values=cache,
             use_cache=True,
+            **{cache_keyword(backbone): cache},
         )
         hidden: torch.Tensor = output.last_hidden_state
         return hidden

@@ -39,6 +39,10 @@ class SettingError(BeamgenError):
     """A generation setting that is impossible, contradictory or not supported yet."""
 
 
+class RulesError(BeamgenError):
+    """A transformers is installed whose ``generate`` follows other rules, or unknown ones."""
+
+
 class PromptError(BeamgenError):
     """A prompt the model cannot be given."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from beamgen.adapter import DecoderAdapter, PositionLimits
 from beamgen.registry import register
@@ -23,6 +23,10 @@ class Phi3Adapter(DecoderAdapter):
     class_names = ("Phi3ForCausalLM", "Phi3Model")
     demo = Path(__file__).parent / "demo" / "phi3"
     held_out = Path(__file__).parent / "demo" / "held-out-phi3.txt"
+    fused: ClassVar[dict[str, tuple[str, ...]]] = {
+        "qkv_proj": ("q_proj", "k_proj", "v_proj"),
+        "gate_up_proj": ("gate_proj", "up_proj"),
+    }
 
     def position_limits(self, config: PretrainedConfig) -> PositionLimits:
         """The limits, with the length at which LongRoPE switches factors.

@@ -26,6 +26,7 @@ from beamgen.testing import tiny_model
 pytest_plugins = [
     "support.lora_packages",
     "support.quantized_packages",
+    "support.ruled_packages",
     "support.skips",
     "support.trainings",
     "support.web_site",

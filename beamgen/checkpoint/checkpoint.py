@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from beamgen.adapter import DecoderAdapter
-from beamgen.checkpoint.dequantize import dequantized
+from beamgen.checkpoint.config_keys import class_parameters
 from beamgen.checkpoint.files import (
     CONFIG,
     GENERATION_CONFIG,
@@ -21,18 +22,18 @@ from beamgen.checkpoint.files import (
     refuse_encoder,
     refuse_unnamed,
 )
+from beamgen.checkpoint.generation_defaults import generation_defaults
+from beamgen.checkpoint.load import load_checked, without_weights
 from beamgen.checkpoint.lora_source import find_peft, origin
-from beamgen.checkpoint.misfit import load_error
-from beamgen.checkpoint.quantization import FIELD as QUANTIZATION
 from beamgen.checkpoint.quantization import quantization_of
-from beamgen.checkpoint.read_config import load_config
-from beamgen.checkpoint.weight_files import stored_tensors
+from beamgen.checkpoint.read_config import load_config, without_foreign_fields
+from beamgen.checkpoint.rope import ROPE_PARAMETERS, in_old_keys
 from beamgen.errors import CheckpointError, MissingExtraError, one_line
+from beamgen.lora.vocabulary import saved_vocabulary
 from beamgen.registry import find_adapter
-from beamgen.tokenizer.files import tokenizer_files
+from beamgen.tokenizer.files import has_tokenizer, tokenizer_files
 
 if TYPE_CHECKING:
-    import torch
     from transformers import (
         GenerationConfig,
         PretrainedConfig,
@@ -47,19 +48,36 @@ class Checkpoint(CheckpointFiles):
     Attributes:
         config: HF config.
         generation_config: the checkpoint's generation defaults.
-        generation_fields: the fields its ``generation_config.json`` spells out,
-            be it with HF's own default.
+        generation_fields: the fields that its ``generation_config.json``, or ``config.json``
+            where it has no such file, spells out, be it with HF's own default.
         lora: path or hub id of a LoRA that its model is loaded with, or None.
+        resized: V of that LoRA, where it was trained on another vocabulary than the
+            checkpoint's, as after ``resize_token_embeddings``.
+        ignored: names, with ``*``, of keys of its config and of stored tensors that mean
+            nothing, so that transformers need not read them.
     """
 
     config: PretrainedConfig
     generation_config: GenerationConfig
     generation_fields: frozenset[str]
     lora: str | None = None
+    resized: int | None = None
+    ignored: tuple[str, ...] = ()
 
     def with_lora(self, source: str | os.PathLike[str] | None) -> Checkpoint:
-        """The same checkpoint, whose model is loaded with a LoRA of peft's, if any."""
-        return replace(self, lora=None if source is None else origin(source))
+        """The same checkpoint, whose model is loaded with a LoRA of peft's, if any.
+
+        Raises:
+            MissingExtraError: torch is not installed.
+            LoraError: it cannot be found or read.
+        """
+        plain = replace(self, lora=None, resized=None)
+        if source is None:
+            return plain
+        size = saved_vocabulary(find_peft(source), plain.empty_model())
+        return replace(
+            plain, lora=origin(source), resized=None if size == plain.vocab_size else size
+        )
 
     @property
     def leaves_code_aside(self) -> bool:
@@ -74,6 +92,17 @@ class Checkpoint(CheckpointFiles):
         return quantization_of(self.stored(CONFIG) or {})
 
     @property
+    def tokenizer_folder(self) -> Path:
+        """Where the tokenizer is: with the LoRA, if it has one."""
+        lora = None if self.lora is None else find_peft(self.lora)
+        return self.folder if lora is None or not has_tokenizer(lora) else lora
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether any tokenizer file lies beside the weights, or the LoRA's."""
+        return has_tokenizer(self.tokenizer_folder)
+
+    @property
     def dtype(self) -> str:
         """What the weights are stored in, e.g. ``bfloat16`` or ``bitsandbytes nf4``."""
         if self.quantization is not None:
@@ -84,6 +113,8 @@ class Checkpoint(CheckpointFiles):
     @property
     def vocab_size(self) -> int:
         """V."""
+        if self.resized is not None:
+            return self.resized
         size: int = self.config.get_text_config().vocab_size
         return size
 
@@ -113,8 +144,10 @@ class Checkpoint(CheckpointFiles):
         """
         from beamgen.lora.peft_model import active
 
-        model = self._load_base()
-        return model if self.lora is None else active(model, find_peft(self.lora))
+        model = self._load_resized()
+        if self.lora is None:
+            return model
+        return active(model, find_peft(self.lora), self.adapter().fused)
 
     def load_merged(self) -> PreTrainedModel:
         """The model of ``load_model``, with its LoRA added to the weights.
@@ -124,8 +157,10 @@ class Checkpoint(CheckpointFiles):
         """
         from beamgen.lora.peft_model import merged
 
-        model = self._load_base()
-        return model if self.lora is None else merged(model, find_peft(self.lora))
+        model = self._load_resized()
+        if self.lora is None:
+            return model
+        return merged(model, find_peft(self.lora), self.adapter().fused)
 
     def empty_model(self) -> PreTrainedModel:
         """The architecture without weights, in no time and no memory.
@@ -133,68 +168,40 @@ class Checkpoint(CheckpointFiles):
         Raises:
             MissingExtraError: torch is not installed.
         """
-        torch, auto_model = _torch_and_auto_model()
-        with torch.device("meta"):
-            model: PreTrainedModel = auto_model.from_config(
-                self.config, trust_remote_code=self.trust_remote_code
-            )
-        return model
+        return without_weights(self, self._own_config())
 
     def copy_companions(self, folder: Path) -> None:
-        """Write the configs and the tokenizer, all that a model needs besides its weights."""
-        self.config.save_pretrained(folder)
+        """Write the configs and the tokenizer, all that a model needs besides its weights.
+
+        A LoRA's own tokenizer and chat template go before the checkpoint's.
+        """
+        # save_pretrained would warn of generation settings, which old configs have
+        self._own_config().to_json_file(folder / CONFIG)
         # save_pretrained would refuse a temperature without do_sample, which many have
         self.generation_config.to_json_file(folder / GENERATION_CONFIG)
-        for path in [*_licences(self.folder), *tokenizer_files(self.folder)]:
-            (folder / path).parent.mkdir(exist_ok=True)
-            shutil.copyfile(self.folder / path, folder / path)
+        _copy(self.folder, _licences(self.folder), folder)
+        _copy(self.tokenizer_folder, tokenizer_files(self.tokenizer_folder), folder)
+        if self.lora is not None:
+            _copy(lora := find_peft(self.lora), tokenizer_files(lora), folder)
 
-    def stored_tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Name and tensor of all that the files store, which are read one at a time.
+    def _own_config(self) -> PretrainedConfig:
+        """The config of the model with its LoRA."""
+        config = deepcopy(self.config)
+        config.get_text_config().vocab_size = self.vocab_size
+        return config
 
-        Quantized ones are float32, as the model that is exported and compared has them.
+    def _load_resized(self) -> PreTrainedModel:
+        """The base model, with as many tokens as its LoRA was trained on."""
+        model = load_checked(self, self.config, self.ignored)
+        if self.resized is not None:  # what is new comes with the LoRA
+            model.resize_token_embeddings(self.resized, mean_resizing=False)
+        return model
 
-        Raises:
-            CheckpointError: there are none, or they are not quantized as the config says.
-        """
-        stored = stored_tensors(self.folder)
-        if self.quantization is None:
-            return stored
-        values = (self.stored(CONFIG) or {}).get(QUANTIZATION) or {}
-        block = values.get("weight_block_size") or (0, 0)
-        return dequantized(stored, self.quantization, self.empty_model(), block)
 
-    def _load_base(self) -> PreTrainedModel:
-        torch, auto_model = _torch_and_auto_model()
-        quantized = self.quantization is not None
-        loader = type(self.empty_model()) if quantized else auto_model
-        try:
-            model, report = loader.from_pretrained(
-                None if quantized else self.folder,  # transformers takes a file, or tensors
-                state_dict=dict(self.stored_tensors()) if quantized else None,
-                config=self.config,
-                dtype=torch.float32,
-                trust_remote_code=self.trust_remote_code,
-                output_loading_info=True,
-                local_files_only=True,
-            )
-        except CheckpointError:
-            raise
-        except Exception as error:  # each weight format fails in its own way
-            raise load_error(
-                self.source, self.stored_tensors(), self.empty_model(), error
-            ) from error
-        missing = sorted(report["missing_keys"])
-        mismatched = sorted(str(key[0]) for key in report["mismatched_keys"])
-        if missing or mismatched:
-            listed = ", ".join([*missing, *mismatched][:5])
-            raise CheckpointError(
-                f"{self.source} lacks weights of {type(model).__name__} or has them in "
-                f"another shape: {listed} ({len(missing) + len(mismatched)} in all)",
-                "is this the checkpoint of a model with a language-modelling head?",
-            )
-        eval_model: PreTrainedModel = model.eval()
-        return eval_model
+def _copy(source: Path, names: Iterable[Path], target: Path) -> None:
+    for name in names:
+        (target / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(source / name, target / name)
 
 
 def open_checkpoint(
@@ -227,28 +234,32 @@ def demo_checkpoint(adapter: DecoderAdapter) -> Checkpoint:
     return read_checkpoint(find_demo(adapter))
 
 
-def read_checkpoint(files: CheckpointFiles) -> Checkpoint:
+def read_checkpoint(files: CheckpointFiles, ignored: Collection[str] = ()) -> Checkpoint:
     """Let transformers read the config and the generation defaults.
+
+    Args:
+        files: the checkpoint's.
+        ignored: see ``Checkpoint``.
 
     Raises:
         CheckpointError: it cannot, or no file can search with such a model.
         MissingExtraError: transformers is not installed.
     """
     try:
-        from transformers import GenerationConfig
+        import transformers  # noqa: F401 - all below need it
     except ImportError as error:
         raise MissingExtraError("reading a checkpoint", "export", "transformers") from error
 
     refuse_unnamed(files)
-    name, folder = files.source, files.folder
+    name = files.source
     try:
         config = load_config(files)
-        spelled_out = frozenset[str]()
-        if (folder / GENERATION_CONFIG).is_file():
-            generation = GenerationConfig.from_pretrained(folder, local_files_only=True)
-            spelled_out = frozenset(files.stored(GENERATION_CONFIG) or ())
-        else:
-            generation = GenerationConfig.from_model_config(config)
+        if not isinstance(config.get_text_config().vocab_size, int):
+            raise ValueError("vocab_size is no whole number")
+        config = _with_old_keys(files, config)
+        generation, spelled_out = generation_defaults(files, config)
+    except CheckpointError:
+        raise
     except Exception as error:  # json, unknown model types, remote code refused
         wants_code = "trust_remote_code" in str(error)
         raise CheckpointError(
@@ -264,7 +275,11 @@ def read_checkpoint(files: CheckpointFiles) -> Checkpoint:
         encoder_decoder=config.is_encoder_decoder,
     )
     return Checkpoint(
-        **vars(files), config=config, generation_config=generation, generation_fields=spelled_out
+        **vars(files),
+        config=config,
+        generation_config=generation,
+        generation_fields=spelled_out,
+        ignored=tuple(ignored),
     )
 
 
@@ -277,10 +292,12 @@ def _licences(folder: Path) -> list[Path]:
     )
 
 
-def _torch_and_auto_model() -> tuple[Any, Any]:
-    try:
-        import torch
-        from transformers import AutoModelForCausalLM
-    except ImportError as error:
-        raise MissingExtraError("loading a checkpoint's weights", "export", "torch") from error
-    return torch, AutoModelForCausalLM
+def _with_old_keys(files: CheckpointFiles, config: PretrainedConfig) -> PretrainedConfig:
+    """The config of a newer transformers, where the installed one has other keys."""
+    parameters, stored = class_parameters(config), files.stored(CONFIG) or {}
+    if ROPE_PARAMETERS in parameters:
+        return config
+    translated = in_old_keys(stored, files.source, parameters)
+    if translated == stored:
+        return config
+    return without_foreign_fields(type(config).from_dict(deepcopy(translated)))

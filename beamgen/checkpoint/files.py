@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +16,11 @@ from typing import Any
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.hub import download, is_hub_id
+from beamgen.checkpoint.lora_source import is_peft
 from beamgen.checkpoint.stored_config import check_stored
 from beamgen.disk import local
 from beamgen.errors import AdapterError, CheckpointError
+from beamgen.lora.peft_folder import CONFIG as PEFT_CONFIG
 from beamgen.registry import adapters, find_adapter
 from beamgen.tokenizer.files import has_tokenizer
 
@@ -199,14 +202,40 @@ def another_architecture(
 def _with_config(
     source: str, folder: Path, revision: str | None, trust_remote_code: bool
 ) -> CheckpointFiles:
+    _refuse_peft(source, folder)
     if not (folder / CONFIG).is_file():
         raise CheckpointError(
             f"{source} holds no {CONFIG}", "pass the folder that save_pretrained wrote"
+        )
+    generation = folder / GENERATION_CONFIG
+    if os.path.lexists(generation) and not generation.is_file():
+        raise CheckpointError(
+            f"{GENERATION_CONFIG} of {source} is no file, or a link to none",
+            "download or save the checkpoint again",
         )
     config = _stored(folder / CONFIG) or {}
     check_stored(source, config, folder)
     model_type = _model_type(config, Path(source).name)
     return CheckpointFiles(source, folder, revision, trust_remote_code, model_type)
+
+
+def _refuse_peft(source: str, folder: Path) -> None:
+    """Refuse a folder of which transformers would load the LoRA's base, and the LoRA into it.
+
+    Raises:
+        CheckpointError: it is one.
+    """
+    if is_peft(folder):
+        raise CheckpointError(
+            f"{source} holds a LoRA, not a model",
+            f"merge it into its base model: beamgen export --lora {shlex.quote(source)}",
+        )
+    if (folder / PEFT_CONFIG).is_file():
+        raise CheckpointError(
+            f"{source} holds a model and a LoRA, and does not say which of the two counts",
+            f"move {PEFT_CONFIG} out of it for the model, or use the LoRA: "
+            f"beamgen export --lora {shlex.quote(source)}",
+        )
 
 
 def _stored(path: Path) -> dict[str, Any] | None:

@@ -39,7 +39,6 @@ def download(
         refuse: which error to raise.
     """
     import huggingface_hub
-    import requests
 
     try:
         files = huggingface_hub.list_repo_files(hub_id, revision=revision)
@@ -54,7 +53,9 @@ def download(
                 huggingface_hub.snapshot_download(hub_id, revision=revision, local_files_only=True)
             )
         at = f" at revision {revision}" if revision else ""
-        unreachable = isinstance(error, ConnectionError | requests.ConnectionError)
+        # of requests before huggingface-hub 1, of httpx since
+        kinds = {kind.__name__ for kind in type(error).__mro__}
+        unreachable = bool(kinds & {"ConnectionError", "ConnectError", "ConnectTimeout"})
         reason = "it cannot be reached" if unreachable else one_line(error, 120)
         raise refuse(
             f"'{hub_id}' is no local folder, and the hub gave no such {what}{at}: {reason}",

@@ -13,6 +13,9 @@ from beamgen.lora.adapter_file import read_adapter
 from beamgen.lora.peft_folder import CONFIG, read_peft
 from beamgen.lora.slots import ADAPTER_SUFFIX, Lora
 
+#: Of whole models.
+_MODELS = ("model*.safetensors", "pytorch_model*.bin")
+
 _NAME = re.compile(r"\w[\w.-]*")
 
 
@@ -33,6 +36,13 @@ def find_peft(source: str | os.PathLike[str]) -> Path:
     if not is_hub_id(name):
         raise LoraError(f"there is no folder {name}", "check the path")
     return download(name, [CONFIG], weights="adapter_model", what="LoRA", refuse=LoraError)
+
+
+def is_peft(source: str | os.PathLike[str]) -> bool:
+    """Whether a folder holds a LoRA and no model, be its base's config beside it."""
+    folder = Path(source).expanduser()
+    weights = (path for kind in _MODELS for path in folder.glob(kind))
+    return (folder / CONFIG).is_file() and next(weights, None) is None
 
 
 def origin(source: str | os.PathLike[str]) -> str:

@@ -10,6 +10,9 @@ from beamgen.checkpoint.quantization import FIELD
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
+#: Those that every CPU has. Others that a config may name are kernels for the same arithmetic.
+_ATTENTIONS = (None, "eager", "sdpa")
+
 
 def load_config(files: CheckpointFiles) -> PretrainedConfig:
     """Read a config, without what says how another program was to run the model.
@@ -36,12 +39,22 @@ def load_config(files: CheckpointFiles) -> PretrainedConfig:
             local_files_only=True,
         )
     )
-    if known:
-        _forget_code(found)
-    if hasattr(found, FIELD):
-        delattr(found, FIELD)
-    found.torchscript, found.return_dict = False, True
-    return found
+    return without_foreign_fields(found) if known else _as_float(found)
+
+
+def without_foreign_fields(config: PretrainedConfig) -> PretrainedConfig:
+    """The config of a class of transformers', without what another program was told by it."""
+    _forget_code(config)
+    return _as_float(config)
+
+
+def _as_float(config: PretrainedConfig) -> PretrainedConfig:
+    if hasattr(config, FIELD):
+        delattr(config, FIELD)
+    config.torchscript, config.return_dict = False, True
+    if config._attn_implementation not in _ATTENTIONS:
+        config._attn_implementation = None
+    return config
 
 
 def _forget_code(config: PretrainedConfig) -> None:

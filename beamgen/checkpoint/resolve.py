@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 
 from beamgen.checkpoint.files import (
@@ -67,14 +68,13 @@ def _find_base(lora: str | os.PathLike[str], trust_remote_code: bool) -> Checkpo
         CheckpointError: the one named cannot be found.
     """
     folder = find_peft(lora)
+    name_it = f"name it: --model BASE --lora {shlex.quote(os.fspath(lora))}"
     base = read_config(folder).get("base_model_name_or_path")
     if not base:
-        raise LoraError(f"{folder} does not say what it was trained on", "name it: --model")
+        raise LoraError(f"{folder} does not say what it was trained on", name_it)
     if base.startswith("demo:"):
         return find_demo(find_adapter(base.removeprefix("demo:")))
     try:
         return find_checkpoint(base, trust_remote_code=trust_remote_code)
     except CheckpointError as error:
-        raise CheckpointError(
-            f"{folder} was trained on {base}: {error.cause}", "name it: --model"
-        ) from error
+        raise CheckpointError(f"{folder} was trained on {base}: {error.cause}", name_it) from error

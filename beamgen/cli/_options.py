@@ -43,6 +43,17 @@ def common(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
+def ignore_unread(command: Command) -> Command:
+    """Add what of a checkpoint may stay unread."""
+    return click.option(
+        "--ignore-unread",
+        multiple=True,
+        metavar="NAME",
+        help="A key of config.json, or tensors (v_head.*), that transformers does not read and "
+        "that mean nothing; repeatable.",
+    )(command)
+
+
 def quantization(command: Command) -> Command:
     """Add how int8 weights are stored, and on what text the loss of quality is measured."""
     command = click.option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -30,7 +31,16 @@ def status(first: str) -> Iterator[Callable[[str], None]]:
 
 def print_json(value: Any) -> None:
     """Print one JSON document on stdout."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def finite(value: Any) -> Any:
+    """A value with null for numbers that JSON has none of: not-a-number and infinities."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_precision(precision: beamgen.Precision) -> None:
@@ -58,7 +68,8 @@ def print_check(check: beamgen.Check) -> None:
 
 
 _SHOWN_PARTINGS = 5
-_COLOURS = {"exact": "green", "contrib rule": "cyan", "near-tie": "yellow", "diverged": "red"}
+_COLOURS = {"exact": "green", "contrib rule": "cyan", "near-tie": "yellow",
+            "nothing compared": "red", "diverged": "red"}  # fmt: skip
 
 
 def print_parity(report: beamgen.ParityReport, lora: str | None = None) -> None:
@@ -94,7 +105,8 @@ def print_parity(report: beamgen.ParityReport, lora: str | None = None) -> None:
     if len(partings) > _SHOWN_PARTINGS:
         OUT.print(f"... and {len(partings) - _SHOWN_PARTINGS} more; --json lists them all")
     verdict = report.verdict.value
-    kinds = [v for v in type(report.verdict) if v.value != "contrib rule" or report.count(v)]
+    rare = ("contrib rule", "nothing compared")
+    kinds = [v for v in type(report.verdict) if v.value not in rare or report.count(v)]
     counts = ", ".join(f"{report.count(v)} {v.value}" for v in kinds)
     if any(v.value == "contrib rule" for v in kinds):
         counts += f"; the tokens are HF's in {report.same_tokens}"
@@ -103,3 +115,8 @@ def print_parity(report: beamgen.ParityReport, lora: str | None = None) -> None:
         f"{'+ peft' if lora else 'generate'}: [{_COLOURS[verdict]}]{verdict}[/] "
         f"({len(report.results)} cases: {counts})"
     )
+    if report.forgetful_default:
+        OUT.print(
+            f"compared with eager attention: {report.forgetful_default}, transformers' default, "
+            "ignores a setting of this config"
+        )

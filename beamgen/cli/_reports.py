@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 import beamgen
+from beamgen.cli._options import LocalPath
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -18,13 +19,13 @@ def reports(command: Command) -> Command:
     """Add ``--junit`` and ``--summary``."""
     command = click.option(
         "--summary",
-        type=click.Path(path_type=Path),
+        type=LocalPath(),
         metavar="FILE",
         help="Append the verdict in Markdown, for example to $GITHUB_STEP_SUMMARY.",
     )(command)
     return click.option(
         "--junit",
-        type=click.Path(path_type=Path),
+        type=LocalPath(),
         metavar="FILE",
         help="Write each case as a test, in JUnit's XML, which CI servers show.",
     )(command)

@@ -30,6 +30,8 @@ def orderly_end() -> Iterator[None]:
     try:
         yield
     except _Stopped as stopped:
+        while ours:  # it ends already
+            signal.signal(ours.pop(), signal.SIG_IGN)
         number = signal.Signals(stopped.args[0])
         click.echo(f"error: stopped by {number.name}", err=True)
         sys.exit(128 + number)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 import beamgen
-from beamgen.cli._options import common, quantization
+from beamgen.cli._options import common, ignore_unread, quantization
 from beamgen.cli._print import print_json, print_parity, print_precision, status
 from beamgen.cli._reports import check_report_paths, reports, write_reports
 from beamgen.cli._sections import SEARCH_SETTINGS, SectionedCommand, section
@@ -19,10 +19,12 @@ from beamgen.cli._settings import chosen_settings, search_settings
 _OWN = (
     "revision",
     "trust_remote_code",
+    "ignore_unread",
     "force",
     "precision",
     "int8_weights",
     "quality_text",
+    "rules",
 )
 
 
@@ -52,6 +54,7 @@ Examples:
 )
 @click.option("--revision", help="Branch, tag or commit of a hub id.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code of the checkpoint.")
+@ignore_unread
 @click.option("--force", is_flag=True, help="Replace an existing package.")
 @click.option("--no-parity", is_flag=True, help="Do not compare with transformers.")
 @reports
@@ -64,6 +67,12 @@ Examples:
         default="loop",
         show_default=True,
         help="HF's search, or ONNX Runtime's own operators (BeamSearch, GreedySearch, Sampling).",
+    ),
+    click.option(
+        "--rules",
+        metavar="RELEASE",
+        help="Whose generate() to follow, transformers 4.57, 5.18, 5.23 or 5.24; others than the "
+        "installed one's take --no-parity.  [default: the installed one's]",
     ),
     click.option(
         "--require",
@@ -205,8 +214,11 @@ def _show(result: beamgen.ExportResult) -> None:
         click.echo(f"{len(manifest.lora_slots)} LoRA slots{loras}")
     if manifest.source["dtype"] != "float32":
         click.echo(f"the checkpoint's {manifest.source['dtype']} weights became float32")
-    if not result.checkpoint.has_tokenizer:
-        click.echo("the checkpoint has no tokenizer: generate takes --ids")
+    if not result.takes_text:
+        lacks = (
+            "'s tokenizer does not load" if result.checkpoint.has_tokenizer else " has no tokenizer"
+        )
+        click.echo(f"the checkpoint{lacks}: generate takes --ids")
     click.echo(
         f"defaults: num_beams {search.num_beams}, max_new_tokens {search.max_new_tokens}, "
         f"length_penalty {search.length_penalty}, early_stopping {search.early_stopping}, "
@@ -216,7 +228,7 @@ def _show(result: beamgen.ExportResult) -> None:
         print_parity(result.parity)
     for name, report in result.lora_parity.items():
         print_parity(report, name)
-    prompt = ("-p", '"TEXT"') if result.checkpoint.has_tokenizer else ("--ids", '"1 2 3"')
+    prompt = ("-p", '"TEXT"') if result.takes_text else ("--ids", '"1 2 3"')
     lora = ("--lora", next(iter(result.package.loras))) if result.package.loras else ()
     words = ("next: beamgen generate", "-m", shlex.quote(str(folder)), *prompt, *lora)
     click.echo(" ".join(words))

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 import beamgen
-from beamgen.cli._options import common
+from beamgen.cli._options import common, ignore_unread
 from beamgen.cli._print import print_json, status
 from beamgen.cli._sections import SectionedCommand, section
 
@@ -46,6 +46,7 @@ Examples:
 @click.option("--force", is_flag=True, help="Replace a PEFT folder, or what was interrupted.")
 @click.option("--revision", help="Branch, tag or commit of a hub id.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code of the checkpoint.")
+@ignore_unread
 @section(
     "The LoRA",
     click.option(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from rich.progress import track
 
 import beamgen
 from beamgen.cli._options import LocalPath, check_takes_special_tokens, common, parse_ids
-from beamgen.cli._print import ERR, status
+from beamgen.cli._print import ERR, finite, status
 from beamgen.cli._sections import SEARCH_SETTINGS, SectionedCommand, section
 from beamgen.cli._settings import chosen_settings, search_settings
 
@@ -139,8 +138,8 @@ def command(
     searches = _generate(generator, batch, batch_size, ways, settings)
     for i, (prompt, hypotheses) in enumerate(searches):
         if as_json:
-            found = {"prompt": prompt, "hypotheses": [_as_json(h) for h in hypotheses]}
-            click.echo(json.dumps(found, ensure_ascii=False, allow_nan=False))
+            found = {"prompt": prompt, "hypotheses": [asdict(h) for h in hypotheses]}
+            click.echo(json.dumps(finite(found), ensure_ascii=False, allow_nan=False))
         else:
             if i and len(hypotheses) > 1:
                 click.echo()
@@ -203,12 +202,6 @@ def _lines(path: Path | None, have_prompts: bool) -> list[str]:
         raise beamgen.BeamgenError(
             f"cannot read {path}: {error.strerror}", "check the path"
         ) from error
-
-
-def _as_json(hypothesis: beamgen.Generation) -> dict[str, Any]:
-    """A hypothesis for JSON, which has no not-a-number for a score that the file does not give."""
-    values = asdict(hypothesis)
-    return {**values, "score": hypothesis.score if math.isfinite(hypothesis.score) else None}
 
 
 def _show(hypotheses: list[beamgen.Generation], chat: bool) -> None:

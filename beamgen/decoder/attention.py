@@ -104,25 +104,27 @@ def plain_attention(
     keys: torch.Tensor,
     values: torch.Tensor,
     attention_bias: torch.Tensor,
-    asked: Asked,
+    scale: float,
+    softcap: float | None = None,
+    sinks: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Attention in torch; H may be a multiple of Hkv (GQA).
 
     query ``[B, H, N, D]``, keys and values ``[B, Hkv, C, D]``, attention_bias
     ``[B, 1, N, C]`` -> ``[B, H, N, D]``. Plain products and softmax: optimum replaces
-    ``scaled_dot_product_attention`` while it exports.
+    ``scaled_dot_product_attention`` while it exports. For the rest see ``Asked``.
 
     Source: ``eager_attention_forward`` of Gemma 2 (``softcap``) and of GPT-OSS (``s_aux``).
     """
     groups = query.shape[1] // keys.shape[1]
     keys = keys.repeat_interleave(groups, dim=1)
     values = values.repeat_interleave(groups, dim=1)
-    scores = query @ keys.transpose(-1, -2) * asked.scale
-    if asked.softcap is not None:
-        scores = torch.tanh(scores / asked.softcap) * asked.softcap
+    scores = query @ keys.transpose(-1, -2) * scale
+    if softcap is not None:
+        scores = torch.tanh(scores / softcap) * softcap
     scores = scores + attention_bias
-    if asked.sinks is None:
+    if sinks is None:
         return torch.softmax(scores, dim=-1) @ values
-    sinks = asked.sinks.reshape(1, -1, 1, 1).expand(*query.shape[:3], 1)
-    with_sinks = torch.cat([scores, sinks], dim=-1)
+    column = sinks.reshape(1, -1, 1, 1).expand(*query.shape[:3], 1)
+    with_sinks = torch.cat([scores, column], dim=-1)
     return torch.softmax(with_sinks, dim=-1)[..., :-1] @ values

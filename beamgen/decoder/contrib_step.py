@@ -15,15 +15,15 @@ from onnxscript import script
 from torch.nn.functional import pad
 
 from beamgen.decoder import head
-from beamgen.decoder.attention import Asked, plain_attention
+from beamgen.decoder.attention import plain_attention
 from beamgen.decoder.contract import Contract, contrib_contract
+from beamgen.decoder.step_cache import StepCache
 from beamgen.decoder.traced_node import Like, traced_node
 from beamgen.decoder.traced_step import (
     BATCH,
     NEW,
     PAST,
     SlotPairs,
-    StepCache,
     TracedStep,
 )
 from beamgen.onnx_domain import beamgen_ops
@@ -80,7 +80,7 @@ def _attend(
 ) -> torch.Tensor:
     """The arithmetic of ``ConcatenatedCacheAttention`` in torch."""
     flat = present.flatten(0, 1)
-    return plain_attention(query, flat[key_rows], flat[value_rows], attention_bias, Asked(scale))
+    return plain_attention(query, flat[key_rows], flat[value_rows], attention_bias, scale)
 
 
 _concatenated_cache = traced_node(ConcatenatedCache, _append, Like(2, unknown=(1, 3)))
@@ -110,7 +110,8 @@ class ContribCache(StepCache):
         key: torch.Tensor,
         value: torch.Tensor,
         layer_idx: int,
-        cache_kwargs: dict[str, Any] | None = None,
+        *_: Any,
+        **__: Any,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append a layer's new entries where the cache is ``full``, else leave it to ``attend``."""
         if not self.full:

@@ -1,38 +1,30 @@
-"""Export one decoder step through optimum and clean what the tracer left."""
+"""Export one decoder step and clean what the tracer left."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
-import torch
 from onnx_ir.passes import common as passes
 from onnxscript import OnnxFunction
-from optimum.exporters.onnx import export as optimum_export
 from transformers import PreTrainedModel
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.decoder import contract
 from beamgen.decoder.graph import DecoderGraph
 from beamgen.decoder.loop_step import LoopStep
-from beamgen.decoder.onnx_config import StepOnnxConfig
 from beamgen.decoder.passes.drop_noops import drop_noops
 from beamgen.decoder.passes.fold_shapes import fold_shapes
 from beamgen.decoder.passes.place_weights import place_weights
+from beamgen.decoder.trace import trace
 from beamgen.decoder.traced_step import TracedStep
 from beamgen.lora.slots import Slot
 from beamgen.onnx_domain import DOMAIN
 from beamgen.tape import body, define
 
-OPSET = 23  # the standard Attention operator
-# The TorchScript exporter stops at 20; the operators it leaves in a decoder are
-# the same up to 23, so the import is raised after the trace.
-_TRACE_OPSET = 18
+OPSET = 23  # the standard Attention operator; the trace's import is raised to it
 _IR_VERSION = 10
 
 
@@ -61,17 +53,7 @@ def export_decoder(
     """
     raw = folder / "traced.onnx"
     step = make_step(adapter, model, slots).eval()
-    with _quiet(), torch.no_grad():
-        optimum_export(
-            step,
-            StepOnnxConfig(step),
-            raw,
-            opset=_TRACE_OPSET,
-            # Would load the file in ONNX Runtime, which does not know our node yet.
-            disable_dynamic_axes_fix=True,
-            # Would store a transposed copy of every weight; place_weights does better.
-            do_constant_folding=False,
-        )
+    trace(step, raw)
     decoder = clean(ir.load(raw), step.functions)
     contract.complete(decoder, step.contract)
     contract.verify(decoder, step.contract)
@@ -101,19 +83,3 @@ def clean(model: ir.Model, functions: Sequence[OnnxFunction[Any, Any]]) -> ir.Mo
     # after the passes, which drop outputs that nobody reads
     define(model, map(body, functions))
     return model
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the tracer's warnings about our own, intended, Python numbers to itself."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "optimum")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -13,8 +13,9 @@ from onnxscript import opset23 as op
 from onnxscript import script
 
 from beamgen.decoder import head
-from beamgen.decoder.attention import Asked, plain_attention
+from beamgen.decoder.attention import plain_attention
 from beamgen.decoder.contract import Contract, loop_contract
+from beamgen.decoder.step_cache import StepCache
 from beamgen.decoder.traced_node import Like, traced_node
 from beamgen.decoder.traced_step import (
     BATCH,
@@ -22,7 +23,6 @@ from beamgen.decoder.traced_step import (
     PAST,
     KVPairs,
     SlotPairs,
-    StepCache,
     TracedStep,
 )
 from beamgen.onnx_domain import beamgen_ops
@@ -31,8 +31,9 @@ _PROMPT, _LAST = 5, 2
 
 #: A step of no more new tokens computes its scores at once.
 _FEW_TOKENS = 64
-#: Scores of all heads that are held at once, but for the fewest queries: 64 MiB.
-_SCORES_AT_ONCE = 2**24
+#: Scores of all heads that are held at once, 32 MiB, unless they are of so few queries that
+#: reading the keys takes longer than the scores do: of 16, or as many as a head is wide.
+_SCORES_AT_ONCE = 2**23
 _FEWEST_QUERIES = 16
 
 
@@ -57,7 +58,8 @@ def SharedPromptAttention(  # noqa: N802 - an ONNX operator's name
         scores = op.Concat(op.Shape(query, end=2), op.Shape(attention_bias, start=3), axis=0)
         of_a_query = op.Max(op.ReduceProd(scores), op.Constant(value_ints=[1]))
         fitting = op.Constant(value_ints=[_SCORES_AT_ONCE]) / of_a_query
-        at_once = op.Max(fitting, op.Constant(value_ints=[_FEWEST_QUERIES]))
+        fewest = op.Constant(value_ints=[_FEWEST_QUERIES])
+        at_once = op.Max(fitting, fewest, op.Shape(query, start=3))
         first = op.Range(op.Constant(value_int=0), op.Squeeze(new), op.Squeeze(at_once))
         attended = op.Slice(query, two, two, two)  # of no queries yet
         for part in range(op.Size(first)):
@@ -87,7 +89,7 @@ def _compute(
     """The arithmetic of ``SharedPromptAttention`` in torch."""
     keys = torch.cat([prompt_key, key], dim=2)
     values = torch.cat([prompt_value, value], dim=2)
-    return plain_attention(query, keys, values, attention_bias, Asked(scale))
+    return plain_attention(query, keys, values, attention_bias, scale)
 
 
 _shared_prompt_attention = traced_node(SharedPromptAttention, _compute, Like(0))
@@ -108,7 +110,8 @@ class LoopCache(StepCache):
         key: torch.Tensor,
         value: torch.Tensor,
         layer_idx: int,
-        cache_kwargs: dict[str, Any] | None = None,
+        *_: Any,
+        **__: Any,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append a layer's new entries.
 

@@ -13,15 +13,15 @@ from onnxscript import opset23 as op
 from onnxscript import script
 
 from beamgen.decoder import head
-from beamgen.decoder.attention import Asked, plain_attention
+from beamgen.decoder.attention import plain_attention
 from beamgen.decoder.contract import Contract, step_contract
+from beamgen.decoder.step_cache import StepCache
 from beamgen.decoder.traced_node import Like, traced_node
 from beamgen.decoder.traced_step import (
     NEW,
     PAST,
     KVPairs,
     SlotPairs,
-    StepCache,
     TracedStep,
 )
 from beamgen.onnx_domain import beamgen_ops
@@ -59,7 +59,7 @@ def _compute(
     """The arithmetic of ``CachedAttention`` in torch."""
     keys = torch.cat([past_key, key], dim=2)
     values = torch.cat([past_value, value], dim=2)
-    return plain_attention(query, keys, values, attention_bias, Asked(scale)), keys, values
+    return plain_attention(query, keys, values, attention_bias, scale), keys, values
 
 
 _cached_attention = traced_node(
@@ -80,7 +80,8 @@ class StepKVCache(StepCache):
         key: torch.Tensor,
         value: torch.Tensor,
         layer_idx: int,
-        cache_kwargs: dict[str, Any] | None = None,
+        *_: Any,
+        **__: Any,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append a layer's new entries where the cache is ``full``, else leave it to ``attend``."""
         if not self.full:

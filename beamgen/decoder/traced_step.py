@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from onnxscript import OnnxFunction
-from transformers import AttentionInterface, Cache, PretrainedConfig, PreTrainedModel
+from transformers import AttentionInterface, PretrainedConfig, PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from beamgen.adapter import DecoderAdapter, KVGeometry
 from beamgen.decoder.add_lora import AddLora, add_lora
 from beamgen.decoder.attention import Asked, asked_by, plain_attention
+from beamgen.decoder.attention_scale import own_scale
 from beamgen.decoder.contract import (
     KEY_POSITIONS,
     Contract,
@@ -38,79 +40,6 @@ _RANK = 6
 KVPairs = list[tuple[torch.Tensor, torch.Tensor]]
 #: A and B of each slot, in order.
 SlotPairs = Sequence[tuple[torch.Tensor, torch.Tensor]]
-
-
-class StepCache(Cache, ABC):  # type: ignore[misc] # transformers is untyped
-    """What HF models expect of a cache, as far as a traced step goes.
-
-    Attributes:
-        full: whether ``update`` gives all keys and values of a layer, for a model that
-            attends by itself or in plain operators. Otherwise ``attend`` finds the rest.
-        seq_len: int64 scalar, the largest position of the whole forward pass of HF, and 1;
-            None where that is the largest of the step's own.
-
-    Source: ``transformers.cache_utils.Cache`` (``update``, ``get_seq_length``,
-    ``get_mask_sizes`` are what model code calls).
-    """
-
-    full = False
-    is_compileable = False
-    is_initialized = True
-    is_sliding = (False,)
-    layers = ()
-    seq_len: torch.Tensor | None = None
-
-    def __init__(self) -> None:
-        """Hold no entries yet, and no positions."""
-        self._positions: tuple[torch.Tensor, torch.Tensor | None] | None = None
-        self._biases: dict[int, torch.Tensor] = {}
-        self.asked_for_positions = False
-
-    def tell_positions(self, new: torch.Tensor, keys: torch.Tensor | None) -> None:
-        """Positions ``[B, N]`` of the new tokens, and ``[B, C]`` of all that they attend to."""
-        self._positions = (new, keys)
-
-    @property
-    def key_positions(self) -> torch.Tensor:
-        """Positions ``[B, C]`` of the entries attended: an input of the step that asks for it."""
-        assert self._positions is not None, "a step tells them first"
-        keys = self._positions[1]
-        assert keys is not None, "the probe has found that they are asked for"
-        self.asked_for_positions = True
-        return keys
-
-    def within(self, window: int, attention_bias: torch.Tensor) -> torch.Tensor:
-        """The bias ``[B, 1, N, C]`` of layers whose tokens see so many, themselves included."""
-        if window not in self._biases:
-            keys = self.key_positions
-            assert self._positions is not None, "a step tells them first"
-            distance = self._positions[0][:, None, :, None] - keys[:, None, None, :]
-            masked = torch.finfo(attention_bias.dtype).min
-            self._biases[window] = torch.where(distance < window, attention_bias, masked)
-        return self._biases[window]
-
-    @abstractmethod
-    def update(
-        self,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        layer_idx: int,
-        cache_kwargs: dict[str, Any] | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Take a layer's new entries ``[B, Hkv, N, D]``.
-
-        Returns:
-            All keys and values of the layer where the cache is ``full``, else what ``attend``
-            is given.
-        """
-
-    @abstractmethod
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        """How many entries a layer holds."""
-
-    def get_mask_sizes(self, cache_position: torch.Tensor, layer_idx: int = 0) -> tuple[int, int]:
-        """Length and offset of the keys; unused, since the 4-D mask is given."""
-        return self.get_seq_length(layer_idx) + cache_position.shape[0], 0
 
 
 class TracedStep(torch.nn.Module, ABC):
@@ -333,16 +262,40 @@ class TracedStep(torch.nn.Module, ABC):
         ) -> tuple[torch.Tensor, None]:
             layer: Any = module.layer_idx
             asked = asked_by(module, query, value, given)
-            self._asked[layer] = asked
+            if layer not in self._asked:
+                self._asked[layer] = replace(asked, scale=_own_scale(module, query, key, given))
+            asked = replace(asked, scale=self._asked[layer].scale)
             if asked.window is not None and asked.window != self._window:
                 attention_mask = cache.within(asked.window, attention_mask)
             if cache.full:
-                attended = plain_attention(query, key, value, attention_mask, asked)
+                attended = plain_attention(
+                    query,
+                    key,
+                    value,
+                    attention_mask,
+                    asked.scale,
+                    asked.softcap,
+                    asked.sinks,
+                )
             else:
                 attended = self.attend(cache, layer, query, key, value, attention_mask, asked.scale)
             return attended.transpose(1, 2).contiguous(), None
 
         return attention
+
+
+def _own_scale(
+    module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, given: Mapping[str, Any]
+) -> float:
+    """By what a layer multiplies its scores, with all else that it asks for."""
+    heads = (query.shape[1], key.shape[1], query.shape[-1])
+    asked = asked_by(module, query, query, given)
+
+    def plain(q: Any, k: Any, v: Any, bias: torch.Tensor, scale: float) -> torch.Tensor:
+        return plain_attention(q, k, v, bias, scale, asked.softcap, asked.sinks)
+
+    extras = {name: value for name, value in given.items() if name != "scaling"}
+    return own_scale(module, heads, given.get("scaling"), extras, plain)
 
 
 def _add_lora(

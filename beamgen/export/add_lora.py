@@ -11,11 +11,14 @@ from beamgen.checkpoint.lora_source import lora_name, origin, read_lora
 from beamgen.errors import LoraError
 from beamgen.export.prove import Progress, compare
 from beamgen.lora.adapter_file import write_adapter
+from beamgen.lora.align import aligned
 from beamgen.lora.fit import FitReport, check_fits, fit_report
 from beamgen.lora.slots import Lora
 from beamgen.package.folder import Package
 from beamgen.package.loras import forget_lora, lora_file, record_lora, staged_lora
 from beamgen.package.source import open_source
+from beamgen.registry import find_adapter
+from beamgen.settings.rules import check_comparable
 
 if TYPE_CHECKING:
     from beamgen.parity.report import ParityReport
@@ -69,9 +72,11 @@ def convert_lora(
             written then.
         CheckpointError, MissingExtraError: the base model cannot be loaded for the
             comparison; nothing is written then either.
+        RulesError: it is to be compared, and the package follows other rules than the
+            transformers installed.
     """
     say = progress or (lambda line: None)
-    lora, called = read_lora(source), lora_name(source, name)
+    lora, called = _of_package(read_lora(source), package), lora_name(source, name)
     check_fits(lora, package.manifest.lora_slots)
     if called in package.loras and not force:
         raise LoraError(
@@ -80,6 +85,8 @@ def convert_lora(
     folder = Path(lora.source)
     base = None
     if parity and folder.is_dir():
+        if package.manifest.backend == "loop":
+            check_comparable(package.manifest.rules, "pass --no-parity")
         base = open_source(package, checkpoint, trust_remote_code=trust_remote_code)
     say(f"converting {called}")
     about, report = _about(lora, origin(source)), None
@@ -94,8 +101,14 @@ def convert_lora(
 
 def lora_fit(lora: Lora, package: Package) -> FitReport:
     """Hold a LoRA against a package's slots, tensor by tensor."""
-    manifest = package.manifest
+    manifest, lora = package.manifest, _of_package(lora, package)
     return fit_report(lora, manifest.lora_slots, manifest.source["model"])
+
+
+def _of_package(lora: Lora, package: Package) -> Lora:
+    """A LoRA under the names of a package's slots."""
+    manifest = package.manifest
+    return aligned(lora, manifest.lora_slots, find_adapter(manifest.adapter).fused)
 
 
 def add_adapter(package: Package, name: str, lora: Lora, source: str) -> Package:

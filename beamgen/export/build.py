@@ -69,4 +69,6 @@ def build_graph(
     if request.backend == "contrib":
         return build_contrib(decoder, request.search, request.required), precision
     external = request.external_data or weight_bytes(decoder.model) > EXTERNAL_DATA_BYTES
-    return build_loop(decoder, request.search, request.required, external=external), precision
+    return build_loop(
+        decoder, request.search, request.rules, request.required, external=external
+    ), precision

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 from beamgen.checkpoint.files import CONFIG, GENERATION_CONFIG, CheckpointFiles
-from beamgen.errors import SettingError, close_matches
+from beamgen.errors import AdapterError, SettingError, close_matches
 from beamgen.package.manifest import BACKENDS
+from beamgen.registry import find_adapter
 from beamgen.settings import contrib
 from beamgen.settings.checks import check_penalty
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.given import ids_of, known_settings
 from beamgen.settings.kinds import Ids
 from beamgen.settings.parameter import Parameter, Required
+from beamgen.settings.rules import Rules
 from beamgen.settings.table import BY_NAME, PARAMETERS
 
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
-def check_alone(settings: Mapping[str, Any]) -> None:
+
+def check_alone(settings: Mapping[str, Any], rules: Rules) -> None:
     """Refuse settings that are impossible in any checkpoint.
 
     Raises:
         SettingError: they are.
     """
-    if known_settings(settings, None).get("catalogue") is not None:
+    if known_settings(settings, None, rules).get("catalogue") is not None:
         raise SettingError(
             "a catalogue is not built into a file", "give it when generating: --catalogue FILE"
         )
@@ -35,6 +42,7 @@ def check_with_files(
     backend: str,
     required: Collection[str],
     lora_slots: Sequence[str] | None,
+    rules: Rules,
 ) -> None:
     """Refuse what a checkpoint's JSON shows, before transformers is imported, which takes seconds.
 
@@ -44,18 +52,43 @@ def check_with_files(
         backend: one of ``BACKENDS``.
         required: see ``required_parameters``.
         lora_slots: see ``required_parameters``.
+        rules: of the search.
 
     Raises:
         SettingError: the settings are impossible in this checkpoint, or for this backend.
     """
-    known = known_settings(settings, files.stored(GENERATION_CONFIG))
+    known = known_settings(settings, files.stored(GENERATION_CONFIG), rules)
     if known.keys() == BY_NAME.keys():
         search = SearchConfig(**known)
         check_honoured(backend, search)
+        positions = _stored_positions(files)
+        if positions is not None:
+            check_lengths(search, positions)
         required_parameters(required, parameters_of(backend, search, vocab_size=1), lora_slots)
+
+
+def _stored_positions(files: CheckpointFiles) -> int | None:
+    """The positions of the model, where ``config.json`` itself says how many."""
+    config = dict(files.stored(CONFIG) or {})
+    if "n_positions" in config:  # as old classes call it, which know the newer name, too
+        config.setdefault("max_position_embeddings", config["n_positions"])
+    with contextlib.suppress(AdapterError, AttributeError, TypeError):
+        adapter = find_adapter(files.model_type or "")
+        limits = adapter.position_limits(cast("PretrainedConfig", SimpleNamespace(**config)))
+        return limits.max_positions if isinstance(limits.max_positions, int) else None
+    return None
+
+
+def check_ids_with_files(files: CheckpointFiles, settings: Mapping[str, Any], rules: Rules) -> None:
+    """Hold token ids within the vocabulary that a checkpoint's ``config.json`` shows.
+
+    Raises:
+        SettingError: one is outside.
+    """
     config = files.stored(CONFIG) or {}
     vocab_size = config.get("vocab_size")
     if isinstance(vocab_size, int) and "text_config" not in config:
+        known = known_settings(settings, files.stored(GENERATION_CONFIG), rules)
         check_ids(ids_of(known), vocab_size)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +30,13 @@ def manifest_of(request: ExportRequest, graph: ir.Model, precision: Precision) -
             "revision": checkpoint.revision,
             "dtype": checkpoint.dtype,
             "lora": checkpoint.lora,
+            **({"ignored": list(checkpoint.ignored)} if checkpoint.ignored else {}),
         },
         dtype="float32",
         vocab_size=checkpoint.vocab_size,
         limits=request.adapter.position_limits(checkpoint.config),
         search=request.search,
+        rules=request.rules,
         inputs=[
             {
                 **_row(value),
@@ -44,10 +47,19 @@ def manifest_of(request: ExportRequest, graph: ir.Model, precision: Precision) -
             if value.name not in of_slots
         ],
         outputs=[{**_row(value), "meaning": value.doc_string} for value in graph.graph.outputs],
-        versions={name: metadata.version(name) for name in _VERSIONED},
+        versions=_versions(),
         precision=precision,
         lora_slots=tuple(slots),
     )
+
+
+def _versions() -> dict[str, str]:
+    """Of what took part, as far as it is installed: optimum is not beside transformers 5."""
+    found = {}
+    for name in _VERSIONED:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def _default(value: ir.Value) -> list[Any] | str | None:

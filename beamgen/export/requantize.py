@@ -20,6 +20,7 @@ from beamgen.package.source import lora_source, open_source
 from beamgen.quantization.record import Wanted
 from beamgen.quantization.saturation import saturates
 from beamgen.settings.parameter import Required
+from beamgen.settings.rules import check_comparable
 
 if TYPE_CHECKING:
     import onnx
@@ -70,6 +71,7 @@ def quantize(
 
     Raises:
         SettingError: there is no such precision, or the package has it already.
+        RulesError: it is to be compared, and follows other rules than the transformers installed.
         PackageError: the output exists, or the package cannot be read.
         CheckpointError, LoraError: what it was made of is not there.
         MissingExtraError: torch is not installed.
@@ -89,6 +91,8 @@ def quantize(
         )
     inputs = [folder, *([] if wanted.text is None else [wanted.text])]
     check_target(target, force=options.get("force", False), inputs=inputs)
+    if parity and manifest.backend == "loop":
+        check_comparable(manifest.rules, "pass --no-parity")
     if wanted.text is not None:
         read_lines(wanted.text)
     loras = {
@@ -105,6 +109,7 @@ def quantize(
         source.adapter(manifest.adapter),
         target,
         manifest.search,
+        manifest.rules,
         backend=manifest.backend,
         required=_required(package),
         slots=manifest.lora_slots,

@@ -10,7 +10,7 @@ from typing import Any, TypedDict
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.checkpoint import Checkpoint, read_checkpoint
-from beamgen.checkpoint.lora_source import find_peft, lora_name, origin
+from beamgen.checkpoint.lora_source import find_peft, is_peft, lora_name, origin
 from beamgen.checkpoint.resolve import resolve
 from beamgen.disk import local
 from beamgen.errors import LoraError
@@ -19,6 +19,7 @@ from beamgen.export.checks import (
     check_backend_name,
     check_honoured,
     check_ids,
+    check_ids_with_files,
     check_lengths,
     check_with_files,
     parameters_of,
@@ -26,15 +27,17 @@ from beamgen.export.checks import (
 )
 from beamgen.export.options import check_options
 from beamgen.export.texts import read_lines
+from beamgen.lora.align import aligned
 from beamgen.lora.fit import check_fits
 from beamgen.lora.peft_folder import read_config, read_peft
 from beamgen.lora.peft_model import check_peft_fits
 from beamgen.lora.slots import Lora, Slot, leaf
-from beamgen.lora.targets import ALL_LINEAR, check_layers, find_slots
+from beamgen.lora.targets import ALL_LINEAR, check_layers, find_slots, linear_layers
 from beamgen.package.folder import check_target
 from beamgen.quantization.record import Wanted
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.parameter import NOTHING_REQUIRED, Parameter, Required
+from beamgen.settings.rules import Rules, check_comparable, installed_rules, rules_named
 
 
 class ExportOptions(TypedDict, total=False):
@@ -44,8 +47,11 @@ class ExportOptions(TypedDict, total=False):
         model_class: HF class name, adapter name or ``model_type``.
         revision: of a hub id.
         trust_remote_code: run Python code that comes with the checkpoint.
-        force: replace an existing package, in one rename.
+        force: replace an existing package, in one exchange.
         parity: end with the quick parity grid; True by default.
+        rules: the release of transformers whose rules of ``generate`` the file follows,
+            ``4.57``, ``5.18``, ``5.23`` or ``5.24`` (see docs/transformers.md); those of
+            the installed one by default. Others cannot be compared here.
         settings: defaults of the search parameters, under HF's names.
         backend: ``loop``, HF's search, which is the default; or ``contrib``, ONNX
             Runtime's own operators (see docs/contrib-op.md).
@@ -62,6 +68,8 @@ class ExportOptions(TypedDict, total=False):
         lora_slots: layers whose LoRA stays an input, as peft's ``target_modules`` names
             them; ``["all-linear"]`` are all but the output head, ``[]`` those that
             ``lora`` needs, or else all. None merges.
+        ignore_unread: names, with ``*``, of keys of config.json and of stored tensors that
+            transformers does not read and that mean nothing; others are refused.
         external_data: put the weights into ``model.onnx.data``, which ONNX Runtime maps
             instead of reading: half the memory. Above 2 GB that is always so.
     """
@@ -71,6 +79,7 @@ class ExportOptions(TypedDict, total=False):
     trust_remote_code: bool
     force: bool
     parity: bool
+    rules: str | None
     settings: Mapping[str, Any] | None
     backend: str
     precision: str
@@ -79,6 +88,7 @@ class ExportOptions(TypedDict, total=False):
     required: Collection[str]
     lora: Sequence[str | os.PathLike[str]]
     lora_slots: Sequence[str] | None
+    ignore_unread: Collection[str]
     external_data: bool
 
 
@@ -91,6 +101,7 @@ class ExportRequest:
         adapter: the architecture's.
         target: the package folder.
         search: the defaults of the search.
+        rules: which the search follows.
         backend: ``loop`` or ``contrib``.
         required: inputs that get no default.
         slots: the linear layers that take a LoRA.
@@ -106,6 +117,7 @@ class ExportRequest:
     adapter: DecoderAdapter
     target: Path
     search: SearchConfig
+    rules: Rules
     backend: str = "loop"
     required: Required = NOTHING_REQUIRED
     slots: Sequence[Slot] = ()
@@ -139,14 +151,18 @@ def export_request(
     settings, required = options.get("settings") or {}, options.get("required", ())
     precision = _precision(options)
     check_backend_name(backend)
-    check_alone(settings)
+    rules = _rules(options)
+    check_alone(settings, rules)
     texts = [] if precision.text is None else [precision.text]
     read = [*(local(each) for each in (model, *lora) if each is not None), *texts]
     if output is not None:  # before a hub id is downloaded
         check_target(local(output), force=force, inputs=read)
+    model_class = options.get("model_class")
+    if model is not None and is_peft(model):
+        lora, model, model_class = [model, *lora], None, None
     files = resolve(
         model,
-        options.get("model_class"),
+        model_class,
         revision=options.get("revision"),
         trust_remote_code=options.get("trust_remote_code", False),
         lora=lora,
@@ -154,20 +170,24 @@ def export_request(
     target = local(output if output is not None else f"{files.name}-onnx")
     inputs = [files.folder, *read]
     check_target(target, force=force, inputs=inputs)
-    check_with_files(files, settings, backend, required, lora_slots)
     loras = _named_loras(lora) if lora_slots is not None else {}
     to_merge = _one_lora(lora) if lora and lora_slots is None else None
+    check_with_files(files, settings, backend, required, lora_slots, rules)
+    if to_merge is None:  # which may bring a vocabulary of its own
+        check_ids_with_files(files, settings, rules)
 
-    checkpoint = read_checkpoint(files)
+    checkpoint = read_checkpoint(files, options.get("ignore_unread", ()))
     adapter = checkpoint.adapter(options.get("model_class"))
+    checkpoint = checkpoint if to_merge is None else checkpoint.with_lora(lora[0])
     search = SearchConfig.from_generation_config(
-        checkpoint.generation_config, settings, checkpoint.generation_fields
+        checkpoint.generation_config, settings, checkpoint.generation_fields, rules
     )
     asked = ExportRequest(
-        checkpoint if to_merge is None else checkpoint.with_lora(lora[0]),
+        checkpoint,
         adapter,
         target,
         search,
+        rules,
         backend=backend,
         loras=loras,
         precision=precision,
@@ -180,10 +200,19 @@ def export_request(
     check_ids(search.named_ids, checkpoint.vocab_size)
     check_lengths(search, adapter.position_limits(checkpoint.config).max_positions)
     if to_merge is not None:
-        check_peft_fits(checkpoint.empty_model(), to_merge)
-    slots = () if lora_slots is None else _slots(checkpoint, lora_slots, loras)
+        check_peft_fits(checkpoint.empty_model(), to_merge, adapter.fused)
     needed = required_parameters(required, asked.parameters, lora_slots)
-    return replace(asked, required=needed, slots=slots)
+    asked = replace(asked, required=needed)
+    return asked if lora_slots is None else _with_slots(asked, lora_slots)
+
+
+def _rules(options: ExportOptions) -> Rules:
+    """The rules asked for, which can be compared if they are to be."""
+    asked, backend = options.get("rules"), options.get("backend", "loop")
+    rules = installed_rules() if asked is None else rules_named(asked)
+    if options.get("parity", True) and backend == "loop":
+        check_comparable(rules, "pass --no-parity, or leave out --rules")
+    return rules
 
 
 def _precision(options: ExportOptions) -> Wanted:
@@ -228,15 +257,18 @@ def _named_loras(sources: Sequence[str | os.PathLike[str]]) -> dict[str, tuple[s
     return named
 
 
-def _slots(
-    checkpoint: Checkpoint, targets: Sequence[str], loras: Mapping[str, tuple[str, Lora]]
-) -> tuple[Slot, ...]:
+def _with_slots(request: ExportRequest, targets: Sequence[str]) -> ExportRequest:
     """The slots asked for, or those that the LoRAs need, which have to fit."""
-    model = checkpoint.empty_model()
+    model = request.checkpoint.empty_model()
+    layers = linear_layers(model)
+    loras = {
+        name: (source, aligned(lora, layers, request.adapter.fused))
+        for name, (source, lora) in request.loras.items()
+    }
     for _, lora in loras.values():
         check_layers(model, lora)
     needed = sorted({leaf(module) for _, lora in loras.values() for module in lora.weights})
     slots = find_slots(model, targets or needed or [ALL_LINEAR])
     for _, lora in loras.values():
         check_fits(lora, slots)
-    return slots
+    return replace(request, slots=slots, loras=loras)

@@ -50,7 +50,9 @@ def texts_of(wanted: Wanted, checkpoint: Checkpoint, adapter: DecoderAdapter) ->
             return None
         path, source = adapter.held_out, f"{adapter.name}'s held-out definitions"
     lines = read_lines(path)
-    tokenizer = load_tokenizer(checkpoint.folder, trust_remote_code=checkpoint.trust_remote_code)
+    tokenizer = load_tokenizer(
+        checkpoint.tokenizer_folder, trust_remote_code=checkpoint.trust_remote_code
+    )
     if tokenizer is None:
         raise SettingError(
             f"{checkpoint.source} has no tokenizer to read {path} with",

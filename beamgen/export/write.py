@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.checkpoint import Checkpoint
+from beamgen.errors import BeamgenWarning
 from beamgen.export.add_lora import add_adapter
 from beamgen.export.build import build_graph
 from beamgen.export.manifest import manifest_of
@@ -26,6 +28,7 @@ from beamgen.package.folder import (
     write_manifest,
 )
 from beamgen.quantization.saturation import check_exact
+from beamgen.tokenizer.load import load_or_reason
 
 if TYPE_CHECKING:
     from beamgen.parity.report import ParityReport
@@ -41,6 +44,7 @@ class ExportResult:
         adapter: the architecture's.
         parity: the report, or None where the check was left out.
         lora_parity: a report with each LoRA in the package's slots.
+        takes_text: whether the package's tokenizer loads here; token ids it takes in any case.
     """
 
     package: Package
@@ -48,6 +52,7 @@ class ExportResult:
     adapter: DecoderAdapter
     parity: ParityReport | None
     lora_parity: Mapping[str, ParityReport] = field(default_factory=dict)
+    takes_text: bool = True
 
     @property
     def exit_code(self) -> int:
@@ -71,6 +76,7 @@ def write_package(request: ExportRequest, say: Progress) -> ExportResult:
         say(
             f"taking the {adapter.name} of transformers, not the Python code of {checkpoint.source}"
         )
+    takes_text = _takes_text(checkpoint)
     texts = texts_of(request.precision, checkpoint, adapter)
     if request.parity and request.precision.int8_weights == "s8":
         check_exact("int8")
@@ -96,4 +102,24 @@ def write_package(request: ExportRequest, say: Progress) -> ExportResult:
                 with_lora = checkpoint.with_lora(source)
                 package, lora_reports[name] = prove(package, with_lora, say, lora=name)
     done = open_package(target, verify=False)
-    return ExportResult(done, checkpoint, adapter, report, lora_reports)
+    return ExportResult(done, checkpoint, adapter, report, lora_reports, takes_text)
+
+
+def _takes_text(checkpoint: Checkpoint) -> bool:
+    """Whether a package can read text with the checkpoint's tokenizer, and a warning if not.
+
+    A package runs no Python code, even where that of the checkpoint may run.
+    """
+    tokenizer, reason = load_or_reason(checkpoint.folder)
+    if reason is not None:
+        warnings.warn(
+            f"the package will take token ids only, no text: {reason}", BeamgenWarning, stacklevel=4
+        )
+    elif tokenizer is not None and len(tokenizer) > checkpoint.vocab_size:
+        warnings.warn(
+            f"the tokenizer has {len(tokenizer)} tokens and the model {checkpoint.vocab_size}: "
+            "a prompt with one of the others will be refused",
+            BeamgenWarning,
+            stacklevel=4,
+        )
+    return tokenizer is not None

@@ -34,7 +34,7 @@ def package_as(
         package: what ``export`` wrote; it is read, not changed.
         format: one of ``FORMATS``.
         output: the folder to write; None names it after the package.
-        force: replace an existing folder of that format, in one rename.
+        force: replace an existing folder of that format, in one exchange.
         progress: called with one line as each stage begins.
         options: of the format, see ``beamgen.formats.FORMAT.format``.
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-#: Of a file that names none: beamgen 0.1 knew no others.
-_UNSAID = "4.57"
+from beamgen.settings.rules import UNSAID
 
 _DIVERGED = "diverged"
 
@@ -56,7 +55,7 @@ def proof_of(provenance: Mapping[str, Any] | None, parity: Mapping[str, Any] | N
         verdict=verdict,
         cases=found.get("cases"),
         transformers=version,
-        rules=str(about.get("rules", _UNSAID)),
+        rules=str(about.get("rules", UNSAID.release)),
         installed=installed,
         holds=verdict != _DIVERGED and installed == version if known else None,
     )

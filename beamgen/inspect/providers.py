@@ -40,7 +40,10 @@ def _provider(file: Path, name: str, extended: bool) -> Provider:
         if extended:
             extensions.register(options)
         session = onnxruntime.InferenceSession(
-            str(file), options, providers=list(dict.fromkeys([name, "CPUExecutionProvider"]))
+            str(file),
+            options,
+            providers=list(dict.fromkeys([name, "CPUExecutionProvider"])),
+            enable_fallback=0,  # it would be told on stdout
         )
     except MissingExtraError as error:
         return Provider(name, False, reason=f"{error.cause}: {error.cure}")

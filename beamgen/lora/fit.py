@@ -92,12 +92,13 @@ def _cure(lora: Lora, slots: Sequence[Slot]) -> str:
         return "export the checkpoint with --lora-slots"
     layers = {slot.module for slot in slots}
     absent = set(lora.weights) - layers
-    if any(layer.endswith(f".{module}") for module in absent for layer in layers):
-        return "it is of the model without its head: save it from AutoModelForCausalLM"
     inner = {module for module in absent if "." in module}  # the head is outside of all
     if not absent or (inner and not _roots(inner) & _roots(layers)):
         return "take a LoRA that was trained on the package's base model"
-    wanted = ",".join(sorted({leaf(module) for module in absent | layers}))
+    # what other layers the model has, its package does not say; its head is not of all-linear
+    kinds, others = {leaf(module) for module in layers}, {leaf(module) for module in inner}
+    named = {*kinds, *others} if others <= kinds else {"all-linear"}
+    wanted = ",".join(sorted(named | {leaf(module) for module in absent - inner}))
     return f"if it was trained on this base model, export that with --lora-slots {wanted}"
 
 

@@ -35,7 +35,10 @@ class PairedTensors:
             self.problems.append(f"{module}.{part} has shape {list(tensor.shape)}, not two axes")
         elif not np.isfinite(tensor).all():
             self.problems.append(f"{module}.{part} holds infinities or not-a-numbers")
-        self.found.setdefault(module, {})[part] = tensor
+        parts = self.found.setdefault(module, {})
+        if part in parts:
+            self.problems.append(f"{module}.{part} is there twice, of LoRAs of two names")
+        parts[part] = tensor
 
     def pairs(self) -> dict[str, tuple[Floats, Floats]]:
         """The pairs by module, in the model's order; ``problems`` tells what is missing."""

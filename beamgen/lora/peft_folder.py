@@ -55,6 +55,7 @@ _UNDERSTOOD = frozenset(
 _INITS = (True, False, None, "gaussian", "eva", "orthogonal")
 # Of r and lora_alpha, in peft.
 _DEFAULT = 8
+_NAMED = re.compile(r"\.(lora_[AB])\.[^.]+\.weight$")
 _OFF: tuple[Any, ...] = (None, False, {}, [], "none")
 
 
@@ -167,21 +168,28 @@ def read_linear_parts(folder: Path) -> Lora:
     return Lora(str(folder), weights)
 
 
+def has_pefts_names(folder: Path, lora: Lora) -> bool:
+    """Whether peft finds the tensors of a LoRA in a folder under the names of its modules."""
+    wanted = {f"{PREFIX}{module}.{part}" for module in lora.weights for part in (A, B)}
+    return wanted <= read_tensors(folder).keys()
+
+
 def _obstacle(name: str) -> str:
     """What keeps a tensor from being taken."""
     if ".base_layer." in name:
         return f"{name} is a weight of the base model (peft: save_embedding_layers=False)"
-    if not name.startswith(PREFIX):
-        return f"{name} does not begin with {PREFIX}, so that peft leaves it out"
     return f"{name} is no A or B of a linear layer"
 
 
 def _paired(folder: Path) -> tuple[PairedTensors, list[str]]:
-    """A folder's A's and B's, and the names of all other tensors."""
+    """A folder's A's and B's, and the names of all other tensors.
+
+    A model's own ``state_dict`` has the LoRA's name in each: ``lora_A.default.weight``.
+    """
     pairs, others = PairedTensors(), []
-    for name, tensor in _tensors(folder).items():
-        module, part = split_name(name)
-        if part is None or not name.startswith(PREFIX):
+    for name, tensor in read_tensors(folder).items():
+        module, part = split_name(_NAMED.sub(r".\1.weight", name))
+        if part is None:
             others.append(name)
         else:
             pairs.add(module, part, tensor.astype(np.float32).T)
@@ -208,8 +216,8 @@ def _check_plain(folder: Path, config: Mapping[str, Any]) -> None:
         )
 
 
-def _tensors(folder: Path) -> dict[str, npt.NDArray[Any]]:
-    """Everything in the weights file.
+def read_tensors(folder: Path) -> dict[str, npt.NDArray[Any]]:
+    """Everything in a PEFT folder's weights file, by name.
 
     Raises:
         LoraError, MissingExtraError: see ``read_peft``.

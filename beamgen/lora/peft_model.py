@@ -2,36 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beamgen.errors import LoraError, MissingExtraError, one_line
-from beamgen.lora.peft_folder import read_config, read_linear_parts
-from beamgen.lora.targets import check_layers
+from beamgen.lora.align import Fused, aligned
+from beamgen.lora.peft_folder import (
+    has_pefts_names,
+    read_config,
+    read_linear_parts,
+    read_peft,
+)
+from beamgen.lora.targets import check_layers, linear_layers
+from beamgen.lora.write_peft import write_peft
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
 
-def active(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+def active(model: PreTrainedModel, folder: Path, fused: Fused) -> PreTrainedModel:
     """Let a model's layers add what peft's do; the model is changed in place.
 
     Args:
         model: the base model.
         folder: what peft's ``save_pretrained`` wrote.
+        fused: layers that are several in other models, see ``DecoderAdapter.fused``.
 
     Raises:
         LoraError: damaged, or it does not fit the model; names the tensor.
         MissingExtraError: peft is not installed.
     """
-    base: PreTrainedModel = _peft_model(model, folder).get_base_model()
+    base: PreTrainedModel = _peft_model(model, folder, fused).get_base_model()
     return base
 
 
-def merged(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+def merged(model: PreTrainedModel, folder: Path, fused: Fused) -> PreTrainedModel:
     """Add a LoRA to a model's weights; the model is changed in place.
 
     A weight that two modules share is copied first: a LoRA on the output head is not
@@ -42,7 +53,7 @@ def merged(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
 
     Source: ``peft.tuners.tuners_utils.BaseTuner.merge_and_unload``.
     """
-    wrapped = _peft_model(model, folder)
+    wrapped = _peft_model(model, folder, fused)
     if not hasattr(wrapped, "merge_and_unload"):
         kind = read_config(folder)["peft_type"]
         raise LoraError(f"{folder} holds {kind}, which cannot be merged", "merge a LoRA")
@@ -58,18 +69,49 @@ def merged(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     return whole
 
 
-def check_peft_fits(model: PreTrainedModel, folder: Path) -> None:
+def check_peft_fits(model: PreTrainedModel, folder: Path, fused: Fused) -> None:
     """Name the tensor that does not fit, before peft says something longer.
 
     Args:
         model: the base model, with or without weights.
         folder: what peft's ``save_pretrained`` wrote.
+        fused: see ``active``.
 
     Raises:
         LoraError: damaged, or made for other layers.
     """
     if read_config(folder)["peft_type"] == "LORA":
-        check_layers(model, read_linear_parts(folder))
+        parts = read_linear_parts(folder)
+        check_layers(model, aligned(parts, linear_layers(model), fused))
+
+
+@contextlib.contextmanager
+def _under_the_models_names(model: PreTrainedModel, folder: Path, fused: Fused) -> Iterator[Path]:
+    """A folder that peft reads as it is, or one that is written for this model's layers.
+
+    Raises:
+        LoraError: it is more than A and B, under other names.
+    """
+    parts = read_linear_parts(folder) if read_config(folder)["peft_type"] == "LORA" else None
+    if parts is None:
+        yield folder
+        return
+    layers = linear_layers(model)
+    inside = aligned(parts, layers, fused).weights.keys() == parts.weights.keys()
+    if inside and has_pefts_names(folder, parts):
+        yield folder
+        return
+    try:
+        lora = aligned(read_peft(folder), layers, fused)
+    except LoraError as error:
+        raise LoraError(
+            f"{error.cause}; and its tensors have other names than the layers of "
+            f"{type(model).__name__}",
+            "save it from the model that AutoModelForCausalLM loads",
+        ) from error
+    with tempfile.TemporaryDirectory(prefix="beamgen-lora-") as scratch:
+        write_peft(lora, Path(scratch))
+        yield Path(scratch)
 
 
 def _import_peft() -> Any:
@@ -86,13 +128,18 @@ def _import_peft() -> Any:
     return peft
 
 
-def _peft_model(model: PreTrainedModel, folder: Path) -> Any:
+def _peft_model(model: PreTrainedModel, folder: Path, fused: Fused) -> Any:
     peft = _import_peft()
-    check_peft_fits(model, folder)
+    check_peft_fits(model, folder, fused)
     try:
-        with warnings.catch_warnings(record=True) as warned:
+        with (
+            _under_the_models_names(model, folder, fused) as named,
+            warnings.catch_warnings(record=True) as warned,
+        ):
             warnings.simplefilter("always")
-            wrapped = peft.PeftModel.from_pretrained(model, str(folder)).eval()
+            wrapped = peft.PeftModel.from_pretrained(model, str(named)).eval()
+    except LoraError:
+        raise
     except Exception as error:  # each mismatch fails in its own way
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = " ".join(lines[:2])[:300] or type(error).__name__

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
+from beamgen.package.json_file import parse_table
 from beamgen.package.manifest import Manifest
+from beamgen.package.manifest_fields import check_shapes
 
 #: For which program a graph was rewritten.
 FORMAT = "beamgen.format"
@@ -16,7 +18,7 @@ _MANIFEST, _PARITY = "beamgen.manifest", "beamgen.parity"
 
 #: Of the manifest; inputs and outputs stand in the graph itself.
 _FIELDS = ("schema_version", "adapter", "backend", "source", "dtype", "vocab_size", "limits",
-           "search", "versions", "precision")  # fmt: skip
+           "search", "rules", "versions", "precision")  # fmt: skip
 
 
 def records(manifest: Manifest) -> dict[str, str]:
@@ -59,24 +61,11 @@ def read(metadata: Mapping[str, str]) -> tuple[dict[str, Any] | None, dict[str, 
     Raises:
         ValueError: they are damaged.
     """
-    manifest = _entry(metadata, _MANIFEST, {"source": dict, "versions": dict, "precision": dict})
-    parity = _entry(metadata, _PARITY, {"verdict": str, "cases": int, "transformers": str})
+    manifest, parity = (
+        parse_table(metadata[key]) if key in metadata else None for key in (_MANIFEST, _PARITY)
+    )
+    if manifest is not None:
+        check_shapes(manifest, set(_FIELDS) - {"schema_version"})
+    if parity is not None:
+        check_shapes({"parity": parity}, ["parity"])
     return manifest, parity
-
-
-def _entry(
-    metadata: Mapping[str, str], key: str, needed: Mapping[str, type]
-) -> dict[str, Any] | None:
-    """A JSON table of the metadata, which has at least the fields that are needed."""
-    if key not in metadata:
-        return None
-    try:
-        values = json.loads(metadata[key])
-    except RecursionError as error:
-        raise ValueError(f"{key} is nested too deep") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{key} is no table")
-    for name, kind in needed.items():
-        if not isinstance(values.get(name), kind):
-            raise ValueError(f"{key} has no {name}")
-    return values

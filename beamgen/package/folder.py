@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from beamgen.disk import local, replacing
-from beamgen.errors import LoraError, PackageError, close_matches, one_line
+from beamgen.errors import LoraError, PackageError, RulesError, close_matches, one_line
 from beamgen.lora.slots import ADAPTER_SUFFIX
 from beamgen.package import embedded
 from beamgen.package.folders import Kind, check_replaceable, new_folder
@@ -118,6 +118,8 @@ def read_manifest(path: Path) -> Manifest:
         manifest = Manifest.from_json(values) if schema == SCHEMA_VERSION else None
     except OSError:
         raise
+    except RulesError as error:
+        raise PackageError(f"{path}: {error.cause}", "pip install --upgrade beamgen") from error
     except Exception as error:  # any damage to the text shows up as some other error
         reason = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         raise PackageError(

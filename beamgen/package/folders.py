@@ -117,14 +117,14 @@ def check_replaceable(
         raise PackageError(f"{target} is a symbolic link", "name the folder itself as --output")
     if not os.path.lexists(target):
         return
-    for given in inputs:
-        check_outside(target, given)
     if target.is_dir() and not any(target.iterdir()):
         return
     if not (target / kind.mark).is_file():
         raise PackageError(
             f"{target} exists and is not a {kind.title}, so it will not be replaced", _ELSEWHERE
         )
+    for given in inputs:
+        check_outside(target, given)
     if not force:
         raise PackageError(f"{target} exists", "pass --force to replace it, or another --output")
     foreign = _foreign(target, _own_files(target, kind))

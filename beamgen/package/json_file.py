@@ -41,6 +41,8 @@ def parse_table(content: bytes | str) -> dict[str, Any]:
     try:
         text = content.decode("utf-8") if isinstance(content, bytes) else content
         values = json.loads(text, object_pairs_hook=_once)
+        if "\\u" in text:  # an escape may stand for half a character, which nothing can print
+            json.dumps(values, ensure_ascii=False).encode("utf-8")
     except JsonError:
         raise
     except RecursionError as error:

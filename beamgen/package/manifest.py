@@ -12,6 +12,7 @@ from beamgen.package.manifest_fields import check_fields
 from beamgen.quantization.record import Precision
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.contrib import operator_of
+from beamgen.settings.rules import UNSAID, Rules, rules_named
 
 SCHEMA_VERSION = 1
 
@@ -33,6 +34,8 @@ class Manifest:
         vocab_size: V.
         limits: how long a sequence may be.
         search: the defaults of the search parameters.
+        rules: of ``generate``, which the search follows; a release of transformers in the
+            file, 4.57 in one that says none.
         inputs: one row per graph input, but for the slots': name, dtype, shape, default,
             meaning.
         outputs: one row per graph output: name, dtype, shape, meaning.
@@ -53,6 +56,7 @@ class Manifest:
     inputs: list[dict[str, Any]]
     outputs: list[dict[str, Any]]
     versions: dict[str, str]
+    rules: Rules = UNSAID
     precision: Precision = field(default_factory=Precision)
     lora_slots: tuple[Slot, ...] = ()
     loras: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -67,7 +71,11 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """The JSON that is written to disk."""
-        values = {**asdict(self), "search": self.search.to_json()}
+        values = {
+            **asdict(self),
+            "search": self.search.to_json(),
+            "rules": self.rules.release,
+        }
         return {"schema_version": values.pop("schema_version"), **values}
 
     @classmethod
@@ -75,6 +83,7 @@ class Manifest:
         """Read what ``to_json`` wrote.
 
         Raises:
+            RulesError: this beamgen does not know its rules.
             BeamgenError, TypeError, ValueError: a field is not what it has to be.
         """
         check_fields(values)
@@ -85,6 +94,7 @@ class Manifest:
                 **values,
                 "limits": PositionLimits(**values["limits"]),
                 "search": SearchConfig.from_json(values["search"]),
+                "rules": rules_named(values["rules"]) if "rules" in values else UNSAID,
                 "precision": Precision.from_json(values["precision"]),
                 "lora_slots": tuple(Slot(**slot) for slot in values["lora_slots"]),
             }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 from types import EllipsisType
 from typing import Any
@@ -33,7 +33,7 @@ _FIELDS: Mapping[str, Shape] = {
     "search": dict,
     "inputs": [_PORT],
     "outputs": [_PORT],
-    "versions": {...: str},
+    "versions": {"beamgen": str, "transformers": str, ...: str},
     "precision": {
         "name": str,
         "weights": str,
@@ -59,16 +59,25 @@ def check_fields(values: Mapping[str, Any]) -> None:
     Raises:
         ValueError: the reason, in one line.
     """
-    for name, shape in _FIELDS.items():
-        if name not in values:
-            raise ValueError(f"it has no {name}")
-        if not _fits(values[name], shape):
-            raise ValueError(f"{name} is not what it has to be")
+    check_shapes(values, _FIELDS)
     if values["vocab_size"] < 1:
         raise ValueError(f"vocab_size is {values['vocab_size']}")
     for file in values["files"]:
         if not _lies_within(file):
             raise ValueError(f"files names {file!r:.60}, which is no place in the folder")
+
+
+def check_shapes(values: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Refuse a table whose fields of a manifest are missing, or of another shape.
+
+    Raises:
+        ValueError: the reason, in one line.
+    """
+    for name in names:
+        if name not in values:
+            raise ValueError(f"it has no {name}")
+        if not _fits(values[name], _FIELDS[name]):
+            raise ValueError(f"{name} is not what it has to be")
 
 
 def _fits(value: Any, shape: Shape) -> bool:

@@ -28,17 +28,17 @@ def open_source(
         LoraError: the LoRA is not.
     """
     merged = package.manifest.source.get("lora")
-    base = _open_base(package, checkpoint, trust_remote_code)
-    return base.with_lora(merged)
+    found = _open_base(package, checkpoint, trust_remote_code).with_lora(merged)
+    if checkpoint is not None:
+        _check_comparable(package, found)
+    return found
 
 
 def _open_base(package: Package, checkpoint: str | None, trust_remote_code: bool) -> Checkpoint:
     adapter = find_adapter(package.manifest.adapter)
     if checkpoint is not None:
         files = find_checkpoint(checkpoint, trust_remote_code=trust_remote_code)
-        other = read_checkpoint(files.of(adapter))
-        _check_comparable(package, other)
-        return other
+        return read_checkpoint(files.of(adapter), package.manifest.source.get("ignored", ()))
     source = package.manifest.source
     if source["kind"] == "folder" and not Path(source["model"]).is_dir():
         raise CheckpointError(f"the checkpoint is no longer at {source['model']}", _NAME_CHECKPOINT)
@@ -51,7 +51,7 @@ def _open_base(package: Package, checkpoint: str | None, trust_remote_code: bool
             )
     except CheckpointError as error:
         raise CheckpointError(error.cause, _NAME_CHECKPOINT) from error
-    return read_checkpoint(files.of(adapter))
+    return read_checkpoint(files.of(adapter), source.get("ignored", ()))
 
 
 def _check_comparable(package: Package, checkpoint: Checkpoint) -> None:

@@ -11,27 +11,31 @@ if TYPE_CHECKING:
     import torch
 
 
-def within_catalogue(config: SearchConfig, prompt_len: int) -> dict[str, Any]:
+def within_catalogue(config: SearchConfig, prompt_len: int, vocab_size: int) -> dict[str, Any]:
     """What ``generate`` and ``_get_logits_processor`` are given besides the settings."""
     return {
-        "prefix_allowed_tokens_fn": _allowed(config, prompt_len),
+        "prefix_allowed_tokens_fn": _allowed(config, prompt_len, vocab_size),
         "logits_processor": _one_end(config),
     }
 
 
-def _allowed(config: SearchConfig, prompt_len: int) -> Callable[..., list[int]] | None:
+def _allowed(
+    config: SearchConfig, prompt_len: int, vocab_size: int
+) -> Callable[..., list[int]] | None:
     """HF's ``prefix_allowed_tokens_fn``.
 
-    HF wants a token even where a dead beam has left the catalogue: any but an EOS.
+    HF wants a token even where a dead beam has left the catalogue: any but an EOS, and all
+    of those, so that bans leave it one.
     """
     catalogue = config.catalogue
     if catalogue is None:
         return None
+    outside = [token for token in range(vocab_size) if token not in config.eos_token_id]
 
     def allowed(_: int, sequence: torch.Tensor) -> list[int]:
         tokens, ends = catalogue.allowed(sequence[prompt_len:].tolist())
         found = [*tokens, *(config.eos_token_id if ends else ())]
-        return found or catalogue.allowed(())[0][:1]
+        return found or outside
 
     return allowed
 

@@ -32,8 +32,10 @@ from beamgen.parity.report import (
 from beamgen.parity.rounded import reference_model
 from beamgen.quantization.saturation import check_exact
 from beamgen.runtime.generator import Generator
+from beamgen.runtime.no_numbers import bans
 from beamgen.settings.prompts import left_pad
 from beamgen.settings.result import BeamOutput
+from beamgen.settings.rules import check_comparable
 
 Answer = TypeVar("Answer")
 #: Called with a phase, cases done and cases in all.
@@ -72,12 +74,15 @@ def check_parity(
 
     Raises:
         CheckpointError, PackageError, LoraError: either side cannot be loaded.
+        RulesError: the package follows other rules than the transformers installed.
         SettingError: a contrib package cannot honour a case; or this CPU cannot add the
             package's int8 weights exactly.
     """
     notify = progress or (lambda phase, done, total: None)
     check_exact(package.manifest.precision.weights)
     contrib = package.manifest.backend == "contrib"
+    if not contrib:  # ONNX Runtime's operators have a rule of their own
+        check_comparable(package.manifest.rules)
     reference = Reference(
         reference_model(checkpoint, package.manifest.precision, in_slots=lora is not None)
     )
@@ -85,6 +90,7 @@ def check_parity(
     cases = [*cases, *prompt_cases(package, prompts)]
     ask = _ask_contrib(reference, package) if contrib else _ask_hf(reference)
     expected = _each(cases, ask, "transformers", notify)
+    forgetful = reference.forgetful_default
     del reference, ask
     search = ContribFile(package, lora).search if contrib else _loop_search(package, lora)
     found = _each(cases, search, "onnxruntime", notify)
@@ -93,7 +99,7 @@ def check_parity(
     compared = list(zip(cases, expected, found, strict=True))
     margins = Margins.of(package.manifest)
     if all(_same(case, yardstick.answer, ours, margins) for case, yardstick, ours in compared):
-        return ParityReport([_agreed(*each, margins) for each in compared])
+        return ParityReport([_agreed(*each, margins) for each in compared], forgetful)
     notify("explaining", 0, 1)
     reference = Reference(
         reference_model(checkpoint, package.manifest.precision, in_slots=lora is not None)
@@ -105,7 +111,8 @@ def check_parity(
             if _same(case, yardstick.answer, ours, margins)
             else judge(searches, case, yardstick.answer, ours)
             for case, yardstick, ours in compared
-        ]
+        ],
+        forgetful,
     )
 
 
@@ -177,10 +184,13 @@ def _agreed(
     with np.errstate(invalid="ignore"):  # equal infinities, and no scores at all, are no number
         difference = np.abs(expected.sequences_scores - found.sequences_scores)
     difference = difference[(expected.finish_reasons > 0) & ~np.isnan(difference)]
+    verdict = Verdict.EXACT if _same(case, yardstick.hf, found, margins) else Verdict.CONTRIB_RULE
+    anything = bool(expected.finish_reasons.any())
     return CaseResult(
         case,
-        Verdict.EXACT if _same(case, yardstick.hf, found, margins) else Verdict.CONTRIB_RULE,
+        verdict if anything or bans(case.config) else Verdict.EMPTY,
         float(difference.max(initial=0.0)),
         [],
         same_tokens(yardstick.hf, found),
+        anything,
     )

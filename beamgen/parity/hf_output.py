@@ -60,6 +60,8 @@ def _finish_reasons(
     generated: torch.Tensor, scores: torch.Tensor, beam_indices: torch.Tensor, config: SearchConfig
 ) -> torch.Tensor:
     """How each sequence ended, as the graph's ``finish_reasons [B, R]`` say it."""
+    if not generated.shape[2]:  # nothing was found at all
+        return generated.new_zeros(generated.shape[:2])
     lengths = (beam_indices >= 0).sum(dim=2)
     penalty = config.length_penalty if config.num_beams > 1 else 0.0
     summed = scores.double() * lengths.clamp(min=1).double() ** penalty

@@ -57,8 +57,9 @@ class Margins:
         """What noise adds to the tolerance: of scores ``[B, R]``, and of each token's."""
         config = case.config
         generated = answer.sequences[:, :, case.prompt_len :]
-        ended = np.isin(generated, config.eos_token_id)
-        lengths = np.where(ended.any(-1), ended.argmax(-1) + 1, generated.shape[-1]).clip(min=1)
+        before_end = np.cumsum(np.isin(generated, config.eos_token_id), axis=-1) == 0
+        width = generated.shape[-1]  # 0 where nothing was found at all
+        lengths = np.minimum(before_end.sum(axis=-1) + 1, width).clip(min=1)
         counted = lengths + (case.prompt_len if self.counts_prompt else 0)
         penalty = config.length_penalty if config.num_beams > 1 else 0.0
         slack: Floats = _SAFETY * self.noise * np.sqrt(lengths) / counted.astype(float) ** penalty

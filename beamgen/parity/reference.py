@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from beamgen.errors import MissingExtraError, SettingError
+from beamgen.checkpoint.attention import forgetful_default
+from beamgen.errors import MissingExtraError, SettingError, one_line
 from beamgen.parity.candidates import Candidates
 from beamgen.parity.catalogue import within_catalogue
 from beamgen.parity.draws import seeded_multinomial
@@ -16,6 +17,7 @@ from beamgen.parity.hf_output import hf_beam_output
 from beamgen.parity.watch import watched
 from beamgen.runtime.trace import RowStep, SearchTrace, Tokens
 from beamgen.settings.config import ResolvedSearch, SearchConfig
+from beamgen.settings.hf_fields import hf_defaults
 from beamgen.settings.prompts import Ids
 from beamgen.settings.result import BeamOutput
 from beamgen.settings.table import SETTINGS
@@ -48,7 +50,13 @@ class Reference:
             torch.set_num_threads(1)
         self._model = model
         model.generation_config = GenerationConfig()
+        self._vocab_size: int = model.config.get_text_config().vocab_size
         self.candidates = Candidates(0)
+
+    @property
+    def forgetful_default(self) -> str | None:
+        """HF's default attention, where the model follows ``eager`` instead of it."""
+        return forgetful_default(self._model)
 
     @property
     def model(self) -> PreTrainedModel:
@@ -77,7 +85,7 @@ class Reference:
         settings.return_dict_in_generate = settings.output_scores = scores
         batch, returned = len(input_ids), config.num_return_sequences
         running = returned if config.num_beams == 1 else config.num_beams
-        vocab_size = self._model.config.get_text_config().vocab_size
+        vocab_size = self._vocab_size
         drawn = (
             seeded_multinomial(config.seed or 0, batch, running, vocab_size)
             if draws is None
@@ -88,7 +96,7 @@ class Reference:
                 torch.from_numpy(input_ids),
                 attention_mask=torch.from_numpy(attention_mask),
                 generation_config=settings,
-                **within_catalogue(config, input_ids.shape[1]),
+                **within_catalogue(config, input_ids.shape[1], vocab_size),
             )
         if not scores:
             none = np.zeros((batch, 0))
@@ -97,16 +105,20 @@ class Reference:
         return hf_beam_output(self._model, output, batch, input_ids.shape[1], config)
 
     def _settings(self, config: SearchConfig) -> GenerationConfig:
-        """A config for one prompt as HF's own; what is off is left out, for HF warns of it."""
+        """A config for one prompt as HF's own; what is off is left out, for HF warns of it.
+
+        Raises:
+            SettingError: transformers cannot be asked for it.
+        """
         from transformers import GenerationConfig
 
-        values, defaults = vars(config), GenerationConfig()
+        values, defaults = vars(config), hf_defaults()
         given = {}
         for setting in SETTINGS:
             name, value = setting.name, values[setting.name]
             if not setting.in_graph or name in _GIVEN_APART or not setting.is_heeded(values):
                 continue
-            if setting.is_off(value) and getattr(defaults, name, None) in (None, value):
+            if setting.is_off(value) and defaults.get(name) in (None, value):
                 continue
             if not setting.in_hf:
                 raise SettingError(
@@ -114,7 +126,12 @@ class Reference:
                     "compare a package that was exported without it",
                 )
             given[name] = setting.kind.to_hf(value)
-        return GenerationConfig(**given)
+        try:
+            return GenerationConfig(**given)
+        except ValueError as error:
+            raise SettingError(
+                f"transformers refuses these settings: {one_line(error)}", "search without them"
+            ) from error
 
     def trace(self, input_ids: Ids, attention_mask: Ids, config: SearchConfig) -> SearchTrace:
         """What HF's beam search decided at each step, by watching its own functions.
@@ -157,19 +174,21 @@ class Reference:
         positions = (mask.cumsum(dim=1) - 1).masked_fill(mask == 0, 1)
         with self._torch.no_grad():
             logits = self._model(input_ids=ids, attention_mask=mask, position_ids=positions).logits
-        process = self._processors(config, ids[:, :prompt_len])
+        # as many rows as HF has beams, which the catalogue's processor counts
+        rows = (max(config.num_beams, config.num_return_sequences), -1)
+        process = self._processors(config, ids[:, :prompt_len], mask[:, :prompt_len].expand(*rows))
         processed: list[torch.Tensor] = []
         for place in range(prompt_len, prompt_len + len(tokens)):
             scores = logits[:, place - 1].float()
             if config.num_beams > 1:
                 scores = scores.log_softmax(-1)
-            # as many rows as HF has beams, which the catalogue's processor counts
-            rows = (config.num_beams, -1)
             processed.append(process(ids[:, :place].expand(*rows), scores.expand(*rows).clone())[0])
         stacked: torch.Tensor = self._torch.stack(processed)
         return stacked
 
-    def _processors(self, config: SearchConfig, input_ids: torch.Tensor) -> Any:
+    def _processors(
+        self, config: SearchConfig, input_ids: torch.Tensor, attention_mask: torch.Tensor
+    ) -> Any:
         """HF's own list of processors, in HF's own order."""
         settings = self._settings(config)
         settings.max_length = input_ids.shape[1] + (config.max_new_tokens or 0)
@@ -178,6 +197,7 @@ class Reference:
             settings,
             input_ids_seq_length=input_ids.shape[1],
             encoder_input_ids=input_ids,
-            **within_catalogue(config, input_ids.shape[1]),
+            **within_catalogue(config, input_ids.shape[1], self._vocab_size),
             device="cpu",
+            model_kwargs={"attention_mask": attention_mask},
         )

@@ -34,12 +34,14 @@ class Verdict(StrEnum):
     #: What ONNX Runtime's operator has to give by its own rule, which is not HF's.
     CONTRIB_RULE = "contrib rule"
     NEAR_TIE = "near-tie"
+    #: HF found no hypothesis at all, though nothing forbids any: there was nothing to agree on.
+    EMPTY = "nothing compared"
     DIVERGED = "diverged"
 
     @property
     def agrees(self) -> bool:
         """Whether a check with this verdict passes."""
-        return self is not Verdict.DIVERGED
+        return self not in (Verdict.DIVERGED, Verdict.EMPTY)
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ class CaseResult:
         score_difference: the largest difference of returned scores (absolute).
         partings: one for each row that is a near-tie or diverged.
         same_tokens: whether all returned tokens are HF's.
+        anything: whether HF found a hypothesis at all.
     """
 
     case: ParityCase
@@ -126,22 +129,33 @@ class CaseResult:
     score_difference: float
     partings: list[Parting]
     same_tokens: bool = False
+    anything: bool = True
 
 
 @dataclass(frozen=True)
 class ParityReport:
-    """The verdicts on a grid of cases."""
+    """The verdicts on a grid of cases.
+
+    Attributes:
+        results: of each case.
+        forgetful_default: transformers' default attention, where it gives other logits than
+            the model's own, ``eager``, which was compared with instead; or None.
+    """
 
     results: list[CaseResult]
+    forgetful_default: str | None = None
 
     @property
     def verdict(self) -> Verdict:
-        """The worst verdict of all cases."""
-        return max((r.verdict for r in self.results), key=list(Verdict).index)
+        """The worst verdict of all cases; none is exact where HF found nothing in any."""
+        worst = max((r.verdict for r in self.results), key=list(Verdict).index)
+        if worst is not Verdict.DIVERGED and not any(r.anything for r in self.results):
+            return Verdict.EMPTY
+        return worst
 
     @property
     def exit_code(self) -> int:
-        """The command's exit code: 3 for diverged, 0 for anything better."""
+        """The command's exit code: 3 for diverged or nothing compared, 0 for anything better."""
         return 0 if self.verdict.agrees else 3
 
     def count(self, verdict: Verdict) -> int:
@@ -171,6 +185,7 @@ class ParityReport:
             **{verdict.value: self.count(verdict) for verdict in Verdict},
             "same_tokens": self.same_tokens,
             "max_score_difference": self.score_difference,
+            **({"attention": "eager"} if self.forgetful_default else {}),
             "partings": [
                 {"case": result.case.title, **_finite(vars(parting))}
                 for result in self.results

@@ -39,4 +39,4 @@ def reference_model(
     from beamgen.lora.peft_model import active
 
     model = emulate(replace(checkpoint, lora=None).load_model(), precision)
-    return active(model, find_peft(checkpoint.lora))
+    return active(model, find_peft(checkpoint.lora), checkpoint.adapter().fused)

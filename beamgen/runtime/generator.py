@@ -19,10 +19,11 @@ from beamgen.runtime.empty_prompt import begun
 from beamgen.runtime.feeds import parameter_feeds
 from beamgen.runtime.generation import Generation, found_hypotheses, generation_of
 from beamgen.runtime.loras import LoadedLoras, LoraChoice
+from beamgen.runtime.no_numbers import bans, no_numbers
 from beamgen.runtime.requests import configs_of_rows
 from beamgen.runtime.session import load_session
 from beamgen.runtime.texts import added_eos, encode_continuation, encode_text
-from beamgen.settings.catalogue import Catalogue
+from beamgen.settings.catalogue import Catalogue, check_listed
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.contrib import SEED_BITS
 from beamgen.settings.prompts import (
@@ -164,6 +165,7 @@ class Generator:
             PromptError: a prompt is too long, holds unknown ids, or is empty while the model
                 has no BOS to begin with.
             SettingError: a setting is unknown or impossible.
+            PackageError: the model's scores are no numbers.
             LoraError: there is no such LoRA, or its file is damaged or does not fit.
         """
         given = as_batch(prompts)
@@ -178,6 +180,9 @@ class Generator:
         room = self.package.manifest.limits.room(prompt_len)
         configs = [config.for_prompt(prompt_len, room) for config in configs]
         output = self.search_ids(input_ids, attention_mask, configs, lora=lora)
+        for row, config in enumerate(configs):
+            if not output.finish_reasons[row].any() and not bans(config):
+                raise no_numbers(self.package.folder)
         return [
             [
                 generation_of(found, prompt, prompt_len, config, self.loaded_tokenizer)
@@ -255,9 +260,10 @@ class Generator:
         A text is tokenized as it would go on after a word and a space.
 
         Raises:
-            SettingError: there are no entries, or an empty one.
+            SettingError: it is no list, there are no entries, or an empty one.
             PromptError: the package has no tokenizer for texts.
         """
+        check_listed(entries)
         eos = self.search.eos_token_id
         return Catalogue.of(
             encode_continuation(self._needed_tokenizer(), entry, eos)

@@ -10,7 +10,13 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from beamgen.search.functions import beam_search, one_beam, processors, random_numbers
+from beamgen.search.functions import (
+    beam_search,
+    later_rules,
+    one_beam,
+    processors,
+    random_numbers,
+)
 from beamgen.search.processing import processed, renormalized, warped
 from beamgen.search.state import Step
 from beamgen.tape import Results, Tape
@@ -79,8 +85,19 @@ def _drawn(tape: Tape, step: Step, scores: ir.Value) -> Results:
         step.generated_len,
     )
 
+    def one(side: Tape) -> Results:
+        drawn = side.call(random_numbers.draw_one, log_probs, ids, perturbed)
+        sure = side.value(one_beam.only_of_numbers, drawn.chosen_log_probs, scores)
+        return Results(
+            chosen_scores=sure,
+            chosen_tokens=drawn.chosen_tokens,
+            chosen_beams=drawn.chosen_beams,
+            chosen_log_probs=sure,
+        )
+
     def several(side: Tape) -> Results:
-        return side.call(
+        sorts = step.rules.draws_are_sorted
+        drawn = (side.section(f"{side.prefix}/drawn") if sorts else side).call(
             random_numbers.sample_top_k_continuations,
             log_probs,
             ids,
@@ -88,10 +105,11 @@ def _drawn(tape: Tape, step: Step, scores: ir.Value) -> Results:
             perturbed,
             settings["eos_token_id"],
         )
+        return side.call(later_rules.best_first, *drawn) if sorts else drawn
 
     return tape.branch(
         settings["one_beam"],
-        lambda side: side.call(random_numbers.draw_one, log_probs, ids, perturbed),
+        one,
         several,
         sides=("one", "several"),
     )

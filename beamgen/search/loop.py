@@ -26,7 +26,7 @@ from beamgen.adapter import KVGeometry
 from beamgen.decoder.graph import DecoderGraph
 from beamgen.search.functions import beam_search, entry_positions, tree_cache
 from beamgen.search.functions.library import functions, loop_functions
-from beamgen.search.loop_bodies import LoopParts, Prompt, chunk_body
+from beamgen.search.loop_bodies import LoopParts, chunk_body
 from beamgen.search.nested_decoder import NestedDecoder
 from beamgen.search.ports import (
     attended_window,
@@ -37,9 +37,10 @@ from beamgen.search.ports import (
     with_default,
 )
 from beamgen.search.processing import in_use
-from beamgen.search.state import State
+from beamgen.search.state import Prompt, State
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.parameter import NOTHING_REQUIRED, Required
+from beamgen.settings.rules import Rules
 from beamgen.settings.table import PARAMETERS
 from beamgen.tape import Tape
 
@@ -52,16 +53,18 @@ PROMPT_PIECE = 512
 def build_loop(
     decoder: DecoderGraph,
     config: SearchConfig,
+    rules: Rules,
     required: Required = NOTHING_REQUIRED,
     *,
     external: bool = False,
 ) -> ir.Model:
-    """Wrap a decoder in the beam search of ``transformers`` 4.57.
+    """Wrap a decoder in the beam search of ``transformers``.
 
     Args:
         decoder: holds ``contract.loop_contract``; read, not changed. Its weights are
             shared with the result, and its slots become inputs.
         config: the defaults of the search parameters, which stay inputs.
+        rules: of ``generate``, where releases of transformers differ.
         required: inputs that get no default.
         external: the weights will stand in external data, see ``nested_decoder``.
 
@@ -91,6 +94,7 @@ def build_loop(
         is_windowed=decoder.attention_window is not None,
         prompt=prompt,
         settings=settings,
+        rules=rules,
         empty=_empty_caches(main, input_ids, decoder.geometry),
         counts_padding=decoder.counts_padding,
         reads_key_positions=decoder.reads_key_positions,
@@ -117,7 +121,7 @@ def build_loop(
         graph,
         ir_version=decoder.model.ir_version,
         producer_name="beamgen",
-        functions=[*decoder.model.functions.values(), *loop_functions(), *positions],
+        functions=[*decoder.model.functions.values(), *loop_functions(rules), *positions],
     )
 
 

@@ -15,8 +15,9 @@ from beamgen.adapter import KVGeometry
 from beamgen.decoder.contract import KEY_POSITIONS, cache_names
 from beamgen.search.functions import entry_positions, tree_cache
 from beamgen.search.nested_decoder import NestedDecoder
-from beamgen.search.state import STATE_TYPES, Settings, State
+from beamgen.search.state import STATE_TYPES, Prompt, Settings, State
 from beamgen.search.step import search_step
+from beamgen.settings.rules import Rules
 from beamgen.tape import Results, Tape
 
 #: What is carried besides the caches: element type and rank.
@@ -25,17 +26,6 @@ _SEARCH_TYPES = {
     "visible": (ir.DataType.BOOL, 3),  # [B, K, C]
     "slot": (ir.DataType.INT64, 2),  # [B, C]
 }
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """The prompts, as graph values, and how they are divided."""
-
-    input_ids: ir.Value  # int64 [B, S]
-    attention_mask: ir.Value  # int64 [B, S]
-    length: ir.Value  # int64 [B, 1], without padding
-    pieces: ir.Value  # int64 scalar, their number
-    piece_len: ir.Value  # int64 [1]
 
 
 @dataclass(frozen=True)
@@ -56,6 +46,7 @@ class LoopParts:
     is_windowed: bool
     prompt: Prompt
     settings: Settings
+    rules: Rules
     empty: tuple[ir.Value, ...]  # float [B, Hkv, 0, D] of keys and of values, or one for both
     counts_padding: bool
     reads_key_positions: bool
@@ -200,7 +191,7 @@ def _decided(
     state = State(**{name: before[name] for name in STATE_TYPES})
 
     def decide(side: Tape) -> Results:
-        found = search_step(side, logits, parts.prompt.input_ids, state, parts.settings)
+        found = search_step(side, logits, parts.prompt, state, parts.settings, parts.rules)
         entries = side.call(
             tree_cache.next_entries, before["visible"], before["slot"], found.parents
         )

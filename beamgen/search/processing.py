@@ -7,10 +7,18 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from beamgen.search.functions import processors
+from beamgen.search.functions import later_rules, processors
 from beamgen.search.state import Settings, Step
 from beamgen.settings.parameter import Parameter
-from beamgen.settings.processors import renormalize_logits, top_k, top_p
+from beamgen.settings.processors import (
+    bad_words_ids,
+    catalogue,
+    renormalize_logits,
+    repetition_penalty,
+    sequence_bias,
+    top_k,
+    top_p,
+)
 from beamgen.settings.processors.processor import Processor
 from beamgen.settings.setting import WHEN_SAMPLING, Setting
 from beamgen.settings.table import BY_NAME, PROCESSORS
@@ -53,18 +61,51 @@ def _is_on(tape: Tape, setting: Setting, parameters: Mapping[str, ir.Value]) -> 
 def processed(tape: Tape, step: Step, scores: ir.Value) -> ir.Value:
     """All processors up to the warpers, in HF's order, on ``[B, n, V]``."""
     history = tape.value(
-        processors.token_history, scores, step.input_ids, step.state.running_tokens
+        processors.token_history, scores, step.prompt.input_ids, step.state.running_tokens
     )
     readable = {
         **step.settings,
-        "history": history,
-        "input_ids": step.input_ids,
+        "input_ids": step.prompt.input_ids,
         "generated_len": step.generated_len,
         "node": step.state.node,
     }
+    histories = _histories(tape, step, history)
     for processor in _PROCESSORS:
-        scores = _applied(tape, processor, scores, readable)
+        reads = {**readable, "history": histories.get(processor.name, history)}
+        scores = _applied(tape, processor, scores, reads)
+        if processor is catalogue.PROCESSOR and step.rules.catalogue_wins:
+            scores = _into_catalogue(tape, step, scores)
     return scores
+
+
+def _histories(tape: Tape, step: Step, history: ir.Value) -> dict[str, ir.Value]:
+    """The histories of processors for which the rules make it another, by their names."""
+    found = {}
+    if step.rules.bias_reaches_back:
+        longer = tape.value(later_rules.one_id_before, history)
+        biased = (sequence_bias.PROCESSOR, bad_words_ids.PROCESSOR)
+        found = {processor.name: longer for processor in biased}
+    if step.rules.penalty_spares_padding:
+        found[repetition_penalty.PROCESSOR.name] = tape.value(
+            later_rules.without_padding, history, step.prompt.attention_mask
+        )
+    return found
+
+
+def _into_catalogue(tape: Tape, step: Step, scores: ir.Value) -> ir.Value:
+    settings = step.settings
+    apart = settings["one_beam"]
+    if step.rules.chains_share_catalogue:
+        apart = tape.constant("chains_apart", False, np.bool_)
+    return tape.value(
+        later_rules.into_catalogue,
+        scores,
+        step.state.node,
+        settings["catalogue_offsets"],
+        settings["catalogue_tokens"],
+        settings["eos_token_id"],
+        apart,
+    )
 
 
 def warped(tape: Tape, scores: ir.Value, settings: Settings) -> tuple[ir.Value, ir.Value]:

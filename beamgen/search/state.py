@@ -7,10 +7,22 @@ from dataclasses import dataclass, fields
 
 import onnx_ir as ir
 
+from beamgen.settings.rules import Rules
 from beamgen.tape import Results
 
 #: The parameters and what is derived from them, by name.
 Settings = Mapping[str, ir.Value]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The prompts, as graph values, and how they are divided."""
+
+    input_ids: ir.Value  # int64 [B, S]
+    attention_mask: ir.Value  # int64 [B, S]
+    length: ir.Value  # int64 [B, 1], without padding
+    pieces: ir.Value  # int64 scalar, their number
+    piece_len: ir.Value  # int64 [1]
 
 
 @dataclass(frozen=True)
@@ -61,8 +73,9 @@ STATE_TYPES = {
 class Step:
     """What every part of a step reads."""
 
-    input_ids: ir.Value  # int64 [B, S]
+    prompt: Prompt
     state: State
     settings: Settings
+    rules: Rules
     generated_len: ir.Value  # int64 [1], before the token to come
     cur_len: ir.Value  # int64 [1], with it

@@ -12,12 +12,13 @@ import onnx_ir as ir
 
 from beamgen.search.choice import Chosen, choose
 from beamgen.search.functions import beam_search, catalogue, one_beam
-from beamgen.search.state import Settings, State, Step
+from beamgen.search.state import Prompt, Settings, State, Step
+from beamgen.settings.rules import Rules
 from beamgen.tape import Results, Tape
 
 
 def search_step(
-    tape: Tape, logits: ir.Value, input_ids: ir.Value, state: State, settings: Settings
+    tape: Tape, logits: ir.Value, prompt: Prompt, state: State, settings: Settings, rules: Rules
 ) -> Results:
     """Choose by logits ``[B, K or 1, V]`` how the search goes on.
 
@@ -26,7 +27,7 @@ def search_step(
     top_tokens and top_beams, running_index and finished_index.
     """
     generated_len, cur_len = tape.call(beam_search.current_length, state.running_tokens)
-    step = Step(input_ids, state, settings, generated_len, cur_len)
+    step = Step(prompt, state, settings, rules, generated_len, cur_len)
     (scores,) = tape.branch(
         settings["one_beam"],
         lambda side: Results(token_scores=logits),

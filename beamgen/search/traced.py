@@ -36,7 +36,8 @@ def with_trace_outputs(model: ir.Model) -> ir.Model:
     steps = _loop_in(chunk)
     step = steps.attributes["body"].as_graph()
     before = _of_some_steps("trace/steps")
-    decides = next(v for node in chunk for v in node.outputs if v.name == "chunk/decides")
+    # files of 0.1 read the prompt in one piece, and decide in every step
+    decides = next((v for n in chunk for v in n.outputs if v.name == "chunk/decides"), None)
     after = [
         _appended(step, values, name, decides) for values, name in zip(before, TRACED, strict=True)
     ]
@@ -68,15 +69,15 @@ def _nothing(graph: ir.Graph, name: str, dtype: ir.DataType) -> ir.Value:
     return stored(graph, ir.tensor(np.empty(0, dtype.numpy()), name=f"trace/nothing/{name}"))
 
 
-def _appended(step: ir.Graph, before: ir.Value, name: str, decides: ir.Value) -> ir.Value:
+def _appended(step: ir.Graph, before: ir.Value, name: str, decides: ir.Value | None) -> ir.Value:
     """What the steps before decided, and behind it what this one does."""
     value = next(v for node in step for v in node.outputs if v.name == f"step/{name}")
     tape = Tape(f"trace/{name}")
-    flat = tape.standard("Reshape", value, tape.ints("flat", [-1]), output="values")
-    # a piece of the prompt before its last decides nothing
-    limits = tape.ints("nothing", [0]), tape.ints("all", [2**63 - 1])
-    end = tape.standard("Where", decides, *reversed(limits), output="end")
-    decided = tape.standard("Slice", flat, limits[0], end, output="decided")
+    decided = tape.standard("Reshape", value, tape.ints("flat", [-1]), output="values")
+    if decides is not None:  # a piece of the prompt before its last decides nothing
+        none, all_of_it = tape.ints("none", [0]), tape.ints("all", [2**63 - 1])
+        end = tape.standard("Where", decides, all_of_it, none, output="end")
+        decided = tape.standard("Slice", decided, none, end, output="decided")
     longer = tape.standard("Concat", before, decided, output="longer", axis=0)
     longer.type, longer.shape = before.type, before.shape
     tape.append_to(step)

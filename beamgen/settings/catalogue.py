@@ -43,11 +43,7 @@ class Catalogue:
         Raises:
             SettingError: there are no entries, one is empty, or holds what is no id.
         """
-        if not isinstance(entries, Iterable):
-            raise SettingError(
-                f"a catalogue is a list of entries, not {entries!r:.60}",
-                "for example [[5, 9, 7], [5, 8]]",
-            )
+        check_listed(entries)
         different = sorted({_entry(entry) for entry in entries})
         if not different:
             raise SettingError("the catalogue is empty", "give it at least one entry")
@@ -90,6 +86,19 @@ class Catalogue:
     def _edges(self, node: int) -> tuple[Array, Array]:
         here = slice(self.offsets[node], self.offsets[node + 1])
         return self.tokens[here], self.next[here]
+
+
+def check_listed(entries: object) -> None:
+    """Refuse what is no list of entries.
+
+    Raises:
+        SettingError: it is none; a text is one entry, or the name of a file.
+    """
+    if isinstance(entries, str) or not isinstance(entries, Iterable):
+        raise SettingError(
+            f"a catalogue is a list of entries, not {entries!r:.60}",
+            "for example [[5, 9, 7], [5, 8]]",
+        )
 
 
 def _entry(entry: Any) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from beamgen.settings.catalogue import Catalogue
 from beamgen.settings.checks import check_penalty, check_settings
 from beamgen.settings.hf_fields import chosen_settings, refuse_unknown
 from beamgen.settings.kinds import Arrays, Ids
+from beamgen.settings.rules import Rules, installed_rules
 from beamgen.settings.search import DEFAULT_NUM_BEAMS
 from beamgen.settings.setting import REQUIRED
 from beamgen.settings.table import BY_NAME, PER_ROW, SAMPLING, SETTINGS
@@ -113,6 +114,7 @@ class SearchConfig:
         generation_config: GenerationConfig,
         overrides: Mapping[str, Any] | None = None,
         spelled_out: Collection[str] = (),
+        rules: Rules | None = None,
     ) -> SearchConfig:
         """A checkpoint's own defaults, with the caller's settings on top.
 
@@ -121,6 +123,7 @@ class SearchConfig:
             overrides: the caller's settings; None means not given.
             spelled_out: fields the checkpoint's file names, which count even
                 where they have HF's default.
+            rules: by which it says it; those of the installed transformers unless given.
 
         The override ``"default"`` stands for HF's own default of that field.
         ``num_beams`` and the length limits get beamgen's defaults where the
@@ -134,7 +137,13 @@ class SearchConfig:
         chosen = {name: value for name, value in (overrides or {}).items() if value is not None}
         replaced = _replaced_limits([n for n, v in chosen.items() if not _is_default(v)])
         values = _canonical(
-            chosen_settings(generation_config, {**replaced, **chosen}, spelled_out, BY_NAME)
+            chosen_settings(
+                generation_config,
+                {**replaced, **chosen},
+                spelled_out,
+                BY_NAME,
+                rules or installed_rules(),
+            )
         )
         if values.get("do_sample") and "do_sample" not in chosen:
             values.setdefault("num_beams", 1)  # a checkpoint that samples means HF's one beam
@@ -242,7 +251,14 @@ class SearchConfig:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> SearchConfig:
-        """Read what ``to_json`` wrote."""
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            SettingError: a setting is impossible, or not set though it has to be.
+        """
+        for name, value in values.items():
+            if value is None and name in BY_NAME and BY_NAME[name].default is not None:
+                raise SettingError(f"{name} is null", "give it a value")
         return cls(**_canonical(values))
 
 

@@ -8,15 +8,16 @@ from typing import Any
 
 from beamgen.settings.checks import refuse_problems, wrong_values
 from beamgen.settings.hf_fields import (
-    NONE_MEANS,
     REFUSED,
     WITHOUT_EFFECT,
+    null_means,
     refuse_unknown,
     refuse_unsupported,
     without_negative_ids,
 )
 from beamgen.settings.kinds import Ids
 from beamgen.settings.parameter import Problem
+from beamgen.settings.rules import Rules
 from beamgen.settings.setting import REQUIRED
 from beamgen.settings.table import BY_NAME, SETTINGS
 
@@ -28,7 +29,7 @@ _REPLACES = {"max_length": "max_new_tokens", "min_length": "min_new_tokens"}
 
 
 def known_settings(
-    overrides: Mapping[str, Any], stored: Mapping[str, Any] | None
+    overrides: Mapping[str, Any], stored: Mapping[str, Any] | None, rules: Rules
 ) -> dict[str, Any]:
     """The settings that ``SearchConfig.from_generation_config`` is going to find, where known.
 
@@ -36,6 +37,7 @@ def known_settings(
         overrides: a caller's; ``"default"`` is HF's default, which is not known yet.
         stored: what a checkpoint's ``generation_config.json`` holds; None where there is no
             such file, so that the config's own class has the rest.
+        rules: of the search.
 
     Returns:
         Values in their canonical form; all of them in most cases.
@@ -48,7 +50,7 @@ def known_settings(
     refuse_unknown(chosen, BY_NAME.keys() | REFUSED.keys() | WITHOUT_EFFECT)
     refused = {n: v for n, v in chosen.items() if n not in BY_NAME and v not in _MAYBE_OFF}
     refuse_unsupported(refused, BY_NAME, refused)
-    values = {**({} if stored is None else _of_checkpoint(stored, chosen)), **chosen}
+    values = {**({} if stored is None else _of_checkpoint(stored, chosen, rules)), **chosen}
     known = {
         name: BY_NAME[name].kind.canonical(value)
         for name, value in values.items()
@@ -66,11 +68,13 @@ def ids_of(known: Mapping[str, Any]) -> dict[str, Ids]:
     return {name: BY_NAME[name].kind.token_ids(value) for name, value in known.items()}
 
 
-def _of_checkpoint(stored: Mapping[str, Any], chosen: Collection[str]) -> dict[str, Any]:
+def _of_checkpoint(
+    stored: Mapping[str, Any], chosen: Collection[str], rules: Rules
+) -> dict[str, Any]:
     """The values in a checkpoint's file, and the defaults of what it leaves open."""
     defaults = {each.name: each.default for each in SETTINGS if each.default is not REQUIRED}
-    counted = without_negative_ids(stored)
-    named = {name: NONE_MEANS.get(name) if v is None else v for name, v in counted.items()}
+    counted, nulls = without_negative_ids(stored), null_means(rules)
+    named = {name: nulls.get(name) if v is None else v for name, v in counted.items()}
     named = {name: value for name, value in named.items() if value is not None}
     if named.get("do_sample") and "do_sample" not in chosen:
         named.setdefault("num_beams", 1)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from beamgen.errors import SettingError, close_matches
+from beamgen.settings.rules import Rules
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig
@@ -16,14 +17,17 @@ WITHOUT_EFFECT = frozenset(
     {
         "assistant_confidence_threshold",
         "assistant_early_exit",
+        "assistant_ensemble_weight",
         "assistant_lookbehind",
         "bos_token_id",
         "cache_config",
         "cache_implementation",
         "compile_config",
+        "continuous_batching_config",
         "decoder_start_token_id",
         "disable_compile",
         "is_assistant",
+        "max_cache_len",
         "max_matching_ngram_size",
         "num_assistant_tokens",
         "num_assistant_tokens_schedule",
@@ -33,6 +37,7 @@ WITHOUT_EFFECT = frozenset(
         "prefill_chunk_size",
         "return_dict_in_generate",
         "return_legacy_cache",
+        "speculation_type",
         "target_lookbehind",
         "transformers_version",
         "use_cache",
@@ -60,12 +65,30 @@ REFUSED = {
     "penalty_alpha": "contrastive search reads hidden states",
     "prompt_lookup_num_tokens": "assisted decoding is another algorithm",
     "stop_strings": "a file has no text; use eos_token_id, or bad_words_ids",
+    "top_h": "there is no such warper here yet; top_p and typical_p are",
     "token_healing": "it changes the prompt's tokens, which takes the tokenizer",
+    "use_mtp": "multi-token prediction is another algorithm",
     "watermarking_config": "a watermark is keyed outside the file",
 }
 
-#: What None means where HF's default is a value: off.
-NONE_MEANS = {"top_k": 0, "top_p": 1.0, "temperature": 1.0, "typical_p": 1.0}
+#: What null means where HF's default is a value, before transformers 5: off.
+_OFF = {"top_k": 0, "top_p": 1.0, "temperature": 1.0, "typical_p": 1.0}
+
+
+def null_means(rules: Rules) -> dict[str, Any]:
+    """What a null in a checkpoint's file stands for, where it does not stand for the default."""
+    return {} if rules.null_is_default else _OFF
+
+
+def hf_defaults() -> dict[str, Any]:
+    """What HF takes where nothing is said, by field; a fresh config of transformers 5 is empty.
+
+    Source: ``GenerationMixin._prepare_generation_config``.
+    """
+    from transformers import GenerationConfig
+
+    unsaid = getattr(GenerationConfig, "_get_default_generation_params", dict)
+    return {**GenerationConfig().to_dict(), **unsaid()}
 
 
 def chosen_settings(
@@ -73,6 +96,7 @@ def chosen_settings(
     overrides: Mapping[str, Any],
     spelled_out: Collection[str],
     known: Collection[str],
+    rules: Rules,
 ) -> dict[str, Any]:
     """The settings of a checkpoint with a caller's on top.
 
@@ -83,19 +107,20 @@ def chosen_settings(
         overrides: the caller's; ``"default"`` stands for HF's default of a field.
         spelled_out: fields the checkpoint's file names.
         known: fields that a search honours.
+        rules: of the search.
 
     Raises:
         SettingError: a field is unknown, or set and refused.
-    """
-    from transformers import GenerationConfig as HFGenerationConfig
 
-    defaults = HFGenerationConfig().to_dict()
+    Source: ``GenerationMixin._prepare_generated_length``, for ``max_length``.
+    """
+    defaults = hf_defaults()
     refuse_unknown(overrides, set(defaults) | set(known))
     given = {
         name: defaults.get(name) if isinstance(value, str) and value == "default" else value
         for name, value in overrides.items()
     }
-    merged = {**defaults, **without_negative_ids(generation_config.to_dict()), **given}
+    merged = {**defaults, **_said(generation_config, spelled_out, rules), **given}
     settings = {
         name: value
         for name, value in merged.items()
@@ -103,8 +128,27 @@ def chosen_settings(
         or value != defaults.get(name)
     }
     refuse_unsupported(settings, known, given)
-    values = {name: NONE_MEANS.get(name) if v is None else v for name, v in settings.items()}
-    return {name: value for name, value in values.items() if name in known and value is not None}
+    longest = settings.get("max_length")
+    if longest is not None and "max_length" not in given and longest == defaults.get("max_length"):
+        # where HF's default stands in a file, HF takes it for its default, which counts new tokens
+        del settings["max_length"]
+        settings.setdefault("max_new_tokens", longest)
+    return {name: value for name, value in settings.items() if name in known and value is not None}
+
+
+def _said(
+    generation_config: GenerationConfig, spelled_out: Collection[str], rules: Rules
+) -> dict[str, Any]:
+    """What a checkpoint's config says; its nulls are what they mean."""
+    unset = type(generation_config)().to_dict()
+    said = {}
+    for name, value in without_negative_ids(generation_config.to_dict()).items():
+        # a null that nobody wrote: a config of transformers 5 begins with them
+        null = value is None and (name in spelled_out or unset.get(name) is not None)
+        meaning = null_means(rules).get(name) if null else value
+        if meaning is not None:
+            said[name] = meaning
+    return said
 
 
 def without_negative_ids(stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,7 +208,7 @@ def refuse_unsupported(
     }
     if refused:
         reasons = "; ".join(
-            f"{name}={value!r} ({REFUSED.get(name, 'transformers 4.57 does not know it')})"
+            f"{name}={value!r} ({REFUSED.get(name, 'transformers does not know it')})"
             for name, value in sorted(refused.items())
         )
         if refused.keys() <= set(given):

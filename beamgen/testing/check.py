@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from beamgen.adapter import DecoderAdapter
+from beamgen.adapter import DecoderAdapter, cache_keyword
 from beamgen.checkpoint.checkpoint import demo_checkpoint
 from beamgen.errors import AdapterError, BeamgenError, one_line
 from beamgen.registry import find_adapter
@@ -94,9 +94,10 @@ def _check_geometry(adapter: DecoderAdapter) -> None:
     config = adapter.tiny_config()
     model, geometry = tiny_model(config), adapter.kv_geometry(config)
     with torch.no_grad():
-        cache = model(input_ids=torch.ones(1, 3, dtype=torch.long), use_cache=True).past_key_values
+        output = model(input_ids=torch.ones(1, 3, dtype=torch.long), use_cache=True)
+    cache = output[cache_keyword(model)]
     _expect(len(cache) == geometry.num_layers, f"HF's cache has {len(cache)} layers")
-    shape = tuple(cache[0][0].shape)
+    shape = tuple(cache.layers[0].keys.shape)
     expected = (1, geometry.num_kv_heads, 3, geometry.head_dim)
     _expect(shape == expected, f"HF's cache of 3 tokens is {shape}, kv_geometry says {expected}")
 

@@ -29,6 +29,7 @@ class KnownClass:
         defaults: of its arguments, for those that the config does not give.
         arguments: what it makes of them before anything else.
         adjust: what it does to the tokenizer in the end.
+        adjust_5: the same of version 5's class, to a file that it wrote.
         bos_and_eos: it puts a BOS and an EOS around texts as ``add_bos_token`` and
             ``add_eos_token`` say, whatever the file says.
     """
@@ -36,6 +37,7 @@ class KnownClass:
     defaults: Values = field(default_factory=dict)
     arguments: Callable[[Values], Values] = lambda values: values
     adjust: Callable[[Tokenizer, Values], None] = lambda backend, values: None
+    adjust_5: Callable[[Tokenizer, Values], None] = lambda backend, values: None
     bos_and_eos: bool = False
 
 
@@ -106,6 +108,20 @@ def _set_bert_normalizer(backend: Tokenizer, values: Values) -> None:
         backend.normalizer = kind(**{**state, **wanted})
 
 
+def _set_prepend_scheme(backend: Tokenizer, values: Values) -> None:
+    """Where a space goes before the text: version 5 does not save what it is made by.
+
+    Source: ``LlamaTokenizer`` of transformers 5.24.0.
+    """
+    from tokenizers import pre_tokenizers
+
+    scheme = "always" if values.get("legacy", False) else "first"
+    if values.get("add_prefix_space") is False:
+        scheme = "never"
+    if isinstance(backend.pre_tokenizer, pre_tokenizers.Metaspace):
+        backend.pre_tokenizer.prepend_scheme = scheme
+
+
 _END = "<|endoftext|>"
 _SENTENCEPIECE = _tokens(unk="<unk>", bos="<s>", eos="</s>")
 _ADDS_BOS = {"add_bos_token": True, "add_eos_token": False}
@@ -137,7 +153,10 @@ KNOWN: dict[str, KnownClass] = {
         bos_and_eos=True,
     ),
     "LlamaTokenizer": KnownClass(
-        _SENTENCEPIECE | _ADDS_BOS, arguments=_untouched_prefix_space, bos_and_eos=True
+        _SENTENCEPIECE | _ADDS_BOS,
+        arguments=_untouched_prefix_space,
+        adjust_5=_set_prepend_scheme,
+        bos_and_eos=True,
     ),
     "Qwen2Tokenizer": KnownClass(
         _tokens(unk=_END, bos=None, eos=_END, pad=_END), arguments=_with_flags

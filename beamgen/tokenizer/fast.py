@@ -22,6 +22,9 @@ from beamgen.tokenizer.tokenizer import Messages
 if TYPE_CHECKING:
     from tokenizers import AddedToken, Tokenizer
 
+#: Without it version 5 leaves decoded text of a BPE as it is.
+_CLEANS_BPE = "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output"
+
 
 class FastTokenizer:
     """See ``Tokenizer``; made by ``read_fast``."""
@@ -96,6 +99,7 @@ def read_fast(folder: Path, name: str) -> FastTokenizer:
         Exception: the tokenizers library's own, of a damaged file.
     """
     from tokenizers import Tokenizer
+    from tokenizers.models import BPE
 
     if name not in KNOWN:
         raise OtherKindError(f"{name} is a class of its own")
@@ -112,14 +116,16 @@ def read_fast(folder: Path, name: str) -> FastTokenizer:
     if config.of_version_5:
         if values.keys() & {"add_bos_token", "add_eos_token"} or backend.post_processor is None:
             _put_around(backend, values, special, strict=False)
+        KNOWN[name].adjust_5(backend, values)
+        if isinstance(backend.model, BPE) and not values.get(_CLEANS_BPE):
+            values = {**values, "clean_up_tokenization_spaces": False}
     else:
         _set_prefix_space(backend, values.get("add_prefix_space", False))
         if KNOWN[name].bos_and_eos:
             _put_around(backend, values, special, strict=True)
         KNOWN[name].adjust(backend, values)
     templates = read_templates(folder, values.get("chat_template"))
-    shown = name if name == "TokenizersBackend" else f"{name}Fast"
-    return FastTokenizer(shown, backend, special, templates, values)
+    return FastTokenizer(name, backend, special, templates, values)
 
 
 def _arguments(config: TokenizerConfig, backend: Tokenizer) -> Values:

@@ -34,7 +34,7 @@ class HfTokenizer:
     @property
     def name(self) -> str:
         """Of its class."""
-        return type(self.tokenizer).__name__
+        return type(self.tokenizer).__name__.removesuffix("Fast")
 
     @property
     def special_tokens_map(self) -> Mapping[str, str | list[str]]:

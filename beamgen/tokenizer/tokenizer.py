@@ -12,7 +12,7 @@ class Tokenizer(Protocol):
     """Text becomes token ids, and back; the names are those of HF's tokenizers.
 
     Attributes:
-        name: of HF's class.
+        name: of HF's class, without ``Fast``.
         special_tokens_map: named special tokens as they are spelled, for templates.
         special_tokens: spellings by id, of all that ``skip_special_tokens`` leaves out.
         eos_token_id: of the token that it calls EOS.

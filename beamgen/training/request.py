@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -49,6 +49,7 @@ class FinetuneOptions(TypedDict, total=False):
         force: replace an existing PEFT folder, and what an interrupted training left.
         revision: of a hub id.
         trust_remote_code: run Python code that comes with the checkpoint.
+        ignore_unread: see ``beamgen.export.request.ExportOptions``.
     """
 
     model_class: str | None
@@ -70,6 +71,7 @@ class FinetuneOptions(TypedDict, total=False):
     force: bool
     revision: str | None
     trust_remote_code: bool
+    ignore_unread: Collection[str]
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ def finetune_request(
             f"{files.source} has no tokenizer, and training rows are text",
             "save its tokenizer beside the weights: tokenizer.save_pretrained(FOLDER)",
         )
-    checkpoint = read_checkpoint(files)
+    checkpoint = read_checkpoint(files, options.get("ignore_unread", ()))
     adapter = checkpoint.adapter(options.get("model_class"))
     limit = _longest_row(checkpoint, adapter, settings.max_length)
     tokenizer = load_tokenizer(checkpoint.folder, trust_remote_code=checkpoint.trust_remote_code)

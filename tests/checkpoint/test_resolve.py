@@ -11,6 +11,7 @@ import pytest
 
 from beamgen import BeamgenError
 from beamgen.checkpoint.checkpoint import read_checkpoint
+from beamgen.checkpoint.files import find_checkpoint
 from beamgen.checkpoint.resolve import resolve
 
 
@@ -64,7 +65,7 @@ def test_leave_to_run_code_reaches_the_base_of_a_lora(copy: Path, tmp_path: Path
 def test_a_lora_whose_base_is_not_there(base: object, cause: str, tmp_path: Path) -> None:
     with pytest.raises(BeamgenError, match=cause) as error:
         resolve(None, None, lora=[_lora_of(base, tmp_path / "lora")])
-    assert error.value.cure == "name it: --model"
+    assert error.value.cure == f"name it: --model BASE --lora {tmp_path / 'lora'}"
 
 
 @pytest.mark.parametrize("damage", ["{", "[1]", '{"model_type": 5}'])
@@ -80,3 +81,20 @@ def test_cross_attention_shows(copy: Path) -> None:
     (copy / "config.json").write_text(json.dumps({**config, "add_cross_attention": True}))
     with pytest.raises(BeamgenError, match="has cross-attention"):
         resolve(copy, None)
+
+
+def test_a_lora_is_no_checkpoint_but_export_takes_it_for_one(copy: Path, tmp_path: Path) -> None:
+    """Transformers would load the base that it names, and the LoRA into it."""
+    lora = _lora_of(str(copy), tmp_path / "my lora")
+    with pytest.raises(BeamgenError, match="holds a LoRA, not a model") as error:
+        find_checkpoint(lora)
+    assert error.value.cure.endswith(f"beamgen export --lora '{lora}'")
+    shutil.copy(copy / "config.json", lora)  # as some programs save it
+    with pytest.raises(BeamgenError, match="holds a LoRA, not a model"):
+        find_checkpoint(lora)
+    shutil.copy(lora / "adapter_config.json", copy)
+    with pytest.raises(BeamgenError, match="does not say which of the two counts") as error:
+        find_checkpoint(copy)
+    (copy / "adapter_config.json").unlink()
+    assert "move adapter_config.json out of it" in error.value.cure
+    find_checkpoint(copy)

@@ -68,7 +68,7 @@ def test_diverged_is_3_and_each_such_case_a_failure(
     run: Callable[..., Result], wrong: Path
 ) -> None:
     done = run("parity", "-m", wrong, "--junit", "parity.xml", "--summary", "summary.md")
-    assert done.exit_code == 3
+    assert done.exit_code == 3, done.output
     report = open_package(wrong).manifest.parity
     assert report is not None
     found = failures(Path("parity.xml"))

@@ -75,6 +75,6 @@ def test_caps_and_sinks_are_those_of_the_formula() -> None:
     bias = np.where(np.tri(3, dtype=bool), 0.0, -1e30)[None, None]
     sinks = rng.normal(size=4)
     given = [torch.from_numpy(array) for array in (query, keys, values, bias)]
-    found = plain_attention(*given, Asked(0.5, softcap=0.7, sinks=torch.from_numpy(sinks)))
+    found = plain_attention(*given, 0.5, 0.7, torch.from_numpy(sinks))
     expected = _by_hand(query, keys, values, bias, 0.5, 0.7, sinks)
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-12)

@@ -10,7 +10,6 @@ import beamgen
 from beamgen import BeamgenError, DecoderAdapter, adapters, find_adapter
 from beamgen.testing import check_adapter
 
-
 NAMES = [adapter.name for adapter in adapters()]
 OTHERS = [name for name in NAMES if name not in ARCHITECTURES]
 

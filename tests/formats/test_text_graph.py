@@ -139,7 +139,7 @@ def test_what_the_file_says_of_itself(demos: Callable[[str], tuple[Generator, Pa
     generator, folder = demos("gpt2")
     model = onnx.load(folder / "model.onnx")
     props = {entry.key: entry.value for entry in model.metadata_props}
-    assert json.loads(props["beamgen.text"])["tokenizer"] == "GPT2TokenizerFast"
+    assert json.loads(props["beamgen.text"])["tokenizer"] == "GPT2Tokenizer"
     before = onnx.load(generator.package.model).metadata_props
     assert before
     assert {entry.key: entry.value for entry in before}.items() < props.items()
@@ -297,6 +297,6 @@ def test_an_unequal_tokenizer_writes_nothing(
     import beamgen.formats.text.tables as module
 
     monkeypatch.setattr(module, "read_tokenizer", lambda t: replace(read_tokenizer(t), before=(3,)))
-    with pytest.raises(SettingError, match="GPT2TokenizerFast cannot go"):
+    with pytest.raises(SettingError, match="GPT2Tokenizer cannot go"):
         package_as(demos("gpt2")[0].package, "text", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

@@ -244,14 +244,15 @@ def test_scaling_beyond_floats_is_named(copy: Path) -> None:
         read_peft(copy)
 
 
-def test_tensors_that_peft_would_leave_out_are_named(copy: Path) -> None:
-    def strip(tensors: dict) -> None:
-        bare = {name.removeprefix("base_model.model."): t for name, t in tensors.items()}
-        tensors.clear()
-        tensors.update(bare)
+def test_loras_of_two_names_in_one_file_are_refused(copy: Path) -> None:
+    def double(tensors: dict) -> None:
+        for name in list(tensors):
+            for called in ("default", "other"):
+                tensors[name.replace(".weight", f".{called}.weight")] = tensors[name].clone()
+            del tensors[name]
 
-    _edit_weights(copy, strip)
-    with pytest.raises(BeamgenError, match=r"does not begin with base_model.model., so that peft"):
+    _edit_weights(copy, double)
+    with pytest.raises(BeamgenError, match=r"is there twice, of LoRAs of two names"):
         read_peft(copy)
 
 

@@ -106,7 +106,7 @@ def test_what_does_not_fit_is_named() -> None:
     with pytest.raises(BeamgenError, match=r"trained on the package's base model"):
         check_fits(wide, SLOTS)
     other = Lora("o", {"h.0.gate": (np.ones((6, 2), np.float32), np.ones((2, 5), np.float32))})
-    with pytest.raises(BeamgenError, match=r"gate.lora_A.weight has no slot.*\n.*fc,gate,proj"):
+    with pytest.raises(BeamgenError, match=r"gate.lora_A.weight has no slot.*\n.*all-linear"):
         check_fits(other, SLOTS)
     stranger = Lora("s", {"layers.0.q": other.weights["h.0.gate"]})
     with pytest.raises(BeamgenError, match=r"q.lora_A.weight has no slot.*\ntake a LoRA"):

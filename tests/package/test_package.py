@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ def test_the_manifest_tells_where_it_came_from(package: Package) -> None:
         ["batch", "num_return_sequences", "scored_len"],
         ["batch", "num_return_sequences", "scored_len"],
     ]
-    assert manifest.versions["transformers"].startswith("4.57")
+    assert manifest.versions["transformers"] == metadata.version("transformers")
 
 
 def test_no_package_at_all(tmp_path: Path) -> None:

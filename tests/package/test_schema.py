@@ -46,7 +46,9 @@ def test_the_schema_is_one() -> None:
 )
 def test_it_has_every_field_of_a_record(record: type, part: dict[str, Any]) -> None:
     names = {field.name for field in fields(record)}
-    assert names == set(part["properties"]) == set(part["required"])
+    assert names == set(part["properties"])
+    # beamgen 0.1 wrote no rules
+    assert names - set(part["required"]) == ({"rules"} if record is Manifest else set())
 
 
 def test_every_field_has_a_meaning() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -195,9 +196,11 @@ def test_a_large_catalogue(generators: Callable[[str], Generator]) -> None:
         ([[99_999]], "outside the vocabulary"),
         ([["x"]], "list of token ids"),
         ([3], "list of token ids"),
+        (3, "a catalogue is a list of entries, not 3"),
+        ("labels.txt", "a catalogue is a list of entries, not 'labels.txt'"),
     ],
 )
-def test_a_wrong_catalogue_is_refused(biogpt: Generator, catalogue: list, cause: str) -> None:
+def test_a_wrong_catalogue_is_refused(biogpt: Generator, catalogue: Any, cause: str) -> None:
     with pytest.raises(BeamgenError, match=cause):
         biogpt.generate("aspirin is", catalogue=catalogue)
 

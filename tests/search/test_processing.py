@@ -13,6 +13,7 @@ from support.scores import NO_FLOATS, NO_SEQUENCES, NOTHING
 from beamgen.runtime.session import session_of
 from beamgen.search import processing
 from beamgen.search.functions.library import loop_functions
+from beamgen.settings.rules import UNSAID
 from beamgen.settings.table import PARAMETERS
 from beamgen.tape import Tape
 
@@ -55,7 +56,7 @@ def in_use(**given: Any) -> np.ndarray:
         initializers=tape.initializers,
         opset_imports={"": 23, "beamgen": 1},
     )
-    model = ir.Model(graph, ir_version=10, functions=loop_functions())
+    model = ir.Model(graph, ir_version=10, functions=loop_functions(UNSAID))
     (answer,) = session_of(model, Path()).run(None, arrays)
     return answer
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from support.onnx_functions import run
 
 from beamgen.search.functions import tree_cache
@@ -18,12 +19,19 @@ def test_all_beams_see_the_prompt_without_its_padding() -> None:
     assert lengths.tolist() == [[2], [4]]
 
 
+def _prompt_inputs(mask, window, *, slot=None, piece=0, piece_len=4, ids=None):
+    slot = slot or [list(range(len(row))) for row in mask]
+    given = [np.array(value) for value in (ids or mask, mask, slot)]
+    return run(tree_cache.prompt_inputs, *given, np.array(piece), [piece_len], window)
+
+
 def test_prompt_inputs_count_positions_from_the_first_real_token() -> None:
     mask = [[0, 0, 1, 1], [1, 1, 1, 1]]
-    ids, positions, bias, last_n = run(tree_cache.prompt_inputs, mask, mask, NO_WINDOW)
+    ids, positions, bias, last_n, seq_len = _prompt_inputs(mask, NO_WINDOW)
     assert ids.tolist() == mask
     assert positions.tolist() == [[1, 1, 0, 1], [0, 1, 2, 3]]
     assert last_n == 1
+    assert seq_len == 4
     seen = bias[:, 0] == 0
     assert seen[0].tolist() == [
         [False, False, False, False],
@@ -37,7 +45,7 @@ def test_prompt_inputs_count_positions_from_the_first_real_token() -> None:
 
 def test_a_window_hides_what_lies_further_back() -> None:
     mask = [[1, 1, 1, 1]]
-    _, _, bias, _ = run(tree_cache.prompt_inputs, mask, mask, [2])
+    _, _, bias, *_ = _prompt_inputs(mask, [2])
     assert (bias[0, 0] == 0).astype(int).tolist() == [
         [1, 0, 0, 0],
         [1, 1, 0, 0],
@@ -46,24 +54,117 @@ def test_a_window_hides_what_lies_further_back() -> None:
     ]
 
 
+def test_a_piece_sees_the_pieces_before_it_and_counts_the_whole_prompt() -> None:
+    ids = [[0, 0, 0, 5, 6, 7, 8], [11, 12, 13, 14, 15, 16, 17]]
+    mask = [[0, 0, 0, 1, 1, 1, 1], [1] * 7]
+    found, positions, bias, last_n, seq_len = _prompt_inputs(
+        mask, NO_WINDOW, ids=ids, piece=1, piece_len=3
+    )
+    assert found.tolist() == [[5, 6, 7], [14, 15, 16]]
+    assert positions.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert (last_n, seq_len) == (1, 7)
+    assert (bias[:, 0] == 0).astype(int).tolist() == [
+        [[0, 0, 0, 1, 0, 0], [0, 0, 0, 1, 1, 0], [0, 0, 0, 1, 1, 1]],
+        [[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 1, 1]],
+    ]
+    # the last piece is of what is left
+    found, positions, bias, *_ = _prompt_inputs(mask, NO_WINDOW, ids=ids, piece=2, piece_len=3)
+    assert found.tolist() == [[8], [17]]
+    assert positions.tolist() == [[3], [6]]
+    assert (bias[:, 0, 0] == 0).astype(int).tolist() == [[0, 0, 0, 1, 1, 1, 1], [1] * 7]
+
+
+def test_a_piece_of_padding_alone_sees_nothing() -> None:
+    mask = [[0, 0, 0, 1], [1, 1, 1, 1]]
+    _, positions, bias, _, seq_len = _prompt_inputs(mask, NO_WINDOW, piece_len=2)
+    assert positions.tolist() == [[1, 1], [0, 1]]
+    assert (bias[0] == MASKED).all()
+    assert seq_len == 4
+
+
+def test_a_piece_meets_a_cache_whose_first_entries_were_left_behind() -> None:
+    mask, slot = [[1] * 6], [[2, 3, 4, 5]]
+    ids, positions, bias, *_ = _prompt_inputs(mask, [3], slot=slot, piece=2, piece_len=2)
+    assert ids.tolist() == [[1, 1]]
+    assert positions.tolist() == [[4, 5]]
+    assert (bias[0, 0] == 0).astype(int).tolist() == [[1, 1, 1, 0], [0, 1, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("prompt_len", "longest", "pieces", "piece_len"),
+    [
+        (1, 4, 1, 1),
+        (4, 4, 1, 4),
+        (5, 4, 2, 3),
+        (8, 4, 2, 4),
+        (9, 4, 3, 3),
+        (10, 1, 10, 1),
+        (31, 5, 7, 5),  # the last piece has one token
+        (16384, 512, 32, 512),
+    ],
+)
+def test_pieces_are_as_few_and_as_equal_as_can_be(
+    prompt_len: int, longest: int, pieces: int, piece_len: int
+) -> None:
+    found = run(tree_cache.prompt_pieces, np.ones((2, prompt_len), int), np.array(longest))
+    assert [found[0].tolist(), found[1].tolist()] == [pieces, [piece_len]]
+
+
+def test_only_the_last_piece_and_what_follows_decide() -> None:
+    plans = [
+        [value.item() for value in run(tree_cache.chunk_plan, *map(np.array, (chunk, 3, 8)))]
+        for chunk in range(5)
+    ]
+    assert plans == [
+        [True, False, 1],
+        [True, False, 1],
+        [True, True, 1],
+        [False, True, 8],
+        [False, True, 8],
+    ]
+
+
+def test_a_window_leaves_the_first_entries_of_a_long_prompt_behind() -> None:
+    visible = np.array([[[0, 1, 1, 1, 1, 1, 1, 1]]], bool)
+    slot = [[0, 1, 2, 3, 4, 5, 6, 7]]
+    piece, piece_len = np.array(1), [2]  # the cache holds 0 to 3, and 4 comes next
+    left, seen, slots = run(tree_cache.entries_left_behind, visible, slot, piece, piece_len, [3])
+    assert left.tolist() == [2]
+    assert slots.tolist() == [[2, 3, 4, 5, 6, 7]]
+    assert seen.shape == (1, 1, 6)
+    # two are gone already, and a window of one leaves all
+    left, seen, slots = run(
+        tree_cache.entries_left_behind, visible[:, :, 2:], [slot[0][2:]], piece, piece_len, [1]
+    )
+    assert left.tolist() == [2]
+    assert slots.tolist() == [[4, 5, 6, 7]]
+    left, seen, _ = run(tree_cache.entries_left_behind, visible, slot, piece, piece_len, NO_WINDOW)
+    assert left.tolist() == [0]
+    assert np.array_equal(seen, visible)
+    cache = np.arange(24, dtype=np.float32).reshape(1, 2, 4, 3)
+    (kept,) = run(tree_cache.later_entries, cache[:, :, :1], cache[:, :, 1:], [2])
+    assert np.array_equal(kept, cache[:, :, 2:])
+
+
 def test_step_inputs_show_each_beam_its_own_ancestors() -> None:
     running = [[[7, 8], [7, 9]]]  # second step: two beams of two tokens
     # of a prompt of three, one of them padding, and four entries generated
     visible = np.array([[[0, 1, 1, 1, 0, 1, 0], [0, 1, 1, 1, 0, 0, 1]]], bool)
     slot = [[0, 1, 2, 3, 3, 4, 4]]
-    ids, positions, bias, last_n = run(
+    ids, positions, bias, last_n, seq_len = run(
         tree_cache.step_inputs, running, visible, slot, [[2]], NO_WINDOW
     )
     assert ids.tolist() == [[8, 9]]
     assert positions.tolist() == [[3, 3]]  # two prompt tokens, one generated before
     assert np.array_equal(bias[0, 0] == 0, visible[0])
     assert last_n == 2
+    assert seq_len == 4
 
 
 def test_step_inputs_within_a_window_count_slots_over_prompt_and_entries() -> None:
     visible = np.ones((1, 1, 6), bool)
     slot = [[0, 1, 2, 3, 4, 5]]
-    _, _, bias, _ = run(tree_cache.step_inputs, [[[7, 8, 9]]], visible, slot, [[3]], [4])
+    _, _, bias, *_ = run(tree_cache.step_inputs, [[[7, 8, 9]]], visible, slot, [[3]], [4])
     # The step stands at slot 5; within 4 slots lie 2, 3, 4 and itself.
     assert (bias[0, 0, 0] == 0).astype(int).tolist() == [0, 0, 1, 1, 1, 1]
 

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.setting_values import OTHER
+from support.setting_values import OF_OTHER_RELEASES, OTHER
 from transformers import GenerationConfig
 
 from beamgen import BeamgenError, Catalogue, SearchConfig
 from beamgen.settings.config import stacked_inputs
-from beamgen.settings.hf_fields import REFUSED, WITHOUT_EFFECT
+from beamgen.settings.hf_fields import REFUSED, WITHOUT_EFFECT, hf_defaults
+from beamgen.settings.rules import RULES
 from beamgen.settings.table import PARAMETERS, PER_ROW, SETTINGS
 
 BASE = SearchConfig(eos_token_id=(2,), pad_token_id=1)
@@ -35,7 +36,9 @@ SUPPORTED = set(SearchConfig.__dataclass_fields__)
 
 
 def test_every_field_stands_in_one_table() -> None:
-    assert set(FIELDS) == SUPPORTED & set(FIELDS) | WITHOUT_EFFECT | set(REFUSED)
+    named = WITHOUT_EFFECT | set(REFUSED)
+    assert set(FIELDS) == SUPPORTED & set(FIELDS) | named - OF_OTHER_RELEASES
+    assert named >= OF_OTHER_RELEASES
     assert not SUPPORTED & WITHOUT_EFFECT | SUPPORTED & set(REFUSED) | WITHOUT_EFFECT & set(REFUSED)
     # what HF does not have
     assert SUPPORTED - set(FIELDS) == {s.name for s in SETTINGS if not s.in_hf}
@@ -72,12 +75,24 @@ def test_a_refused_field_can_be_reset() -> None:
     assert SearchConfig.from_generation_config(config, {"penalty_alpha": "default"}) == BASE
 
 
-def test_what_hf_takes_for_off_is_off() -> None:
-    """An explicit null for top_k turns it off, though HF's default is 50."""
+@pytest.mark.parametrize(("release", "top_k"), [("4.57", 0), ("5.18", 50), ("5.24", 50)])
+def test_what_hf_takes_for_off_is_off(release: str, top_k: int) -> None:
+    """An explicit null for top_k turned it off, though HF's default is 50."""
     config = GenerationConfig(eos_token_id=2, pad_token_id=1, top_k=None, temperature=None)
-    found = SearchConfig.from_generation_config(config, spelled_out={"top_k", "temperature"})
-    assert (found.top_k, found.temperature) == (0, 1.0)
-    assert BASE.top_k == GenerationConfig().top_k == 50
+    found = SearchConfig.from_generation_config(
+        config, spelled_out={"top_k", "temperature"}, rules=RULES[release]
+    )
+    assert (found.top_k, found.temperature) == (top_k, 1.0)
+    assert BASE.top_k == hf_defaults()["top_k"] == 50
+
+
+def test_hfs_default_is_one_whatever_its_class_begins_with() -> None:
+    """A fresh config of transformers 5 holds nothing."""
+    given = {"top_k": "default", "num_beams": "default", "do_sample": True}
+    found = SearchConfig.from_generation_config(
+        GenerationConfig(eos_token_id=2, pad_token_id=1, top_k=7, num_beams=3), given
+    )
+    assert (found.top_k, found.num_beams) == (50, 1)
 
 
 def test_a_checkpoints_sampling_settings_wait_for_do_sample() -> None:
@@ -144,7 +159,7 @@ def test_contradictions_are_refused(settings: dict, cause: str) -> None:
 @pytest.mark.parametrize("name", sorted(REFUSED))
 def test_what_a_file_cannot_honour_is_refused_with_the_reason_when_generating(name: str) -> None:
     with pytest.raises(BeamgenError) as error:
-        BASE.with_overrides({name: OTHER[name]})
+        BASE.with_overrides({name: OTHER.get(name, 0.5)})
     assert name in error.value.cause
     assert REFUSED[name] in error.value.cause
 
@@ -152,7 +167,7 @@ def test_what_a_file_cannot_honour_is_refused_with_the_reason_when_generating(na
 @pytest.mark.parametrize("name", sorted(WITHOUT_EFFECT))
 def test_what_has_no_effect_is_said_to_have_none(name: str) -> None:
     with pytest.raises(BeamgenError, match=f"{name} changes nothing"):
-        BASE.with_overrides({name: OTHER[name]})
+        BASE.with_overrides({name: OTHER.get(name, 0.5)})
 
 
 def test_one_sampled_beam_gives_any_number_of_sequences() -> None:

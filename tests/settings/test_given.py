@@ -10,6 +10,7 @@ from transformers import GenerationConfig
 from beamgen import BeamgenError, SearchConfig
 from beamgen.settings.given import ids_of, known_settings
 from beamgen.settings.hf_fields import REFUSED, WITHOUT_EFFECT
+from beamgen.settings.rules import UNSAID, installed_rules
 from beamgen.settings.table import BY_NAME
 
 STORED: list[dict[str, Any]] = [
@@ -37,13 +38,13 @@ def test_what_is_known_is_what_transformers_finds(
 ) -> None:
     config = GenerationConfig.from_dict(stored)
     found = vars(SearchConfig.from_generation_config(config, given, frozenset(stored)))
-    known = known_settings(given, stored)
+    known = known_settings(given, stored, installed_rules())
     assert known == found
 
 
 @pytest.mark.parametrize("given", GIVEN, ids=str)
 def test_without_a_file_only_what_is_given_is_known(given: dict[str, Any]) -> None:
-    known = known_settings(given, None)
+    known = known_settings(given, None, UNSAID)
     honoured = {name for name, value in given.items() if value is not None and name in BY_NAME}
     assert known.keys() - {"pad_token_id"} == honoured
 
@@ -70,16 +71,18 @@ def test_it_is_refused_in_the_same_words(given: dict[str, Any]) -> None:
             GenerationConfig.from_dict(stored), given, frozenset(stored)
         )
     with pytest.raises(BeamgenError) as early:
-        known_settings(given, stored)
+        known_settings(given, stored, UNSAID)
     assert (early.value.cause, early.value.cure) == (late.value.cause, late.value.cure)
 
 
 def test_what_hangs_on_settings_that_are_not_known_is_left_for_later() -> None:
     """A checkpoint without generation_config.json may have more beams in its config."""
-    assert known_settings({"num_return_sequences": 9}, None) == {"num_return_sequences": 9}
+    assert known_settings({"num_return_sequences": 9}, None, UNSAID) == {"num_return_sequences": 9}
     with pytest.raises(BeamgenError, match=r"more than num_beams \(5\)"):
-        known_settings({"num_return_sequences": 9}, {"eos_token_id": 2})
-    known = known_settings({"num_return_sequences": 9, "num_beams": "default"}, {"num_beams": 3})
+        known_settings({"num_return_sequences": 9}, {"eos_token_id": 2}, UNSAID)
+    known = known_settings(
+        {"num_return_sequences": 9, "num_beams": "default"}, {"num_beams": 3}, UNSAID
+    )
     assert "num_beams" not in known, "HF's default is not known yet"
 
 
@@ -89,6 +92,8 @@ def test_every_field_of_hf_is_in_a_table() -> None:
 
 
 def test_ids_are_found_by_the_setting_that_names_them() -> None:
-    known = known_settings({"eos_token_id": 5, "bad_words_ids": [[7, 8]], "num_beams": 3}, None)
+    known = known_settings(
+        {"eos_token_id": 5, "bad_words_ids": [[7, 8]], "num_beams": 3}, None, UNSAID
+    )
     ids = {name: found for name, found in ids_of(known).items() if found}
     assert ids == {"eos_token_id": (5,), "pad_token_id": (5,), "bad_words_ids": (7, 8)}

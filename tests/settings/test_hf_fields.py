@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.setting_values import OTHER
+from support.setting_values import OF_OTHER_RELEASES, OTHER
 from transformers import CompileConfig, GenerationConfig, PreTrainedModel
 
 from beamgen import BeamgenError, SearchConfig, open_checkpoint
@@ -42,7 +42,9 @@ def _sequences(model: PreTrainedModel, beams: int, **fields) -> list[list[int]]:
 
 
 OURS = {setting.name for setting in SETTINGS if not setting.in_hf}
-UNHEEDED = (WITHOUT_EFFECT | {*SAMPLING} | {"output_scores"}) - ASSISTANTS_OWN - OURS
+UNHEEDED = (
+    (WITHOUT_EFFECT | {*SAMPLING} | {"output_scores"}) - ASSISTANTS_OWN - OURS - OF_OTHER_RELEASES
+)
 
 
 @pytest.mark.parametrize("name", sorted(UNHEEDED))

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 from beamgen import BeamgenError, Generator, SearchConfig, export
 from beamgen.cli import main
 from beamgen.settings.given import known_settings
+from beamgen.settings.rules import UNSAID
 
 GREEDY = {"do_sample": False, "temperature": 0.0, "top_p": 0, "top_k": -1}
 BASE = SearchConfig(eos_token_id=(2,), pad_token_id=1)
@@ -30,8 +31,8 @@ def test_impossible_draws_do_not_count_where_there_are_none(where: str) -> None:
     config = GenerationConfig.from_dict(stored)
     found = SearchConfig.from_generation_config(config, given, frozenset(stored))
     assert (found.temperature, found.top_p, found.top_k) == (0.0, 0, -1)
-    assert known_settings(given, stored) == vars(found)
-    known_settings(given, None)
+    assert known_settings(given, stored, UNSAID) == vars(found)
+    known_settings(given, None, UNSAID)
     assert SearchConfig.from_json(json.loads(json.dumps(found.to_json()))) == found
     with pytest.raises(BeamgenError, match="temperature must be a number above 0, not 0"):
         found.with_overrides({"do_sample": True})
@@ -45,11 +46,12 @@ def test_they_count_where_a_checkpoint_samples(do_sample: bool | None) -> None:
     config = GenerationConfig.from_dict(stored)
     for refuse in (
         lambda: SearchConfig.from_generation_config(config, given, frozenset(stored)),
-        lambda: known_settings(given, stored),
+        lambda: known_settings(given, stored, UNSAID),
     ):
         with pytest.raises(BeamgenError, match="temperature must be a number above 0"):
             refuse()
-    assert known_settings({"temperature": 0.0, "do_sample": False}, stored)["temperature"] == 0.0
+    given = {"temperature": 0.0, "do_sample": False}
+    assert known_settings(given, stored, UNSAID)["temperature"] == 0.0
 
 
 @pytest.mark.parametrize("value", ["hot", [0.5], float("nan"), float("inf"), 1e39, True])

@@ -7,11 +7,11 @@ import typing
 
 import pytest
 from support.setting_values import OTHER
-from transformers import GenerationConfig
 
 from beamgen import BeamgenError, Catalogue, SearchConfig
 from beamgen.formats.genai import config as genai
 from beamgen.settings import contrib
+from beamgen.settings.hf_fields import hf_defaults
 from beamgen.settings.kinds import Count, Flag, Number, TokenId, TokenIds
 from beamgen.settings.setting import REQUIRED, Setting
 from beamgen.settings.table import PARAMETERS, PROCESSORS, SETTINGS
@@ -41,14 +41,14 @@ def test_a_field_and_its_row_agree(setting: Setting) -> None:
 
 def test_the_default_of_a_setting_is_hfs_but_where_beamgen_says_otherwise() -> None:
     """Greedy search is HF's default, and beam search ours."""
-    defaults = GenerationConfig()
+    defaults = hf_defaults()
     differ = {
         setting.name
         for setting in SETTINGS
         if setting.in_hf
         and setting.default is not REQUIRED
-        and (getattr(defaults, setting.name) or None) != (setting.default or None)
-        and not (setting.is_off(setting.default) and getattr(defaults, setting.name) is None)
+        and (defaults[setting.name] or None) != (setting.default or None)
+        and not (setting.is_off(setting.default) and defaults[setting.name] is None)
     }
     assert differ == {"num_beams", "max_length"}
 

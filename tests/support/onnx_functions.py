@@ -15,11 +15,15 @@ from onnx import helper
 from beamgen.decoder import add_lora
 from beamgen.search.functions import contrib_cache, padding
 from beamgen.search.functions.library import functions, loop_functions
+from beamgen.settings.rules import RULES
+
+#: The rules that have every function.
+NEWEST = RULES["5.24"]
 
 
 @functools.cache
 def _function_protos() -> list[onnx.FunctionProto]:
-    every = [*loop_functions(), *functions(contrib_cache, padding, add_lora)]
+    every = [*loop_functions(NEWEST), *functions(contrib_cache, padding, add_lora)]
     return [ir.serde.serialize_function(function) for function in every]
 
 

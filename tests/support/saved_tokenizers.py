@@ -144,6 +144,9 @@ SAVED: dict[str, tuple[str, Callable[[], Tokenizer], dict[str, Any], dict[str, A
 }  # fmt: skip
 
 
+SAVED = {name: row for name, row in SAVED.items() if hasattr(transformers, row[0])}
+
+
 def save(name: str, folder: Path) -> Path:
     """One of ``SAVED``, as transformers writes it, and then the config changed."""
     kind, make, arguments, changes = SAVED[name]

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from beamgen.search.functions import later_rules
+from beamgen.settings.rules import installed_rules
 from beamgen.settings.table import PROCESSORS
+from support.onnx_functions import run
 
 #: Every processor's ONNX functions, by name.
 compiled = SimpleNamespace(
@@ -53,10 +56,20 @@ def random_history(length: int, vocab: int = V) -> np.ndarray:
     return np.random.default_rng(length).integers(0, vocab, (B, N, length))
 
 
-def by_hf(processor: Processor, history: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    rows = torch.tensor(scores.reshape(-1, V))
+def by_hf(
+    processor: Processor, history: np.ndarray, scores: np.ndarray, vocab: int = V
+) -> np.ndarray:
+    rows = torch.tensor(scores.reshape(-1, vocab))
     ids = torch.tensor(history.reshape(-1, history.shape[2]))
     return processor(ids, rows.clone()).numpy().reshape(scores.shape)
+
+
+def as_biased_read(history: np.ndarray) -> np.ndarray:
+    """A history as sequences are looked for in it under the rules of the installed HF."""
+    if not installed_rules().bias_reaches_back:
+        return history
+    (longer,) = run(later_rules.one_id_before, history)
+    return longer
 
 
 def right_aligned(sequences: list[list[int]]) -> np.ndarray:

@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
+from beamgen.settings.rules import installed_rules
+
+#: Fields that some releases of transformers do not have.
+_SINCE_5 = {
+    "assistant_ensemble_weight": 0.5,
+    "continuous_batching_config": {},
+    "max_cache_len": 8,
+    "speculation_type": "x",
+    "top_h": 0.5,
+    "use_mtp": True,
+}
+_UNTIL_5 = {"return_legacy_cache": True}
+
+#: Names in tables of beamgen's that the installed transformers does not have.
+OF_OTHER_RELEASES = frozenset(_SINCE_5 if installed_rules().release == "4.57" else _UNTIL_5)
+
 #: A value other than the default for every field of GenerationConfig.
 OTHER = {
     "max_length": 99,
@@ -16,7 +32,6 @@ OTHER = {
     "use_cache": False,
     "cache_implementation": "static",
     "cache_config": {},
-    "return_legacy_cache": True,
     "prefill_chunk_size": 8,
     "temperature": 0.5,
     "top_k": 5,
@@ -71,4 +86,5 @@ OTHER = {
     "constraints": ["x"],
     "force_words_ids": [[5]],
     "transformers_version": "1.0",
+    **{n: v for n, v in {**_SINCE_5, **_UNTIL_5}.items() if n not in OF_OTHER_RELEASES},
 }

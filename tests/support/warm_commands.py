@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import pkgutil
+import resource
 import signal
 import socket
 import subprocess
@@ -19,6 +20,10 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+#: Variables of a command's environment: after so many seconds it is killed; so many bytes of
+#: addresses it may have.
+SECONDS, MEMORY = "WARM_COMMAND_SECONDS", "WARM_COMMAND_BYTES"
 
 _CLIENT = """#!{python} -ISs
 import json, os, socket, sys
@@ -80,6 +85,7 @@ def _answer(connection: socket.socket) -> int:
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    _limit(os.environ.pop(SECONDS, None), os.environ.pop(MEMORY, None))
     try:
         main(request["arguments"], prog_name="beamgen")
     except SystemExit as error:
@@ -89,6 +95,15 @@ def _answer(connection: socket.socket) -> int:
         sys.stderr.flush()
     connection.send(str(code).encode())
     return code
+
+
+def _limit(seconds: str | None, memory: str | None) -> None:
+    """Of this process. The client of a command that was killed exits with 70."""
+    if seconds is not None:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which kills, be it within C
+        signal.alarm(int(seconds))
+    if memory is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (int(memory), int(memory)))
 
 
 if __name__ == "__main__":

@@ -19,17 +19,15 @@ from beamgen.export.save import save_graph
 from beamgen.formats.format import Check, Format
 from beamgen.formats.genai.config import CONFIG, check_runs, genai_config, not_carried
 from beamgen.package import embedded
-from beamgen.package.folder import ADAPTERS, MODEL, WEIGHTS, Package
+from beamgen.package.folder import Package
 from beamgen.package.source import open_source
 from beamgen.quantization.record import Precision
+from beamgen.tokenizer.files import TOKENIZER, tokenizer_files
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from beamgen.lora.slots import Slot
-
-#: The only form of tokenizer that genai reads.
-_TOKENIZER = "tokenizer.json"
 
 
 class GenaiOptions(TypedDict, total=False):
@@ -110,17 +108,21 @@ def _step(
 
 def _copy_companions(package: Package, folder: Path) -> bool:
     """Copy configs, licences, LoRAs and a tokenizer that genai reads; say if there is one."""
-    with_tokenizer = (package.folder / _TOKENIZER).is_file()
-    for name in package.manifest.files:
-        path = Path(name)
-        plain = path.name in {"config.json", "generation_config.json"} or name.startswith("LICEN")
-        if name in {MODEL, WEIGHTS} or not (
-            plain or path.parts[0] == ADAPTERS or (with_tokenizer and len(path.parts) == 1)
-        ):
-            continue
+    with_tokenizer = (package.folder / TOKENIZER).is_file()
+    tokenizer = tokenizer_files(package.folder) if with_tokenizer else []
+    loras = [path.relative_to(package.folder) for path in package.loras.values()]
+    plain = [path for path in map(Path, package.manifest.files) if _is_plain(path)]
+    for path in dict.fromkeys([*plain, *loras, *tokenizer]):
         (folder / path).parent.mkdir(exist_ok=True)
         shutil.copyfile(package.folder / path, folder / path)
     return with_tokenizer
+
+
+def _is_plain(path: Path) -> bool:
+    """Whether a file belongs to the model in any format."""
+    config = path.name in {"config.json", "generation_config.json"}
+    licence = path.name.upper().startswith(("LICEN", "NOTICE"))
+    return len(path.parts) == 1 and (config or licence)
 
 
 def _left_out(package: Package, with_tokenizer: bool) -> list[Check]:
@@ -129,7 +131,7 @@ def _left_out(package: Package, with_tokenizer: bool) -> list[Check]:
     if package.manifest.precision.name != "fp32":
         lines.append(f"the package is {package.manifest.precision.name}, this decoder fp32")
     if not with_tokenizer:
-        lines.append(f"no tokenizer: genai reads {_TOKENIZER} only; pass token ids")
+        lines.append(f"no tokenizer: genai reads {TOKENIZER} only; pass token ids")
     return [Check(line, None) for line in lines]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from beamgen.adapter import cache_keyword
 from beamgen.errors import SettingError
 from beamgen.parity.candidates import Candidates
 from beamgen.parity.contrib.rule import (
@@ -157,7 +158,7 @@ class _ModelScores:
                 input_ids=new[:, cached:],
                 attention_mask=mask,
                 **({"position_ids": positions[:, cached:]} if self._takes_positions else {}),
-                past_key_values=self._cache,
                 use_cache=True,
+                **{cache_keyword(self._model): self._cache},
             )
         return output.logits[:, -1].float()

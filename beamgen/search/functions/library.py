@@ -12,22 +12,36 @@ from beamgen.onnx_domain import DOMAIN
 from beamgen.search.functions import (
     beam_search,
     catalogue,
+    later_rules,
     one_beam,
     processors,
     random_numbers,
     tree_cache,
     warpers,
 )
+from beamgen.settings.rules import Rules
 from beamgen.settings.table import PROCESSORS
 
 # Of the loop backend, besides the processors.
 _LOOP_MODULES = (beam_search, one_beam, random_numbers, processors, warpers, catalogue, tree_cache)
 
 
-def loop_functions() -> list[ir.Function]:
-    """All that the loop backend calls, the processors among them."""
+def loop_functions(rules: Rules) -> list[ir.Function]:
+    """All that the loop backend calls under some rules, the processors among it."""
     compiled = [f for processor in PROCESSORS for f in processor.compiled]
-    return [*functions(*_LOOP_MODULES), *(_without_casts(_read(f)) for f in compiled)]
+    single = [*compiled, *_later(rules)]
+    return [*functions(*_LOOP_MODULES), *(_without_casts(_read(f)) for f in single)]
+
+
+def _later(rules: Rules) -> list[OnnxFunction[Any, Any]]:
+    """What the rules ask for besides."""
+    asked = (
+        (rules.bias_reaches_back, later_rules.one_id_before),
+        (rules.penalty_spares_padding, later_rules.without_padding),
+        (rules.catalogue_wins, later_rules.into_catalogue),
+        (rules.draws_are_sorted, later_rules.best_first),
+    )
+    return [function for holds, function in asked if holds]
 
 
 def functions(*modules: ModuleType) -> list[ir.Function]:

@@ -8,7 +8,7 @@ from, HF's ``compute_transition_scores(..., normalize_logits=True)``.
 
 from __future__ import annotations
 
-from onnxscript import INT64, script
+from onnxscript import FLOAT, INT64, script
 from onnxscript import opset23 as op
 
 from beamgen.onnx_domain import beamgen_ops
@@ -36,6 +36,18 @@ def take_best(scores):
     chosen_beams = beamgen_ops.own_places(chosen_tokens)
     chosen_log_probs = op.Identity(chosen_scores)
     return chosen_scores, chosen_tokens, chosen_beams, chosen_log_probs
+
+
+@script(beamgen_ops, default_opset=op)
+def only_of_numbers(log_probs, scores):
+    """Log-probabilities ``[B, K]`` of tokens drawn from scores ``[B, n, V]``.
+
+    They are not a number where the scores hold what is none: nothing may be drawn there.
+
+    Source: ``torch.multinomial`` refuses to draw from such scores.
+    """
+    not_numbers = op.ReduceMax(op.Cast(op.IsNaN(scores), to=FLOAT.dtype), [2], keepdims=0)
+    return op.Where(not_numbers > 0.0, op.Constant(value_float=float("nan")), log_probs)
 
 
 @script(beamgen_ops, default_opset=op)

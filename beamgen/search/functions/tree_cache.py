@@ -99,10 +99,10 @@ def prompt_inputs(prompt, attention_mask, slot, piece, piece_len, attention_wind
     position = op.CumSum(attention_mask, op.Constant(value_int=1)) - 1
     positions = op.Where(is_padding, 1, position)
     place = op.Range(0, op.Squeeze(op.Shape(prompt, start=1)), 1)
-    query = op.Slice(place, begin, end, axis0)
-    key = op.Slice(place, first_entry, end, axis0)
-    distance = op.Unsqueeze(query, [1]) - op.Unsqueeze(key, [0])  # [N, E + N]
-    out_of_reach = op.Or(distance < 0, distance >= attention_window)
+    query = op.Unsqueeze(op.Slice(place, begin, end, axis0), [1])  # [N, 1]
+    key = op.Unsqueeze(op.Slice(place, first_entry, end, axis0), [0])  # [1, E + N]
+    # of all pairs no more than booleans: a matrix of distances would be the largest tensor
+    out_of_reach = op.Or(key > query, key <= query - attention_window)  # [N, E + N]
     is_hidden_key = op.Slice(is_padding, first_entry, end, axis1)
     hidden = op.Or(out_of_reach, op.Unsqueeze(is_hidden_key, [1, 2]))  # [B, 1, N, E + N]
     attention_bias = op.Where(hidden, op.Constant(value_float=MASKED), 0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from beamgen.settings.kinds import Count
+from beamgen.settings.kinds import Count, is_int
 from beamgen.settings.parameter import Problem
 from beamgen.settings.processors.processor import Functions, Processor
 from beamgen.settings.setting import Setting, Values
@@ -12,7 +12,7 @@ from beamgen.settings.setting import Setting, Values
 
 def _conflicts(values: Values) -> Iterator[Problem]:
     longest, shortest = values["max_new_tokens"], values["min_new_tokens"]
-    if longest is not None and shortest is not None and shortest > longest:
+    if is_int(longest) and is_int(shortest) and shortest > longest:
         cause = f"min_new_tokens ({shortest}) is more than max_new_tokens ({longest})"
         yield cause, "lower the one or raise the other"
 

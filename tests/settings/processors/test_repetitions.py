@@ -11,6 +11,7 @@ from support.scores import (
     B,
     N,
     V,
+    as_biased_read,
     by_hf,
     compiled,
     ids,
@@ -20,6 +21,8 @@ from support.scores import (
     right_aligned,
 )
 from transformers.generation import logits_process as hf
+
+from beamgen.settings.rules import installed_rules
 
 # -- sequence bias
 
@@ -53,14 +56,15 @@ def test_sequence_bias_equals_hf(length: int) -> None:
     (found,) = run(
         compiled.sequence_bias,
         scores,
-        history,
+        as_biased_read(history),
         right_aligned([list(sequence) for sequence in BIASES]),
         list(BIASES.values()),
     )
     expected = by_hf(hf.SequenceBiasLogitsProcessor(BIASES), history, scores)
     assert np.array_equal(found, expected)
     changed = set(np.flatnonzero((found != scores).any((0, 1))))
-    fits = {sequence[-1] for sequence in BIASES if len(sequence) <= max(length, 1)}
+    longest = length + installed_rules().bias_reaches_back
+    fits = {sequence[-1] for sequence in BIASES if len(sequence) <= longest}
     assert changed == fits
 
 
@@ -192,10 +196,12 @@ def test_bad_words_equal_hf(eos: list[int]) -> None:
     for length in (1, 2, 5, 9):
         history = histories_ending(length)
         scores = random_scores(beams=history.shape[1])
-        (found,) = run(compiled.bad_words_ids, scores, history, right_aligned(BAD_WORDS), ids(*eos))
+        words, read = right_aligned(BAD_WORDS), as_biased_read(history)
+        (found,) = run(compiled.bad_words_ids, scores, read, words, ids(*eos))
         assert np.array_equal(found, by_hf(processor, history, scores))
         assert np.isneginf(found[..., 3]).all()
-        assert np.isneginf(found[:, 1, 2]).all() == (2 not in eos or length > 1)
+        longest = length + installed_rules().bias_reaches_back
+        assert np.isneginf(found[:, 1, 2]).all() == (2 not in eos or longest > 1)
 
 
 def test_a_bad_word_that_is_one_eos_alone_is_passed_over() -> None:

@@ -1,17 +1,33 @@
-"""optimum's ``OnnxConfig`` for a decoder contract."""
+"""optimum's exporter, for a decoder contract."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
+from optimum.exporters.onnx import export
 from optimum.exporters.onnx.config import TextDecoderOnnxConfig
 from optimum.utils import NormalizedTextConfig
 
 from beamgen.decoder.traced_step import TracedStep
 
 
-class StepOnnxConfig(TextDecoderOnnxConfig):  # type: ignore[misc] # optimum is untyped
+def trace_with_optimum(step: TracedStep, raw: Path, opset: int) -> None:
+    """Write the trace of a step, external data beside it where it is large."""
+    export(
+        step,
+        _StepOnnxConfig(step),
+        raw,
+        opset=opset,
+        # Would load the file in ONNX Runtime, which does not know our node yet.
+        disable_dynamic_axes_fix=True,
+        # Would store a transposed copy of every weight; place_weights does better.
+        do_constant_folding=False,
+    )
+
+
+class _StepOnnxConfig(TextDecoderOnnxConfig):  # type: ignore[misc] # optimum is untyped
     """Names, dynamic axes and dummy inputs of a step."""
 
     NORMALIZED_CONFIG_CLASS = NormalizedTextConfig

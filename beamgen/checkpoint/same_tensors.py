@@ -1,0 +1,211 @@
+"""A loaded model is held against its files: each of its tensors is what they store.
+
+transformers warns of what it does not read, makes up what it does not find, and ties what a
+config says is tied. A model that is compared with itself shows none of that.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from beamgen.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+_SHOWN = 5
+#: Elements that are compared at once, to need no second copy of a large tensor.
+_AT_ONCE = 2**22
+#: Names that transformers itself still reads by older ones.
+_LEGACY = (("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias"))
+
+
+def check_tensors(
+    model: PreTrainedModel,
+    stored: Iterable[tuple[str, torch.Tensor]],
+    source: str,
+    ignored: Collection[str] = (),
+) -> None:
+    """Refuse a model that is not what its files store.
+
+    Args:
+        model: as it was loaded, in float32.
+        stored: name and tensor, as the files have them.
+        source: the checkpoint, for messages.
+        ignored: patterns of stored tensors that may stay unread.
+
+    Raises:
+        CheckpointError: a tensor holds what is no finite number; or differs from the stored one;
+            or one that is stored is not read; or one that the model has is not stored.
+    """
+    found = _compare(model, stored)
+    _refuse_not_finite(found, source)
+    unread = [name for name in found.unread if not _may_stay_unread(model, name, ignored)]
+    differing = [name for name in found.differing if not matches(name, ignored)]
+    if unread:
+        raise CheckpointError(
+            f"{source} stores {_listed(unread)}, which {type(model).__name__} does not read",
+            "correct config.json (has it fewer layers?); or, if they mean nothing, pass "
+            + " ".join(f"--ignore-unread '{pattern}'" for pattern in _patterns(unread)),
+        )
+    if differing:
+        tied = [name for name in differing if name in found.tied]
+        if tied:
+            raise CheckpointError(
+                f"{source} stores {_listed(tied)}, which is not the embedding that config.json "
+                "ties it to",
+                'put "tie_word_embeddings": false into config.json to use what is stored, or '
+                f"pass --ignore-unread '{tied[0]}' to use the embedding",
+            )
+        raise CheckpointError(
+            f"{source} was loaded with other values than it stores: {_listed(differing)}",
+            "save it again with save_pretrained of the transformers that is installed",
+        )
+    if found.missing:
+        raise CheckpointError(
+            f"{source} lacks weights of {type(model).__name__}: {_listed(found.missing)}",
+            "is this the checkpoint of a model with a language-modelling head?",
+        )
+
+
+@dataclass
+class _Found:
+    """Names of tensors, by what is wrong with them; those that are tied to another, besides."""
+
+    unread: list[str] = field(default_factory=list)
+    differing: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    not_finite: dict[str, int] = field(default_factory=dict)
+    tied: set[str] = field(default_factory=set)
+
+
+def _compare(model: PreTrainedModel, stored: Iterable[tuple[str, torch.Tensor]]) -> _Found:
+    found = _Found()
+    weights = {**dict(model.named_parameters(remove_duplicate=False)), **_buffers(model, True)}
+    computed = _buffers(model, False)
+    places: dict[int, set[str]] = {}
+    for name, tensor in weights.items():
+        places.setdefault(tensor.data_ptr(), set()).add(name)
+    read: set[int] = set()
+    for name, tensor in stored:
+        target = next((other for other in _names(model, name) if other in weights), None)
+        if target is not None and weights[target].is_meta:
+            continue  # tied to what is missing
+        if target is not None:
+            loaded = weights[target]
+            read.add(loaded.data_ptr())
+            equal, not_finite = _same(tensor, loaded)
+            if not equal:
+                found.differing.append(name)
+                if len(places[loaded.data_ptr()]) > 1:
+                    found.tied.add(name)
+            if not_finite:
+                found.not_finite[name] = not_finite
+        elif not _is_computed(model, name, tensor, computed):
+            found.unread.append(name)
+    found.missing = [name for name, tensor in weights.items() if tensor.data_ptr() not in read]
+    return found
+
+
+def _buffers(model: PreTrainedModel, persistent: bool) -> dict[str, torch.Tensor]:
+    """What a model keeps besides its parameters: stored with it, or computed from its config."""
+    kept = model.state_dict().keys()
+    buffers = model.named_buffers(remove_duplicate=False)
+    return {name: tensor for name, tensor in buffers if (name in kept) is persistent}
+
+
+def _names(model: PreTrainedModel, name: str) -> Iterator[str]:
+    """What a stored tensor may be called in the model, the likeliest first.
+
+    Source: ``PreTrainedModel._get_key_renaming_mapping``: a backbone may be stored alone.
+    """
+    for old, new in _LEGACY:
+        name = name.replace(old, new)
+    renamed = name
+    for pattern, new in (getattr(model, "_checkpoint_conversion_mapping", None) or {}).items():
+        renamed = re.sub(pattern, new, renamed)
+    prefix = f"{model.base_model_prefix}."
+    for given in dict.fromkeys((renamed, name)):
+        yield from (given, prefix + given, given.removeprefix(prefix))
+
+
+def _is_computed(
+    model: PreTrainedModel, name: str, tensor: torch.Tensor, computed: dict[str, torch.Tensor]
+) -> bool:
+    """Whether a tensor is one that the model computes itself, as masks and frequencies are.
+
+    Frequencies were once stored for each layer, and are the model's now.
+    """
+    import torch
+
+    target = next((other for other in _names(model, name) if other in computed), None)
+    if target is None and name.endswith("rotary_emb.inv_freq"):
+        target = next((other for other in computed if other.endswith("rotary_emb.inv_freq")), None)
+    if target is None:
+        return False
+    own = computed[target]
+    if not own.is_floating_point() or own.dim() == 0:  # a causal mask, or the number it fills in
+        return True
+    precision = torch.finfo(tensor.dtype if tensor.is_floating_point() else own.dtype).eps
+    return own.shape == tensor.shape and torch.allclose(
+        own.double(), tensor.double(), rtol=8 * precision, atol=0
+    )
+
+
+def _same(stored: torch.Tensor, loaded: torch.Tensor) -> tuple[bool, int]:
+    """Whether a tensor was loaded as it is stored, and how many of its values are not finite."""
+    if stored.shape != loaded.shape:
+        return False, 0
+    equal, not_finite = True, 0
+    flat_stored, flat_loaded = stored.reshape(-1), loaded.detach().reshape(-1)
+    for start in range(0, stored.numel(), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        theirs, ours = flat_stored[part], flat_loaded[part]
+        finite = ours.isfinite()
+        not_finite += int(ours.numel() - finite.sum())
+        equal = equal and bool(((theirs.to(ours.dtype) == ours) | ~finite).all())
+    return equal, not_finite
+
+
+def _refuse_not_finite(found: _Found, source: str) -> None:
+    if found.not_finite:
+        name, count = next(iter(found.not_finite.items()))
+        others = len(found.not_finite) - 1
+        more = f", and {others} more tensors do" if others else ""
+        raise CheckpointError(
+            f"{source}: {name} holds {count} values that are no finite numbers{more}",
+            "its training failed, or the file is damaged: use an earlier checkpoint",
+        )
+
+
+def _may_stay_unread(model: PreTrainedModel, name: str, ignored: Collection[str]) -> bool:
+    """Whether a user says so, or transformers' own class, by regular expressions."""
+    declared = getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()
+    return matches(name, ignored) or any(re.search(pattern, name) for pattern in declared)
+
+
+def matches(name: str, patterns: Collection[str]) -> bool:
+    """Whether a name is one of those that ``*`` and ``?`` may stand in."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _patterns(names: list[str]) -> list[str]:
+    """What matches these names: one pattern for each module that all of it may belong to."""
+    modules: dict[str, list[str]] = {}
+    for name in names:
+        modules.setdefault(name.split(".")[0], []).append(name)
+    return [
+        found[0] if len(found) == 1 else os.path.commonprefix(found) + "*"  # noqa: RUF071
+        for found in modules.values()
+    ]
+
+
+def _listed(names: list[str]) -> str:
+    more = f" ({len(names)} in all)" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

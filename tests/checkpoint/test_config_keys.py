@@ -1,0 +1,137 @@
+"""Keys of config.json that the model is not built by: told, unless they are bookkeeping."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from support.odd_checkpoints import edit_config
+
+from beamgen import BeamgenError, check_parity, open_checkpoint, open_package, open_source
+from beamgen.checkpoint.checkpoint import read_checkpoint
+from beamgen.checkpoint.config_keys import unread_keys
+from beamgen.checkpoint.files import find_checkpoint
+from beamgen.cli import main
+from beamgen.testing import tiny_model
+
+#: What configs on the hub say besides what their classes take, as it stands there.
+FOREIGN: list[tuple[str, dict[str, Any]]] = [
+    (
+        "gpt2",  # openai-community/gpt2
+        {"n_ctx": 256, "summary_type": "cls_index", "summary_use_proj": True,
+         "task_specific_params": {"text-generation": {"do_sample": True, "max_length": 50}}},
+    ),
+    (
+        "gpt2",  # distilgpt2, DialoGPT
+        {"_num_labels": 1, "id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}, "n_ctx": 256,
+         "output_past": True, "finetuning_task": "lm", "use_bfloat16": True, "xla_device": True,
+         "task_specific_params": {"conversational": {"max_length": 1000}}},
+    ),
+    (
+        "gpt2",  # models of one language
+        {"author": "someone", "created_date": "2021-04-28", "license": "CC-BY-NC-SA 4.0",
+         "tokenizer_class": "BertTokenizer", "gradient_checkpointing": False, "n_inner": None},
+    ),
+    (
+        "phi3",  # microsoft/Phi-3-mini-4k-instruct
+        {"attention_bias": False, "auto_map": {"AutoConfig": "configuration_phi3.Phi3Config"},
+         "_name_or_path": "Phi-3-mini-4k-instruct", "torch_dtype": "bfloat16",
+         "embd_pdrop": 0.0, "resid_pdrop": 0.0, "sliding_window": 2047},
+    ),
+    (
+        "phi3",  # microsoft/Phi-4-mini-instruct
+        {"full_attn_mod": 1, "interpolate_factor": 1, "lm_head_bias": False, "mlp_bias": False,
+         "attention_bias": False, "partial_rotary_factor": 0.75},
+    ),
+    (
+        "phi3",  # what tools for training leave
+        {"unsloth_version": "2025.1", "unsloth_fixed": True, "pretraining_tp": 1, "seq_len": 99,
+         "neftune_noise_alpha": 5, "_attn_implementation_autoset": True, "head_dim": 16},
+    ),
+    ("biogpt", {"fp16": True, "max_seq_length": 99, "model_max_length": 99, "seed": 7}),
+]  # fmt: skip
+
+
+@pytest.fixture
+def copy(checkpoints: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
+    return lambda name: Path(shutil.copytree(checkpoints(name), tmp_path / name))
+
+
+@pytest.mark.parametrize(("name", "keys"), FOREIGN)
+def test_what_configs_on_the_hub_say_besides(
+    copy: Callable[[str], Path], name: str, keys: dict[str, Any]
+) -> None:
+    open_checkpoint(edit_config(copy(name), **keys)).load_model()
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("gpt2", "alibi", True),
+        ("gpt2", "position_embedding_type", "rotary"),
+        ("gpt2", "layer_norm_eps", 1e-3),
+        ("gpt2", "hidden_act", "relu"),
+        ("gpt2", "sliding_window", 8),
+        ("gpt2", "rope_theta", 500.0),
+        ("gpt2", "rope_parameters", {"rope_theta": 500.0}),
+        ("phi3", "attention_bias", True),
+        ("phi3", "logit_scale", 0.5),
+        ("phi3", "attn_logit_softcapping", 50.0),
+        ("phi3", "layer_types", ["full_attention", "sliding_attention"]),
+        ("phi3", "some_setting_of_tomorrow", {"a": 2}),
+        ("biogpt", "logits_scaling", 8.0),
+        ("biogpt", "activation_function", "relu"),
+    ],
+)
+def test_a_setting_that_is_not_read_is_told(
+    copy: Callable[[str], Path], name: str, key: str, value: Any
+) -> None:
+    with pytest.raises(BeamgenError) as error:
+        open_checkpoint(edit_config(copy(name), **{key: value})).load_model()
+    told = "rope_theta" if key == "rope_parameters" else key
+    assert f"does not read {told} of config.json" in error.value.cause
+    assert f"--ignore-unread {told}" in error.value.cure
+
+
+@pytest.mark.parametrize("value", [None, False, 0, 1, 0.0, 1.0, "", [], {}])
+def test_a_value_that_switches_nothing_is_not_told(copy: Callable[[str], Path], value: Any) -> None:
+    open_checkpoint(edit_config(copy("gpt2"), some_setting=value)).load_model()
+
+
+def test_keys_within_rope_scaling_are_told() -> None:
+    from transformers import LlamaConfig
+
+    scaling = {"rope_type": "linear", "factor": 4.0, "beta_fast": 32}
+    config = LlamaConfig(
+        num_hidden_layers=1, hidden_size=64, intermediate_size=8, vocab_size=8,
+        num_attention_heads=4, rope_scaling=scaling,
+    )  # fmt: skip
+    stored = {"hidden_size": 64, "rope_scaling": scaling}
+    assert unread_keys(stored, config, tiny_model) == ["rope_scaling.beta_fast"]
+
+
+def test_every_key_is_told_at_once_and_the_cure_works(
+    copy: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder, target = edit_config(copy("gpt2"), alibi=True, mup_scale=4.0), tmp_path / "package"
+    command = ["export", "-m", str(folder), "-o", str(target)]
+    refused = CliRunner().invoke(main, command)
+    assert refused.exit_code == 1
+    assert not target.exists()
+    cure = "--ignore-unread alibi --ignore-unread mup_scale"
+    assert cure in " ".join(refused.output.split())
+    done = CliRunner().invoke(main, [*command, *cure.split()])
+    assert done.exit_code == 0, done.output
+    package = open_package(target)
+    assert package.manifest.source["ignored"] == ["alibi", "mup_scale"]
+    assert check_parity(package, open_source(package)).exit_code == 0
+    assert check_parity(package, open_source(package, str(folder))).exit_code == 0
+
+
+def test_a_pattern_ignores_several(copy: Callable[[str], Path]) -> None:
+    folder = edit_config(copy("gpt2"), mup_scale=4.0, mup_base=8)
+    read_checkpoint(find_checkpoint(folder), ["mup_*"]).load_model()
