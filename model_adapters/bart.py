@@ -19,7 +19,7 @@ class BartAdapter(DecoderAdapter):
 
     name = "bart"
     model_type = "bart"
-    class_names = ("BartForCausalLM", "BartDecoder")
+    class_names = ("BartForCausalLM",)
     counts_padding = True
 
     def tiny_config(self) -> PretrainedConfig:

@@ -19,7 +19,7 @@ class MBartAdapter(DecoderAdapter):
 
     name = "mbart"
     model_type = "mbart"
-    class_names = ("MBartForCausalLM", "MBartDecoder")
+    class_names = ("MBartForCausalLM",)
     counts_padding = True
 
     def tiny_config(self) -> PretrainedConfig:

@@ -169,7 +169,8 @@ def _subgraph(
     own = tape.call(contrib_cache.op_inputs, ids, mask, past[0], beams, window)
     feeds = {**dict(own.items()), **{value.name or "": value for value in past}}
     if decoder.counts_padding:
-        feeds |= tape.call(
+        counted = tape.section("step/counted")
+        feeds |= counted.call(
             entry_positions.copied_slot_positions, mask, own.key_rows, own.input_ids
         ).items()
     elif decoder.reads_key_positions:

@@ -252,7 +252,9 @@ def _counted_positions(
     """Positions that the branches do not give, for decoders that ask for them."""
     bias = fed.attention_bias
     if parts.counts_padding:
-        return dict(tape.call(entry_positions.slot_positions, slot, bias, fed.input_ids).items())
+        counted = tape.section("step/counted")
+        found = counted.call(entry_positions.slot_positions, slot, bias, fed.input_ids)
+        return dict(found.items())
     if not parts.reads_key_positions:
         return {}
     prompt = parts.prompt

@@ -96,10 +96,13 @@ def _check_geometry(adapter: DecoderAdapter) -> None:
     with torch.no_grad():
         output = model(input_ids=torch.ones(1, 3, dtype=torch.long), use_cache=True)
     cache = output[cache_keyword(model)]
+    cache = getattr(cache, "self_attention_cache", cache)
     _expect(len(cache) == geometry.num_layers, f"HF's cache has {len(cache)} layers")
-    shape = tuple(cache.layers[0].keys.shape)
-    expected = (1, geometry.num_kv_heads, 3, geometry.head_dim)
-    _expect(shape == expected, f"HF's cache of 3 tokens is {shape}, kv_geometry says {expected}")
+    for stored, width in zip(("keys", "values"), geometry.widths, strict=True):
+        shape = tuple(getattr(cache.layers[0], stored).shape)
+        expected = (1, geometry.num_kv_heads, 3, width)
+        wrong = f"HF's cache of 3 tokens is {shape} ({stored}), kv_geometry says {expected}"
+        _expect(shape == expected, wrong)
 
 
 def _check_decoder(adapter: DecoderAdapter) -> None:
@@ -128,13 +131,15 @@ def _check_step(adapter: DecoderAdapter) -> None:
     from beamgen.search.one_step import build_step
 
     config = adapter.tiny_config()
-    geometry, model = adapter.kv_geometry(config), tiny_model(config)
+    tiny, geometry = next(variants(config)), adapter.kv_geometry(config)
+    model = tiny.model()
     with tempfile.TemporaryDirectory() as folder:
-        decoder = export_decoder(adapter, tiny_model(config), Path(folder), SingleStep)
+        decoder = export_decoder(adapter, tiny.model(), Path(folder), SingleStep)
         proto = ir.to_proto(build_step(decoder)).SerializeToString()
     session = onnxruntime.InferenceSession(proto, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    empty = np.zeros((2, geometry.num_kv_heads, 0, geometry.head_dim), np.float32)
+    heads, layers = geometry.num_kv_heads, geometry.num_layers
+    empty = [np.zeros((2, heads, 0, width), np.float32) for width in geometry.widths] * layers
     past_names, present_names = (cache_names(n, geometry) for n in ("past_key_values", "present"))
 
     def run(ids: Any, positions: Any, mask: Any, past: Any) -> dict[str, Any]:
@@ -146,7 +151,7 @@ def _check_step(adapter: DecoderAdapter) -> None:
     long, short = [5, 9, 7, 11], [6, 8]
     mask = [[1, 1, 1, 1], [1, 1, 0, 0]]
     ids, positions = [long, [*short, 3, 3]], [[0, 1, 2, 3], [0, 1, 0, 0]]
-    first = run(ids, positions, mask, [empty] * len(past_names))
+    first = run(ids, positions, mask, empty)
     step = run([[4], [10]], [[4], [2]], [[*row, 1] for row in mask], map(first.get, present_names))
     for row, prompt, token in ((0, long, 4), (1, short, 10)):
         _close(first["logits"][row, 0], hf_logits(model, prompt), f"prompt {row}'s last token")
@@ -157,12 +162,9 @@ def _check_step(adapter: DecoderAdapter) -> None:
 
 def _check_positions(adapter: DecoderAdapter) -> None:
     """HF runs a sequence as long as position_limits allows."""
-    import torch
-
     config = adapter.tiny_config()
     length = adapter.position_limits(config).max_positions
-    with torch.no_grad():
-        tiny_model(config)(input_ids=torch.ones(1, length, dtype=torch.long))
+    hf_logits(tiny_model(config), [1] * length)
 
 
 def _check_search(adapter: DecoderAdapter) -> None:

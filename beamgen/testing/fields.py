@@ -22,6 +22,7 @@ _BITES = 5
 _BOUNDARY = 8
 _BOUNDARY_FIELD = "original_max_position_embeddings"
 _LIVE = 2e-2
+_ROUNDING = 1e-4
 _SLIDING, _FULL = "sliding_attention", "full_attention"
 _ROPE = ("rope_scaling", "rope_parameters")
 _ACTIVATIONS = ("relu", "gelu", "silu")
@@ -64,12 +65,11 @@ def variants(base: PretrainedConfig) -> Iterator[Variant]:
     ``LONG`` tokens differ, with HF's default attention or with ``eager``.
     """
     plain = tiny_model(base)
-    weights = plain.state_dict()
-    found = Variant("tiny_config", base, None, weights)
+    weights = _with_biases(plain.state_dict())
     before = _both_logits(base, weights)
     assert before is not None, "the tiny config was used to make the weights"
     yield Variant("tiny_config", base, _meant(before), weights)
-    seen = {found.name}
+    seen = {"tiny_config"}
     for name, changes in _changes(base, plain):
         if name in seen:
             continue
@@ -79,6 +79,17 @@ def variants(base: PretrainedConfig) -> Iterator[Variant]:
                 seen.add(name)
                 yield Variant(name, config, _meant(after), weights)
                 break
+
+
+def _with_biases(weights: dict[str, Any]) -> dict[str, Any]:
+    """Weights whose vectors, biases that HF begins at 0 and norms at 1, are anything, too."""
+    import torch
+
+    dice = torch.Generator().manual_seed(0)
+    for tensor in weights.values():
+        if tensor.dim() == 1 and tensor.is_floating_point():
+            tensor.add_(0.1 * torch.randn(tensor.shape, generator=dice))
+    return weights
 
 
 def _changes(
@@ -145,7 +156,7 @@ def _other_values(name: str, value: Any) -> tuple[Any, ...]:
     if isinstance(value, int):
         return (_BITES, max(1, value // 2), value * 2)
     if isinstance(value, float):
-        return (value * 0.5, value * 4, 0.5) if value < 10 else (2.0, value * 0.1)
+        return (value * 0.5, value * 4, 0.5) if value < 10 else (2.0, value * 0.1, 0.5)
     if isinstance(value, str) and ("act" in name or "func" in name):
         return tuple(other for other in _ACTIVATIONS if other != value)
     if isinstance(value, list) and value and all(flag in (0, 1) for flag in value):
@@ -169,7 +180,8 @@ def _rope_kinds(model: PreTrainedModel, value: Any) -> dict[str, dict[str, Any]]
         "linear": {"factor": 2.0},
         "yarn": {"factor": 4.0, **boundary},
         "llama3": llama3,
-        "longrope": {"factor": 4.0, **boundary, **factors},
+        # with the scales of PhiMoE, which others do not read
+        "longrope": {"factor": 4.0, **boundary, **factors, "short_mscale": 1.1, "long_mscale": 1.3},
     }
     return {kind: {"rope_type": kind, **kept, **more} for kind, more in kinds.items()}
 
@@ -199,7 +211,7 @@ def _model(
 
 def _meant(both: tuple[Floats, Floats]) -> str | None:
     default, eager = both
-    return "eager" if _distance(default, eager) > _LIVE else None
+    return "eager" if _distance(default, eager) > _ROUNDING else None
 
 
 def _differ(before: tuple[Floats, Floats], after: tuple[Floats, Floats]) -> bool:
