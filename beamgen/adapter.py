@@ -17,6 +17,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from beamgen.errors import AdapterError
+
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel
@@ -30,11 +32,18 @@ class KVGeometry:
         num_layers: L.
         num_kv_heads: Hkv (fewer than the query heads under GQA).
         head_dim: D.
+        value_dim: D of the values, where it is another than the keys'; else None.
     """
 
     num_layers: int
     num_kv_heads: int
     head_dim: int
+    value_dim: int | None = None
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """D of the keys and of the values."""
+        return self.head_dim, self.value_dim or self.head_dim
 
 
 @dataclass(frozen=True)
@@ -49,11 +58,24 @@ class PositionLimits:
             one side.
         attention_window: a token sees itself and the ``attention_window - 1``
             slots before it (sliding window attention), or None for all.
+
+    Raises:
+        AdapterError: one of them is no number, which a config may say.
     """
 
     max_positions: int
     recompute_boundary: int | None = None
     attention_window: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is no number of positions, or more than a graph can count."""
+        for name, value in vars(self).items():
+            optional = name != "max_positions" and value is None
+            if not optional and not (isinstance(value, int) and abs(value) < 2**62):
+                raise AdapterError(
+                    f"the config gives {value!r:.60} for {name}",
+                    "correct config.json, or download the checkpoint again",
+                )
 
     def room(self, prompt_len: int) -> int:
         """How many tokens may follow a prompt; 0 or less where it is too long."""
@@ -89,6 +111,8 @@ class DecoderAdapter(ABC):
         genai_type: ``model.type`` of a ``genai_config.json``. All decoders have one
             layout here, which onnxruntime-genai runs as ``decoder``; another type only
             serves a tool that asks for it, and has to read that layout, too.
+        counts_padding: whether ``generate`` gives the model no ``position_ids``, so that
+            its positions count a batch's padding.
         fused: layers that other models have as several, each with those in the order of its
             outputs, of which all but the first are of one size:
             ``{"qkv_proj": ("q_proj", "k_proj", "v_proj")}``. A LoRA of theirs fits then.
@@ -100,6 +124,7 @@ class DecoderAdapter(ABC):
     demo: ClassVar[Path | None] = None
     held_out: ClassVar[Path | None] = None
     genai_type: ClassVar[str] = "decoder"
+    counts_padding: ClassVar[bool] = False
     fused: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
 
     @abstractmethod
@@ -128,10 +153,16 @@ class DecoderAdapter(ABC):
         )
 
     def position_limits(self, config: PretrainedConfig) -> PositionLimits:
-        """How long a sequence may be; by default ``max_position_embeddings``."""
+        """How long a sequence may be; by default ``max_position_embeddings``.
+
+        The window is one that all layers keep; what single layers keep is theirs to say when
+        they attend.
+        """
+        kinds = getattr(config, "layer_types", None) or ["sliding_attention"]
+        everywhere = all(kind == "sliding_attention" for kind in kinds)
         return PositionLimits(
             max_positions=config.max_position_embeddings,
-            attention_window=getattr(config, "sliding_window", None),
+            attention_window=getattr(config, "sliding_window", None) if everywhere else None,
         )
 
     def prepare(self, model: PreTrainedModel) -> None:  # noqa: B027 - a hook, empty by default
@@ -157,19 +188,19 @@ class DecoderAdapter(ABC):
             position_ids: int64 ``[B, N]``, given by the search graph.
             attention_bias: float ``[B, 1, N, S+R+N]``, additive; HF models take
                 a 4-D mask as it is (``transformers.masking_utils``).
-            cache: takes each layer's new keys and values (``Cache.update``).
+            cache: takes each layer's new keys and values (``Cache.update``). Its ``seq_len``,
+                an int64 scalar or None, is the largest position of the whole prompt and 1,
+                where the tokens are a piece of one; None: of ``position_ids``.
         """
-        output = model.base_model(
+        backbone = model.base_model
+        if backbone is model:  # its class names another backbone than it has
+            backbone = model.get_decoder()
+        output = backbone(
             input_ids=input_ids,
             position_ids=position_ids,
             attention_mask=attention_bias,
             use_cache=True,
-            **{cache_keyword(model.base_model): cache},
+            **{cache_keyword(backbone): cache},
         )
         hidden: torch.Tensor = output.last_hidden_state
         return hidden
-
-    def logits(self, model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor:
-        """Logits ``[B, n, V]`` of hidden states ``[B, n, hidden]``."""
-        logits: torch.Tensor = model.get_output_embeddings()(hidden)
-        return logits

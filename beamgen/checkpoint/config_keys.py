@@ -94,6 +94,7 @@ def unread_keys(
         key for key, value in scaling.items()
         if key not in ("type", "rope_type") and not _switches_nothing(value)
     ]  # fmt: skip
+    doubtful = [key for key in doubtful if not _is_derived(key, stored, config)]
     if not doubtful and not within:
         return []
     read, read_within = _read_by(config, build)
@@ -113,6 +114,13 @@ def _switches_nothing(value: Any) -> bool:
     if isinstance(value, bool) or value is None:
         return not value
     return value in (0, 1) if isinstance(value, int | float) else len(value) == 0
+
+
+def _is_derived(key: str, stored: Mapping[str, Any], config: PretrainedConfig) -> bool:
+    """Whether the class computes the value from other keys, and saves it with them."""
+    others = {name: value for name, value in stored.items() if name != key}
+    derived = type(config).from_dict(deepcopy(others)).to_dict()
+    return key in derived and bool(derived[key] == stored[key])
 
 
 def _is_bookkeeping(key: str) -> bool:

@@ -77,6 +77,14 @@ def load_checked(
             f"another shape: {listed} ({len(missing) + len(mismatched)} in all)",
             "is this the checkpoint of a model with a language-modelling head?",
         )
+    left = {name: p.dtype for name, p in model.named_parameters() if p.dtype != torch.float32}
+    if left:
+        name, dtype = next(iter(left.items()))
+        raise CheckpointError(
+            f"{files.source} stores {name} ({len(left)} in all) as {dtype}, which transformers "
+            "leaves as it is",
+            "save the checkpoint in float32, float16 or bfloat16",
+        )
     check_tensors(model, weights_of(files, config), files.source, ignored)
     loaded: PreTrainedModel = model.eval()
     try:
@@ -113,12 +121,19 @@ def without_weights(files: CheckpointFiles, config: PretrainedConfig) -> PreTrai
 
     Raises:
         MissingExtraError: torch is not installed.
+        CheckpointError: transformers makes no model of it.
     """
     torch, auto_model = _torch_and_auto_model()
-    with torch.device("meta"):
-        model: PreTrainedModel = auto_model.from_config(
-            config, trust_remote_code=files.trust_remote_code
-        )
+    try:
+        with torch.device("meta"):
+            model: PreTrainedModel = auto_model.from_config(
+                config, trust_remote_code=files.trust_remote_code
+            )
+    except Exception as error:  # whatever a config can make a model's code raise
+        raise CheckpointError(
+            f"transformers makes no model of the {CONFIG} of {files.source}: {one_line(error)}",
+            f"correct {CONFIG}: a value in it may be of the wrong kind",
+        ) from error
     return model
 
 
@@ -137,7 +152,7 @@ def _check_config(
         raise CheckpointError(
             f"{files.source}: transformers {transformers.__version__} does not read "
             f"{', '.join(unread)} of {CONFIG} ({type(config).__name__})",
-            "correct or delete the keys; or, if they change nothing in the model, pass "
+            "correct or delete the keys; or, if they change nothing in the model, export with "
             + " ".join(f"--ignore-unread {key}" for key in unread),
         )
 

@@ -62,9 +62,11 @@ def _cure(empty: PreTrainedModel, other: dict[str, tuple[int, ...]]) -> str:
     """Correct the vocabulary, if it is all that is wrong."""
     vocab_size = empty.config.get_text_config().vocab_size
     wanted = empty.state_dict()
-    rows = {shape[0] for shape in other.values()}
-    if len(rows) == 1 and all(wanted[name].shape[0] == vocab_size for name in other):
-        return f"correct vocab_size in {CONFIG} to {rows.pop()}, if the weights are the right ones"
+    rows = {size for shape in other.values() for size in shape[:1] or (None,)}
+    if len(rows) == 1 and all(wanted[name].shape[:1] == (vocab_size,) for name in other):
+        size = rows.pop()
+        if size is not None:  # a tensor that is one number has no rows
+            return f"correct vocab_size in {CONFIG} to {size}, if the weights are the right ones"
     return f"take the {CONFIG} that belongs to these weights"
 
 

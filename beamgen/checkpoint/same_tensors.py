@@ -6,6 +6,7 @@ config says is tied. A model that is compared with itself shows none of that.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 5
 #: Elements that are compared at once, to need no second copy of a large tensor.
-_AT_ONCE = 2**22
+_AT_ONCE = 2**20
 #: Names that transformers itself still reads by older ones.
 _LEGACY = (("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias"))
 
@@ -51,7 +52,7 @@ def check_tensors(
     if unread:
         raise CheckpointError(
             f"{source} stores {_listed(unread)}, which {type(model).__name__} does not read",
-            "correct config.json (has it fewer layers?); or, if they mean nothing, pass "
+            "correct config.json (has it fewer layers?); or, if they mean nothing, export with "
             + " ".join(f"--ignore-unread '{pattern}'" for pattern in _patterns(unread)),
         )
     if differing:
@@ -61,7 +62,7 @@ def check_tensors(
                 f"{source} stores {_listed(tied)}, which is not the embedding that config.json "
                 "ties it to",
                 'put "tie_word_embeddings": false into config.json to use what is stored, or '
-                f"pass --ignore-unread '{tied[0]}' to use the embedding",
+                f"export with --ignore-unread '{tied[0]}' to use the embedding",
             )
         raise CheckpointError(
             f"{source} was loaded with other values than it stores: {_listed(differing)}",
@@ -162,16 +163,21 @@ def _is_computed(
 
 def _same(stored: torch.Tensor, loaded: torch.Tensor) -> tuple[bool, int]:
     """Whether a tensor was loaded as it is stored, and how many of its values are not finite."""
+    import torch
+
     if stored.shape != loaded.shape:
         return False, 0
     equal, not_finite = True, 0
     flat_stored, flat_loaded = stored.reshape(-1), loaded.detach().reshape(-1)
     for start in range(0, stored.numel(), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
-        theirs, ours = flat_stored[part], flat_loaded[part]
-        finite = ours.isfinite()
-        not_finite += int(ours.numel() - finite.sum())
-        equal = equal and bool(((theirs.to(ours.dtype) == ours) | ~finite).all())
+        theirs, ours = flat_stored[part].to(loaded.dtype), flat_loaded[part]
+        if not ours.is_floating_point() or all(math.isfinite(end) for end in ours.aminmax()):
+            equal = equal and torch.equal(theirs, ours)
+        else:
+            finite = ours.isfinite()
+            not_finite += int(ours.numel() - finite.sum())
+            equal = equal and bool(((theirs == ours) | ~finite).all())
     return equal, not_finite
 
 

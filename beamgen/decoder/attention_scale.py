@@ -65,7 +65,7 @@ def own_scale(
     named = ", ".join(f"{name} {value}" for name, value in extras.items() if _is_set(value))
     raise AdapterError(
         f"{type(module).__name__} does more than scale its scores" + (f" ({named})" * bool(named)),
-        "beamgen cannot trace such attention; its adapter has to",
+        "its adapter has to trace such attention: override forward",
     )
 
 

@@ -11,7 +11,7 @@ in the operator's cache or the usual one, n positions whose logits are wanted.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
@@ -20,6 +20,8 @@ from beamgen.errors import AdapterError
 from beamgen.lora.slots import Slot
 
 _INT, _FLOAT = ir.DataType.INT64, ir.DataType.FLOAT
+#: The input of decoders whose layers have windows of their own, or distances.
+KEY_POSITIONS = "key_positions"
 _SUBGRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
@@ -75,6 +77,12 @@ def slot_ports(slot: Slot, rows: int | str) -> dict[str, Port]:
     }
 
 
+def with_key_positions(contract: Contract) -> Contract:
+    """A contract whose decoder asks for the positions of the entries that it attends to."""
+    port = Port(_INT, ("batch", "attended"))
+    return replace(contract, inputs={**contract.inputs, KEY_POSITIONS: port})
+
+
 def loop_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot] = ()) -> Contract:
     """The decoder of the loop backend, with the prompt's cache apart from the generated one.
 
@@ -85,7 +93,7 @@ def loop_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot] =
     return Contract(
         inputs={
             "input_ids": Port(_INT, ("batch", "new")),
-            "position_ids": Port(_INT, ("batch", "new")),
+            "position_ids": Port(_INT, ("batch", "new"), need_be_read=False),
             "attention_bias": Port(_FLOAT, ("batch", 1, "new", "attended")),
             "last_n": Port(_INT, ()),
             "seq_len": Port(_INT, (), need_be_read=False),
@@ -111,18 +119,18 @@ def contrib_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot
     """
 
     def caches(prefix: str, length: str) -> dict[str, Port]:
-        shape = (2, "cache_rows", geometry.num_kv_heads, length, geometry.head_dim)
+        shape = (2, "cache_rows", geometry.num_kv_heads, length, max(geometry.widths))
         return dict.fromkeys(contrib_cache_names(prefix, geometry), Port(_FLOAT, shape))
 
     return Contract(
         inputs={
             "input_ids": Port(_INT, ("batch", "new")),
-            "position_ids": Port(_INT, ("batch", "new")),
+            "position_ids": Port(_INT, ("batch", "new"), need_be_read=False),
             "attention_bias": Port(_FLOAT, ("batch", 1, "new", "attended")),
             "row_of_copy": Port(_INT, ("cache_rows",)),
             "key_rows": Port(_INT, ("batch",)),
             "value_rows": Port(_INT, ("batch",)),
-            "flat_shape": Port(_INT, (4,)),
+            "flat_shape": Port(_INT, (4,), need_be_read=False),
             **caches("past", "past_len"),
             **_slots(slots, 1),
         },
@@ -142,7 +150,7 @@ def step_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot] =
     return Contract(
         inputs={
             "input_ids": Port(_INT, ("batch", "new")),
-            "position_ids": Port(_INT, ("batch", "new")),
+            "position_ids": Port(_INT, ("batch", "new"), need_be_read=False),
             "attention_bias": Port(_FLOAT, ("batch", 1, "new", "attended")),
             "last": Port(_INT, ("batch",)),
             **_caches(geometry, "past_key_values", "past_len"),
@@ -157,21 +165,52 @@ def step_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot] =
 
 def _caches(geometry: KVGeometry, prefix: str, length: str) -> dict[str, Port]:
     """The ports of a cache that has keys and values apart, the heads before the entries."""
-    port = Port(_FLOAT, ("batch", geometry.num_kv_heads, length, geometry.head_dim))
-    return dict.fromkeys(cache_names(prefix, geometry), port)
+    ports = [Port(_FLOAT, ("batch", geometry.num_kv_heads, length, d)) for d in geometry.widths]
+    names = cache_names(prefix, geometry)
+    return dict(zip(names, ports * geometry.num_layers, strict=True))
 
 
 def _slots(slots: Sequence[Slot], rows: int | str) -> dict[str, Port]:
     return {name: port for slot in slots for name, port in slot_ports(slot, rows).items()}
 
 
-def declare_unread(model: ir.Model, contract: Contract) -> None:
-    """Give a trace the inputs that the tracer left out, because nothing reads them."""
+def verify_sizes(shapes: Sequence[tuple[int, ...]], contract: Contract) -> None:
+    """Hold what a run of a step gave against the numbers in a contract.
+
+    Raises:
+        AdapterError: one error that lists every violation.
+    """
+    violations = [
+        f"output {name} has shape {list(shape)}, not {list(port.shape)}"
+        for (name, port), shape in zip(contract.outputs.items(), shapes, strict=True)
+        if len(shape) != len(port.shape)
+        or any(isinstance(b, int) and a != b for a, b in zip(shape, port.shape, strict=True))
+    ]
+    if violations:
+        raise _broken(violations)
+
+
+def complete(model: ir.Model, contract: Contract) -> None:
+    """Tell a traced decoder what the tracer lost: unread inputs, and sizes of its outputs.
+
+    ``verify_sizes`` has seen these sizes in a run of the step.
+    """
     inputs = model.graph.inputs
-    for place, (name, port) in enumerate(contract.inputs.items()):
-        if not port.need_be_read and name not in {value.name for value in inputs}:
+    there = {value.name for value in inputs}
+    for index, (name, port) in enumerate(contract.inputs.items()):
+        if not port.need_be_read and name not in there:
             kind, shape = ir.TensorType(port.dtype), ir.Shape(port.shape)
-            inputs.insert(place, ir.Value(name=name, type=kind, shape=shape))
+            inputs.insert(index, ir.Value(name=name, type=kind, shape=shape))
+    for value in model.graph.outputs:
+        found, wanted = value.shape, contract.outputs.get(value.name or "")
+        if wanted is None or found is None or len(found) != len(wanted.shape):
+            continue
+        value.shape = ir.Shape(
+            [
+                known if isinstance(known, int) and not isinstance(size, int) else size
+                for size, known in zip(found, wanted.shape, strict=True)
+            ]
+        )
 
 
 def verify(model: ir.Model, contract: Contract) -> None:
@@ -189,11 +228,15 @@ def verify(model: ir.Model, contract: Contract) -> None:
     if branching:
         violations.append(f"control flow ({', '.join(sorted(branching))}) cannot stand in a loop")
     if violations:
-        raise AdapterError(
-            "the exported decoder breaks the contract: " + "; ".join(violations),
-            "correct the adapter's kv_geometry, prepare or forward "
-            "(beamgen.testing.check_adapter repeats this test)",
-        )
+        raise _broken(violations)
+
+
+def _broken(violations: Sequence[str]) -> AdapterError:
+    return AdapterError(
+        "the exported decoder breaks the contract: " + "; ".join(violations),
+        "correct the adapter's kv_geometry, prepare or forward "
+        "(beamgen.testing.check_adapter repeats this test)",
+    )
 
 
 def _violations(kind: str, found: Sequence[ir.Value], expected: Mapping[str, Port]) -> list[str]:

@@ -12,17 +12,19 @@ from typing import Any, NamedTuple
 import torch
 from onnxscript import opset23 as op
 from onnxscript import script
+from torch.nn.functional import pad
 
+from beamgen.decoder import head
+from beamgen.decoder.attention import plain_attention
 from beamgen.decoder.contract import Contract, contrib_contract
+from beamgen.decoder.step_cache import StepCache
 from beamgen.decoder.traced_node import Like, traced_node
 from beamgen.decoder.traced_step import (
     BATCH,
     NEW,
     PAST,
     SlotPairs,
-    StepCache,
     TracedStep,
-    plain_attention,
 )
 from beamgen.onnx_domain import beamgen_ops
 
@@ -99,8 +101,29 @@ class ContribCache(StepCache):
 
     def __init__(self, past: list[torch.Tensor], rows: CopyRows) -> None:
         """Hold L tensors ``[2, C, Hkv, P, D]``, and how their rows are used."""
+        super().__init__()
         self.present = list(past)
         self.rows = rows
+
+    def update(
+        self,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        layer_idx: int,
+        *_: Any,
+        **__: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append a layer's new entries where the cache is ``full``, else leave it to ``attend``."""
+        if not self.full:
+            return key, value
+        rows, widths = self.rows, (key.shape[-1], value.shape[-1])
+        if widths[0] != widths[1]:  # which are stored in one tensor
+            key, value = (pad(x, [0, max(widths) - x.shape[-1]]) for x in (key, value))
+        present = _concatenated_cache(key, value, self.present[layer_idx], rows.row_of_copy)
+        self.present[layer_idx] = present
+        flat = present.flatten(0, 1)  # [2 * C, Hkv, T, D]
+        keys, values = (flat.index_select(0, of) for of in (rows.key_rows, rows.value_rows))
+        return keys[..., : widths[0]], values[..., : widths[1]]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """How many entries a layer holds."""
@@ -113,7 +136,7 @@ class ContribStep(TracedStep):
     bodies = (ConcatenatedCache, ConcatenatedCacheAttention)
 
     @property
-    def contract(self) -> Contract:
+    def base_contract(self) -> Contract:
         """The names and shapes of what ``forward`` takes and gives."""
         return contrib_contract(self.geometry, self.config.get_text_config().vocab_size, self.slots)
 
@@ -125,6 +148,7 @@ class ContribStep(TracedStep):
         rows: Sequence[torch.Tensor],
         past: list[torch.Tensor],
         slots: SlotPairs = (),
+        key_positions: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, ...]:
         """The logits of the last token ``[B, 1, V]``, and L present tensors.
 
@@ -133,9 +157,9 @@ class ContribStep(TracedStep):
         """
         cache = ContribCache(past, CopyRows(*rows))
         with self.filled(slots):
-            hidden = self.hidden(input_ids, position_ids, attention_bias, cache)
+            hidden = self.hidden(input_ids, position_ids, attention_bias, cache, key_positions)
             last = hidden[:, -1].unsqueeze(1)  # [B, 1, hidden], which is static in the trace
-            logits = self.adapter.logits(self.model, last)
+            logits = head.logits(self.model, last)
         return (logits, *cache.present)
 
     def attend(
@@ -157,9 +181,9 @@ class ContribStep(TracedStep):
         )
         return attended
 
-    def dummy_inputs(self) -> dict[str, Any]:
+    def base_inputs(self) -> dict[str, Any]:
         """Zeros of every shape that is traced."""
-        heads, width = self.geometry.num_kv_heads, self.geometry.head_dim
+        heads, width = self.geometry.num_kv_heads, max(self.geometry.widths)
         rows = torch.arange(BATCH * _COPIES)
         past = torch.zeros(2, len(rows), heads, PAST, width)
         return {

@@ -55,10 +55,10 @@ def export_decoder(
     step = make_step(adapter, model, slots).eval()
     trace(step, raw)
     decoder = clean(ir.load(raw), step.functions)
-    contract.declare_unread(decoder, step.contract)
+    contract.complete(decoder, step.contract)
     contract.verify(decoder, step.contract)
     window = adapter.position_limits(model.config).attention_window
-    return DecoderGraph(decoder, step.geometry, window, step.slots)
+    return DecoderGraph(decoder, step.geometry, window, step.slots, adapter.counts_padding)
 
 
 def clean(model: ir.Model, functions: Sequence[OnnxFunction[Any, Any]]) -> ir.Model:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from beamgen.adapter import KVGeometry
+from beamgen.decoder.contract import KEY_POSITIONS
 from beamgen.lora.slots import Slot
 
 
@@ -20,12 +21,24 @@ class DecoderGraph:
         geometry: of its caches.
         attention_window: tokens a position sees, itself included, or None: all of them.
         slots: the linear layers that take a LoRA; their A and B are inputs.
+        counts_padding: whether positions count a batch's padding.
     """
 
     model: ir.Model
     geometry: KVGeometry
     attention_window: int | None = None
     slots: Sequence[Slot] = ()
+    counts_padding: bool = False
+
+    @property
+    def reads_key_positions(self) -> bool:
+        """Whether it asks for the positions of the entries that it attends to."""
+        return any(value.name == KEY_POSITIONS for value in self.model.graph.inputs)
+
+    @property
+    def asks_for_positions(self) -> bool:
+        """Whether its positions are others than those that count text, or more of them."""
+        return self.counts_padding or self.reads_key_positions
 
     @property
     def vocab_size(self) -> int:

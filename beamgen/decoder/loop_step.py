@@ -6,8 +6,11 @@ from typing import Any
 
 import torch
 
+from beamgen.decoder import head
+from beamgen.decoder.attention import plain_attention
 from beamgen.decoder.contract import Contract, loop_contract
 from beamgen.decoder.shared_prompt_attention import SharedPromptAttention
+from beamgen.decoder.step_cache import StepCache
 from beamgen.decoder.traced_node import Like, traced_node
 from beamgen.decoder.traced_step import (
     BATCH,
@@ -15,9 +18,7 @@ from beamgen.decoder.traced_step import (
     PAST,
     KVPairs,
     SlotPairs,
-    StepCache,
     TracedStep,
-    plain_attention,
 )
 
 _PROMPT, _LAST = 5, 2
@@ -46,6 +47,7 @@ class LoopCache(StepCache):
 
     def __init__(self, prompt: KVPairs, past: KVPairs, seq_len: torch.Tensor) -> None:
         """Hold L pairs ``[B, Hkv, S, D]`` and L pairs ``[B, Hkv, R, D]``."""
+        super().__init__()
         self.seq_len = seq_len
         self.prompt = prompt
         self.present = list(past)
@@ -58,15 +60,23 @@ class LoopCache(StepCache):
         *_: Any,
         **__: Any,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append a layer's new entries; returns keys and values ``[B, Hkv, R+N, D]``."""
+        """Append a layer's new entries.
+
+        Returns:
+            Keys and values ``[B, Hkv, R+N, D]``, ``[B, Hkv, S+R+N, D]`` where it is ``full``.
+        """
         past_key, past_value = self.present[layer_idx]
         entry = (torch.cat([past_key, key], dim=2), torch.cat([past_value, value], dim=2))
         self.present[layer_idx] = entry
-        return entry
+        if not self.full:
+            return entry
+        prompt_key, prompt_value = self.prompt[layer_idx]
+        return torch.cat([prompt_key, entry[0]], dim=2), torch.cat([prompt_value, entry[1]], dim=2)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """How many generated entries a layer holds."""
-        return self.present[layer_idx][0].shape[2]
+        """How many entries a layer holds, the prompt's where it is ``full``."""
+        generated = self.present[layer_idx][0].shape[2]
+        return generated + self.prompt[layer_idx][0].shape[2] if self.full else generated
 
 
 class LoopStep(TracedStep):
@@ -75,7 +85,7 @@ class LoopStep(TracedStep):
     bodies = (SharedPromptAttention,)
 
     @property
-    def contract(self) -> Contract:
+    def base_contract(self) -> Contract:
         """The names and shapes of what ``forward`` takes and gives."""
         return loop_contract(self.geometry, self.config.get_text_config().vocab_size, self.slots)
 
@@ -89,6 +99,7 @@ class LoopStep(TracedStep):
         prompt: KVPairs,
         past: KVPairs,
         slots: SlotPairs = (),
+        key_positions: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, ...]:
         """The logits ``[B, last_n, V]``, and 2L present tensors ``[B, Hkv, R+N, D]``.
 
@@ -97,9 +108,9 @@ class LoopStep(TracedStep):
         """
         cache = LoopCache(prompt, past, seq_len)
         with self.filled(slots):
-            hidden = self.hidden(input_ids, position_ids, attention_bias, cache)
+            hidden = self.hidden(input_ids, position_ids, attention_bias, cache, key_positions)
             last = hidden[:, hidden.shape[1] - last_n :, :]  # [B, n, hidden]
-            logits = self.adapter.logits(self.model, last)
+            logits = head.logits(self.model, last)
         return (logits, *(tensor for pair in cache.present for tensor in pair))
 
     def attend(
@@ -118,7 +129,7 @@ class LoopStep(TracedStep):
         )
         return attended
 
-    def dummy_inputs(self) -> dict[str, Any]:
+    def base_inputs(self) -> dict[str, Any]:
         """Zeros of every shape that is traced."""
         return {
             **self.dummy_tokens(_PROMPT + PAST + NEW),

@@ -29,24 +29,29 @@ def SharedPromptAttention(  # noqa: N802 - an ONNX operator's name
     Source: ONNX operator ``Attention``, opset 23.
     """
     new = op.Shape(query, start=2, end=3)
-    two = op.Constant(value_ints=[2])
     if new > op.Constant(value_ints=[_FEW_TOKENS]):
-        keys = op.Concat(prompt_key, key, axis=2)
-        values = op.Concat(prompt_value, value, axis=2)
-        scores = op.Concat(op.Shape(query, end=2), op.Shape(attention_bias, start=3), axis=0)
-        of_a_query = op.Max(op.ReduceProd(scores), op.Constant(value_ints=[1]))
+        row = op.Concat(op.Shape(query, end=2), op.Shape(attention_bias, start=3), axis=0)
+        of_a_query = op.Max(op.ReduceProd(row), op.Constant(value_ints=[1]))
         fitting = op.Constant(value_ints=[_SCORES_AT_ONCE]) / of_a_query
         fewest = op.Constant(value_ints=[_FEWEST_QUERIES])
         at_once = op.Max(fitting, fewest, op.Shape(query, start=3))
-        first = op.Range(op.Constant(value_int=0), op.Squeeze(new), op.Squeeze(at_once))
-        attended = op.Slice(query, two, two, two)  # of no queries yet
-        for part in range(op.Size(first)):
-            start = op.Gather(first, op.Reshape(part, op.Constant(value_ints=[1])))
-            end = start + at_once
-            queries = op.Slice(query, start, end, two)
-            bias = op.Slice(attention_bias, start, end, two)
-            found = op.Attention(queries, keys, values, bias, scale=scale)
-            attended = op.Concat(attended, found, axis=2)
+        if new > at_once:
+            two = op.Constant(value_ints=[2])
+            keys = op.Concat(prompt_key, key, axis=2)
+            values = op.Concat(prompt_value, value, axis=2)
+            first = op.Range(op.Constant(value_int=0), op.Squeeze(new), op.Squeeze(at_once))
+            attended = op.Slice(query, two, two, two)  # of no queries yet
+            for part in range(op.Size(first)):
+                start = op.Gather(first, op.Reshape(part, op.Constant(value_ints=[1])))
+                end = start + at_once
+                queries = op.Slice(query, start, end, two)
+                bias = op.Slice(attention_bias, start, end, two)
+                found = op.Attention(queries, keys, values, bias, scale=scale)
+                attended = op.Concat(attended, found, axis=2)
+        else:
+            attended, _all_keys, _all_values = op.Attention(
+                query, key, value, attention_bias, prompt_key, prompt_value, scale=scale
+            )
     else:
         # ONNX Runtime takes a past only from those who also ask for the present
         attended, _all_keys, _all_values = op.Attention(

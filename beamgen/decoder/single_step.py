@@ -12,16 +12,17 @@ import torch
 from onnxscript import opset23 as op
 from onnxscript import script
 
+from beamgen.decoder import head
+from beamgen.decoder.attention import plain_attention
 from beamgen.decoder.contract import Contract, step_contract
+from beamgen.decoder.step_cache import StepCache
 from beamgen.decoder.traced_node import Like, traced_node
 from beamgen.decoder.traced_step import (
     NEW,
     PAST,
     KVPairs,
     SlotPairs,
-    StepCache,
     TracedStep,
-    plain_attention,
 )
 from beamgen.onnx_domain import beamgen_ops
 
@@ -71,7 +72,24 @@ class StepKVCache(StepCache):
 
     def __init__(self, past: KVPairs) -> None:
         """Hold L pairs ``[B, Hkv, P, D]``."""
+        super().__init__()
         self.present = list(past)
+
+    def update(
+        self,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        layer_idx: int,
+        *_: Any,
+        **__: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append a layer's new entries where the cache is ``full``, else leave it to ``attend``."""
+        if not self.full:
+            return key, value
+        past_key, past_value = self.present[layer_idx]
+        entry = (torch.cat([past_key, key], dim=2), torch.cat([past_value, value], dim=2))
+        self.present[layer_idx] = entry
+        return entry
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """How many entries a layer holds."""
@@ -84,7 +102,7 @@ class SingleStep(TracedStep):
     bodies = (CachedAttention,)
 
     @property
-    def contract(self) -> Contract:
+    def base_contract(self) -> Contract:
         """The names and shapes of what ``forward`` takes and gives."""
         return step_contract(self.geometry, self.config.get_text_config().vocab_size, self.slots)
 
@@ -96,6 +114,7 @@ class SingleStep(TracedStep):
         last: torch.Tensor,
         past: KVPairs,
         slots: SlotPairs = (),
+        key_positions: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, ...]:
         """The logits ``[B, 1, V]`` of the token ``last [B]``, and 2L present tensors.
 
@@ -104,10 +123,10 @@ class SingleStep(TracedStep):
         """
         cache = StepKVCache(past)
         with self.filled(slots):
-            hidden = self.hidden(input_ids, position_ids, attention_bias, cache)
+            hidden = self.hidden(input_ids, position_ids, attention_bias, cache, key_positions)
             wanted = last[:, None, None].expand(-1, 1, hidden.shape[-1])
             row = hidden.gather(1, wanted)[:, 0].unsqueeze(1)  # static in the trace
-            logits = self.adapter.logits(self.model, row)
+            logits = head.logits(self.model, row)
         return (logits, *(tensor for pair in cache.present for tensor in pair))
 
     def attend(
@@ -128,7 +147,7 @@ class SingleStep(TracedStep):
         cache.present[layer] = (keys, values)
         return attended
 
-    def dummy_inputs(self) -> dict[str, Any]:
+    def base_inputs(self) -> dict[str, Any]:
         """Zeros of every shape that is traced."""
         return {
             **self.dummy_tokens(PAST + NEW),

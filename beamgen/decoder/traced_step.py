@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -15,8 +16,16 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from beamgen.adapter import DecoderAdapter, KVGeometry
 from beamgen.decoder.add_lora import AddLora, add_lora
+from beamgen.decoder.attention import Asked, asked_by, plain_attention
 from beamgen.decoder.attention_scale import own_scale
-from beamgen.decoder.contract import Contract
+from beamgen.decoder.contract import (
+    KEY_POSITIONS,
+    Contract,
+    verify_sizes,
+    with_key_positions,
+)
+from beamgen.decoder.rotary import traceable_rotary
+from beamgen.decoder.traceable import traceable
 from beamgen.errors import AdapterError
 from beamgen.lora.slots import Slot
 
@@ -31,52 +40,6 @@ _RANK = 6
 KVPairs = list[tuple[torch.Tensor, torch.Tensor]]
 #: A and B of each slot, in order.
 SlotPairs = Sequence[tuple[torch.Tensor, torch.Tensor]]
-
-
-class StepCache(ABC):
-    """What HF models expect of a cache, as far as a traced step goes.
-
-    Attributes:
-        seq_len: int64 scalar, the largest position of the whole forward pass of HF, and 1;
-            None where that is the largest of the step's own.
-
-    Source: ``transformers.cache_utils.Cache`` (``update``, ``get_seq_length``,
-    ``get_mask_sizes`` are what model code calls).
-    """
-
-    is_compileable = False
-    seq_len: torch.Tensor | None = None
-
-    def update(
-        self,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        layer_idx: int,
-        *_: Any,
-        **__: Any,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Take a layer's new entries ``[B, Hkv, N, D]``; returns what ``attend`` is given: them."""
-        return key, value
-
-    @abstractmethod
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        """How many entries a layer holds."""
-
-    def get_mask_sizes(self, new: torch.Tensor | int, layer_idx: int = 0) -> tuple[int, int]:
-        """Length and offset of the keys; unused, since the 4-D mask is given.
-
-        ``new`` is the number of new tokens, before transformers 5 their positions.
-        """
-        count = new if isinstance(new, int) else new.shape[0]
-        return self.get_seq_length(layer_idx) + count, 0
-
-
-class _NothingCached(StepCache):
-    """The cache of a step that is only asked how its layers attend."""
-
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Nothing was before."""
-        return 0
 
 
 class TracedStep(torch.nn.Module, ABC):
@@ -96,16 +59,64 @@ class TracedStep(torch.nn.Module, ABC):
         """Prepare the model for tracing; it is changed in place."""
         super().__init__()
         adapter.prepare(model)
+        self._long_rotary = traceable_rotary(model)
         self.adapter = adapter
         self.model = model
         self.slots = tuple(slots)
         self.geometry: KVGeometry = adapter.kv_geometry(model.config)
+        self._asked_for_positions = False
+        self._window = adapter.position_limits(model.config).attention_window
+        self._own_attention: list[tuple[Any, str]] = []
         ALL_MASK_ATTENTION_FUNCTIONS.register(ATTENTION_NAME, _no_mask)
         for module in model.modules():
             config: Any = getattr(module, "config", None)
-            if config is not None:
+            if config is not None and config._attn_implementation != ATTENTION_NAME:
+                self._own_attention.append((config, config._attn_implementation))
                 config._attn_implementation = ATTENTION_NAME
-        self._scales = self._own_scales()
+        self._probe()
+
+    def _probe(self) -> None:
+        """Find out by one run how the model attends, and whether the sizes are the contract's.
+
+        A model whose layers do not attend through ``transformers.AttentionInterface`` attends
+        by itself: it gets its own implementation back, and all keys from the cache.
+
+        Raises:
+            AdapterError: a layer asks for what is not known here, or sizes differ.
+        """
+        self._asked: dict[int, Asked] = {}
+        why: Exception | None = None
+        self._full = self._reads_key_positions = True  # all that may be asked for
+        try:
+            outputs = self._run()
+        except AdapterError:
+            raise
+        except Exception as error:
+            if self._asked:
+                raise
+            why = error
+        through, layers = len(self._asked), self.geometry.num_layers
+        if 0 < through != layers:
+            raise AdapterError(
+                f"{through} of {layers} layers attend through transformers.AttentionInterface",
+                "correct the adapter's kv_geometry, or let it treat all layers alike",
+            )
+        if not through:
+            for config, implementation in self._own_attention:
+                config._attn_implementation = implementation
+            try:
+                outputs = self._run()
+            except Exception as error:
+                raise error from why
+        elif all(asked.is_standard for asked in self._asked.values()):
+            self._full = False
+        self._reads_key_positions = self._asked_for_positions
+        verify_sizes([tuple(output.shape) for output in outputs], self.contract)
+
+    def _run(self) -> tuple[torch.Tensor, ...]:
+        with torch.no_grad():
+            outputs: tuple[torch.Tensor, ...] = self(**self.dummy_inputs())
+        return outputs
 
     @property
     def config(self) -> PretrainedConfig:
@@ -114,12 +125,26 @@ class TracedStep(torch.nn.Module, ABC):
 
     @property
     @abstractmethod
+    def base_contract(self) -> Contract:
+        """The names and shapes of what ``forward`` takes and gives, without key positions."""
+
+    @property
     def contract(self) -> Contract:
         """The names and shapes of what ``forward`` takes and gives."""
+        base = self.base_contract
+        return with_key_positions(base) if self._reads_key_positions else base
 
     @abstractmethod
-    def dummy_inputs(self) -> dict[str, Any]:
+    def base_inputs(self) -> dict[str, Any]:
         """Inputs for the trace, by ``forward``'s names; nested caches are flattened in order."""
+
+    def dummy_inputs(self) -> dict[str, Any]:
+        """Inputs for the trace, which end with the key positions if they are asked for."""
+        inputs = self.base_inputs()
+        if self._reads_key_positions:
+            attended = inputs["attention_bias"].shape[-1]
+            inputs[KEY_POSITIONS] = torch.arange(attended).expand(BATCH, attended).clone()
+        return inputs
 
     @abstractmethod
     def attend(
@@ -150,12 +175,21 @@ class TracedStep(torch.nn.Module, ABC):
         position_ids: torch.Tensor,
         attention_bias: torch.Tensor,
         cache: Any,
+        key_positions: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The hidden states ``[B, N, hidden]``, with a cache that ``attend`` understands."""
+        cache.full = self._full
+        cache.tell_positions(position_ids, key_positions)
+        for rotary in self._long_rotary:
+            rotary.seq_len = cache.seq_len
         AttentionInterface.register(ATTENTION_NAME, self._attention_over(cache))
         try:
-            return self.adapter.forward(self.model, input_ids, position_ids, attention_bias, cache)
+            with traceable():
+                return self.adapter.forward(
+                    self.model, input_ids, position_ids, attention_bias, cache
+                )
         finally:
+            self._asked_for_positions = cache.asked_for_positions
             # the interface is global, and would keep the model in memory
             AttentionInterface.register(ATTENTION_NAME, _no_step)
 
@@ -201,8 +235,9 @@ class TracedStep(torch.nn.Module, ABC):
 
     def dummy_cache(self, length: int) -> KVPairs:
         """A cache of that many entries, all zeros, with keys and values apart."""
-        shape = (BATCH, self.geometry.num_kv_heads, length, self.geometry.head_dim)
-        return [(torch.zeros(shape), torch.zeros(shape)) for _ in range(self.geometry.num_layers)]
+        shapes = [(BATCH, self.geometry.num_kv_heads, length, d) for d in self.geometry.widths]
+        layers = range(self.geometry.num_layers)
+        return [(torch.zeros(shapes[0]), torch.zeros(shapes[1])) for _ in layers]
 
     def dummy_slots(self, rows: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """A LoRA of zeros for each slot, for that many rows."""
@@ -214,34 +249,6 @@ class TracedStep(torch.nn.Module, ABC):
             for slot in self.slots
         ]
 
-    def _own_scales(self) -> dict[int, float]:
-        """By what each layer multiplies its scores."""
-        scales: dict[int, float] = {}
-
-        def attention(
-            module: torch.nn.Module,
-            query: torch.Tensor,
-            key: torch.Tensor,
-            value: torch.Tensor,
-            attention_mask: torch.Tensor,
-            scaling: float | None = None,
-            **extras: Any,
-        ) -> tuple[torch.Tensor, None]:
-            layer: Any = module.layer_idx
-            heads = (query.shape[1], key.shape[1], query.shape[-1])
-            scales[layer] = own_scale(module, heads, scaling, extras, plain_attention)
-            return torch.zeros_like(query).transpose(1, 2), None
-
-        AttentionInterface.register(ATTENTION_NAME, attention)
-        try:
-            with torch.no_grad():
-                ids = torch.arange(2)[None]
-                bias = torch.zeros(1, 1, 2, 2)
-                self.adapter.forward(self.model, ids, ids, bias, _NothingCached())
-        finally:
-            AttentionInterface.register(ATTENTION_NAME, _no_step)
-        return scales
-
     def _attention_over(self, cache: Any) -> Callable[..., tuple[torch.Tensor, None]]:
         """A function of ``transformers.AttentionInterface``, which gives ``[B, N, H, D]``."""
 
@@ -251,14 +258,44 @@ class TracedStep(torch.nn.Module, ABC):
             key: torch.Tensor,
             value: torch.Tensor,
             attention_mask: torch.Tensor,
-            **_: Any,
+            **given: Any,
         ) -> tuple[torch.Tensor, None]:
             layer: Any = module.layer_idx
-            scale = self._scales[layer]
-            attended = self.attend(cache, layer, query, key, value, attention_mask, scale)
+            asked = asked_by(module, query, value, given)
+            if layer not in self._asked:
+                self._asked[layer] = replace(asked, scale=_own_scale(module, query, key, given))
+            asked = replace(asked, scale=self._asked[layer].scale)
+            if asked.window is not None and asked.window != self._window:
+                attention_mask = cache.within(asked.window, attention_mask)
+            if cache.full:
+                attended = plain_attention(
+                    query,
+                    key,
+                    value,
+                    attention_mask,
+                    asked.scale,
+                    asked.softcap,
+                    asked.sinks,
+                )
+            else:
+                attended = self.attend(cache, layer, query, key, value, attention_mask, asked.scale)
             return attended.transpose(1, 2).contiguous(), None
 
         return attention
+
+
+def _own_scale(
+    module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, given: Mapping[str, Any]
+) -> float:
+    """By what a layer multiplies its scores, with all else that it asks for."""
+    heads = (query.shape[1], key.shape[1], query.shape[-1])
+    asked = asked_by(module, query, query, given)
+
+    def plain(q: Any, k: Any, v: Any, bias: torch.Tensor, scale: float) -> torch.Tensor:
+        return plain_attention(q, k, v, bias, scale, asked.softcap, asked.sinks)
+
+    extras = {name: value for name, value in given.items() if name != "scaling"}
+    return own_scale(module, heads, given.get("scaling"), extras, plain)
 
 
 def _add_lora(
@@ -277,25 +314,6 @@ def _add_lora(
     a, b = pair
     added: torch.Tensor = add_lora(output, given[0], a, b)
     return added
-
-
-def plain_attention(
-    query: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    attention_bias: torch.Tensor,
-    scale: float,
-) -> torch.Tensor:
-    """Attention in torch; H may be a multiple of Hkv (GQA).
-
-    Plain products and softmax: optimum replaces ``scaled_dot_product_attention``
-    while it exports.
-    """
-    groups = query.shape[1] // keys.shape[1]
-    keys = keys.repeat_interleave(groups, dim=1)
-    values = values.repeat_interleave(groups, dim=1)
-    scores = query @ keys.transpose(-1, -2) * scale + attention_bias
-    return torch.softmax(scores, dim=-1) @ values
 
 
 def _no_step(*_: Any, **__: Any) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from beamgen.decoder.contract import cache_names
+from beamgen.decoder.contract import KEY_POSITIONS, cache_names
 from beamgen.decoder.graph import DecoderGraph
 from beamgen.settings.prompts import Ids
 
@@ -40,6 +40,7 @@ class TeacherForcing:
         self._names = [output.name for output in self._session.get_outputs()]
         self._geometry = decoder.geometry
         self._window = decoder.attention_window
+        self._reads_key_positions = decoder.reads_key_positions
         self._no_lora = {
             name: empty
             for slot in decoder.slots
@@ -56,8 +57,9 @@ class TeacherForcing:
         """
         length = ids.shape[1]
         prompt_len = prompt_len or length
-        shape = (len(ids), self._geometry.num_kv_heads, 0, self._geometry.head_dim)
-        empty = [np.zeros(shape, np.float32)] * (2 * self._geometry.num_layers)
+        heads, widths = self._geometry.num_kv_heads, self._geometry.widths
+        pair = [np.zeros((len(ids), heads, 0, width), np.float32) for width in widths]
+        empty = pair * self._geometry.num_layers
         first, prompt = self._step(ids[:, :prompt_len], 0, empty, empty)
         found, past = [first], empty
         for place in range(prompt_len, length):
@@ -84,5 +86,7 @@ class TeacherForcing:
             **dict(zip(cache_names("past", self._geometry), past, strict=True)),
             **self._no_lora,
         }
+        if self._reads_key_positions:
+            feeds[KEY_POSITIONS] = np.tile(np.arange(start + new), (batch, 1))
         logits, *present = self._session.run(self._names, feeds)
         return logits, present

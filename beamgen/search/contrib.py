@@ -12,10 +12,10 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from beamgen.decoder.contract import contrib_cache_names
+from beamgen.decoder.contract import KEY_POSITIONS, contrib_cache_names
 from beamgen.decoder.graph import DecoderGraph
 from beamgen.search.decoder_copy import DecoderCopier
-from beamgen.search.functions import contrib_cache
+from beamgen.search.functions import contrib_cache, entry_positions
 from beamgen.search.functions.library import functions
 from beamgen.search.ports import (
     attended_window,
@@ -87,6 +87,7 @@ def build_contrib(
         domain=contrib.DOMAIN,
     )
     _declare_outputs(outputs)
+    modules = [contrib_cache, *([entry_positions] if decoder.asks_for_positions else [])]
     graph = ir.Graph(
         [input_ids, attention_mask, *parameters.values(), *lora.values()],
         list(outputs),
@@ -103,7 +104,7 @@ def build_contrib(
         graph,
         ir_version=decoder.model.ir_version,
         producer_name="beamgen",
-        functions=[*decoder.model.functions.values(), *functions(contrib_cache)],
+        functions=[*decoder.model.functions.values(), *functions(*modules)],
     )
 
 
@@ -152,7 +153,7 @@ def _subgraph(
     num_beams int32 ``[1]`` is an input of the main graph, or None where there is one beam.
     """
     geometry = decoder.geometry
-    heads, width = geometry.num_kv_heads, geometry.head_dim
+    heads, width = geometry.num_kv_heads, max(geometry.widths)
     ids = typed("input_ids", _INT32, "rows", "new")
     positions = typed("position_ids", _INT32, "rows", "new")
     mask = typed("attention_mask", _INT32, "rows", "attended")
@@ -166,8 +167,15 @@ def _subgraph(
     window = attended_window(main, decoder.attention_window)
     tape = Tape("step")
     own = tape.call(contrib_cache.op_inputs, ids, mask, past[0], beams, window)
-    caches = {value.name or "": value for value in past}
-    logits, present = copy(tape.section("decoder"), {**dict(own.items()), **caches})
+    feeds = {**dict(own.items()), **{value.name or "": value for value in past}}
+    if decoder.counts_padding:
+        counted = tape.section("step/counted")
+        feeds |= counted.call(
+            entry_positions.copied_slot_positions, mask, own.key_rows, own.input_ids
+        ).items()
+    elif decoder.reads_key_positions:
+        feeds[KEY_POSITIONS] = tape.value(entry_positions.copied_text_positions, mask, own.key_rows)
+    logits, present = copy(tape.section("decoder"), feeds)
     declare(logits, "logits", _FLOAT, "rows", 1, decoder.vocab_size)
     for value, name in zip(present, contrib_cache_names("present", geometry), strict=True):
         declare(value, name, _FLOAT, 2, "rows", heads, "attended", width)

@@ -24,8 +24,8 @@ import onnx_ir as ir
 
 from beamgen.adapter import KVGeometry
 from beamgen.decoder.graph import DecoderGraph
-from beamgen.search.functions import beam_search, tree_cache
-from beamgen.search.functions.library import loop_functions
+from beamgen.search.functions import beam_search, entry_positions, tree_cache
+from beamgen.search.functions.library import functions, loop_functions
 from beamgen.search.loop_bodies import LoopParts, chunk_body
 from beamgen.search.nested_decoder import NestedDecoder
 from beamgen.search.ports import (
@@ -95,13 +95,16 @@ def build_loop(
         prompt=prompt,
         settings=settings,
         rules=rules,
-        empty_cache=_empty_cache(main, input_ids, decoder.geometry),
+        empty=_empty_caches(main, input_ids, decoder.geometry),
+        counts_padding=decoder.counts_padding,
+        reads_key_positions=decoder.reads_key_positions,
     )
     carried = [*vars(start).values(), entries.visible, entries.slot, *parts.empty_caches]
     found = main.section("found").node(
         "Loop", [None, None, *carried], parts.carried, {"body": chunk_body(parts)}
     )
     outputs = _outputs(main, prompt, State.of(found), settings)
+    positions = functions(entry_positions) if decoder.asks_for_positions else []
     graph = ir.Graph(
         [input_ids, attention_mask, *parameters.values(), *lora.values()],
         outputs,
@@ -118,7 +121,7 @@ def build_loop(
         graph,
         ir_version=decoder.model.ir_version,
         producer_name="beamgen",
-        functions=[*decoder.model.functions.values(), *loop_functions(rules)],
+        functions=[*decoder.model.functions.values(), *loop_functions(rules), *positions],
     )
 
 
@@ -149,12 +152,16 @@ def _settings(
     }
 
 
-def _empty_cache(tape: Tape, input_ids: ir.Value, geometry: KVGeometry) -> ir.Value:
-    """A cache of no entries, float ``[B, Hkv, 0, D]``."""
+def _empty_caches(tape: Tape, input_ids: ir.Value, geometry: KVGeometry) -> tuple[ir.Value, ...]:
+    """Caches of no entries, float ``[B, Hkv, 0, D]``: of keys and of values, or one for both."""
     batch = tape.standard("Shape", input_ids, output="batch", end=1)
-    rest = tape.constant("empty_entry", [geometry.num_kv_heads, 0, geometry.head_dim])
-    shape = tape.standard("Concat", batch, rest, output="empty_shape", axis=0)
-    return tape.standard("ConstantOfShape", shape, output="empty_cache")
+    caches = []
+    for width in dict.fromkeys(geometry.widths):
+        name = "empty" if width == geometry.head_dim else "empty_value"
+        rest = tape.constant(f"{name}_entry", [geometry.num_kv_heads, 0, width])
+        shape = tape.standard("Concat", batch, rest, output=f"{name}_shape", axis=0)
+        caches.append(tape.standard("ConstantOfShape", shape, output=f"{name}_cache"))
+    return tuple(caches)
 
 
 def _initial_state(tape: Tape, prompt: Prompt, settings: Mapping[str, ir.Value]) -> State:

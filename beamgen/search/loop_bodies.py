@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from beamgen.adapter import KVGeometry
-from beamgen.decoder.contract import cache_names
-from beamgen.search.functions import tree_cache
+from beamgen.decoder.contract import KEY_POSITIONS, cache_names
+from beamgen.search.functions import entry_positions, tree_cache
 from beamgen.search.nested_decoder import NestedDecoder
 from beamgen.search.state import STATE_TYPES, Prompt, Settings, State
 from beamgen.search.step import search_step
@@ -47,7 +47,9 @@ class LoopParts:
     prompt: Prompt
     settings: Settings
     rules: Rules
-    empty_cache: ir.Value  # float [B, Hkv, 0, D]
+    empty: tuple[ir.Value, ...]  # float [B, Hkv, 0, D] of keys and of values, or one for both
+    counts_padding: bool
+    reads_key_positions: bool
 
     @property
     def carried(self) -> list[str]:
@@ -67,7 +69,7 @@ class LoopParts:
     @property
     def empty_caches(self) -> list[ir.Value]:
         """A cache of no entries for each of them."""
-        return [self.empty_cache] * len(self.stored)
+        return [*self.empty] * (len(self.stored) // len(self.empty))
 
 
 def chunk_body(parts: LoopParts) -> ir.Graph:
@@ -154,7 +156,8 @@ def _compacted(
         return side.branch(chunk.decides, compact, extend, sides=("compact", "extend"))
 
     def end(side: Tape) -> Results:
-        nothing = {f"stored.{name}": parts.empty_cache for name in caches}
+        names = (f"stored.{name}" for name in caches)
+        nothing = dict(zip(names, parts.empty_caches, strict=True))
         return Results(visible=after.visible, slot=after.slot, **nothing)
 
     return tape.branch(after.go_on, go_on, end, sides=("go_on", "end"))
@@ -168,9 +171,7 @@ def _step_body(parts: LoopParts, chunk: Chunk, stored: Mapping[str, ir.Value]) -
     past = _cache_inputs("steps", parts.past)
     tape = Tape("step")
     fed = _decoder_inputs(tape, parts, chunk, carried)
-    logits, present = parts.decoder(
-        tape.section("decoder"), {**dict(fed.items()), **stored, **past}
-    )
+    logits, present = parts.decoder(tape.section("decoder"), {**fed, **stored, **past})
     found = _decided(tape, parts, chunk, logits, {"go_on": conditions[-1], **carried})
     go_on_too = tape.standard("Identity", found.go_on, output="go_on.out")
     after = [getattr(found, name) for name in _SEARCH_TYPES]
@@ -216,7 +217,7 @@ def _decided(
 
 def _decoder_inputs(
     tape: Tape, parts: LoopParts, chunk: Chunk, carried: Mapping[str, ir.Value]
-) -> Results:
+) -> dict[str, ir.Value]:
     """The decoder's inputs but the caches: of a piece, or of the beams' newest tokens."""
     prompt, window = parts.prompt, parts.settings["attention_window"]
 
@@ -241,7 +242,24 @@ def _decoder_inputs(
             window,
         )
 
-    return tape.branch(chunk.is_prompt, of_piece, of_beams, sides=("prompt", "beams"))
+    fed = tape.branch(chunk.is_prompt, of_piece, of_beams, sides=("prompt", "beams"))
+    return {**dict(fed.items()), **_counted_positions(tape, parts, carried["slot"], fed)}
+
+
+def _counted_positions(
+    tape: Tape, parts: LoopParts, slot: ir.Value, fed: Results
+) -> dict[str, ir.Value]:
+    """Positions that the branches do not give, for decoders that ask for them."""
+    bias = fed.attention_bias
+    if parts.counts_padding:
+        counted = tape.section("step/counted")
+        found = counted.call(entry_positions.slot_positions, slot, bias, fed.input_ids)
+        return dict(found.items())
+    if not parts.reads_key_positions:
+        return {}
+    prompt = parts.prompt
+    keys = tape.value(entry_positions.text_positions, slot, bias, prompt.input_ids, prompt.length)
+    return {KEY_POSITIONS: keys}
 
 
 def _body(

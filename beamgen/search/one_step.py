@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from beamgen.decoder.contract import cache_names
+from beamgen.decoder.contract import KEY_POSITIONS, cache_names
 from beamgen.decoder.graph import DecoderGraph
 from beamgen.search.decoder_copy import DecoderCopier
-from beamgen.search.functions import padding
+from beamgen.search.functions import entry_positions, padding
 from beamgen.search.functions.library import functions
 from beamgen.search.ports import (
     attended_window,
@@ -39,10 +39,10 @@ def build_step(decoder: DecoderGraph) -> ir.Model:
     ids = _tokens("input_ids", "new")
     mask = _tokens("attention_mask", "attended")
     positions = _tokens("position_ids", "new")
-    heads, width = geometry.num_kv_heads, geometry.head_dim
+    heads, widths = geometry.num_kv_heads, geometry.widths * geometry.num_layers
     past = [
         typed(name, _FLOAT, "batch", heads, "past_len", width)
-        for name in cache_names("past_key_values", geometry)
+        for name, width in zip(cache_names("past_key_values", geometry), widths, strict=True)
     ]
     lora = slot_inputs(decoder.slots, 1)
     tape = Tape("step")
@@ -52,11 +52,14 @@ def build_step(decoder: DecoderGraph) -> ir.Model:
     else:
         window = attended_window(tape, decoder.attention_window)
         masked = tape.call(padding.windowed_step, ids, mask, window)
-    feeds = {value.name or "": value for value in (ids, positions, *past)}
-    logits, present = copy(tape.section("decoder"), {**feeds, **dict(masked.items())})
+    feeds = {value.name or "": value for value in (ids, positions, *past)} | dict(masked.items())
+    if decoder.reads_key_positions:
+        feeds[KEY_POSITIONS] = tape.value(entry_positions.masked_positions, mask)
+    logits, present = copy(tape.section("decoder"), feeds)
     declare(logits, "logits", _FLOAT, "batch", 1, decoder.vocab_size)
-    for value, name in zip(present, cache_names("present", geometry), strict=True):
+    for value, name, width in zip(present, cache_names("present", geometry), widths, strict=True):
         declare(value, name, _FLOAT, "batch", heads, "attended", width)
+    modules = [padding, *([entry_positions] if decoder.reads_key_positions else [])]
     graph = ir.Graph(
         [ids, mask, positions, *past, *lora.values()],
         [logits, *present],
@@ -69,7 +72,7 @@ def build_step(decoder: DecoderGraph) -> ir.Model:
         graph,
         ir_version=decoder.model.ir_version,
         producer_name="beamgen",
-        functions=[*decoder.model.functions.values(), *functions(padding)],
+        functions=[*decoder.model.functions.values(), *functions(*modules)],
     )
 
 

@@ -19,6 +19,7 @@ from beamgen import Package
 QUICK = {
     "no bytes", "body cut by one", "header of 2**64 - 1", "header is deep", "offsets overlap",
     "offsets of 2**64", "dtype unknown", "metadata of TensorFlow", "no tensors", "flags",
+    "fp8", "a scalar tensor",
     "an LFS pointer", "a pickle with code", "torch's file with code", "weights are a pipe",
     "weights link to themselves", "a shard with an absolute path", "a shard that is a number",
     "an index that is deep", "config.json: UTF-16", "config.json: a deep table",

@@ -11,7 +11,14 @@ import pytest
 from click.testing import CliRunner
 from support.odd_checkpoints import edit_config
 
-from beamgen import BeamgenError, check_parity, open_checkpoint, open_package, open_source
+from beamgen import (
+    BeamgenError,
+    check_parity,
+    find_adapter,
+    open_checkpoint,
+    open_package,
+    open_source,
+)
 from beamgen.checkpoint.checkpoint import read_checkpoint
 from beamgen.checkpoint.config_keys import unread_keys
 from beamgen.checkpoint.files import find_checkpoint
@@ -136,3 +143,25 @@ def test_every_key_is_told_at_once_and_the_cure_works(
 def test_a_pattern_ignores_several(copy: Callable[[str], Path]) -> None:
     folder = edit_config(copy("gpt2"), mup_scale=4.0, mup_base=8)
     read_checkpoint(find_checkpoint(folder), ["mup_*"]).load_model()
+
+
+def test_what_the_class_derives_and_saves_is_read() -> None:
+    """BART's ``num_hidden_layers`` is its encoder's, and stands in every file."""
+    adapter = find_adapter("bart")
+    config = adapter.tiny_config()
+    stored = config.to_dict()
+    assert stored["num_hidden_layers"] == 2
+    assert unread_keys(stored, config, lambda config: tiny_model(config)) == []
+    other = {**stored, "num_hidden_layers": 3}
+    assert unread_keys(other, config, lambda config: tiny_model(config)) == ["num_hidden_layers"]
+
+
+def test_a_value_of_the_wrong_kind_is_told(copy: Callable[[str], Path]) -> None:
+    folder = edit_config(copy("gpt2"), layer_norm_epsilon="1e-5")
+    with pytest.raises(BeamgenError, match="loads, but does not run: layer_norm"):
+        open_checkpoint(folder).load_model()
+
+
+def test_a_kernel_that_a_config_names_need_not_be_there(copy: Callable[[str], Path]) -> None:
+    folder = edit_config(copy("gpt2"), _attn_implementation="flash_attention_2")
+    assert open_checkpoint(folder).load_model().config._attn_implementation == "sdpa"

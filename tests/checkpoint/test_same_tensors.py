@@ -185,3 +185,9 @@ def test_a_backbone_is_compared_by_its_own_names(gpt2: Path, tmp_path: Path) -> 
     open_checkpoint(backbone).load_model()
     edit_config(backbone, n_layer=1)
     assert "stores h.1.attn.c_attn.bias" in _refused(backbone).cause
+
+
+def test_what_is_tied_to_what_is_missing_is_told(gpt2: Path) -> None:
+    _another_head(gpt2)
+    edit_tensors(gpt2, {}, drop=[EMBEDDING])
+    assert f"lacks weights of GPT2LMHeadModel: {EMBEDDING}" in _refused(gpt2).cause

@@ -96,8 +96,11 @@ def test_half_precision_and_a_missing_tokenizer_are_said(
             "max_time=2 (a file has no clock)",
         ),
         (["export", "--model-class", "gpt2", "--require", "sed"], "no parameter called 'sed'"),
-        (["export", "--model-class", "gpt2", "--temperature", "0"], "temperature must be"),
-        (["export", "--model-class", "gpt2", "--top-p", "0"], "top_p must be"),
+        (
+            ["export", "--model-class", "gpt2", "--do-sample", "--temperature", "0"],
+            "temperature must be",
+        ),
+        (["export", "--model-class", "gpt2", "--do-sample", "--top-p", "0"], "top_p must be"),
         (
             ["export", "--model-class", "gpt2", "--set", "bad_words_ids=[[5000]]"],
             "bad_words_ids 5000",
@@ -139,7 +142,8 @@ def test_what_a_checkpoint_spells_out_counts_even_as_hfs_default(
     (folder / "generation_config.json").write_text(json.dumps(settings))
     assert run("export", "-m", "plain", "--no-parity").exit_code == 0
     search = open_package(tmp_path / "plain-onnx").manifest.search
-    assert (search.num_beams, search.max_length, search.max_new_tokens) == (1, 20, None)
+    # a max_length of 20 in a file is HF's default to HF, which counts new tokens
+    assert (search.num_beams, search.max_length, search.max_new_tokens) == (1, None, 20)
     assert run("export", "-m", "plain", "--no-parity", "--force", "--num-beams", "3").exit_code == 0
     assert open_package(tmp_path / "plain-onnx").manifest.search.num_beams == 3
 

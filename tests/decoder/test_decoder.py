@@ -256,3 +256,23 @@ def test_the_contract_holds_for_our_adapters(name: str, decoders) -> None:
     names = [value.name for value in decoders(name).graph.inputs]
     assert names[:5] == ["input_ids", "position_ids", "attention_bias", "last_n", "seq_len"]
     assert names[5:7] == ["prompt.0.key", "prompt.0.value"]
+
+
+def test_a_size_that_a_run_contradicts_is_refused() -> None:
+    port = contract.Port(ir.DataType.FLOAT, ("batch", 1, 96))
+    promised = contract.Contract({}, {"logits": port})
+    contract.verify_sizes([(7, 1, 96)], promised)
+    with pytest.raises(BeamgenError, match=r"output logits has shape \[7, 1, 95\], not"):
+        contract.verify_sizes([(7, 1, 95)], promised)
+
+
+def test_sizes_that_the_tracer_lost_and_inputs_that_nobody_reads_are_filled_in() -> None:
+    model = _parse(
+        """<ir_version: 10, opset_import: ["": 23]>
+        g (float[batch, new] x) => (float[batch, lost] logits) { logits = Identity(x) }"""
+    )
+    number = contract.Port(ir.DataType.INT64, ("batch",), need_be_read=False)
+    pair = contract.Port(ir.DataType.FLOAT, ("batch", 96))
+    contract.complete(model, contract.Contract({"x": pair, "unread": number}, {"logits": pair}))
+    assert [value.name for value in model.graph.inputs] == ["x", "unread"]
+    assert str(model.graph.outputs[0].shape) == "[batch,96]"

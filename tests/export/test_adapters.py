@@ -1,14 +1,29 @@
 from __future__ import annotations
 
 import pytest
+from support.architectures import ARCHITECTURES
 
 from beamgen import BeamgenError, DecoderAdapter, adapters
 from beamgen.testing import check_adapter
 
+OTHERS = [each.name for each in adapters() if each.name not in ARCHITECTURES]
 
-@pytest.mark.parametrize("name", [adapter.name for adapter in adapters()])
-def test_every_installed_adapter_conforms(name: str) -> None:
-    assert len(check_adapter(name)) == 9
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_step_of_every_adapter_is_hfs(name: str) -> None:
+    """Names, sizes, positions and the exported step; the rest of the suite is slow."""
+    assert len(check_adapter(name, quick=True)) == 6
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_adapter_with_a_demo_conforms(name: str) -> None:
+    assert len(check_adapter(name)) == 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_other_adapter_conforms(name: str) -> None:
+    assert len(check_adapter(name)) == 10
 
 
 class _Wrong(type(next(a for a in adapters() if a.name == "gpt2"))):  # type: ignore[misc] # a class found at run time

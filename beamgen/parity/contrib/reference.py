@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -124,6 +125,7 @@ class _ModelScores:
         from transformers import DynamicCache
 
         self._model, self._config = model, config
+        self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
         self._prompt_len, self._vocab_size = prompt_len, vocab_size
         self._mask = attention_mask.repeat(config.num_beams, axis=0)
         self._cache = DynamicCache(config=model.config)
@@ -155,7 +157,7 @@ class _ModelScores:
             output = self._model(
                 input_ids=new[:, cached:],
                 attention_mask=mask,
-                position_ids=positions[:, cached:],
+                **({"position_ids": positions[:, cached:]} if self._takes_positions else {}),
                 use_cache=True,
                 **{cache_keyword(self._model): self._cache},
             )

@@ -11,6 +11,7 @@ import numpy as np
 
 from beamgen.package.folder import Package
 from beamgen.parity.report import ParityCase, Prompts
+from beamgen.search.loop import PROMPT_PIECE
 from beamgen.settings.prompts import Ids
 
 #: Ids that HF's search generates for these prompts, the most frequent first. As
@@ -32,7 +33,10 @@ _PROMPTS_PER_SHAPE = 6
 
 
 def quick_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCase]:
-    """Twelve cases that `export` ends with: some seconds on a small model."""
+    """Twelve cases that `export` ends with: some seconds on a small model.
+
+    Where there is room for it, the first has a prompt that is read in pieces.
+    """
     own = package.manifest.search.eos_token_id
     cases = []
     for shape in ("batch 1", "batch 4 padded"):
@@ -54,7 +58,17 @@ def quick_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCa
             },
         ]
         cases += [make_case(package, shape, prompts, prompt_len, setting) for setting in settings]
-    return cases
+    return [_with_a_long_prompt(package, cases[0], seed), *cases[1:]]
+
+
+def _with_a_long_prompt(package: Package, case: ParityCase, seed: int) -> ParityCase:
+    """The case with a prompt of more than one piece, where the model has the positions."""
+    prompt_len = PROMPT_PIECE + 9
+    if room(package) < prompt_len + 16:
+        return case
+    prompt = np.random.default_rng([seed, prompt_len]).choice(ordinary_ids(package), prompt_len)
+    prompts = (tuple(prompt.tolist()),)
+    return replace(case, name="long prompt", prompts=prompts, prompt_len=prompt_len)
 
 
 def full_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCase]:

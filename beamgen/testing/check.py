@@ -1,18 +1,11 @@
-"""The conformance suite of adapters, ours and anybody's.
-
-from beamgen.testing import check_adapter
-
-def test_my_adapter():
-    check_adapter("my-adapter")
-"""
+"""Everything the engine expects of an adapter."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,37 +13,24 @@ from beamgen.adapter import DecoderAdapter, cache_keyword
 from beamgen.checkpoint.checkpoint import demo_checkpoint
 from beamgen.errors import AdapterError, BeamgenError, one_line
 from beamgen.registry import find_adapter
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
+from beamgen.testing.field_check import check_fields, compare, listed
+from beamgen.testing.fields import variants
+from beamgen.testing.loop_decoder import LoopDecoder, hf_logits
+from beamgen.testing.models import tiny_model
 
 _MAX_PARAMETERS = 300_000
-# Random weights at this multiple of their initial scale give lively logits.
-_LIVELY = 6.0
 _TOLERANCE = 1e-3
 
 
-def tiny_model(config: PretrainedConfig, seed: int = 0) -> PreTrainedModel:
-    """A random model of ``config`` whose logits are peaked enough to end sequences."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    torch.manual_seed(seed)
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(deepcopy(config)).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() >= 2:
-                parameter.mul_(_LIVELY)
-    return model
-
-
-def check_adapter(adapter: DecoderAdapter | str) -> list[str]:
+def check_adapter(adapter: DecoderAdapter | str, *, quick: bool = False) -> list[str]:
     """Hold an adapter against everything the engine expects of one.
 
-    A tiny random model is exported and searched; no network, some seconds.
+    A tiny random model is exported and searched, and each field of its config changed; no
+    network, half a minute.
 
     Args:
         adapter: an instance, or any name it is registered under.
+        quick: leave out the searches and the fields, for two seconds.
 
     Returns:
         One line per check, all passed.
@@ -59,8 +39,9 @@ def check_adapter(adapter: DecoderAdapter | str) -> list[str]:
         AdapterError: one error that lists every check that failed.
     """
     subject = find_adapter(adapter) if isinstance(adapter, str) else adapter
+    checks = _QUICK_CHECKS if quick else _CHECKS
     failures, passed = [], []
-    for check in _CHECKS:
+    for check in checks:
         line = (check.__doc__ or "").strip().splitlines()[0]
         try:
             check(subject)
@@ -72,7 +53,7 @@ def check_adapter(adapter: DecoderAdapter | str) -> list[str]:
             passed.append(line)
     if failures:
         raise AdapterError(
-            f"the adapter '{subject.name}' fails {len(failures)} of {len(_CHECKS)} checks: "
+            f"the adapter '{subject.name}' fails {len(failures)} of {len(checks)} checks: "
             + " | ".join(failures),
             "docs/architectures.md says what each method has to give",
         )
@@ -115,65 +96,34 @@ def _check_geometry(adapter: DecoderAdapter) -> None:
     with torch.no_grad():
         output = model(input_ids=torch.ones(1, 3, dtype=torch.long), use_cache=True)
     cache = output[cache_keyword(model)]
+    cache = getattr(cache, "self_attention_cache", cache)
     _expect(len(cache) == geometry.num_layers, f"HF's cache has {len(cache)} layers")
-    shape = tuple(cache.layers[0].keys.shape)
-    expected = (1, geometry.num_kv_heads, 3, geometry.head_dim)
-    _expect(shape == expected, f"HF's cache of 3 tokens is {shape}, kv_geometry says {expected}")
+    for stored, width in zip(("keys", "values"), geometry.widths, strict=True):
+        shape = tuple(getattr(cache.layers[0], stored).shape)
+        expected = (1, geometry.num_kv_heads, 3, width)
+        wrong = f"HF's cache of 3 tokens is {shape} ({stored}), kv_geometry says {expected}"
+        _expect(shape == expected, wrong)
 
 
 def _check_decoder(adapter: DecoderAdapter) -> None:
     """The exported step gives HF's logits, for a prompt and for two beams in one cache."""
-    import onnx_ir as ir
-    import onnxruntime
-    import torch
-
-    from beamgen.decoder.contract import cache_names
-    from beamgen.decoder.export import export_decoder
-
-    config = adapter.tiny_config()
-    geometry, model = adapter.kv_geometry(config), tiny_model(config)
+    tiny = next(variants(adapter.tiny_config()))
     with tempfile.TemporaryDirectory() as folder:
-        decoder = export_decoder(adapter, tiny_model(config), Path(folder))
-        proto = ir.to_proto(decoder.model).SerializeToString()
-    session = onnxruntime.InferenceSession(proto, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    empty = np.zeros((1, geometry.num_kv_heads, 0, geometry.head_dim), np.float32)
-    prompt_names, past_names = cache_names("prompt", geometry), cache_names("past", geometry)
+        decoder = LoopDecoder(adapter, tiny.model(), Path(folder))
+    wrong = compare(decoder, tiny)
+    _expect(wrong is None, str(wrong))
 
-    def run(ids: list[int], positions: list[int], bias: Any, last_n: int, caches: Any) -> Any:
-        feeds = {
-            "input_ids": np.array([ids]),
-            "position_ids": np.array([positions]),
-            "attention_bias": np.asarray(bias, np.float32)[None, None],
-            "last_n": np.array(last_n),
-            "seq_len": np.array(max(positions) + 1),
-        }
-        return dict(zip(names, session.run(names, {**feeds, **caches}), strict=True))
 
-    def hf(ids: list[int]) -> Any:
-        with torch.no_grad():
-            return model(input_ids=torch.tensor([ids])).logits[0, -1].numpy()
-
-    masked = float(np.finfo(np.float32).min)
-    prompt, beams = [5, 9, 7, 11], [3, 8]
-    causal = np.triu(np.full((4, 4), masked), 1)
-    first = run(prompt, [0, 1, 2, 3], causal, 1, dict.fromkeys([*prompt_names, *past_names], empty))
-    _close(first["logits"][0, 0], hf(prompt), "the prompt's last position")
-    own = np.where(np.eye(2, dtype=bool), 0.0, masked)
-    caches = {
-        name: first[name.replace("prompt", "present")] if name in prompt_names else empty
-        for name in [*prompt_names, *past_names]
-    }
-    step = run(beams, [4, 4], np.hstack([np.zeros((2, 4)), own]), 2, caches)
-    for row, token in enumerate(beams):
-        _close(step["logits"][0, row], hf([*prompt, token]), f"beam {row}'s next token")
+def _check_fields(adapter: DecoderAdapter) -> None:
+    """It does so for every field of the config that changes HF's logits, or is refused."""
+    wrong = listed(check_fields(adapter))
+    _expect(not wrong, wrong)
 
 
 def _check_step(adapter: DecoderAdapter) -> None:
     """The step alone gives HF's logits, for prompts padded on the right and for a next token."""
     import onnx_ir as ir
     import onnxruntime
-    import torch
 
     from beamgen.decoder.contract import cache_names
     from beamgen.decoder.export import export_decoder
@@ -181,13 +131,15 @@ def _check_step(adapter: DecoderAdapter) -> None:
     from beamgen.search.one_step import build_step
 
     config = adapter.tiny_config()
-    geometry, model = adapter.kv_geometry(config), tiny_model(config)
+    tiny, geometry = next(variants(config)), adapter.kv_geometry(config)
+    model = tiny.model()
     with tempfile.TemporaryDirectory() as folder:
-        decoder = export_decoder(adapter, tiny_model(config), Path(folder), SingleStep)
+        decoder = export_decoder(adapter, tiny.model(), Path(folder), SingleStep)
         proto = ir.to_proto(build_step(decoder)).SerializeToString()
     session = onnxruntime.InferenceSession(proto, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    empty = np.zeros((2, geometry.num_kv_heads, 0, geometry.head_dim), np.float32)
+    heads, layers = geometry.num_kv_heads, geometry.num_layers
+    empty = [np.zeros((2, heads, 0, width), np.float32) for width in geometry.widths] * layers
     past_names, present_names = (cache_names(n, geometry) for n in ("past_key_values", "present"))
 
     def run(ids: Any, positions: Any, mask: Any, past: Any) -> dict[str, Any]:
@@ -196,28 +148,23 @@ def _check_step(adapter: DecoderAdapter) -> None:
         feeds |= dict(zip(past_names, past, strict=True))
         return dict(zip(names, session.run(names, feeds), strict=True))
 
-    def hf(ids: list[int]) -> Any:
-        with torch.no_grad():
-            return model(input_ids=torch.tensor([ids])).logits[0, -1].numpy()
-
     long, short = [5, 9, 7, 11], [6, 8]
     mask = [[1, 1, 1, 1], [1, 1, 0, 0]]
     ids, positions = [long, [*short, 3, 3]], [[0, 1, 2, 3], [0, 1, 0, 0]]
-    first = run(ids, positions, mask, [empty] * len(past_names))
+    first = run(ids, positions, mask, empty)
     step = run([[4], [10]], [[4], [2]], [[*row, 1] for row in mask], map(first.get, present_names))
     for row, prompt, token in ((0, long, 4), (1, short, 10)):
-        _close(first["logits"][row, 0], hf(prompt), f"prompt {row}'s last token")
-        _close(step["logits"][row, 0], hf([*prompt, token]), f"prompt {row}'s next token")
+        _close(first["logits"][row, 0], hf_logits(model, prompt), f"prompt {row}'s last token")
+        _close(
+            step["logits"][row, 0], hf_logits(model, [*prompt, token]), f"prompt {row}'s next token"
+        )
 
 
 def _check_positions(adapter: DecoderAdapter) -> None:
     """HF runs a sequence as long as position_limits allows."""
-    import torch
-
     config = adapter.tiny_config()
     length = adapter.position_limits(config).max_positions
-    with torch.no_grad():
-        tiny_model(config)(input_ids=torch.ones(1, length, dtype=torch.long))
+    hf_logits(tiny_model(config), [1] * length)
 
 
 def _check_search(adapter: DecoderAdapter) -> None:
@@ -250,17 +197,15 @@ def _check_demo(adapter: DecoderAdapter) -> None:
         checkpoint.load_model()
 
 
-_CHECKS: tuple[Callable[[DecoderAdapter], None], ...] = (
+_QUICK_CHECKS: tuple[Callable[[DecoderAdapter], None], ...] = (
     _check_names,
     _check_tiny_config,
     _check_geometry,
     _check_decoder,
-    _check_step,
     _check_positions,
-    _check_search,
-    _check_contrib,
     _check_demo,
 )
+_CHECKS = (*_QUICK_CHECKS, _check_step, _check_fields, _check_search, _check_contrib)
 
 
 def _expect(holds: bool, otherwise: str) -> None:

@@ -1,0 +1,111 @@
+"""An exported loop decoder in ONNX Runtime, fed as the search feeds it, and HF beside it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from beamgen.adapter import DecoderAdapter
+from beamgen.decoder.contract import cache_names
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Floats = npt.NDArray[np.float32]
+
+_MASKED = float(np.finfo(np.float32).min)
+
+
+def hf_logits(model: PreTrainedModel, ids: Sequence[int]) -> Floats:
+    """HF's logits ``[V]`` of what follows ids, with the positions that ``generate`` passes."""
+    import torch
+
+    given = {"input_ids": torch.tensor([list(ids)])}
+    if "position_ids" in inspect.signature(model.forward).parameters:
+        given["position_ids"] = torch.arange(len(ids))[None]
+    with torch.no_grad():
+        logits: Floats = model(**given, use_cache=False).logits[0, -1].numpy()
+    return logits
+
+
+class LoopDecoder:
+    """One row's prompt, and then the running beams of it."""
+
+    def __init__(self, adapter: DecoderAdapter, model: PreTrainedModel, folder: Path) -> None:
+        """Export the model, which is changed, through ``folder`` into memory."""
+        import onnx_ir as ir
+        import onnxruntime
+
+        from beamgen.decoder.export import export_decoder
+
+        decoder = export_decoder(adapter, model, folder)
+        proto = ir.to_proto(decoder.model).SerializeToString()
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            proto, options, providers=["CPUExecutionProvider"]
+        )
+        self._inputs = {value.name: value.shape for value in self._session.get_inputs()}
+        self._names = [output.name for output in self._session.get_outputs()]
+        self._window = decoder.attention_window
+        self._prompt_names = cache_names("prompt", decoder.geometry)
+        self._past_names = cache_names("past", decoder.geometry)
+        self._prompt: dict[str, Any] = {}
+        self._prompt_len = 0
+
+    def prompt(self, ids: Sequence[int]) -> Floats:
+        """Logits ``[V]`` of what follows a prompt, which is kept for ``beams``."""
+        slots = np.arange(len(ids))
+        empty = self._empty(self._prompt_names)
+        found = self._run(ids, slots, slots, self._causal(slots, slots), empty, 1)
+        self._prompt_len = len(ids)
+        self._prompt = {
+            name: found[name.replace("prompt", "present")] for name in self._prompt_names
+        }
+        logits: Floats = self._logits(found)[0]
+        return logits
+
+    def beams(self, tokens: Sequence[int]) -> Floats:
+        """Logits ``[K, V]`` of what follows the prompt and each beam's own token."""
+        slots = np.full(len(tokens), self._prompt_len)
+        prompt = np.arange(self._prompt_len)
+        own = np.where(np.eye(len(tokens), dtype=bool), 0.0, _MASKED)
+        bias = np.hstack([self._causal(slots, prompt), own])
+        keys = np.concatenate([prompt, slots])
+        return self._logits(self._run(tokens, slots, keys, bias, self._prompt, len(tokens)))
+
+    def _run(
+        self, ids: Sequence[int], slots: Any, keys: Any, bias: Any, prompt: Any, last_n: int
+    ) -> dict[str, Any]:
+        feeds = {
+            "input_ids": np.array([ids]),
+            "position_ids": slots[None],
+            "attention_bias": bias.astype(np.float32)[None, None],
+            "key_positions": keys[None],
+            "last_n": np.array(last_n),
+            "seq_len": np.array(slots.max() + 1),
+            **prompt,
+            **self._empty(self._past_names),
+        }
+        wanted = {name: value for name, value in feeds.items() if name in self._inputs}
+        return dict(zip(self._names, self._session.run(self._names, wanted), strict=True))
+
+    def _logits(self, found: dict[str, Any]) -> Floats:
+        logits: Floats = found["logits"][0]
+        return logits
+
+    def _causal(self, queries: Any, keys: Any) -> Any:
+        distance = queries[:, None] - keys[None, :]
+        return np.where((distance < 0) | (distance >= (self._window or np.inf)), _MASKED, 0.0)
+
+    def _empty(self, names: Sequence[str]) -> dict[str, Any]:
+        shapes = ((name, self._inputs[name]) for name in names)
+        return {
+            name: np.zeros((1, heads, 0, width), np.float32)
+            for name, (_, heads, _, width) in shapes
+        }

@@ -1,0 +1,33 @@
+"""Qwen1.5-MoE and Qwen2-MoE (Alibaba): mixtures of experts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from beamgen.adapter import DecoderAdapter
+from beamgen.registry import register
+from model_adapters._tiny import tiny
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+
+@register
+class Qwen2MoeAdapter(DecoderAdapter):
+    """Qwen2-MoE of ``transformers``: a shared expert beside those that are chosen."""
+
+    name = "qwen2_moe"
+    model_type = "qwen2_moe"
+    class_names = ("Qwen2MoeForCausalLM", "Qwen2MoeModel")
+
+    def tiny_config(self) -> PretrainedConfig:
+        """A config of two layers and 96 tokens."""
+        from transformers import Qwen2MoeConfig
+
+        return tiny(
+            Qwen2MoeConfig,
+            moe_intermediate_size=64,
+            shared_expert_intermediate_size=64,
+            num_experts=4,
+            num_experts_per_tok=2,
+        )

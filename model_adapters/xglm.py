@@ -1,0 +1,41 @@
+"""XGLM (Meta)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from beamgen.adapter import DecoderAdapter
+from beamgen.registry import register
+from model_adapters._tiny import tiny
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel
+
+
+@register
+class XGLMAdapter(DecoderAdapter):
+    """XGLM of ``transformers``: sinusoidal positions; attends by itself."""
+
+    name = "xglm"
+    model_type = "xglm"
+    class_names = ("XGLMForCausalLM", "XGLMModel")
+
+    def tiny_config(self) -> PretrainedConfig:
+        """A config of two layers and 96 tokens."""
+        from transformers import XGLMConfig
+
+        return tiny(XGLMConfig, num_layers=2, d_model=64, attention_heads=4, ffn_dim=128)
+
+    def forward(
+        self,
+        model: PreTrainedModel,
+        input_ids: torch.Tensor,
+        position_ids: torch.Tensor,
+        attention_bias: torch.Tensor,
+        cache: Any,
+    ) -> torch.Tensor:
+        """The hidden states; HF inverts a 4-D mask of ones and zeros."""
+        seen = (attention_bias == 0).to(attention_bias.dtype)
+        # HF shifts the positions in place
+        return super().forward(model, input_ids, position_ids.clone(), seen, cache)

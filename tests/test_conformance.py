@@ -1,0 +1,131 @@
+"""The conformance suite catches what an adapter or the engine might drop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from beamgen import DecoderAdapter, find_adapter
+from beamgen.decoder import head, rotary, step_cache, traced_step
+from beamgen.errors import one_line
+from beamgen.testing.field_check import compare
+from beamgen.testing.fields import Variant, variants
+from beamgen.testing.loop_decoder import LoopDecoder
+
+MODEL = {
+    "window": ("qwen2", "windows: some layers"),
+    "cap": ("gemma2", "attn_logit_softcapping"),
+    "final cap": ("gemma3", "final_logit_softcapping"),
+    "scale": ("granite", "logits_scaling"),
+    "attention scale": ("granite", "attention_multiplier"),
+    "rope kind": ("llama", "rope_scaling: longrope"),
+    "bias": ("phi", "tiny_config"),
+    "sinks": ("gpt_oss", "tiny_config"),
+    "experts": ("mixtral", "tiny_config"),
+}
+
+
+def _variant(adapter: DecoderAdapter, name: str, monkeypatch: pytest.MonkeyPatch) -> Variant:
+    """One of an adapter's variants, without the time that the others take."""
+    from beamgen.testing import fields
+
+    every = fields._changes
+    monkeypatch.setattr(
+        fields, "_changes", lambda *given: (c for c in every(*given) if c[0] == name)
+    )
+    return next(variant for variant in variants(adapter.tiny_config()) if variant.name == name)
+
+
+def _compared(kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch, mutate) -> str | None:
+    name, field = MODEL[kind]
+    adapter = find_adapter(name)
+    variant = _variant(adapter, field, monkeypatch)
+    model = variant.model()
+    with monkeypatch.context() as mutated:
+        mutate(mutated, model)
+        decoder = LoopDecoder(adapter, model, folder)
+    try:
+        return compare(decoder, variant)
+    except Exception as error:  # ONNX Runtime's, of sizes that the trace has frozen
+        return one_line(error)
+
+
+def _no_mutation(monkeypatch, model) -> None:
+    """The engine as it is."""
+
+
+def _no_window(monkeypatch, model) -> None:
+    monkeypatch.setattr(step_cache.StepCache, "within", lambda cache, window, bias: bias)
+
+
+def _no_cap(monkeypatch, model) -> None:
+    def plain(query, keys, values, bias, scale, softcap=None, sinks=None):
+        return own(query, keys, values, bias, scale, None, sinks)
+
+    own = traced_step.plain_attention
+    monkeypatch.setattr(traced_step, "plain_attention", plain)
+    monkeypatch.setattr(traced_step, "own_scale", lambda m, heads, scaling, *_: scaling)
+
+
+def _no_sinks(monkeypatch, model) -> None:
+    def plain(query, keys, values, bias, scale, softcap=None, sinks=None):
+        return own(query, keys, values, bias, scale, softcap)
+
+    own = traced_step.plain_attention
+    monkeypatch.setattr(traced_step, "plain_attention", plain)
+    monkeypatch.setattr(traced_step, "own_scale", lambda m, heads, scaling, *_: scaling)
+
+
+def _product_alone(monkeypatch, model) -> None:
+    monkeypatch.setattr(head, "logits", lambda model, hidden: model.get_output_embeddings()(hidden))
+
+
+def _no_attention_scale(monkeypatch, model) -> None:
+    monkeypatch.setattr(traced_step, "own_scale", lambda m, heads, *_: heads[2] ** -0.5)
+
+
+def _no_choice_of_factors(monkeypatch, model) -> None:
+    monkeypatch.setattr(traced_step, "traceable_rotary", lambda model: [])
+
+
+def _no_bias(monkeypatch, model) -> None:
+    weight = model.lm_head.weight
+    monkeypatch.setattr(head, "logits", lambda model, hidden: hidden @ weight.T)
+
+
+def _experts_of_the_dummy(monkeypatch, model) -> None:
+    from contextlib import nullcontext
+
+    monkeypatch.setattr(traced_step, "traceable", nullcontext)
+
+
+MUTATIONS = {
+    "window": _no_window,
+    "cap": _no_cap,
+    "final cap": _product_alone,
+    "scale": _product_alone,
+    "attention scale": _no_attention_scale,
+    "rope kind": _no_choice_of_factors,
+    "bias": _no_bias,
+    "sinks": _no_sinks,
+    "experts": _experts_of_the_dummy,
+}
+
+
+@pytest.mark.parametrize("kind", MUTATIONS)
+def test_what_is_dropped_is_caught(kind: str, tmp_path: Path, monkeypatch) -> None:
+    assert _compared(kind, tmp_path, monkeypatch, MUTATIONS[kind]) is not None
+
+
+@pytest.mark.parametrize("kind", ["window", "cap", "rope kind"])
+def test_the_engine_as_it_is_holds(kind: str, tmp_path: Path, monkeypatch) -> None:
+    assert _compared(kind, tmp_path, monkeypatch, _no_mutation) is None
+
+
+def test_every_tensor_of_the_rotary_embedding_is_the_models() -> None:
+    """``traceable_rotary`` leaves models alone that choose nothing."""
+    model = find_adapter("llama").tiny_config()
+    from beamgen.testing import tiny_model
+
+    assert rotary.traceable_rotary(tiny_model(model)) == []
