@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from beamgen.lora.fit import FitReport as FitReport
     from beamgen.lora.slots import Lora as Lora
     from beamgen.lora.slots import Slot as Slot
+    from beamgen.new_adapter.new_adapter import NewAdapter as NewAdapter
+    from beamgen.new_adapter.new_adapter import new_adapter as new_adapter
     from beamgen.package.folder import Package as Package
     from beamgen.package.folder import open_package as open_package
     from beamgen.package.folder import stamp_parity as stamp_parity
@@ -85,6 +87,7 @@ _HOMES = {
     "inspect.description": ("Description",),
     "lora.fit": ("FitReport",),
     "lora.slots": ("Lora", "Slot"),
+    "new_adapter.new_adapter": ("NewAdapter", "new_adapter"),
     "package.folder": ("Package", "open_package", "stamp_parity"),
     "package.source": ("lora_source", "open_source"),
     "parity.check": ("check_parity",),

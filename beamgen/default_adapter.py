@@ -28,6 +28,7 @@ _SIZES = {
 _MORE_SIZES = {
     "head_dim": 16,
     "ffn_dim": 128,
+    "dff": 128,
     "ffn_hidden_size": 128,
     "n_inner": 128,
     "n_positions": 256,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from types import ModuleType
@@ -51,6 +52,18 @@ def register(adapter: type[DecoderAdapter]) -> type[DecoderAdapter]:
             )
     _adapters[instance.name] = instance
     return adapter
+
+
+@contextmanager
+def forgotten_afterwards() -> Iterator[None]:
+    """Let what is registered within be findable until the end, and no longer."""
+    _discover()
+    before = dict(_adapters)
+    try:
+        yield
+    finally:
+        _adapters.clear()
+        _adapters.update(before)
 
 
 def broken_plugins() -> list[BrokenPlugin]:
