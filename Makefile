@@ -3,12 +3,21 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+VENV_5 ?= .venv-5
 
-.PHONY: help demo test check docs format slow bench clean
+# What transformers has a part in: all of it runs with both.
+TESTS_5 := tests/settings tests/checkpoint tests/decoder tests/search tests/parity tests/lora \
+	tests/package tests/export tests/runtime/test_catalogue_search.py \
+	tests/runtime/test_contrib.py tests/runtime/test_generator.py tests/runtime/test_loras.py \
+	tests/runtime/test_per_row.py tests/runtime/test_text.py tests/cli/test_commands.py \
+	tests/cli/test_lora_command.py tests/tokenizer tests/training/test_end_to_end.py
+
+.PHONY: help demo test test-5 check docs format slow bench clean
 
 help:
 	@echo "make demo    set up, export the BioGPT demo checkpoint and generate from it"
 	@echo "make test    set up and run the tests (minutes)"
+	@echo "make test-5  the part of them that transformers has a part in, with transformers 5"
 	@echo "make check   lint, formatting, types, imports, dependencies"
 	@echo "make docs    build the site, begin at site/index.html"
 	@echo "make slow    more parity seeds, and a checkpoint over 2 GB (about an hour, 10 GB)"
@@ -18,7 +27,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("beamgen needs Python 3.11 or newer: make PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
 	@echo "setting up $(VENV): some minutes, and a gigabyte or more for torch"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[biogpt,export,finetune,genai,text,triton,docs,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[biogpt,export,optimum,finetune,genai,text,triton,docs,dev]'
+	@touch $@
+
+$(VENV_5)/.installed: pyproject.toml constraints-5.txt
+	@echo "setting up $(VENV_5): some minutes, and a gigabyte or more for torch"
+	$(PYTHON) -m venv $(VENV_5)
+	$(VENV_5)/bin/python -m pip install --quiet --constraint constraints-5.txt --editable '.[biogpt,export,finetune,dev]'
 	@touch $@
 
 demo: $(VENV)/.installed
@@ -27,6 +42,9 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
+
+test-5: $(VENV_5)/.installed
+	OMP_NUM_THREADS=1 $(VENV_5)/bin/python -m pytest --numprocesses auto $(TESTS_5)
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -49,4 +67,4 @@ bench: $(VENV)/.installed
 	$(BIN)/beamgen bench --workload 64+64 --workload 64+512
 
 clean:
-	rm -rf $(VENV) demo-package site build dist *.egg-info
+	rm -rf $(VENV) $(VENV_5) demo-package site build dist *.egg-info

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from beamgen.checkpoint.checkpoint import open_checkpoint as open_checkpoint
     from beamgen.checkpoint.lora_source import read_lora as read_lora
     from beamgen.errors import BeamgenError as BeamgenError
+    from beamgen.errors import BeamgenWarning as BeamgenWarning
     from beamgen.explain.explanation import Explanation as Explanation
     from beamgen.explain.run import explain as explain
     from beamgen.export.add_lora import ConvertResult as ConvertResult
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from beamgen.settings.config import SearchConfig as SearchConfig
     from beamgen.settings.setting import Setting as Setting
     from beamgen.settings.table import SETTINGS as SETTINGS
+    from beamgen.tokenizer.tokenizer import Tokenizer as Tokenizer
     from beamgen.training.finetune import finetune as finetune
     from beamgen.training.result import FinetuneResult as FinetuneResult
 
@@ -74,7 +76,7 @@ _HOMES = {
     "bench.report": ("BenchReport",),
     "checkpoint.checkpoint": ("Checkpoint", "open_checkpoint"),
     "checkpoint.lora_source": ("read_lora",),
-    "errors": ("BeamgenError",),
+    "errors": ("BeamgenError", "BeamgenWarning"),
     "explain.explanation": ("Explanation",),
     "explain.run": ("explain",),
     "export.add_lora": ("ConvertResult", "convert_lora", "lora_fit", "remove_lora"),
@@ -104,6 +106,7 @@ _HOMES = {
     "settings.config": ("SearchConfig",),
     "settings.setting": ("Setting",),
     "settings.table": ("SETTINGS",),
+    "tokenizer.tokenizer": ("Tokenizer",),
     "training.finetune": ("finetune",),
     "training.result": ("FinetuneResult",),
 }

@@ -17,6 +17,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from beamgen.errors import AdapterError
+
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel
@@ -56,11 +58,24 @@ class PositionLimits:
             one side.
         attention_window: a token sees itself and the ``attention_window - 1``
             slots before it (sliding window attention), or None for all.
+
+    Raises:
+        AdapterError: one of them is no number, which a config may say.
     """
 
     max_positions: int
     recompute_boundary: int | None = None
     attention_window: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is no number of positions, or more than a graph can count."""
+        for name, value in vars(self).items():
+            optional = name != "max_positions" and value is None
+            if not optional and not (isinstance(value, int) and abs(value) < 2**62):
+                raise AdapterError(
+                    f"the config gives {value!r:.60} for {name}",
+                    "correct config.json, or download the checkpoint again",
+                )
 
     def room(self, prompt_len: int) -> int:
         """How many tokens may follow a prompt; 0 or less where it is too long."""
@@ -173,7 +188,9 @@ class DecoderAdapter(ABC):
             position_ids: int64 ``[B, N]``, given by the search graph.
             attention_bias: float ``[B, 1, N, S+R+N]``, additive; HF models take
                 a 4-D mask as it is (``transformers.masking_utils``).
-            cache: takes each layer's new keys and values (``Cache.update``).
+            cache: takes each layer's new keys and values (``Cache.update``). Its ``seq_len``,
+                an int64 scalar or None, is the largest position of the whole prompt and 1,
+                where the tokens are a piece of one; None: of ``position_ids``.
         """
         backbone = model.base_model
         if backbone is model:  # its class names another backbone than it has

@@ -118,7 +118,7 @@ def test_what_is_dropped_is_caught(kind: str, tmp_path: Path, monkeypatch) -> No
     assert _compared(kind, tmp_path, monkeypatch, MUTATIONS[kind]) is not None
 
 
-@pytest.mark.parametrize("kind", MUTATIONS)
+@pytest.mark.parametrize("kind", ["window", "cap", "rope kind"])
 def test_the_engine_as_it_is_holds(kind: str, tmp_path: Path, monkeypatch) -> None:
     assert _compared(kind, tmp_path, monkeypatch, _no_mutation) is None
 

@@ -27,7 +27,7 @@ from beamgen.checkpoint.load import load_checked, without_weights
 from beamgen.checkpoint.lora_source import find_peft, origin
 from beamgen.checkpoint.quantization import quantization_of
 from beamgen.checkpoint.read_config import load_config, without_foreign_fields
-from beamgen.checkpoint.rope import ROPE_PARAMETERS, in_old_keys
+from beamgen.checkpoint.rope import in_old_keys
 from beamgen.default_adapter import DEFAULT, DefaultAdapter
 from beamgen.errors import CheckpointError, MissingExtraError, one_line
 from beamgen.lora.vocabulary import saved_vocabulary
@@ -300,7 +300,7 @@ def _licences(folder: Path) -> list[Path]:
 def _with_old_keys(files: CheckpointFiles, config: PretrainedConfig) -> PretrainedConfig:
     """The config of a newer transformers, where the installed one has other keys."""
     parameters, stored = class_parameters(config), files.stored(CONFIG) or {}
-    if ROPE_PARAMETERS in parameters:
+    if hasattr(type(config), "rope_scaling"):  # of transformers 5, which translates by itself
         return config
     translated = in_old_keys(stored, files.source, parameters)
     if translated == stored:

@@ -69,7 +69,8 @@ def unread_keys(
     """Keys that may change a model's arithmetic and do not, sorted.
 
     A key counts as read where a class of the config takes it by name, or the model asks for it
-    while it is built. A key within ``rope_scaling`` reads ``rope_scaling.KEY``. A value that
+    while it is built. A key within ``rope_scaling``, or within ``rope_parameters``, reads
+    ``rope_scaling.KEY``. A value that
     switches nothing on (null, false, 0, 1, empty) is never unread.
 
     Args:
@@ -87,7 +88,8 @@ def unread_keys(
         for key, value in stored.items()
         if key not in known and not _switches_nothing(value) and not _is_bookkeeping(key)
     ]
-    scaling = getattr(config, "rope_scaling", None)
+    rope = _rope_key(config)
+    scaling = getattr(config, rope, None)
     within = [] if not isinstance(scaling, dict) else [
         key for key, value in scaling.items()
         if key not in ("type", "rope_type") and not _switches_nothing(value)
@@ -97,9 +99,14 @@ def unread_keys(
         return []
     read, read_within = _read_by(config, build)
     unread = [key for key in doubtful if key not in read]
-    if isinstance(scaling, dict) and "rope_scaling" in read:
-        unread += [f"rope_scaling.{key}" for key in within if key not in read_within]
+    if isinstance(scaling, dict) and rope in read:
+        unread += [f"{rope}.{key}" for key in within if key not in read_within]
     return sorted(unread)
+
+
+def _rope_key(config: PretrainedConfig) -> str:
+    """Where the installed transformers keeps what rotary positions need besides their theta."""
+    return ROPE_PARAMETERS if hasattr(type(config), "rope_scaling") else "rope_scaling"
 
 
 def _switches_nothing(value: Any) -> bool:
@@ -143,10 +150,10 @@ def _read_by(
     config: PretrainedConfig, build: Callable[[PretrainedConfig], object]
 ) -> tuple[set[str], set[str]]:
     """Attributes, and keys of ``rope_scaling``, that are asked for while a model is built."""
-    watched = deepcopy(config)
-    scaling, asked = getattr(watched, "rope_scaling", None), set[str]()
+    watched, rope = deepcopy(config), _rope_key(config)
+    scaling, asked = getattr(watched, rope, None), set[str]()
     if isinstance(scaling, dict):
-        watched.rope_scaling = _Watched(scaling, asked)
+        setattr(watched, rope, _Watched(scaling, asked))
     with _attributes_of(type(config)) as read:
         build(watched)
     return read, asked

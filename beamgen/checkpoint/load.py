@@ -63,12 +63,16 @@ def load_checked(
         raise
     except Exception as error:  # each weight format fails in its own way
         empty = without_weights(files, config)
-        raise load_error(files.source, weights_of(files, config), empty, error) from error
+        reason = f"cannot load the weights of {files.source}: {one_line(error)}"
+        raise load_error(files.source, weights_of(files, config), empty, reason) from error
     missing = sorted(report["missing_keys"])
     mismatched = sorted(str(key[0]) for key in report["mismatched_keys"])
     if missing or mismatched:
         listed = ", ".join([*missing, *mismatched][:5])
-        raise CheckpointError(
+        raise load_error(
+            files.source,
+            weights_of(files, config),
+            without_weights(files, config),
             f"{files.source} lacks weights of {type(model).__name__} or has them in "
             f"another shape: {listed} ({len(missing) + len(mismatched)} in all)",
             "is this the checkpoint of a model with a language-modelling head?",
@@ -109,12 +113,19 @@ def without_weights(files: CheckpointFiles, config: PretrainedConfig) -> PreTrai
 
     Raises:
         MissingExtraError: torch is not installed.
+        CheckpointError: transformers makes no model of it.
     """
     torch, auto_model = _torch_and_auto_model()
-    with torch.device("meta"):
-        model: PreTrainedModel = auto_model.from_config(
-            config, trust_remote_code=files.trust_remote_code
-        )
+    try:
+        with torch.device("meta"):
+            model: PreTrainedModel = auto_model.from_config(
+                config, trust_remote_code=files.trust_remote_code
+            )
+    except Exception as error:  # whatever a config can make a model's code raise
+        raise CheckpointError(
+            f"transformers makes no model of the {CONFIG} of {files.source}: {one_line(error)}",
+            f"correct {CONFIG}: a value in it may be of the wrong kind",
+        ) from error
     return model
 
 

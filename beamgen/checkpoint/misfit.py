@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from beamgen.checkpoint.files import CONFIG
-from beamgen.errors import CheckpointError, one_line
+from beamgen.errors import CheckpointError
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,8 @@ def load_error(
     source: str,
     tensors: Iterable[tuple[str, torch.Tensor]],
     empty: PreTrainedModel,
-    error: Exception,
+    reason: str,
+    cure: str = _AGAIN,
 ) -> CheckpointError:
     """The error to raise where transformers could not load a checkpoint.
 
@@ -30,7 +31,8 @@ def load_error(
         source: what the user named.
         tensors: name and tensor, as its files have them.
         empty: the architecture that its config describes.
-        error: what transformers raised, whose first line seldom says what is wrong.
+        reason: what transformers says, which seldom is what is wrong.
+        cure: what to do where the files do not say more than that.
     """
     try:
         stored = {name: tuple(tensor.shape) for name, tensor in tensors}
@@ -47,7 +49,7 @@ def load_error(
         )
     other = {n: s for n, s in found.items() if n in wanted and s != wanted[n]}
     if not other:
-        return CheckpointError(f"cannot load the weights of {source}: {one_line(error)}", _AGAIN)
+        return CheckpointError(reason, cure)
     listed = "; ".join(
         f"{name} is {list(shape)} in the file and {list(wanted[name])} by {CONFIG}"
         for name, shape in sorted(other.items())[:_SHOWN]

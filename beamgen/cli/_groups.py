@@ -12,6 +12,19 @@ import click
 from beamgen.errors import close_matches
 
 
+class MisspeltError(click.UsageError):
+    """A command that there is not, and what may have been meant."""
+
+    def __init__(self, message: str, hint: str, ctx: click.Context) -> None:
+        """Keep the two apart: a hint is '' where nothing is near."""
+        super().__init__(message, ctx)
+        self.hint = hint
+
+    def format_message(self) -> str:
+        """Both in one line, as click shows them."""
+        return f"{self.message} {self.hint[:1].upper()}{self.hint[1:]}".strip()
+
+
 class FoundCommands(click.Group):
     """A group whose commands are modules, each imported when it is asked for."""
 
@@ -49,8 +62,7 @@ class FoundCommands(click.Group):
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             hint = close_matches(args[0], self.list_commands(ctx))
-            asked = f"{hint[:1].upper()}{hint[1:]}"
-            raise click.UsageError(f"{error.message} {asked}".strip(), ctx) from error
+            raise MisspeltError(error.message, hint, ctx) from error
 
 
 def modules(folder: Path) -> list[str]:

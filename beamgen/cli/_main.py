@@ -15,6 +15,7 @@ import click
 
 from beamgen.cli._groups import FoundCommands, modules
 from beamgen.cli._signals import orderly_end
+from beamgen.cli._usage import cause_and_cure
 from beamgen.errors import BeamgenError, BeamgenWarning
 
 
@@ -31,6 +32,12 @@ class _Failure(click.ClickException):
         click.echo(f"{click.style('  fix:', bold=True)} {self.cure}", err=True, file=file)
 
 
+class _Misuse(_Failure):
+    """A command that click cannot read."""
+
+    exit_code = 2
+
+
 class _Main(FoundCommands):
     """The group of all commands, which turns what they raise into two lines."""
 
@@ -39,10 +46,15 @@ class _Main(FoundCommands):
         with orderly_end():
             return super().main(*arguments, **options)
 
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        """Read what stands before the command's name."""
+        with _two_lines():
+            return super().make_context(*arguments, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; with --debug an error shows its traceback, too."""
         try:
-            with _own_warnings():
+            with _own_warnings(), _two_lines():
                 return super().invoke(ctx)
         except BeamgenError as error:
             _fail(ctx, error, error.cause, error.cure)
@@ -54,6 +66,17 @@ class _Main(FoundCommands):
         except Exception as error:  # a bug of ours: still two lines
             cause = f"internal error: {type(error).__name__}: {error}".splitlines()[0]
             _fail(ctx, error, cause, "run again with --debug and report what it prints")
+
+
+@contextmanager
+def _two_lines() -> Iterator[None]:
+    """Tell what click cannot read as every other error, with its exit code of 2."""
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        raise _Misuse(*cause_and_cure(error)) from error
 
 
 @contextmanager

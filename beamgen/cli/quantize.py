@@ -16,12 +16,13 @@ from beamgen.cli._print import print_json, print_parity, print_precision, status
     short_help="Make a smaller package of a package, and check it.",
     epilog="""\b
 Examples:
-  beamgen quantize biogpt-onnx
-  beamgen quantize biogpt-onnx --precision int4 -o biogpt-small
-  beamgen quantize my-package --quality-text held-out.txt
+  beamgen quantize -m biogpt-onnx
+  beamgen quantize -m biogpt-onnx --precision int4 -o biogpt-small
+  beamgen quantize -m my-package --quality-text held-out.txt
 """,
 )
-@click.argument("package")
+@click.argument("package", required=False)
+@click.option("-m", "--model", help="Package folder that `export` wrote; or name it without -m.")
 @click.option(
     "--precision",
     type=click.Choice(["fp16", "int8", "int4"]),
@@ -45,7 +46,8 @@ Examples:
 def command(
     ctx: click.Context,
     /,
-    package: str,
+    package: str | None,
+    model: str | None,
     output: Path | None,
     no_parity: bool,
     as_json: bool,
@@ -58,9 +60,12 @@ def command(
     Then the new package is compared with transformers on the same rounded weights, so
     that errors of the search show as errors. Exit code 0: they agree; 3: they do not.
     """
+    named = [each for each in (model, package) if each is not None]
+    if len(named) != 1:
+        raise click.UsageError(f"{len(named) or 'No'} packages were named, pass one with -m", ctx)
     with status("reading the package") as progress:
         result = beamgen.quantize(
-            beamgen.open_package(package),
+            beamgen.open_package(named[0]),
             output,
             parity=not no_parity,
             progress=progress,

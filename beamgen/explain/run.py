@@ -56,10 +56,16 @@ class _TracedSession:
         """Of the first row, see ``trace.traced_steps``."""
         return self._steps_of(self.outputs)[0]
 
-    def run(self, names: Sequence[str], feeds: Named) -> list[npt.NDArray[np.generic]]:
+    def get_providers(self) -> list[str]:
+        """As an ONNX Runtime session does."""
+        return list(self._session.get_providers())
+
+    def run(
+        self, names: Sequence[str], feeds: Named, options: Any = None
+    ) -> list[npt.NDArray[np.generic]]:
         """As an ONNX Runtime session does."""
         every = [output.name for output in self._session.get_outputs()]
-        self.outputs = dict(zip(every, self._session.run(every, feeds), strict=True))
+        self.outputs = dict(zip(every, self._session.run(every, feeds, options), strict=True))
         self.feeds = feeds
         return [self.outputs[name] for name in names]
 

@@ -35,6 +35,7 @@ def manifest_of(request: ExportRequest, graph: ir.Model, precision: Precision) -
         dtype="float32",
         vocab_size=checkpoint.vocab_size,
         limits=request.adapter.position_limits(checkpoint.config),
+        cache=request.adapter.kv_geometry(checkpoint.config),
         search=request.search,
         rules=request.rules,
         inputs=[

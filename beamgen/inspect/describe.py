@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from beamgen.disk import local
 from beamgen.errors import PackageError, one_line
@@ -106,4 +107,18 @@ def _read(file: Path) -> onnx.ModelProto:
         ) from error
     if not model.opset_import:  # nearly any bytes are some protobuf message
         raise PackageError(f"{file} is no ONNX model", "export or copy it again")
+    if not _is_text(model):
+        raise PackageError(f"{file} is damaged: a name in it is no text", "export or copy it again")
     return model
+
+
+def _is_text(message: Any) -> bool:
+    """Whether all strings of a protobuf message are UTF-8; its reader gives bytes for others."""
+    for field, value in message.ListFields():
+        one = isinstance(value, str | bytes) or not isinstance(value, Sequence)
+        each = [value] if one else value
+        if field.type == field.TYPE_STRING and not all(isinstance(text, str) for text in each):
+            return False
+        if field.type == field.TYPE_MESSAGE and not all(map(_is_text, each)):
+            return False
+    return True

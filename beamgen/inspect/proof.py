@@ -9,7 +9,8 @@ from typing import Any
 
 from beamgen.settings.rules import UNSAID
 
-_DIVERGED = "diverged"
+#: Verdicts that prove a file.
+_PROVED = ("exact", "contrib rule", "near-tie")
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def proof_of(provenance: Mapping[str, Any] | None, parity: Mapping[str, Any] | N
         transformers=version,
         rules=str(about.get("rules", UNSAID.release)),
         installed=installed,
-        holds=verdict != _DIVERGED and installed == version if known else None,
+        holds=verdict in _PROVED and installed == version if known else None,
     )
 
 

@@ -65,7 +65,8 @@ def read(metadata: Mapping[str, str]) -> tuple[dict[str, Any] | None, dict[str, 
         parse_table(metadata[key]) if key in metadata else None for key in (_MANIFEST, _PARITY)
     )
     if manifest is not None:
-        check_shapes(manifest, set(_FIELDS) - {"schema_version"})
+        # the rules are not in older files
+        check_shapes(manifest, set(_FIELDS) - {"schema_version", "rules"})
     if parity is not None:
         check_shapes({"parity": parity}, ["parity"])
     return manifest, parity

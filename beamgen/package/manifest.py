@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from beamgen.adapter import PositionLimits
+from beamgen.adapter import KVGeometry, PositionLimits
 from beamgen.lora.slots import Slot
 from beamgen.package.manifest_fields import check_fields
 from beamgen.quantization.record import Precision
@@ -33,6 +33,7 @@ class Manifest:
         precision: how the weights are stored and multiplied, and what that costs.
         vocab_size: V.
         limits: how long a sequence may be.
+        cache: shape of the cache of keys and values; None in a file that does not tell.
         search: the defaults of the search parameters.
         rules: of ``generate``, which the search follows; a release of transformers in the
             file, 4.57 in one that says none.
@@ -57,6 +58,7 @@ class Manifest:
     outputs: list[dict[str, Any]]
     versions: dict[str, str]
     rules: Rules = UNSAID
+    cache: KVGeometry | None = None
     precision: Precision = field(default_factory=Precision)
     lora_slots: tuple[Slot, ...] = ()
     loras: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -93,6 +95,7 @@ class Manifest:
             **{
                 **values,
                 "limits": PositionLimits(**values["limits"]),
+                "cache": KVGeometry(**values["cache"]) if values.get("cache") else None,
                 "search": SearchConfig.from_json(values["search"]),
                 "rules": rules_named(values["rules"]) if "rules" in values else UNSAID,
                 "precision": Precision.from_json(values["precision"]),

@@ -30,6 +30,7 @@ _FIELDS: Mapping[str, Shape] = {
     "dtype": str,
     "vocab_size": int,
     "limits": {"max_positions": int, "recompute_boundary": _COUNT, "attention_window": _COUNT},
+    "cache": ({"num_layers": int, "num_kv_heads": int, "head_dim": int}, _NOTHING),
     "search": dict,
     "inputs": [_PORT],
     "outputs": [_PORT],
@@ -52,6 +53,9 @@ _FIELDS: Mapping[str, Shape] = {
     "files": {...: {"sha256": str, "bytes": int}},
 }
 
+#: Fields that beamgen 0.1 did not write.
+_LATER = {"cache"}
+
 
 def check_fields(values: Mapping[str, Any]) -> None:
     """Refuse a manifest whose fields are of another shape, or that names files elsewhere.
@@ -59,7 +63,7 @@ def check_fields(values: Mapping[str, Any]) -> None:
     Raises:
         ValueError: the reason, in one line.
     """
-    check_shapes(values, _FIELDS)
+    check_shapes(values, [name for name in _FIELDS if name in values or name not in _LATER])
     if values["vocab_size"] < 1:
         raise ValueError(f"vocab_size is {values['vocab_size']}")
     for file in values["files"]:

@@ -47,6 +47,8 @@ class Compared:
         source = source_of(manifest)
         revision = f" at {source['revision']}" if source.get("revision") else ""
         merged = {"merged LoRA": str(source["lora"])} if source.get("lora") else {}
+        forgetful = self.report.forgetful_default
+        eager = {"attention": f"eager, for {forgetful} forgets"} if forgetful else {}
         made_with = manifest.versions.get("transformers", "unknown")
         return {
             "package": self.name,
@@ -56,7 +58,9 @@ class Compared:
             "adapter, backend": f"{manifest.adapter}, {manifest.backend}",
             "weights": manifest.precision.name,
             "exported with transformers": made_with,
+            "rules of generate": manifest.rules.release,
             "grid, seed": f"{self.grid}, {self.seed}",
+            **eager,
             **{f"compared with {name}": version for name, version in _versions().items()},
         }
 

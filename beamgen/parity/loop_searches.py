@@ -13,7 +13,7 @@ from beamgen.parity.report import ParityCase
 from beamgen.parity.searches import Choice, Searches, powered
 from beamgen.runtime.feeds import parameter_feeds
 from beamgen.runtime.loras import LoadedLoras
-from beamgen.runtime.session import session_of
+from beamgen.runtime.session import run, session_of
 from beamgen.runtime.trace import RowStep, SearchTrace, Tokens, read_trace
 from beamgen.search.traced import with_trace_outputs
 
@@ -85,4 +85,4 @@ class LoopSearches(Searches):
             **parameter_feeds(self._manifest, [case.config.for_prompt(case.prompt_len)]),
             **self._lora,
         }
-        return read_trace(dict(zip(names, self._session.run(names, feeds), strict=True)))
+        return read_trace(dict(zip(names, run(self._session, names, feeds), strict=True)))

@@ -28,13 +28,15 @@ def junit_report(compared: Sequence[Compared]) -> str:
 
 def _suite(root: Element, compared: Compared) -> Element:
     results = compared.report.results
-    failures = sum(not result.verdict.agrees for result in results)
+    failed = [result for result in results if not result.verdict.agrees]
+    # no case alone: in none of them was there anything to compare
+    as_a_whole = not compared.report.verdict.agrees and not failed
     suite = SubElement(
         root,
         "testsuite",
         name=printable(f"{compared.name}, {compared.grid} grid"),
-        tests=str(len(results)),
-        failures=str(failures),
+        tests=str(len(results) + as_a_whole),
+        failures=str(len(failed) + as_a_whole),
         errors="0",
         skipped="0",
     )
@@ -49,6 +51,10 @@ def _suite(root: Element, compared: Compared) -> Element:
     width = len(str(len(results)))
     for number, result in enumerate(results, start=1):
         _case(suite, compared, f"{number:0{width}} {result.case.title}", result)
+    if as_a_whole:
+        verdict = compared.report.verdict.value
+        test = SubElement(suite, "testcase", classname=_classname(compared), name="all cases")
+        SubElement(test, "failure", type=verdict, message=verdict)
     noted = [result for result in results if result.verdict.agrees and _told(result)]
     if noted:
         SubElement(suite, "system-out").text = printable("\n".join(map(_told, noted)))
@@ -59,7 +65,7 @@ def _case(suite: Element, compared: Compared, name: str, result: CaseResult) -> 
     test = SubElement(
         suite,
         "testcase",
-        classname=printable(f"{compared.name}.{compared.grid}"),
+        classname=_classname(compared),
         name=printable(name),
     )
     told = printable(_told(result))
@@ -73,6 +79,10 @@ def _case(suite: Element, compared: Compared, name: str, result: CaseResult) -> 
         ).text = told
     elif told:
         SubElement(test, "system-out").text = told
+
+
+def _classname(compared: Compared) -> str:
+    return printable(f"{compared.name}.{compared.grid}")
 
 
 def _told(result: CaseResult) -> str:

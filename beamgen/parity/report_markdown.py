@@ -9,7 +9,7 @@ from beamgen.parity.compared import Compared, printable
 from beamgen.parity.report import CaseResult, Verdict
 from beamgen.parity.report_junit import parting_text
 
-_SIGNS = {"exact": "✅", "contrib rule": "✅", "near-tie": "⚠️", "diverged": "❌"}
+_SIGNS = {Verdict.EXACT: "✅", Verdict.CONTRIB_RULE: "✅", Verdict.NEAR_TIE: "⚠️"}
 #: Differences that are told in full.
 _SHOWN = 3
 
@@ -56,7 +56,7 @@ def _differences(results: Sequence[CaseResult]) -> Iterator[str]:
         yield from _fenced(printable(parting_text(parting)))
     if len(parted) > _SHOWN:
         yield ""
-        yield f"... and {len(parted) - _SHOWN} more; `beamgen parity --json` lists them all."
+        yield f"... and {len(parted) - _SHOWN} more; `--json` lists them all."
 
 
 def _all_cases(results: Sequence[CaseResult]) -> Iterator[str]:
@@ -79,7 +79,7 @@ def _all_cases(results: Sequence[CaseResult]) -> Iterator[str]:
 
 
 def _sign(verdict: Verdict) -> str:
-    return _SIGNS.get(verdict.value, "❌")
+    return _SIGNS.get(verdict, "❌")
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from beamgen.errors import SettingError, one_line
+from beamgen.errors import BeamgenError, SettingError, one_line
+from beamgen.runtime.session import run
 from beamgen.settings.config import ResolvedSearch
 from beamgen.settings.contrib import SAMPLING, check_fits
 from beamgen.settings.contrib_inputs import feeds, nothing_left
@@ -51,7 +52,7 @@ def run_contrib(
     if manifest.operator == SAMPLING:
         sequences, scores = _drawn(session, given, config), None
     else:
-        sequences, *rest = session.run(None, given)
+        sequences, *rest = run(session, None, given)
         scores = rest[0] if rest else None
     return beam_output(sequences, scores, input_ids.shape[1], config)
 
@@ -76,7 +77,9 @@ def _drawn(
     """
     mask, prompt_len = given["vocab_mask"], given["input_ids"].shape[1]
     try:
-        (sequences,) = session.run(None, given)
+        (sequences,) = run(session, None, given)
+    except BeamgenError:
+        raise
     except Exception as error:  # ONNX Runtime raises types of its own
         raise nothing_left(one_line(error)) from error
     drawn = sequences[:, prompt_len:]

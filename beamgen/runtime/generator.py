@@ -19,12 +19,13 @@ from beamgen.runtime.empty_prompt import begun
 from beamgen.runtime.feeds import parameter_feeds
 from beamgen.runtime.generation import Generation, found_hypotheses, generation_of
 from beamgen.runtime.loras import LoadedLoras, LoraChoice
+from beamgen.runtime.memory import check_memory, least_bytes
 from beamgen.runtime.no_numbers import bans, no_numbers
 from beamgen.runtime.requests import configs_of_rows
-from beamgen.runtime.session import load_session
+from beamgen.runtime.session import load_session, run
 from beamgen.runtime.texts import added_eos, encode_continuation, encode_text
 from beamgen.settings.catalogue import Catalogue, check_listed
-from beamgen.settings.config import SearchConfig
+from beamgen.settings.config import ResolvedSearch, SearchConfig
 from beamgen.settings.contrib import SEED_BITS
 from beamgen.settings.prompts import (
     Ids,
@@ -78,6 +79,7 @@ class Generator:
             package, providers or ["CPUExecutionProvider"], threads
         )
         self._loras = LoadedLoras(package)
+        self._checked_bytes = 0
         self._told_of_eos = False
         wrong_here = inexact(package.manifest.precision.weights)
         if wrong_here is not None and self.session.get_providers()[0] == "CPUExecutionProvider":
@@ -228,6 +230,7 @@ class Generator:
                 f"{len(configs)} configs were given for {len(input_ids)} rows", "give one for each"
             )
         adapted = self._loras.feeds(lora, len(input_ids))
+        self._check_memory(input_ids, configs[0])
         if manifest.backend == "contrib":
             return run_contrib(self.session, manifest, input_ids, attention_mask, configs, adapted)
         feeds = {
@@ -236,7 +239,21 @@ class Generator:
             **parameter_feeds(manifest, configs),
             **adapted,
         }
-        return BeamOutput(*self.session.run([field.name for field in fields(BeamOutput)], feeds))
+        return BeamOutput(*run(self.session, [field.name for field in fields(BeamOutput)], feeds))
+
+    def _check_memory(self, prompts: Ids, config: ResolvedSearch) -> None:
+        """Refuse what the memory that is free cannot hold.
+
+        Raises:
+            PromptError: with the bytes.
+        """
+        if self.session.get_providers()[0] != "CPUExecutionProvider":
+            return
+        rows, prompt_len = prompts.shape
+        needed = least_bytes(self.package.manifest, rows, prompt_len, config)
+        if needed > self._checked_bytes:  # ONNX Runtime keeps the memory of searches before
+            check_memory(needed)
+            self._checked_bytes = needed
 
     def encode(
         self, prompt: Prompt, *, chat: bool = False, add_special_tokens: bool = True

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beamgen.errors import PackageError, one_line
 from beamgen.package.folder import Package
+from beamgen.runtime.memory import ran_out
 
 if TYPE_CHECKING:
     import onnx_ir as ir
     import onnxruntime
+
+
+def run(
+    session: onnxruntime.InferenceSession, names: Sequence[str] | None, feeds: Mapping[str, Any]
+) -> list[Any]:
+    """The outputs of these names, or all.
+
+    Raises:
+        PromptError: memory ran out.
+    """
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.log_severity_level = 4  # what it would log it raises, too
+    try:
+        found: list[Any] = session.run(names, feeds, options)
+    except Exception as error:  # ONNX Runtime raises types of its own
+        raise ran_out(error) or error from None
+    return found
 
 
 def load_session(
@@ -41,6 +61,12 @@ def load_session(
             str(package.model), options, providers=list(providers)
         )
     except Exception as error:  # ONNX Runtime raises types of its own
+        if ran_out(error):
+            size = package.model.stat().st_size
+            raise PackageError(
+                f"there is too little memory to load {package.model}, a file of {size:,} bytes",
+                "free some, or export with --external-data or --precision int8",
+            ) from error
         raise PackageError(
             f"ONNX Runtime {onnxruntime.__version__} cannot load {package.model}: "
             f"{one_line(error)}",

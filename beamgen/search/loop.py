@@ -6,9 +6,9 @@
     } -> outputs
 
 The first chunks are one step each, which reads a piece of the prompt; only the last piece
-is followed by a search step. Every later chunk takes up to ``STEPS_PER_CHUNK``. Within a chunk the cache is only read, where it lies: a loop hands
-on what it carries by copying it, so the inner one carries no more than the chunk's own
-entries.
+is followed by a search step. Every later chunk takes up to ``STEPS_PER_CHUNK``. Within a
+chunk the cache is only read, where it lies: a loop hands on what it carries by copying it,
+so the inner one carries no more than the chunk's own entries.
 
 The decoder's nodes stand once. ONNX Runtime prepacks a weight that a body captures
 from its parent graph, but not from two levels up; so each weight of a product passes

@@ -128,11 +128,12 @@ def chosen_settings(
         or value != defaults.get(name)
     }
     refuse_unsupported(settings, known, given)
-    longest = settings.get("max_length")
-    if longest is not None and "max_length" not in given and longest == defaults.get("max_length"):
-        # where HF's default stands in a file, HF takes it for its default, which counts new tokens
-        del settings["max_length"]
-        settings.setdefault("max_new_tokens", longest)
+    if not rules.twenty_counts_prompt and "max_length" not in given:
+        longest = settings.get("max_length")
+        if longest is not None and longest == defaults.get("max_length"):
+            # HF took it for its default, which counts new tokens
+            del settings["max_length"]
+            settings.setdefault("max_new_tokens", longest)
     return {name: value for name, value in settings.items() if name in known and value is not None}
 
 

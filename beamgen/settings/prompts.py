@@ -82,7 +82,7 @@ def check_ids(name: str, ids: Ids, vocab_size: int) -> None:
     if outside.size:
         raise PromptError(
             f"{name} holds {outside.flat[0]}, which is outside the vocabulary of {vocab_size}",
-            "use the tokenizer of the exported checkpoint",
+            "leave such tokens out of the text or ids: the model knows none of them",
         )
 
 
@@ -106,7 +106,8 @@ def check_lengths(limits: PositionLimits, prompt_len: int, max_new_tokens: int) 
         raise PromptError(
             f"a sequence would grow from {prompt_len} to {total} tokens across "
             f"{boundary}, where this model computes every position anew (LongRoPE)",
-            f"set max_new_tokens to {room} or less, or use a prompt of more than {boundary} tokens",
+            f"{f'set max_new_tokens to {room} or less' if room else 'shorten the prompt'}, "
+            f"or use a prompt of more than {boundary} tokens",
         )
 
 

@@ -25,6 +25,9 @@ class Rules:
         release: the first one of transformers with these rules.
         null_is_default: a null in a ``generation_config.json`` is HF's default of the
             field; before, it turned a warper off. Since 5.0.
+        twenty_counts_prompt: a ``max_length`` of 20 in a checkpoint's file is a length like
+            any other, which counts the prompt; before, it was taken for HF's own default,
+            which counts new tokens. Since 5.0.
         bias_reaches_back: a biased or bad sequence may begin with the first id of the
             prompt; before, one that was a token longer than the prompt was passed over.
             Since 5.18.
@@ -41,6 +44,7 @@ class Rules:
 
     release: str
     null_is_default: bool = False
+    twenty_counts_prompt: bool = False
     bias_reaches_back: bool = False
     catalogue_wins: bool = False
     penalty_spares_padding: bool = False
@@ -49,7 +53,13 @@ class Rules:
 
 
 _OF_4_57 = Rules("4.57")
-_OF_5_18 = Rules("5.18", null_is_default=True, bias_reaches_back=True, catalogue_wins=True)
+_OF_5_18 = Rules(
+    "5.18",
+    null_is_default=True,
+    twenty_counts_prompt=True,
+    bias_reaches_back=True,
+    catalogue_wins=True,
+)
 _OF_5_23 = replace(_OF_5_18, release="5.23", penalty_spares_padding=True)
 _OF_5_24 = replace(_OF_5_23, release="5.24", draws_are_sorted=True, chains_share_catalogue=True)
 

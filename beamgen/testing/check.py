@@ -210,7 +210,7 @@ _CHECKS = (*_QUICK_CHECKS, _check_step, _check_fields, _check_search, _check_con
 
 def _expect(holds: bool, otherwise: str) -> None:
     if not holds:
-        raise AdapterError(otherwise, "")
+        raise AdapterError(otherwise, "correct the adapter: docs/architectures.md has the contract")
 
 
 def _close(found: Any, expected: Any, where: str) -> None:

@@ -65,7 +65,7 @@ def test_a_config_with_other_values(
         attack(f"values in {file}", folder, *command, seconds=120)
         shutil.rmtree(folder)
 
-    run(changes([*values, *names]), drawn, check)
+    run(changes([*values, *names]), drawn, check, shrink=False)
 
 
 @examples(5, 60)
@@ -79,7 +79,7 @@ def test_an_adapter_config_with_other_values(
         (tmp_path / "lora" / "adapter_config.json").write_text(json.dumps({**values, **changed}))
         attack("values in adapter_config.json", tmp_path, "lora", "check", "lora", "-m", slots)
 
-    run(changes([*values]), drawn, check)
+    run(changes([*values]), drawn, check, shrink=False)
 
 
 # -- prompts, ids and settings, in this process

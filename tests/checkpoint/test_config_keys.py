@@ -118,7 +118,8 @@ def test_keys_within_rope_scaling_are_told() -> None:
         num_attention_heads=4, rope_scaling=scaling,
     )  # fmt: skip
     stored = {"hidden_size": 64, "rope_scaling": scaling}
-    assert unread_keys(stored, config, tiny_model) == ["rope_scaling.beta_fast"]
+    where = "rope_parameters" if hasattr(LlamaConfig, "rope_scaling") else "rope_scaling"
+    assert unread_keys(stored, config, tiny_model) == [f"{where}.beta_fast"]
 
 
 def test_every_key_is_told_at_once_and_the_cure_works(
@@ -153,3 +154,14 @@ def test_what_the_class_derives_and_saves_is_read() -> None:
     assert unread_keys(stored, config, lambda config: tiny_model(config)) == []
     other = {**stored, "num_hidden_layers": 3}
     assert unread_keys(other, config, lambda config: tiny_model(config)) == ["num_hidden_layers"]
+
+
+def test_a_value_of_the_wrong_kind_is_told(copy: Callable[[str], Path]) -> None:
+    folder = edit_config(copy("gpt2"), layer_norm_epsilon="1e-5")
+    with pytest.raises(BeamgenError, match="loads, but does not run: layer_norm"):
+        open_checkpoint(folder).load_model()
+
+
+def test_a_kernel_that_a_config_names_need_not_be_there(copy: Callable[[str], Path]) -> None:
+    folder = edit_config(copy("gpt2"), _attn_implementation="flash_attention_2")
+    assert open_checkpoint(folder).load_model().config._attn_implementation == "sdpa"

@@ -123,6 +123,7 @@ def test_names_that_some_classes_have_for_a_key() -> None:
         ({"rope_parameters": 5}, "rope_parameters is 5, not an object"),
     ],
 )
+@pytest.mark.transformers_4
 def test_what_4_57_has_no_keys_for_is_refused(
     phi3: Path, changes: dict[str, Any], cause: str
 ) -> None:

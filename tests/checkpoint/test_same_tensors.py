@@ -42,6 +42,7 @@ def _another_head(gpt2: Path) -> Path:
     return edit_tensors(gpt2, {HEAD: torch.randn_like(_tensor(gpt2, EMBEDDING))})
 
 
+@pytest.mark.transformers_4
 def test_a_head_of_its_own_is_not_overwritten_by_the_embedding(gpt2: Path) -> None:
     error = _refused(_another_head(gpt2))
     assert f"stores {HEAD}, which is not the embedding that config.json ties it to" in error.cause
@@ -56,6 +57,15 @@ def test_the_cure_gives_the_tokens_of_the_stored_head(gpt2: Path, tmp_path: Path
     assert file_greedy(export(gpt2, tmp_path / "package").package, 10) == right
 
 
+@pytest.mark.transformers_5
+def test_a_head_of_its_own_is_used_though_the_config_ties_it(gpt2: Path, tmp_path: Path) -> None:
+    _another_head(gpt2)
+    untied = Path(shutil.copytree(gpt2, tmp_path / "untied"))
+    right = numpy_greedy(numpy_gpt2, edit_config(untied, tie_word_embeddings=False), 10)
+    assert file_greedy(export(gpt2, tmp_path / "package").package, 10) == right
+
+
+@pytest.mark.transformers_4
 def test_the_other_cure_gives_the_tokens_of_the_embedding(gpt2: Path, tmp_path: Path) -> None:
     right = numpy_greedy(numpy_gpt2, gpt2, 10)
     _another_head(gpt2)
@@ -147,6 +157,7 @@ def test_frequencies_that_old_files_store_are_compared(
     assert f"stores {name}, which Phi3ForCausalLM does not read" in _refused(phi3).cause
 
 
+@pytest.mark.transformers_4
 @pytest.mark.parametrize("zipped", [True, False])
 def test_pickles_are_compared_too(gpt2: Path, zipped: bool) -> None:
     tensors = load_file(gpt2 / "model.safetensors")
@@ -174,3 +185,9 @@ def test_a_backbone_is_compared_by_its_own_names(gpt2: Path, tmp_path: Path) -> 
     open_checkpoint(backbone).load_model()
     edit_config(backbone, n_layer=1)
     assert "stores h.1.attn.c_attn.bias" in _refused(backbone).cause
+
+
+def test_what_is_tied_to_what_is_missing_is_told(gpt2: Path) -> None:
+    _another_head(gpt2)
+    edit_tensors(gpt2, {}, drop=[EMBEDDING])
+    assert f"lacks weights of GPT2LMHeadModel: {EMBEDDING}" in _refused(gpt2).cause

@@ -34,7 +34,11 @@ def _two_lines(result: Result) -> str:
 def test_a_misspelt_command_gets_a_suggestion(run: Callable[..., Result]) -> None:
     result = run("exprot")
     assert result.exit_code == 2
-    assert "Did you mean export?" in result.stderr
+    lines = result.stderr.splitlines()
+    assert lines == [
+        "error: No such command 'exprot'",
+        "  fix: did you mean export? see beamgen --help",
+    ]
 
 
 def test_the_main_job(run: Callable[..., Result], tmp_path: Path) -> None:
@@ -92,8 +96,11 @@ def test_half_precision_and_a_missing_tokenizer_are_said(
             "max_time=2 (a file has no clock)",
         ),
         (["export", "--model-class", "gpt2", "--require", "sed"], "no parameter called 'sed'"),
-        (["export", "--model-class", "gpt2", "--temperature", "0"], "temperature must be"),
-        (["export", "--model-class", "gpt2", "--top-p", "0"], "top_p must be"),
+        (
+            ["export", "--model-class", "gpt2", "--do-sample", "--temperature", "0"],
+            "temperature must be",
+        ),
+        (["export", "--model-class", "gpt2", "--do-sample", "--top-p", "0"], "top_p must be"),
         (
             ["export", "--model-class", "gpt2", "--set", "bad_words_ids=[[5000]]"],
             "bad_words_ids 5000",

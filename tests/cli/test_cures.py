@@ -27,7 +27,7 @@ _COMMAND = re.compile(
     r"beamgen ([a-z]+(?: [a-z]+)?)\b((?: (?:--?[a-z][\w-]*|[A-Z0-9]\w*|\"[A-Z]+\"|\{\}(?!\{)))*)"
 )
 #: What belongs to other programs.
-_FOREIGN = re.compile(r"pip install.*|olive --\w+")
+_FOREIGN = re.compile(r"pip install.*|olive --\w+|mkdir -p \S+")
 #: Words that say which command an option is for, where it is not the one that was typed.
 _VERBS = {"export": "export", "generat": "generate", "train": "finetune"}
 
@@ -39,9 +39,11 @@ SHOWN_BY = {
     "bench": ("bench",),
     "checkpoint/checkpoint": (*_OF_A_CHECKPOINT, "bench"),
     "checkpoint/files": ("export", "finetune"),
+    "checkpoint/load": ("export", "finetune"),
     "checkpoint/lora_source": ("lora convert",),
     "checkpoint/quantization": ("export",),
     "checkpoint/resolve": ("export",),
+    "checkpoint/same_tensors": ("export", "finetune"),
     "decoder": ("export",),
     "explain": ("explain",),
     "export": ("export",),
@@ -51,6 +53,7 @@ SHOWN_BY = {
     **{f"formats/{name}": (f"package {name}",) for name in FORMATS},
     "cli/_options": ("generate", "explain"),
     "cli/_settings": _OF_SETTINGS,
+    "cli/_usage": _OF_SETTINGS,
     "lora": ("export", "lora convert", "lora check"),
     "package/folder": ("generate", "parity", "lora list"),
     "package/folders": ("export", "finetune", "quantize", *_FORMATS),
@@ -165,7 +168,8 @@ def test_a_command_that_a_message_names_can_be_typed(message: Message) -> None:
         words, typed = named[1].split(), shlex.split(named[2])
         group = COMMANDS.get(words[0])
         if group is None:
-            assert words[0] in {"builds", "page", "reads"}, f"`beamgen {words[0]}`"
+            prose = {"builds", "cannot", "is", "page", "reads"}
+            assert words[0] in prose, f"`beamgen {words[0]}`"
             continue  # "beamgen builds graphs": the project, not a command
         path = words[0]
         if isinstance(group, click.Group) and len(words) > 1:

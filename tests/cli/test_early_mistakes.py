@@ -43,13 +43,20 @@ MISTAKES = {
     "export -m checkpoint -o lora": "lora exists and is not a beamgen package",
     # a setting
     "export -m checkpoint --num-beams 0": "num_beams must be",
-    "export --model-class gpt2 --temperature 0": "temperature must be",
+    "export --model-class gpt2 --do-sample --temperature 0": "temperature must be",
     "export -m checkpoint --set nonsense": "is no NAME=VALUE",
     "export -m checkpoint --set nonsense=1": "setting called 'nonsense'",
     "export -m checkpoint --set max_time=2": "max_time=2 (a file has no clock)",
     "export -m checkpoint --num-beams 2 --num-return-sequences 3": "is more than num_beams (2)",
     "export -m checkpoint --num-return-sequences 9": "is more than num_beams (5)",
     "export -m checkpoint --min-new-tokens 9 --max-new-tokens 3": "is more than max_new_tokens (3)",
+    "export -m checkpoint --max-new-tokens 256": "more than the model's 256 positions hold",
+    "export -m checkpoint --max-length 257": "more than the model's 256 positions hold",
+    "export --model-class phi3 --max-new-tokens 9999": "positions hold",
+    "export -m nameless": "config.json has no model_type",
+    "export -m awq": "quantized by awq",
+    "export -m pruned": "had attention heads pruned",
+    "finetune -m lora --data good.jsonl": "holds a LoRA, not a model",
     "export -m checkpoint --eos-token-id 5000": "outside the vocabulary of 96",
     "export -m checkpoint --search contrib --early-stopping never": "BeamSearch cannot honour",
     "export -m checkpoint --require sed": "no parameter called 'sed'",
@@ -134,6 +141,9 @@ def place(
         for name, config in (
             ("neox", '{"model_type": "gpt_neox"}'),
             ("t5", '{"model_type": "t5", "is_encoder_decoder": true}'),
+            ("nameless", '{"vocab_size": 96}'),
+            ("awq", '{"model_type": "phi3", "quantization_config": {"quant_method": "awq"}}'),
+            ("pruned", '{"model_type": "gpt2", "pruned_heads": {"0": [1]}}'),
         ):
             (folder / name).mkdir()
             (folder / name / "config.json").write_text(config)

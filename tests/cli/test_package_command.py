@@ -70,7 +70,7 @@ def test_another_formats_option_is_none_of_its_own() -> None:
 
 
 def test_a_misspelt_format_gets_a_suggestion() -> None:
-    assert "Did you mean triton?" in _run("trition", "-m", "x").stderr
+    assert "did you mean triton?" in _run("trition", "-m", "x").stderr
 
 
 @pytest.mark.parametrize("name", FORMATS)

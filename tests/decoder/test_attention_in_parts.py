@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from onnx import helper
 
-from beamgen.decoder.loop_step import SharedPromptAttention
+from beamgen.decoder.shared_prompt_attention import SharedPromptAttention
 
 
 def _attention(*inputs: np.ndarray, scale: float) -> np.ndarray:

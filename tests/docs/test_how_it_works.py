@@ -97,6 +97,7 @@ def test_all_its_caches_find_the_same(page: dict[str, Any]) -> None:
                 page["OneCachePerBeam"](),
                 page["Tree"](),
                 page["CompactTree"](),
+                page["InPieces"](),
             )
         ]
         assert all([ids for _, ids in other] == [ids for _, ids in found[0]] for other in found)

@@ -86,7 +86,7 @@ def test_a_length_that_a_prompt_reaches_is_seen_on_the_model_itself(
     report = export(checkpoint, tmp_path / "without").parity
     assert report is not None
     wrong = {result.case.name for result in report.results if not result.verdict.agrees}
-    assert wrong == {"batch 1, long", "batch 4 padded, long"}
+    assert wrong == {"batch 1, long", "batch 4 padded, long", "long prompt"}
     assert len(report.results) == 12
 
 

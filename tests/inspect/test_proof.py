@@ -42,6 +42,7 @@ def without_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
         ({**EXACT, "verdict": "near-tie"}, True, "near-tie in 12 cases"),
         ({**EXACT, "verdict": "contrib rule"}, True, "contrib rule in 12 cases"),
         ({**EXACT, "verdict": "diverged"}, False, "diverged in 12 cases"),
+        ({**EXACT, "verdict": "nothing compared"}, False, "nothing compared in 12 cases"),
         (
             {**EXACT, "transformers": "4.57.0"},
             False,

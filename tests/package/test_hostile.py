@@ -9,6 +9,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -217,8 +218,9 @@ def test_what_is_no_regular_file_is_not_opened(odd: str, name: str, package: Pat
 _AS_NOBODY = """
 import os, sys
 from beamgen import BeamgenError, open_package
-os.setgid(65534)
-os.setuid(65534)
+if os.getuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
 for verify in (True, False):
     try:
         open_package(sys.argv[1], verify=verify)
@@ -236,14 +238,18 @@ for verify in (True, False):
         (".", ["cannot read {folder}/beamgen.json: Permission denied"] * 2),
     ],
 )
-def test_files_without_permission_to_read(name: str, causes: list[str], package: Path) -> None:
-    """Root may read all, so that another user has to be asked."""
-    readable = package.parents[2]
-    for folder in (package.parents[1], package.parent, package, readable):
-        folder.chmod(0o755)
-    (package / name).chmod(0)
-    command = [sys.executable, "-c", _AS_NOBODY, str(package)]
-    done = subprocess.run(command, capture_output=True, text=True)
+def test_files_without_permission_to_read(
+    name: str, causes: list[str], packages: Callable[[str], Package]
+) -> None:
+    """Root may read all, so that another user has to be asked; pytest's folders are its own."""
+    with tempfile.TemporaryDirectory() as home:
+        Path(home).chmod(0o755)
+        package = Path(shutil.copytree(packages("gpt2").folder, Path(home, "pk")))
+        package.chmod(0o755)
+        (package / name).chmod(0)
+        command = [sys.executable, "-c", _AS_NOBODY, str(package)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        package.chmod(0o755)
     lines = done.stdout.splitlines()
     for line, cause in zip(lines, causes, strict=True):
         assert cause.format(folder=package) in line, done.stderr

@@ -15,7 +15,7 @@ from support.pages import ROOT
 from support.peft_folders import save_lora
 
 from beamgen import Package, convert_lora, export
-from beamgen.adapter import PositionLimits
+from beamgen.adapter import KVGeometry, PositionLimits
 from beamgen.cli import main
 from beamgen.lora.slots import Slot
 from beamgen.package.manifest import Manifest
@@ -39,6 +39,7 @@ def test_the_schema_is_one() -> None:
     [
         (Manifest, SCHEMA),
         (PositionLimits, SCHEMA["$defs"]["limits"]),
+        (KVGeometry, SCHEMA["$defs"]["cache"]),
         (Slot, SCHEMA["$defs"]["slot"]),
         (Precision, SCHEMA["$defs"]["precision"]),
         (Quality, SCHEMA["$defs"]["quality"]),
@@ -47,8 +48,8 @@ def test_the_schema_is_one() -> None:
 def test_it_has_every_field_of_a_record(record: type, part: dict[str, Any]) -> None:
     names = {field.name for field in fields(record)}
     assert names == set(part["properties"])
-    # beamgen 0.1 wrote no rules
-    assert names - set(part["required"]) == ({"rules"} if record is Manifest else set())
+    # beamgen 0.1 wrote neither
+    assert names - set(part["required"]) == ({"rules", "cache"} if record is Manifest else set())
 
 
 def test_every_field_has_a_meaning() -> None:

@@ -106,6 +106,25 @@ def test_a_near_tie_passes_and_is_seen(compared: Callable[..., Compared]) -> Non
     assert properties(suite)["near-tie"] == "1"
 
 
+def test_where_nothing_was_compared_a_test_fails(compared: Callable[..., Compared]) -> None:
+    """In a case, or in all of them, each of which could have been empty by right."""
+    for verdict in (Verdict.EMPTY, Verdict.EXACT):
+        one = compared(replace(exact(), verdict=verdict, anything=False))
+        assert one.report.exit_code == 3
+        (suite,) = suites(junit_report([one]))
+        assert [f.get("message") for f in suite.iter("failure")] == ["nothing compared"]
+        assert suite.get("failures") == "1"
+        assert suite.get("tests") == str(len(list(suite.iter("testcase"))))
+        assert markdown_report([one]).startswith("## ❌ Parity of `gpt2`: nothing compared")
+
+
+def test_the_attention_that_was_compared_with_is_said(compared: Callable[..., Compared]) -> None:
+    one = compared(exact())
+    assert "attention" not in one.facts
+    eager = replace(one, report=replace(one.report, forgetful_default="sdpa"))
+    assert eager.facts["attention"] == "eager, for sdpa forgets"
+
+
 def test_a_report_says_what_was_compared(compared: Callable[..., Compared]) -> None:
     import onnxruntime
     import transformers
@@ -157,6 +176,7 @@ def test_a_summary_begins_with_the_verdict_and_ends_with_all_cases(
     (counts, facts, cases), html = rendered(text)
     assert dict(zip(*counts, strict=True)) == {
         "cases": "2", "exact": "2", "contrib rule": "0", "near-tie": "0", "diverged": "0",
+        "nothing compared": "0",
         "largest score difference": "1.0e-06",
     }  # fmt: skip
     assert dict(facts[1:])["grid, seed"] == "full, 0"

@@ -260,13 +260,14 @@ def test_a_generated_pad_id_does_not_end_a_sequence(
 
 @pytest.mark.parametrize("length", [6, 20], ids=["short factors", "long factors"])
 def test_long_rope(length: int, tmp_path: Path) -> None:
-    config = find_adapter("phi3").tiny_config()
-    config.max_position_embeddings, config.original_max_position_embeddings = 64, 16
-    config.rope_scaling = {
+    tiny = find_adapter("phi3").tiny_config()
+    scaling = {
         "type": "longrope",
         "short_factor": [1.0 + 0.05 * i for i in range(8)],
         "long_factor": [2.0 + 0.5 * i for i in range(8)],
     }
+    positions = {"max_position_embeddings": 64, "original_max_position_embeddings": 16}
+    config = type(tiny).from_dict({**tiny.to_dict(), **positions, "rope_scaling": scaling})
     _holds_on_long_prompts(config, length, tmp_path)
 
 

@@ -88,7 +88,7 @@ def test_top_k_continuations_equals_hf(eos: list[int]) -> None:
         accumulated.reshape(batch, -1),
         torch.zeros(batch, beams, length + 1, dtype=torch.long),
         torch.zeros(batch, beams, length + 1, dtype=torch.long),
-        length, 0, False, kept, beams, vocab, batch,
+        length, 0, False, kept, beams, batch_size=batch, vocab_size=vocab,
     )  # fmt: skip
     scores, tokens, parents, own = run(
         beam_search.get_top_k_continuations, probabilities, running, np.array(eos, np.int64)

@@ -95,6 +95,28 @@ def test_the_quick_grid_is_exact(
     assert max(result.case.prompt_len for result in report.results) > PIECE
 
 
+def test_the_quick_grid_of_a_model_with_room_has_a_prompt_of_two_pieces(
+    checkpoints: Callable[[str], Path], packages: Callable[[str], Package], tmp_path: Path
+) -> None:
+    """Of the length that every file has, which the tiny models are too short for."""
+    config = find_adapter("phi3").tiny_config()
+    config.max_position_embeddings = config.original_max_position_embeddings = 600
+    tiny_model(config).save_pretrained(tmp_path / "checkpoint")
+    package = export(tmp_path / "checkpoint", tmp_path / "package", parity=False).package
+
+    def first(package: Package, likely: Any, seed: int) -> list[ParityCase]:
+        cases = GRIDS["quick"](package, likely, seed)
+        assert len(cases) == 12
+        return cases[:1]
+
+    report = check_parity(package, open_checkpoint(tmp_path / "checkpoint"), grid=first)
+    (found,) = report.results
+    assert found.case.prompt_len > loop.PROMPT_PIECE
+    assert report.verdict == "exact", report.to_json()["partings"]
+    report = check_parity(packages("gpt2"), open_checkpoint(checkpoints("gpt2")), grid=first)
+    assert report.results[0].case.prompt_len < 20
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize("grid", ["full", "settings"])
@@ -137,7 +159,7 @@ def test_factors_chosen_by_the_piece_would_be_seen(
     in_pieces: Callable[[str], tuple[Path, Package]], tmp_path: Path
 ) -> None:
     """LongRoPE by the positions of a piece, not of the prompt: the first pieces' are short."""
-    checkpoint, package = in_pieces("longrope")
+    _, package = in_pieces("longrope")
     model = onnx.load(package.model)
     function = next(f for f in model.functions if f.name == "prompt_inputs")
     largest = next(node for node in function.node if node.op_type == "ReduceMax")

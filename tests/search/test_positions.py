@@ -24,9 +24,7 @@ from beamgen.testing import tiny_model
 
 def _phi3(**changes):
     config = find_adapter("phi3").tiny_config()
-    for name, value in changes.items():
-        setattr(config, name, value)
-    return config
+    return type(config).from_dict({**config.to_dict(), **changes})
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +88,18 @@ def test_long_rope_refuses_to_cross(long_rope: tuple[Path, Package]) -> None:
         generator.generate([list(range(3, 13))], max_new_tokens=7)
     assert "max_new_tokens to 6 or less" in error.value.cure
     generator.generate([list(range(3, 13))], max_new_tokens=6)
+
+
+def test_a_prompt_of_exactly_the_boundary_is_told_what_helps(
+    long_rope: tuple[Path, Package],
+) -> None:
+    """No number of new tokens would."""
+    generator = Generator(long_rope[1])
+    with pytest.raises(BeamgenError, match="from 16 to 17 tokens across 16") as error:
+        generator.generate([list(range(3, 19))], max_new_tokens=1)
+    assert error.value.cure == "shorten the prompt, or use a prompt of more than 16 tokens"
+    generator.generate([list(range(3, 18))], max_new_tokens=1)
+    generator.generate([list(range(3, 20))], max_new_tokens=1)
 
 
 def test_the_two_sides_differ(long_rope: tuple[Path, Package], tmp_path: Path) -> None:

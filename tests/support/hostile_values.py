@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 #: With what UTF-8 has not, what is not seen, and what joins what stands beside it.
@@ -40,12 +40,26 @@ def changes(names: Sequence[str]) -> st.SearchStrategy[dict[str, Any]]:
     return st.dictionaries(st.sampled_from(sorted(names)), VALUES, min_size=1, max_size=2)
 
 
-def run(strategy: st.SearchStrategy[Any], drawn: int, check: Callable[[Any], None]) -> None:
-    """The same values each time; others come with more of them."""
+def run(
+    strategy: st.SearchStrategy[Any],
+    drawn: int,
+    check: Callable[[Any], None],
+    *,
+    shrink: bool = True,
+) -> None:
+    """The same values each time; others come with more of them.
+
+    Args:
+        strategy: draws them.
+        drawn: how many.
+        check: fails on what it must not do.
+        shrink: whether a failing one is made smaller, for which it runs many times.
+    """
     settings(
         max_examples=drawn,
         deadline=None,
         database=None,
         derandomize=True,
+        phases=[Phase.generate, *([Phase.shrink] if shrink else [])],
         suppress_health_check=list(HealthCheck),
     )(given(strategy)(check))()

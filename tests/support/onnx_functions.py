@@ -13,7 +13,7 @@ import onnxruntime
 from onnx import helper
 
 from beamgen.decoder import add_lora
-from beamgen.search.functions import contrib_cache, padding
+from beamgen.search.functions import contrib_cache, entry_positions, padding
 from beamgen.search.functions.library import functions, loop_functions
 from beamgen.settings.rules import RULES
 
@@ -23,7 +23,7 @@ NEWEST = RULES["5.24"]
 
 @functools.cache
 def _function_protos() -> list[onnx.FunctionProto]:
-    every = [*loop_functions(NEWEST), *functions(contrib_cache, padding, add_lora)]
+    every = [*loop_functions(NEWEST), *functions(contrib_cache, entry_positions, padding, add_lora)]
     return [ir.serde.serialize_function(function) for function in every]
 
 

@@ -45,7 +45,10 @@ def shifted_position(model: onnx.ModelProto) -> None:
     node = _node(function.node, output=name)
     node.output[list(node.output).index(name)] = "right"
     one = helper.make_node("Constant", [], ["one_too_far"], value_int=1)
-    function.node.extend([one, helper.make_node("Add", ["right", "one_too_far"], [name])])
+    shifted = helper.make_node("Add", ["right", "one_too_far"], [name])
+    place = list(function.node).index(node) + 1  # before what reads it
+    function.node.insert(place, shifted)
+    function.node.insert(place, one)
 
 
 def stale_cache_entry(model: onnx.ModelProto) -> None:

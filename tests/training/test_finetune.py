@@ -236,12 +236,6 @@ def test_the_command(run: Callable[..., Result], tmp_path: Path) -> None:
     assert values["target_modules"] == ["q_proj"]
 
 
-def _fresh_environment() -> dict[str, str]:
-    """Without what a command of this process may have told transformers."""
-    kept = {name: value for name, value in os.environ.items() if name != "USE_TORCH"}
-    return {**kept, "PYTHONPATH": str(Path(__file__).parents[2])}
-
-
 def test_libraries_keep_quiet_as_they_are_imported(tmp_path: Path) -> None:
     """In a process that has not imported them before."""
     data = ["--data", EXAMPLES / "drugs.jsonl", "--max-steps", "1"]
@@ -250,7 +244,7 @@ def test_libraries_keep_quiet_as_they_are_imported(tmp_path: Path) -> None:
         [*command, "-o", tmp_path / "out"],
         text=True,
         capture_output=True,
-        env=_fresh_environment(),
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
     assert (result.returncode, result.stderr) == (0, "")
 

@@ -11,7 +11,7 @@ from beamgen.parity.contrib.rule_scores import Floats
 from beamgen.parity.report import ParityCase
 from beamgen.runtime.contrib import beam_output
 from beamgen.runtime.loras import LoadedLoras
-from beamgen.runtime.session import session_of
+from beamgen.runtime.session import run, session_of
 from beamgen.settings.contrib import DOMAIN, check_operator
 from beamgen.settings.contrib_inputs import attributes, feeds
 from beamgen.settings.result import BeamOutput
@@ -76,4 +76,4 @@ class ContribFile:
             self._attributes = fixed
         given = feeds(*case.batch(), config, manifest.vocab_size) | self._lora
         names = [found.name for found in self._session.get_outputs()]
-        return dict(zip(names, self._session.run(names, given), strict=True))
+        return dict(zip(names, run(self._session, names, given), strict=True))

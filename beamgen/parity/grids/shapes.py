@@ -11,6 +11,7 @@ import numpy as np
 
 from beamgen.package.folder import Package
 from beamgen.parity.report import ParityCase, Prompts
+from beamgen.search.loop import PROMPT_PIECE
 from beamgen.settings.prompts import Ids
 
 #: Ids that HF's search generates for these prompts, the most frequent first. As
@@ -37,7 +38,10 @@ LONG_PROMPT = 100
 
 
 def quick_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCase]:
-    """Twelve cases, two of them long, that `export` ends with: some seconds on a small model."""
+    """Twelve cases, two of them long, that `export` ends with: some seconds on a small model.
+
+    Where there is room for it, the first has a prompt that is read in pieces.
+    """
     own = package.manifest.search.eos_token_id
     cases = []
     for shape in ("batch 1", "batch 4 padded"):
@@ -61,7 +65,17 @@ def quick_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCa
         cases += [make_case(package, shape, prompts, prompt_len, setting) for setting in settings]
         ends = {"length_penalty": -0.5, "eos_token_id": (*own, likely(long)[1])}
         cases.append(make_case(package, f"{shape}, long", long, long_len, ends))
-    return cases
+    return [_with_a_long_prompt(package, cases[0], seed), *cases[1:]]
+
+
+def _with_a_long_prompt(package: Package, case: ParityCase, seed: int) -> ParityCase:
+    """The case with a prompt of more than one piece, where the model has the positions."""
+    prompt_len = PROMPT_PIECE + 9
+    if room(package) < prompt_len + 16:
+        return case
+    prompt = np.random.default_rng([seed, prompt_len]).choice(ordinary_ids(package), prompt_len)
+    prompts = (tuple(prompt.tolist()),)
+    return replace(case, name="long prompt", prompts=prompts, prompt_len=prompt_len)
 
 
 def full_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCase]:
