@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from beamgen.formats.package_as import package_as as package_as
     from beamgen.inspect.describe import describe as describe
     from beamgen.inspect.description import Description as Description
+    from beamgen.inspect.features import features as features
     from beamgen.lora.fit import FitReport as FitReport
     from beamgen.lora.slots import Lora as Lora
     from beamgen.lora.slots import Slot as Slot
@@ -87,6 +88,7 @@ _HOMES = {
     "formats.package_as": ("package_as",),
     "inspect.describe": ("describe",),
     "inspect.description": ("Description",),
+    "inspect.features": ("features",),
     "lora.fit": ("FitReport",),
     "lora.slots": ("Lora", "Slot"),
     "new_adapter.new_adapter": ("NewAdapter", "new_adapter"),

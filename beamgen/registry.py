@@ -102,7 +102,7 @@ def find_adapter(asked: str) -> DecoderAdapter:
     raise NoAdapterError(
         f"no adapter for '{asked}'",
         f"{close_matches(asked, known)} `beamgen list` shows all; "
-        "docs/architectures.md shows how to write one".strip(),
+        "docs/adding-an-architecture.md shows how to write one".strip(),
     )
 
 

@@ -4,4 +4,5 @@ from beamgen.testing import check_adapter
 
 
 def test_olmo() -> None:
+    """Half a minute: it exports and searches a tiny random model."""
     check_adapter("olmo")
