@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from beamgen.new_adapter.draft import Draft
 
@@ -73,5 +74,5 @@ def adapter_text(name: str, draft: Draft) -> str:
     return text
 
 
-def _arguments(values: dict[str, object]) -> str:
+def _arguments(values: Mapping[str, object]) -> str:
     return "\n".join(f"            {name}={value}," for name, value in values.items())
