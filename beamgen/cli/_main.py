@@ -109,13 +109,14 @@ def _fail(ctx: click.Context, error: BaseException, cause: str, cure: str) -> No
 
 
 def _command(name: str) -> click.Command:
-    command: click.Command = importlib.import_module(f"beamgen.cli.{name}").command
+    module = importlib.import_module(f"beamgen.cli.{name.replace('-', '_')}")
+    command: click.Command = module.command
     return command
 
 
 @click.group(
     cls=_Main,
-    names=lambda: modules(Path(__file__).parent),
+    names=lambda: [name.replace("_", "-") for name in modules(Path(__file__).parent)],
     load=_command,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Try: beamgen export --model-class BioGptModel --num-beams 5",
