@@ -38,9 +38,12 @@ if TYPE_CHECKING:
     from beamgen.formats.package_as import package_as as package_as
     from beamgen.inspect.describe import describe as describe
     from beamgen.inspect.description import Description as Description
+    from beamgen.inspect.features import features as features
     from beamgen.lora.fit import FitReport as FitReport
     from beamgen.lora.slots import Lora as Lora
     from beamgen.lora.slots import Slot as Slot
+    from beamgen.new_adapter.new_adapter import NewAdapter as NewAdapter
+    from beamgen.new_adapter.new_adapter import new_adapter as new_adapter
     from beamgen.package.folder import Package as Package
     from beamgen.package.folder import open_package as open_package
     from beamgen.package.folder import stamp_parity as stamp_parity
@@ -85,8 +88,10 @@ _HOMES = {
     "formats.package_as": ("package_as",),
     "inspect.describe": ("describe",),
     "inspect.description": ("Description",),
+    "inspect.features": ("features",),
     "lora.fit": ("FitReport",),
     "lora.slots": ("Lora", "Slot"),
+    "new_adapter.new_adapter": ("NewAdapter", "new_adapter"),
     "package.folder": ("Package", "open_package", "stamp_parity"),
     "package.source": ("lora_source", "open_source"),
     "parity.check": ("check_parity",),

@@ -31,6 +31,10 @@ class AdapterError(BeamgenError):
     """No adapter, two adapters, or an adapter that does not hold the contract."""
 
 
+class NoAdapterError(AdapterError):
+    """No adapter goes by a name."""
+
+
 class CheckpointError(BeamgenError):
     """A checkpoint that cannot be found, read, or does not fit the request."""
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from types import ModuleType
 
 from beamgen.adapter import DecoderAdapter
-from beamgen.errors import AdapterError, close_matches, one_line
+from beamgen.default_adapter import DEFAULT, DefaultAdapter
+from beamgen.errors import AdapterError, NoAdapterError, close_matches, one_line
 
 ENTRY_POINT_GROUP = "beamgen.adapters"
 
@@ -35,6 +37,11 @@ def register(adapter: type[DecoderAdapter]) -> type[DecoderAdapter]:
         AdapterError: another adapter already claims one of its names.
     """
     instance = adapter()
+    if DEFAULT in _names(instance):
+        raise AdapterError(
+            f"adapter {_where(instance)} claims {DEFAULT}, the name of the adapter for any model",
+            "give it another name",
+        )
     for other in _adapters.values():
         shared = _names(instance) & _names(other)
         if shared and type(other) is not adapter:
@@ -45,6 +52,18 @@ def register(adapter: type[DecoderAdapter]) -> type[DecoderAdapter]:
             )
     _adapters[instance.name] = instance
     return adapter
+
+
+@contextmanager
+def forgotten_afterwards() -> Iterator[None]:
+    """Let what is registered within be findable until the end, and no longer."""
+    _discover()
+    before = dict(_adapters)
+    try:
+        yield
+    finally:
+        _adapters.clear()
+        _adapters.update(before)
 
 
 def broken_plugins() -> list[BrokenPlugin]:
@@ -61,10 +80,14 @@ def adapters() -> list[DecoderAdapter]:
 def find_adapter(asked: str) -> DecoderAdapter:
     """The adapter for an HF class name, adapter name or ``model_type``.
 
+    ``default`` is the one for any architecture, see ``DefaultAdapter``.
+
     Raises:
         AdapterError: nothing goes by that name; close matches are suggested.
     """
     broken = _discover()
+    if asked == DEFAULT:
+        return DefaultAdapter()
     for adapter in _adapters.values():
         if asked in _names(adapter):
             return adapter
@@ -76,11 +99,19 @@ def find_adapter(asked: str) -> DecoderAdapter:
             "repair or uninstall that package; `beamgen list` shows what works",
         )
     known = [name for adapter in _adapters.values() for name in sorted(_names(adapter))]
-    raise AdapterError(
+    raise NoAdapterError(
         f"no adapter for '{asked}'",
         f"{close_matches(asked, known)} `beamgen list` shows all; "
-        "docs/architectures.md shows how to write one".strip(),
+        "docs/adding-an-architecture.md shows how to write one".strip(),
     )
+
+
+def fused_layers(model_type: str) -> Mapping[str, tuple[str, ...]]:
+    """``DecoderAdapter.fused`` of an architecture; none where no adapter knows it."""
+    try:
+        return find_adapter(model_type).fused
+    except NoAdapterError:
+        return DefaultAdapter.fused
 
 
 def _discover() -> list[BrokenPlugin]:

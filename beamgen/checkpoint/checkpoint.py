@@ -28,9 +28,10 @@ from beamgen.checkpoint.lora_source import find_peft, origin
 from beamgen.checkpoint.quantization import quantization_of
 from beamgen.checkpoint.read_config import load_config, without_foreign_fields
 from beamgen.checkpoint.rope import in_old_keys
+from beamgen.default_adapter import DEFAULT, DefaultAdapter
 from beamgen.errors import CheckpointError, MissingExtraError, one_line
 from beamgen.lora.vocabulary import saved_vocabulary
-from beamgen.registry import find_adapter
+from beamgen.registry import find_adapter, fused_layers
 from beamgen.tokenizer.files import has_tokenizer, tokenizer_files
 
 if TYPE_CHECKING:
@@ -121,10 +122,14 @@ class Checkpoint(CheckpointFiles):
     def adapter(self, asked: str | None = None) -> DecoderAdapter:
         """The adapter for this checkpoint, checked against the class asked for.
 
+        ``default`` asks for the ``DefaultAdapter``, whatever the architecture is.
+
         Raises:
             AdapterError: no adapter knows the architecture.
             CheckpointError: the checkpoint is of another architecture.
         """
+        if asked == DEFAULT:
+            return DefaultAdapter(self.config)
         if asked is None:
             return find_adapter(self.config.model_type)
         adapter = find_adapter(asked)
@@ -147,7 +152,7 @@ class Checkpoint(CheckpointFiles):
         model = self._load_resized()
         if self.lora is None:
             return model
-        return active(model, find_peft(self.lora), self.adapter().fused)
+        return active(model, find_peft(self.lora), fused_layers(self.config.model_type))
 
     def load_merged(self) -> PreTrainedModel:
         """The model of ``load_model``, with its LoRA added to the weights.
@@ -160,7 +165,7 @@ class Checkpoint(CheckpointFiles):
         model = self._load_resized()
         if self.lora is None:
             return model
-        return merged(model, find_peft(self.lora), self.adapter().fused)
+        return merged(model, find_peft(self.lora), fused_layers(self.config.model_type))
 
     def empty_model(self) -> PreTrainedModel:
         """The architecture without weights, in no time and no memory.

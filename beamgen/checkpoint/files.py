@@ -84,7 +84,9 @@ class CheckpointFiles:
 
     def of(self, adapter: DecoderAdapter) -> CheckpointFiles:
         """The same files, of an adapter's architecture where ``config.json`` names none."""
-        return self if self.names_model_type else replace(self, model_type=adapter.model_type)
+        if self.names_model_type or not adapter.model_type:  # of any architecture
+            return self
+        return replace(self, model_type=adapter.model_type)
 
 
 def find_checkpoint(
@@ -155,7 +157,7 @@ def check_architecture(files: CheckpointFiles, asked: str | None) -> None:
     )
     if asked is None or adapter is None:
         find_adapter(model_type)
-    elif adapter.model_type != model_type:
+    elif adapter.model_type not in ("", model_type):  # or of any architecture
         raise another_architecture(files.source, model_type, asked, adapter)
 
 

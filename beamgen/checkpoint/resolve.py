@@ -13,6 +13,7 @@ from beamgen.checkpoint.files import (
     find_demo,
 )
 from beamgen.checkpoint.lora_source import find_peft
+from beamgen.default_adapter import DEFAULT
 from beamgen.errors import AdapterError, CheckpointError, LoraError
 from beamgen.lora.peft_folder import read_config
 from beamgen.registry import find_adapter
@@ -31,6 +32,7 @@ def resolve(
     Args:
         model: a folder or hub id.
         model_class: HF class name, adapter name or ``model_type``; without ``model`` its demo.
+            ``default`` takes any architecture.
         revision: of a hub id.
         trust_remote_code: run Python code that comes with the checkpoint.
         lora: PEFT folders or hub ids, the first of which may name the checkpoint.
@@ -48,11 +50,11 @@ def resolve(
         raise CheckpointError(
             f"--revision {revision} was given without a hub id", "name it: --model"
         )
-    if model_class is not None:
+    if model_class is not None and not (lora and model_class == DEFAULT):
         return find_demo(find_adapter(model_class))
     if lora:
         files = _find_base(lora[0], trust_remote_code)
-        check_architecture(files, None)
+        check_architecture(files, model_class)
         return files
     raise AdapterError(
         "neither a checkpoint nor a model class was named",

@@ -28,14 +28,20 @@ class _Failure(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         label = click.style("error:", fg="red", bold=True)
-        click.echo(f"{label} {self.message}", err=True, file=file)
-        click.echo(f"{click.style('  fix:', bold=True)} {self.cure}", err=True, file=file)
+        click.echo(f"{label} {_printable(self.message)}", err=True, file=file)
+        cure = _printable(self.cure)
+        click.echo(f"{click.style('  fix:', bold=True)} {cure}", err=True, file=file)
 
 
 class _Misuse(_Failure):
     """A command that click cannot read."""
 
     exit_code = 2
+
+
+def _printable(text: str) -> str:
+    """One line: what was typed may hold a line's end, or a terminal's codes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class _Main(FoundCommands):
@@ -103,13 +109,14 @@ def _fail(ctx: click.Context, error: BaseException, cause: str, cure: str) -> No
 
 
 def _command(name: str) -> click.Command:
-    command: click.Command = importlib.import_module(f"beamgen.cli.{name}").command
+    module = importlib.import_module(f"beamgen.cli.{name.replace('-', '_')}")
+    command: click.Command = module.command
     return command
 
 
 @click.group(
     cls=_Main,
-    names=lambda: modules(Path(__file__).parent),
+    names=lambda: [name.replace("_", "-") for name in modules(Path(__file__).parent)],
     load=_command,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Try: beamgen export --model-class BioGptModel --num-beams 5",

@@ -17,6 +17,7 @@ from beamgen.cli._settings import chosen_settings, search_settings
 
 #: Options that go to ``export`` as they are.
 _OWN = (
+    "adapter",
     "revision",
     "trust_remote_code",
     "ignore_unread",
@@ -39,6 +40,7 @@ Examples:
   beamgen export -m ./my-gpt2 --do-sample --top-p 0.95 --require seed
   beamgen export -m ./my-gpt2 --search contrib --num-beams 4 --length-penalty 0
   beamgen export -m ./my-gpt2 --precision int8 --quality-text held-out.txt
+  beamgen export -m ./my-new-model --adapter default
   beamgen export --lora ./my-lora
   beamgen export -m ./my-gpt2 --lora-slots --lora ./drugs --lora ./animals
 """,
@@ -49,6 +51,11 @@ Examples:
     help="Checkpoint folder or hub id.  [default: the class's demo, or the LoRA's base]",
 )
 @click.option("--model-class", help="HF class, adapter name or model_type; see `beamgen list`.")
+@click.option(
+    "--adapter",
+    metavar="default",
+    help="Take a model_type that no adapter knows by the names of sizes that most configs share.",
+)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Package folder.  [default: NAME-onnx]"
 )

@@ -15,12 +15,16 @@ from beamgen.cli._print import ERR, OUT, print_json
 @click.command(
     short_help="List the architectures at hand.",
     epilog="""\b
-Example:
+Examples:
   beamgen list --json
+  beamgen list --features
 """,
 )
+@click.option(
+    "--features", is_flag=True, help="Show what each does: windows, experts, positions; seconds."
+)
 @common
-def command(as_json: bool) -> None:
+def command(features: bool, as_json: bool) -> None:
     """List the adapters: the architectures that can be exported.
 
     They come from the entry-point group beamgen.adapters of every installed
@@ -33,6 +37,7 @@ def command(as_json: bool) -> None:
             "class_names": list(adapter.class_names),
             "module": type(adapter).__module__,
             "demo": adapter.demo is not None and adapter.demo.is_dir(),
+            **({"features": beamgen.features(adapter)} if features else {}),
         }
         for adapter in beamgen.adapters()
     ]
@@ -41,14 +46,15 @@ def command(as_json: bool) -> None:
         print_json({"adapters": rows, "broken": broken})
         return
     table = Table(box=None, pad_edge=False)
-    for title in ("adapter", "model_type", "HF classes", "demo"):
-        table.add_column(title, no_wrap=True)
+    last = "features" if features else "demo"
+    for title in ("adapter", "model_type", "HF classes", last):
+        table.add_column(title, no_wrap=title != "features")
     for row in rows:
         table.add_row(
             row["name"],
             row["model_type"],
             ", ".join(row["class_names"]),
-            "yes" if row["demo"] else "no",
+            ", ".join(row["features"]) if features else "yes" if row["demo"] else "no",
         )
     OUT.print(table)
     for plugin in broken:

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from beamgen.checkpoint.checkpoint import Checkpoint
 from beamgen.package.folder import Package, stamp_parity
 
 if TYPE_CHECKING:
-    from beamgen.parity.report import ParityReport
+    from beamgen.parity.report import CaseResult, ParityReport
 
 Progress = Callable[[str], None]
 
 
 def prove(
-    package: Package, checkpoint: Checkpoint, say: Progress, lora: str | None = None
+    package: Package,
+    checkpoint: Checkpoint,
+    say: Progress,
+    lora: str | None = None,
+    further: Sequence[CaseResult] = (),
 ) -> tuple[Package, ParityReport]:
-    """Run the quick grid, with a LoRA of the package or without, and stamp the verdict."""
+    """Run the quick grid, with a LoRA of the package or without, and stamp the verdict.
+
+    ``further`` are results that count, too.
+    """
     report = compare(package, checkpoint, say, lora)
+    report = replace(report, results=[*report.results, *further])
     return stamp_parity(package, report.to_json(), lora=lora), report
 
 

@@ -12,8 +12,9 @@ from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from beamgen.checkpoint.lora_source import find_peft, is_peft, lora_name, origin
 from beamgen.checkpoint.resolve import resolve
+from beamgen.default_adapter import DEFAULT
 from beamgen.disk import local
-from beamgen.errors import LoraError
+from beamgen.errors import AdapterError, LoraError
 from beamgen.export.checks import (
     check_alone,
     check_backend_name,
@@ -45,6 +46,8 @@ class ExportOptions(TypedDict, total=False):
 
     Attributes:
         model_class: HF class name, adapter name or ``model_type``.
+        adapter: ``default`` takes the checkpoint's sizes by the names that most configs share,
+            where no adapter knows its architecture; parity has to judge the file then.
         revision: of a hub id.
         trust_remote_code: run Python code that comes with the checkpoint.
         force: replace an existing package, in one exchange.
@@ -75,6 +78,7 @@ class ExportOptions(TypedDict, total=False):
     """
 
     model_class: str | None
+    adapter: str | None
     revision: str | None
     trust_remote_code: bool
     force: bool
@@ -157,9 +161,10 @@ def export_request(
     read = [*(local(each) for each in (model, *lora) if each is not None), *texts]
     if output is not None:  # before a hub id is downloaded
         check_target(local(output), force=force, inputs=read)
-    model_class = options.get("model_class")
+    model_class = _model_class(options)
     if model is not None and is_peft(model):
-        lora, model, model_class = [model, *lora], None, None
+        lora, model = [model, *lora], None
+        model_class = model_class if model_class == DEFAULT else None
     files = resolve(
         model,
         model_class,
@@ -177,7 +182,7 @@ def export_request(
         check_ids_with_files(files, settings, rules)
 
     checkpoint = read_checkpoint(files, options.get("ignore_unread", ()))
-    adapter = checkpoint.adapter(options.get("model_class"))
+    adapter = checkpoint.adapter(_model_class(options))
     checkpoint = checkpoint if to_merge is None else checkpoint.with_lora(lora[0])
     search = SearchConfig.from_generation_config(
         checkpoint.generation_config, settings, checkpoint.generation_fields, rules
@@ -204,6 +209,28 @@ def export_request(
     needed = required_parameters(required, asked.parameters, lora_slots)
     asked = replace(asked, required=needed)
     return asked if lora_slots is None else _with_slots(asked, lora_slots)
+
+
+def _model_class(options: ExportOptions) -> str | None:
+    """What was asked for by ``model_class`` or by ``adapter``, as one."""
+    asked, adapter = options.get("model_class"), options.get("adapter")
+    if adapter is None:
+        return asked
+    if adapter != DEFAULT:
+        raise AdapterError(
+            f"adapter '{adapter}' was asked for, and only {DEFAULT} can be",
+            "leave it out, or pass --model-class NAME",
+        )
+    if asked is not None:
+        raise AdapterError(
+            f"--model-class {asked} and --adapter {DEFAULT} were given", "leave one of the two out"
+        )
+    if not options.get("parity", True):
+        raise AdapterError(
+            f"--adapter {DEFAULT} was given with --no-parity, and nothing but parity can judge it",
+            "leave out --no-parity",
+        )
+    return adapter
 
 
 def _rules(options: ExportOptions) -> Rules:

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.checkpoint import Checkpoint
 from beamgen.errors import BeamgenWarning
 from beamgen.export.add_lora import add_adapter
-from beamgen.export.build import build_graph
-from beamgen.export.manifest import manifest_of
+from beamgen.export.miniature import prove_lengths
 from beamgen.export.prove import Progress, prove
 from beamgen.export.request import ExportRequest
-from beamgen.export.save import save_graph
+from beamgen.export.search_files import write_search
 from beamgen.export.texts import texts_of
-from beamgen.package import embedded
 from beamgen.package.folder import (
     Package,
     new_package_folder,
     open_package,
     seal_parity,
-    write_manifest,
 )
 from beamgen.quantization.saturation import check_exact
 from beamgen.tokenizer.load import load_or_reason
@@ -82,18 +77,10 @@ def write_package(request: ExportRequest, say: Progress) -> ExportResult:
         check_exact("int8")
     with new_package_folder(target, force=request.force, inputs=request.inputs) as folder:
         say(f"tracing {checkpoint.source} ({adapter.name}, {checkpoint.dtype}) in float32")
-        with tempfile.TemporaryDirectory(prefix=".decoder-", dir=folder) as scratch:
-            graph, precision = build_graph(request, Path(scratch), texts, say)
-            say("writing the search graph")
-            made = manifest_of(request, graph, precision)
-            graph.metadata_props.update(embedded.records(made))
-            save_graph(graph, folder, external_data=request.external_data)
-        checkpoint.copy_companions(folder)
-        write_manifest(folder, made)
-        package = open_package(folder, verify=False)
+        package = write_search(request, folder, texts, say)
         report, lora_reports = None, {}
         if request.parity:
-            package, report = prove(package, checkpoint, say)
+            package, report = prove(package, checkpoint, say, further=prove_lengths(request, say))
             package = seal_parity(package)
         for name, (source, weights) in request.loras.items():
             say(f"converting the LoRA {name}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from beamgen.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from beamgen.checkpoint.files import find_checkpoint, find_demo
 from beamgen.checkpoint.lora_source import find_peft, origin
+from beamgen.default_adapter import DEFAULT
 from beamgen.errors import CheckpointError, LoraError
 from beamgen.package.folder import Package
 from beamgen.registry import find_adapter
@@ -56,7 +57,8 @@ def _open_base(package: Package, checkpoint: str | None, trust_remote_code: bool
 
 def _check_comparable(package: Package, checkpoint: Checkpoint) -> None:
     manifest = package.manifest
-    adapter = checkpoint.adapter().name
+    asked = manifest.adapter if manifest.adapter == DEFAULT else None
+    adapter = checkpoint.adapter(asked).name
     vocab_size = checkpoint.vocab_size
     if (adapter, vocab_size) != (manifest.adapter, manifest.vocab_size):
         raise CheckpointError(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from beamgen.checkpoint.checkpoint import Checkpoint
 from beamgen.quantization.record import Precision
+from beamgen.registry import fused_layers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -39,4 +40,4 @@ def reference_model(
     from beamgen.lora.peft_model import active
 
     model = emulate(replace(checkpoint, lora=None).load_model(), precision)
-    return active(model, find_peft(checkpoint.lora), checkpoint.adapter().fused)
+    return active(model, find_peft(checkpoint.lora), fused_layers(checkpoint.config.model_type))

@@ -24,7 +24,8 @@ ROOT = Path(__file__).parents[2]
 _OPTION = re.compile(r"(?<![\w-])--?[a-z][\w-]*")
 #: A command, and what is typed behind it: options and stand-ins for their values.
 _COMMAND = re.compile(
-    r"beamgen ([a-z]+(?: [a-z]+)?)\b((?: (?:--?[a-z][\w-]*|[A-Z0-9]\w*|\"[A-Z]+\"|\{\}(?!\{)))*)"
+    r"beamgen ([a-z]+(?:-[a-z]+)*(?: [a-z]+)?)\b"
+    r"((?: (?:--?[a-z][\w-]*|[A-Z0-9]\w*|\"[A-Z]+\"|\{\}(?!\{)))*)"
 )
 #: What belongs to other programs.
 _FOREIGN = re.compile(r"pip install.*|olive --\w+|mkdir -p \S+")
@@ -55,6 +56,7 @@ SHOWN_BY = {
     "cli/_settings": _OF_SETTINGS,
     "cli/_usage": _OF_SETTINGS,
     "lora": ("export", "lora convert", "lora check"),
+    "new_adapter": ("new-adapter",),
     "package/folder": ("generate", "parity", "lora list"),
     "package/folders": ("export", "finetune", "quantize", *_FORMATS),
     "package/source": ("parity",),

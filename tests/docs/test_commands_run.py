@@ -42,6 +42,7 @@ QUICK = [
     Page("docs/generate.md", 2, 3, demo=True),
     Page("docs/settings.md", 2, 1, demo=True),
     Page("docs/catalogue.md", 1, 1, demo=True),
+    Page("docs/adding-an-architecture.md", 1, 0),
     Page("docs/finetune.md", 1, 0),
     Page("docs/how-it-works.md", 1, 8),
     Page("docs/deploy.md", 1, 0),
@@ -157,7 +158,7 @@ def test_the_architecture_shown_is_found_and_conforms(tmp_path: Path) -> None:
     files = {
         block.title: block.code
         for language in ("python", "toml")
-        for block in blocks("docs/architectures.md", language, titled=True)
+        for block in blocks("docs/adding-an-architecture.md", language, titled=True)
     }
     assert set(files) == {"my_adapters/llama.py", "pyproject.toml", "test_llama.py"}
     for file, code in files.items():

@@ -10,7 +10,14 @@ import numpy as np
 
 from beamgen.package.folder import Package
 from beamgen.parity.grids.settings import covering_rows
-from beamgen.parity.grids.shapes import SHAPES, Likely, make_case, ordinary_ids, random_prompts
+from beamgen.parity.grids.shapes import (
+    SHAPES,
+    Likely,
+    long_prompts,
+    make_case,
+    ordinary_ids,
+    random_prompts,
+)
 from beamgen.parity.report import ParityCase
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.contrib import BEAM_SEARCH, SAMPLING, operator_of
@@ -20,7 +27,7 @@ from beamgen.settings.table import BY_NAME
 CASES = 60
 
 _SMALL = 80  # ids of a vocabulary of which each may not come twice
-_OF_PROMPTS = ("shape", "draw", "second_eos")
+_OF_PROMPTS = ("shape", "draw", "long", "second_eos")
 _DRAWS = 3  # sets of prompts for each shape
 _ON = (False, True)
 
@@ -54,7 +61,7 @@ _FULL: dict[str, dict[str, Sequence[Any]]] = {
 
 
 def quick_contrib_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCase]:
-    """Twelve cases, in four sessions: each set of attributes takes one, and a large model long."""
+    """Twelve cases, four of them long, in four sessions, for a large model takes long to load."""
     plain = {"draw": 0, "second_eos": False, "no_repeat_ngram_size": 0}
     rows = [
         {**row, **plain, **attributes, "shape": shape}
@@ -63,7 +70,8 @@ def quick_contrib_grid(package: Package, likely: Likely, seed: int = 0) -> list[
         for row in _rows(package, 3, seed)
     ]
     search = package.manifest.search
-    for row in rows:
+    for number, row in enumerate(rows):
+        row["long"] = number % 3 == 2
         if "early_stopping" in row:
             row["early_stopping"] = row["second_eos"]
         if "temperature" in row:
@@ -105,9 +113,13 @@ def _cases(
     ends = {place: likely(drawn) for place, (drawn, _) in prompts.items()}
     cases = []
     for number, row in enumerate(rows):
-        place = (row["shape"], row["draw"])
-        settings = _settings(package, row, ends[place], number)
-        cases.append(make_case(package, row["shape"], *prompts[place], settings))
+        shape, draw = row["shape"], row["draw"]
+        settings = _settings(package, row, ends[shape, draw], number)
+        if row.get("long"):
+            name, drawn = f"{shape}, long", long_prompts(package, shape, seed)
+        else:
+            name, drawn = shape, prompts[shape, draw]
+        cases.append(make_case(package, name, *drawn, settings))
     # alike attributes side by side: each other set of them takes a session of its own
     return sorted(cases, key=lambda case: repr((case.config.eos_token_id, case.config)))
 

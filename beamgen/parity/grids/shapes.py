@@ -30,10 +30,15 @@ SHAPES = {
     "batch 4 padded": (4, True),
 }
 _PROMPTS_PER_SHAPE = 6
+_NEW_TOKENS = 16
+
+#: Tokens of a long prompt, where the model has the positions. Windows and boundaries below
+#: show in the file's own answers.
+LONG_PROMPT = 100
 
 
 def quick_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCase]:
-    """Twelve cases that `export` ends with: some seconds on a small model.
+    """Twelve cases, two of them long, that `export` ends with: some seconds on a small model.
 
     Where there is room for it, the first has a prompt that is read in pieces.
     """
@@ -42,11 +47,11 @@ def quick_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCa
     for shape in ("batch 1", "batch 4 padded"):
         prompts, prompt_len = random_prompts(package, shape, seed)
         one, two = likely(prompts)
+        long, long_len = long_prompts(package, shape, seed)
         settings: list[dict[str, Any]] = [
             {"length_penalty": 1.0, "early_stopping": False, "eos_token_id": own},
             {"length_penalty": 0.0, "early_stopping": True, "eos_token_id": (*own, one)},
             {"length_penalty": 2.0, "early_stopping": "never", "eos_token_id": (*own, one, two)},
-            {"length_penalty": -0.5, "early_stopping": False, "eos_token_id": (*own, two)},
             {"num_beams": 1, "num_return_sequences": 1, "eos_token_id": (*own, two)},
             {
                 "eos_token_id": (*own, one),
@@ -58,6 +63,8 @@ def quick_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCa
             },
         ]
         cases += [make_case(package, shape, prompts, prompt_len, setting) for setting in settings]
+        ends = {"length_penalty": -0.5, "eos_token_id": (*own, likely(long)[1])}
+        cases.append(make_case(package, f"{shape}, long", long, long_len, ends))
     return [_with_a_long_prompt(package, cases[0], seed), *cases[1:]]
 
 
@@ -76,7 +83,8 @@ def full_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCas
     own = package.manifest.search.eos_token_id
     cases = []
     for shape in SHAPES:
-        drawn = [random_prompts(package, shape, seed + i) for i in range(_PROMPTS_PER_SHAPE)]
+        drawn = [random_prompts(package, shape, seed + i) for i in range(_PROMPTS_PER_SHAPE - 1)]
+        drawn.append(long_prompts(package, shape, seed))
         ends = [likely(prompts) for prompts, _ in drawn]
         axes = itertools.product((0.0, 1.0, 2.0, -0.5), (False, True, "never"), (False, True))
         for i, (penalty, early, both) in enumerate(axes):
@@ -115,6 +123,21 @@ def random_prompts(package: Package, shape: str, seed: int) -> tuple[Prompts, in
     return tuple(tuple(rng.choice(ordinary, size=n).tolist()) for n in lengths), prompt_len
 
 
+def long_prompts(package: Package, shape: str, seed: int) -> tuple[Prompts, int]:
+    """Long prompts of random ids; where the shape is padded, the first is the longest.
+
+    They leave room for as many new tokens as the short ones have.
+    """
+    batch, padded = SHAPES[shape]
+    rng = np.random.default_rng([seed, batch, padded, 1])
+    longest = max(1, min(LONG_PROMPT, room(package) - _NEW_TOKENS))
+    lengths = [longest] * batch
+    if padded:
+        lengths[1:] = [int(rng.integers(1, longest + 1)) for _ in lengths[1:]]
+    ordinary = ordinary_ids(package)
+    return tuple(tuple(rng.choice(ordinary, size=n).tolist()) for n in lengths), longest
+
+
 def make_case(
     package: Package, shape: str, prompts: Prompts, prompt_len: int, settings: dict[str, Any]
 ) -> ParityCase:
@@ -122,7 +145,7 @@ def make_case(
     search = package.manifest.search.ready_to_draw()
     config = replace(
         search,
-        max_new_tokens=min(16, room(package) - prompt_len),
+        max_new_tokens=min(_NEW_TOKENS, room(package) - prompt_len),
         max_length=None,
         min_new_tokens=0,
         min_length=0,

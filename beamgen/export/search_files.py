@@ -1,0 +1,40 @@
+"""The search of a request as files: a graph, its weights, its manifest, and the configs."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from beamgen.export.build import build_graph
+from beamgen.export.manifest import manifest_of
+from beamgen.export.prove import Progress
+from beamgen.export.request import ExportRequest
+from beamgen.export.save import save_graph
+from beamgen.export.texts import Texts
+from beamgen.package import embedded
+from beamgen.package.folder import Package, open_package, write_manifest
+
+
+def write_search(
+    request: ExportRequest, folder: Path, texts: Texts | None, say: Progress
+) -> Package:
+    """Make a package, which nothing was compared with yet, of a request in an empty folder.
+
+    Args:
+        request: what is to be written.
+        folder: an empty one.
+        texts: on which the loss of quality is measured, if any.
+        say: called with one line as each stage begins.
+
+    Raises:
+        BeamgenError: the folder is of no use.
+    """
+    with tempfile.TemporaryDirectory(prefix=".decoder-", dir=folder) as scratch:
+        graph, precision = build_graph(request, Path(scratch), texts, say)
+        say("writing the search graph")
+        made = manifest_of(request, graph, precision)
+        graph.metadata_props.update(embedded.records(made))
+        save_graph(graph, folder, external_data=request.external_data)
+    request.checkpoint.copy_companions(folder)
+    write_manifest(folder, made)
+    return open_package(folder, verify=False)

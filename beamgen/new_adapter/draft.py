@@ -1,0 +1,147 @@
+"""What an adapter has to say of a class of transformers, found out by running a tiny one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from beamgen.adapter import DecoderAdapter, KVGeometry, cache_keyword
+from beamgen.default_adapter import DefaultAdapter, tiny_sizes
+from beamgen.errors import AdapterError, MissingExtraError, close_matches, one_line
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+_LAYERS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers", "decoder_layers")
+_HEADS = ("num_key_value_heads", "num_kv_heads", "num_attention_heads", "n_heads", "n_head")
+_WIDTHS = ("head_dim", "v_head_dim", "qk_head_dim", "kv_channels", "d_kv")
+_POSITIONS = ("n_positions", "max_seq_len", "max_seq_length", "seq_length", "n_ctx")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What goes into the file.
+
+    Attributes:
+        model_type: of the architecture.
+        config_class: the class's name in transformers, as the two below.
+        model_class: with the language-modelling head.
+        backbone_class: without it.
+        sizes: of the tiny config.
+        geometry: ``kv_geometry``'s expressions by field, where its default does not hold.
+        positions: the expression of ``max_positions``, likewise; else None.
+    """
+
+    model_type: str
+    config_class: str
+    model_class: str
+    backbone_class: str
+    sizes: dict[str, Any]
+    geometry: dict[str, str]
+    positions: str | None
+
+
+def draft(model_type: str) -> Draft:
+    """Look at a tiny random model of a ``model_type``.
+
+    Raises:
+        AdapterError: transformers has no such decoder, or it keeps no keys and values.
+        MissingExtraError: transformers or torch is not installed.
+    """
+    config_class, model_class = _classes(model_type)
+    sizes = tiny_sizes(config_class)
+    try:
+        config = config_class(**sizes)
+        backbone, found = _run(config)
+    except AdapterError:
+        raise
+    except Exception as error:  # whatever sizes that do not fit make a model's code raise
+        raise AdapterError(
+            f"no tiny {model_class} could be made or run of {sizes}: {one_line(error)}",
+            "write the file by hand: docs/adding-an-architecture.md",
+        ) from error
+    return Draft(
+        model_type,
+        config_class.__name__,
+        model_class,
+        backbone,
+        sizes,
+        _geometry(config, found),
+        _positions(config),
+    )
+
+
+def _classes(model_type: str) -> tuple[type[PretrainedConfig], str]:
+    """The config's class, and the name of the class with the head."""
+    try:
+        from transformers import CONFIG_MAPPING, __version__
+        from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    except ImportError as error:
+        raise MissingExtraError("drafting an adapter", "export", error.name or "torch") from error
+    known = {name for name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES if name in CONFIG_MAPPING}
+    if model_type not in known:
+        raise AdapterError(
+            f"transformers {__version__} has no decoder of model_type '{model_type}'",
+            close_matches(model_type, known)
+            or "take the model_type of a checkpoint's config.json, or install a newer transformers",
+        )
+    return CONFIG_MAPPING[model_type], MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[model_type]
+
+
+def _run(config: PretrainedConfig) -> tuple[str, KVGeometry]:
+    """The backbone's class, and the shape of the cache that it leaves."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_config(config).eval()
+    backbone = model.base_model if model.base_model is not model else model.get_decoder()
+    with torch.no_grad():
+        output = model(input_ids=torch.ones(1, 3, dtype=torch.long), use_cache=True)
+    cache = getattr(output, cache_keyword(model), None)
+    cache = getattr(cache, "self_attention_cache", cache)
+    layers = getattr(cache, "layers", None)
+    if not layers or any(getattr(layer, "keys", None) is None for layer in layers):
+        raise AdapterError(
+            f"{type(model).__name__} keeps something else than keys and values for each layer, "
+            f"in a {type(cache).__name__}",
+            "beamgen builds graphs for models whose whole memory is a cache of keys and values",
+        )
+    _, heads, _, width = layers[0].keys.shape
+    value_dim = layers[0].values.shape[-1]
+    kept = None if value_dim == width else value_dim
+    return type(backbone).__name__, KVGeometry(len(layers), heads, width, kept)
+
+
+def _geometry(config: PretrainedConfig, found: KVGeometry) -> dict[str, str]:
+    """Expressions for the fields of the cache's shape, if the default's are others."""
+    try:
+        if DefaultAdapter(config).kv_geometry(config) == found:
+            return {}
+    except AdapterError:
+        pass
+    named = {
+        "num_layers": _named(config, _LAYERS, found.num_layers),
+        "num_kv_heads": _named(config, _HEADS, found.num_kv_heads),
+        "head_dim": _named(config, _WIDTHS, found.head_dim),
+    }
+    if found.value_dim is not None:
+        named["value_dim"] = _named(config, _WIDTHS, found.value_dim)
+    return named
+
+
+def _positions(config: PretrainedConfig) -> str | None:
+    try:
+        DecoderAdapter.position_limits(DefaultAdapter(config), config)
+    except AttributeError:
+        names = [name for name in _POSITIONS if isinstance(getattr(config, name, None), int)]
+        return f"config.{names[0]}" if names else "2048"  # HF sets no limit
+    return None
+
+
+def _named(config: PretrainedConfig, names: tuple[str, ...], size: int) -> str:
+    """The field of the config that holds a size, the likely names first; else the number."""
+    for name in (*names, *vars(config)):
+        value = getattr(config, name, None)
+        if value == size and not isinstance(value, bool) and isinstance(value, int):
+            return f"config.{name}"
+    return str(size)

@@ -1,0 +1,1 @@
+"""Adapters of one's own."""
