@@ -70,8 +70,8 @@ def unread_keys(
 
     A key counts as read where a class of the config takes it by name, or the model asks for it
     while it is built. A key within ``rope_scaling``, or within ``rope_parameters``, reads
-    ``rope_scaling.KEY``. A value that
-    switches nothing on (null, false, 0, 1, empty) is never unread.
+    ``rope_scaling.KEY``. A value that switches nothing on (null, false, 0, 1, empty) is never
+    unread.
 
     Args:
         stored: ``config.json``, with the keys of the installed transformers.
