@@ -32,6 +32,7 @@ class Contestant:
         load: gives the search; what it takes is the load time.
         needs: preparations, in order; the last one's files are what is loaded.
         requires: distributions that have to be installed.
+        transformers: the only release of it that the contestant runs with, or None.
         precision: ``float32`` has to give the yardstick's tokens. ``default`` computes in
             what the library chooses, ``int8`` and ``int4`` have weights of their own.
         ours: one of beamgen's.
@@ -41,10 +42,15 @@ class Contestant:
     load: Callable[[Workspace, Task], Search]
     needs: tuple[str, ...]
     requires: tuple[str, ...]
+    transformers: str | None = None
     precision: str = "float32"
     ours: bool = False
 
     @property
     def missing(self) -> list[str]:
-        """Distributions that are not installed."""
-        return [name for name in self.requires if version(name) is None]
+        """What pip has to install."""
+        missing = [name for name in self.requires if version(name) is None]
+        wanted, found = self.transformers, version("transformers") or ""
+        if wanted is not None and not found.startswith(f"{wanted}."):
+            missing.append(f"'transformers=={wanted}.*'")
+        return missing

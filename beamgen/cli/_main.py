@@ -28,14 +28,20 @@ class _Failure(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         label = click.style("error:", fg="red", bold=True)
-        click.echo(f"{label} {self.message}", err=True, file=file)
-        click.echo(f"{click.style('  fix:', bold=True)} {self.cure}", err=True, file=file)
+        click.echo(f"{label} {_printable(self.message)}", err=True, file=file)
+        cure = _printable(self.cure)
+        click.echo(f"{click.style('  fix:', bold=True)} {cure}", err=True, file=file)
 
 
 class _Misuse(_Failure):
     """A command that click cannot read."""
 
     exit_code = 2
+
+
+def _printable(text: str) -> str:
+    """One line: what was typed may hold a line's end, or a terminal's codes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class _Main(FoundCommands):

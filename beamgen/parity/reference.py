@@ -192,6 +192,9 @@ class Reference:
         """HF's own list of processors, in HF's own order."""
         settings = self._settings(config)
         settings.max_length = input_ids.shape[1] + (config.max_new_tokens or 0)
+        for name, value in hf_defaults().items():  # as generate does with transformers 5
+            if getattr(settings, name, None) is None:
+                setattr(settings, name, value)
         self._model._prepare_special_tokens(settings, True)
         return self._model._get_logits_processor(
             settings,

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from beamgen.errors import PromptError
+from beamgen.errors import PromptError, one_line
 from beamgen.tokenizer.chat import refused
 from beamgen.tokenizer.tokenizer import Messages
 
@@ -83,8 +83,18 @@ class HfTokenizer:
         return len(self.tokenizer)
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
-        """The ids of a text."""
-        found = self.tokenizer(text, add_special_tokens=add_special_tokens, verbose=False)
+        """The ids of a text.
+
+        Raises:
+            PromptError: the tokenizer cannot, by what stands in its files.
+        """
+        try:
+            found = self.tokenizer(text, add_special_tokens=add_special_tokens, verbose=False)
+        except Exception as error:  # whatever a file can make a tokenizer raise
+            raise PromptError(
+                f"the tokenizer {self.name} fails on this text: {one_line(error)}",
+                "correct tokenizer_config.json, or pass token ids",
+            ) from error
         return list(found["input_ids"])
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:

@@ -131,3 +131,27 @@ def test_any_value_is_a_catalogue(drawn: int, generators: Callable[[str], Genera
         answered(lambda: generators("gpt2").generate([[5]], catalogue=catalogue, max_new_tokens=2))
 
     run(entries | VALUES, drawn, check)
+
+
+# -- tokenizer files
+
+
+@examples(12, 300)
+@pytest.mark.parametrize("file", ["tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_tokenizer_with_other_values(
+    file: str, drawn: int, demos: Callable[[str], Package], tmp_path: Path
+) -> None:
+    """A text is answered or refused; ids need no tokenizer."""
+    folder = Path(shutil.copytree(demos("phi3").folder, tmp_path / "package"))
+    values = json.loads((folder / file).read_text(encoding="utf-8"))
+    generator = Generator(folder)
+    session = generator.session
+
+    def check(changed: dict[str, Any]) -> None:
+        (folder / file).write_text(json.dumps({**values, **changed}), encoding="utf-8")
+        other = Generator(folder, verify=False, session=session)
+        answered(lambda: other.generate(["what is it"], max_new_tokens=2, num_beams=2))
+        assert other.generate([[5, 9]], max_new_tokens=2, num_beams=2)[0][0].token_ids
+
+    run(changes([*values]), drawn, check)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,3 +62,14 @@ def test_a_new_contestant_is_one_file(jobs_in_process, checkpoints) -> None:
     assert "numpy" in report.versions
     refused = CliRunner().invoke(main, ["bench", "--against", "parot"])
     assert "did you mean parrot" in refused.stderr
+
+
+def test_a_contestant_that_runs_with_one_transformers_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = importlib.import_module("beamgen.bench.contestant")
+    monkeypatch.setattr(module, "version", lambda name: "5.24.0")
+    assert contestants()["ortmodel"].missing == ["'transformers==4.57.*'"]
+    assert contestants()["transformers"].missing == []
+    monkeypatch.setattr(module, "version", lambda name: "4.57.6")
+    assert contestants()["ortmodel"].missing == []

@@ -119,6 +119,14 @@ def test_errors_are_two_lines_and_leave_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["a\rb", "a\nb", "a\x1b[31mb", "a\u2028b", "a\x9b1mb"])
+def test_an_error_is_two_lines_whatever_it_quotes(name: str, run: Callable[..., Result]) -> None:
+    result = run("inspect", "-m", name)
+    assert "there is no a\\" in _two_lines(result)
+    assert name not in result.stderr
+    assert "é" in run("inspect", "-m", "é").stderr
+
+
 def test_debug_shows_the_traceback(run: Callable[..., Result]) -> None:
     assert "Traceback" in run("export", "-m", "./nothing", "--debug").stderr
 

@@ -52,9 +52,8 @@ def in_pieces(
 
     def make(name: str) -> tuple[Path, Package]:
         def write_checkpoint(to: Path) -> None:
-            config = find_adapter("phi3").tiny_config()
-            for field, value in CONFIGS[name].items():
-                setattr(config, field, value)
+            tiny = find_adapter("phi3").tiny_config()
+            config = type(tiny).from_dict({**tiny.to_dict(), **CONFIGS[name]})
             tiny_model(config).save_pretrained(to)
 
         def write_package(to: Path) -> None:

@@ -54,6 +54,7 @@ def _contestant(name: str, files: str, precision: str, settings: dict[str, str])
         load=_load(files, settings),
         needs=(files,),
         requires=("optimum-intel", "openvino", "nncf", "torch"),
+        transformers="4.57",
         precision=precision,
     )
 

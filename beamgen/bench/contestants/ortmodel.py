@@ -44,5 +44,6 @@ CONTESTANTS = (
         load=_load,
         needs=("ortmodel",),
         requires=("optimum-onnx", "onnxruntime", "torch"),
+        transformers="4.57",
     ),
 )
