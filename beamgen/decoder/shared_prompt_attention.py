@@ -40,7 +40,8 @@ def SharedPromptAttention(  # noqa: N802 - an ONNX operator's name
             keys = op.Concat(prompt_key, key, axis=2)
             values = op.Concat(prompt_value, value, axis=2)
             first = op.Range(op.Constant(value_int=0), op.Squeeze(new), op.Squeeze(at_once))
-            attended = op.Slice(query, two, two, two)  # of no queries yet
+            of_none = op.Concat(op.Shape(query, end=2), [0], op.Shape(value, start=3), axis=0)
+            attended = op.Expand(op.Constant(value_float=0.0), of_none)
             for part in range(op.Size(first)):
                 start = op.Gather(first, op.Reshape(part, op.Constant(value_ints=[1])))
                 end = start + at_once

@@ -13,6 +13,7 @@ Shape = type | list["Shape"] | Mapping[str | EllipsisType, "Shape"] | tuple["Sha
 
 _NOTHING = type(None)
 _WORD, _COUNT, _NUMBER = (str, _NOTHING), (int, _NOTHING), (float, _NOTHING)
+_CACHE: Shape = {"num_layers": int, "num_kv_heads": int, "head_dim": int, "value_dim": _COUNT}
 _PORT: Shape = {"name": str, "dtype": str, "shape": list}
 _VERDICT: Shape = ({"verdict": str, "cases?": int, "transformers?": str}, _NOTHING)
 _QUALITY: Shape = {
@@ -30,7 +31,7 @@ _FIELDS: Mapping[str, Shape] = {
     "dtype": str,
     "vocab_size": int,
     "limits": {"max_positions": int, "recompute_boundary": _COUNT, "attention_window": _COUNT},
-    "cache": ({"num_layers": int, "num_kv_heads": int, "head_dim": int}, _NOTHING),
+    "cache": (_CACHE, _NOTHING),
     "search": dict,
     "inputs": [_PORT],
     "outputs": [_PORT],

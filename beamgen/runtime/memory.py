@@ -32,7 +32,7 @@ def least_bytes(manifest: Manifest, rows: int, prompt_len: int, config: Resolved
     kind, beams = manifest.cache, config.num_beams
     if kind is None:
         return 0
-    entry = 2 * kind.num_layers * kind.num_kv_heads * kind.head_dim * _FLOAT_BYTES
+    entry = kind.num_layers * kind.num_kv_heads * sum(kind.widths) * _FLOAT_BYTES
     if manifest.backend == "contrib":
         scores = rows * kind.num_kv_heads * prompt_len**2 * _FLOAT_BYTES
         cache = rows * prompt_len * entry

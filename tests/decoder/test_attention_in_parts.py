@@ -32,7 +32,7 @@ def _by_hand(query, prompt_key, prompt_value, key, value, bias, scale):
     keys = np.concatenate([prompt_key, key], axis=2).astype(np.float64)
     values = np.concatenate([prompt_value, value], axis=2).astype(np.float64)
     groups = query.shape[1] // keys.shape[1]
-    found = np.empty(query.shape)
+    found = np.empty((*query.shape[:3], values.shape[3]))
     for row, head in np.ndindex(query.shape[:2]):
         scores = query[row, head] @ keys[row, head // groups].T * scale + bias[row, 0]
         weights = np.exp(scores - scores.max(axis=1, keepdims=True))
@@ -52,14 +52,14 @@ def _by_hand(query, prompt_key, prompt_value, key, value, bias, scale):
     ],
 )
 def test_it_is_attention(heads: int, kv_heads: int, new: int, stored: int, recent: int) -> None:
-    batch, width = 2, 4
+    batch, width, value_width = 2, 4, 3
     rng = np.random.default_rng(0)
 
     def random(*shape: int) -> np.ndarray:
         return rng.normal(size=shape).astype(np.float32)
 
-    prompt = [random(batch, kv_heads, stored, width) for _ in range(2)]
-    own = [random(batch, kv_heads, recent + new, width) for _ in range(2)]
+    prompt = [random(batch, kv_heads, stored, size) for size in (width, value_width)]
+    own = [random(batch, kv_heads, recent + new, size) for size in (width, value_width)]
     query = random(batch, heads, new, width)
     attended = stored + recent + new
     hidden = rng.random((batch, 1, new, attended)) < 0.5
