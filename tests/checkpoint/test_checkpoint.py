@@ -65,8 +65,8 @@ def test_an_unknown_architecture(copy: Path) -> None:
 
 
 def test_an_architecture_without_adapter(copy: Path) -> None:
-    _edit(copy / "config.json", model_type="gpt_neox", architectures=["GPTNeoXForCausalLM"])
-    with pytest.raises(BeamgenError, match="no adapter for 'gpt_neox'"):
+    _edit(copy / "config.json", model_type="mamba", architectures=["MambaForCausalLM"])
+    with pytest.raises(BeamgenError, match="no adapter for 'mamba'"):
         open_checkpoint(copy).adapter()
 
 

@@ -35,7 +35,6 @@ MISTAKES = {
     "export -m someone/somewhere": "the hub gave no such checkpoint",
     "export -m checkpoint --model-class BioGptModel": "is a 'gpt2' checkpoint, but BioGptModel is",
     "export -m checkpoint --revision main": "--revision main was given with the local folder",
-    "export -m neox": "no adapter for 'gpt_neox'",
     "export -m t5": "t5 is an encoder-decoder ('t5')",
     # an output
     "export -m checkpoint -o package": "package exists",
@@ -139,7 +138,6 @@ def place(
         shutil.copytree(packages("gpt2").folder, folder / "package")
         export(checkpoints("gpt2"), folder / "int8", parity=False, precision="int8")
         for name, config in (
-            ("neox", '{"model_type": "gpt_neox"}'),
             ("t5", '{"model_type": "t5", "is_encoder_decoder": true}'),
             ("nameless", '{"vocab_size": 96}'),
             ("awq", '{"model_type": "phi3", "quantization_config": {"quant_method": "awq"}}'),
