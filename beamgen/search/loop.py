@@ -28,6 +28,7 @@ from beamgen.search.functions import beam_search, entry_positions, tree_cache
 from beamgen.search.functions.library import functions, loop_functions
 from beamgen.search.loop_bodies import LoopParts, chunk_body
 from beamgen.search.nested_decoder import NestedDecoder
+from beamgen.search.pieces import PROMPT_PIECE
 from beamgen.search.ports import (
     attended_window,
     parameter_inputs,
@@ -46,8 +47,6 @@ from beamgen.tape import Tape
 
 #: Steps between two compactions of the cache.
 STEPS_PER_CHUNK = 8
-#: The most tokens of a prompt that go through the decoder at once.
-PROMPT_PIECE = 512
 
 
 def build_loop(

@@ -11,7 +11,7 @@ import numpy as np
 
 from beamgen.package.folder import Package
 from beamgen.parity.report import ParityCase, Prompts
-from beamgen.search.loop import PROMPT_PIECE
+from beamgen.search.pieces import PROMPT_PIECE
 from beamgen.settings.prompts import Ids
 
 #: Ids that HF's search generates for these prompts, the most frequent first. As
