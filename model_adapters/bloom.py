@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from beamgen.adapter import DecoderAdapter, PositionLimits
+from beamgen.adapter import DecoderAdapter, PositionLimits, cache_keyword
 from beamgen.registry import register
 from model_adapters._tiny import tiny
 
@@ -54,8 +54,8 @@ class BloomAdapter(DecoderAdapter):
         output = backbone(
             input_ids=input_ids,
             attention_mask=attention_bias,
-            past_key_values=cache,
             use_cache=True,
+            **{cache_keyword(backbone): cache},
         )
         hidden: torch.Tensor = output.last_hidden_state
         return hidden

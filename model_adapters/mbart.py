@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from beamgen.adapter import DecoderAdapter, KVGeometry
+from beamgen.adapter import DecoderAdapter, KVGeometry, cache_keyword
 from beamgen.registry import register
 from model_adapters._tiny import tiny
 
@@ -60,8 +60,8 @@ class MBartAdapter(DecoderAdapter):
         output = decoder(
             input_ids=input_ids,
             attention_mask=attention_bias,
-            past_key_values=cache,
             use_cache=True,
+            **{cache_keyword(decoder): cache},
         )
         hidden: torch.Tensor = output.last_hidden_state
         return hidden

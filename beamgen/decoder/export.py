@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from beamgen.decoder.passes.fold_shapes import fold_shapes
 from beamgen.decoder.passes.place_weights import place_weights
 from beamgen.decoder.trace import trace
 from beamgen.decoder.traced_step import TracedStep
+from beamgen.errors import AdapterError, BeamgenError, one_line
 from beamgen.lora.slots import Slot
 from beamgen.onnx_domain import DOMAIN
 from beamgen.tape import body, define
@@ -49,11 +51,20 @@ def export_decoder(
         slots: the linear layers that take a LoRA.
 
     Raises:
-        AdapterError: the traced decoder breaks the contract.
+        AdapterError: the model cannot be traced, or the trace breaks the contract.
     """
     raw = folder / "traced.onnx"
-    step = make_step(adapter, model, slots).eval()
-    trace(step, raw)
+    try:
+        step = make_step(adapter, model, slots).eval()
+        trace(step, raw)
+    except BeamgenError:
+        raise
+    except Exception as error:  # whatever a model's code, or the tracer, makes of each other
+        raise AdapterError(
+            f"the adapter '{adapter.name}' cannot be traced with transformers "
+            f"{metadata.version('transformers')}: {one_line(error)}",
+            "export in an environment with another one, 4.57 or 5.24 (docs/transformers.md)",
+        ) from error
     decoder = clean(ir.load(raw), step.functions)
     contract.complete(decoder, step.contract)
     contract.verify(decoder, step.contract)

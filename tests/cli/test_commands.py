@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from beamgen import Generator, Package, open_package
 from beamgen.cli import main
+from beamgen.settings.rules import installed_rules
 
 
 @pytest.fixture
@@ -150,8 +151,9 @@ def test_what_a_checkpoint_spells_out_counts_even_as_hfs_default(
     (folder / "generation_config.json").write_text(json.dumps(settings))
     assert run("export", "-m", "plain", "--no-parity").exit_code == 0
     search = open_package(tmp_path / "plain-onnx").manifest.search
-    # a max_length of 20 in a file is HF's default to HF, which counts new tokens
-    assert (search.num_beams, search.max_length, search.max_new_tokens) == (1, None, 20)
+    # a max_length of 20 in a file was HF's default to HF, which counts new tokens
+    lengths = (20, None) if installed_rules().twenty_counts_prompt else (None, 20)
+    assert (search.num_beams, search.max_length, search.max_new_tokens) == (1, *lengths)
     assert run("export", "-m", "plain", "--no-parity", "--force", "--num-beams", "3").exit_code == 0
     assert open_package(tmp_path / "plain-onnx").manifest.search.num_beams == 3
 

@@ -27,6 +27,7 @@ def _export(adapter, folder: Path, make_step=LoopStep):
     return export_decoder(adapter, tiny_model(adapter.tiny_config()), folder, make_step)
 
 
+@pytest.mark.transformers_4  # GPT-J attends through the interface since 5
 @pytest.mark.parametrize("make_step", [LoopStep, SingleStep, ContribStep])
 def test_the_models_own_arithmetic_is_traced(make_step, tmp_path: Path) -> None:
     graph = _export(GPTJ(), tmp_path, make_step).model.graph
@@ -50,6 +51,7 @@ class _HalfOfIt(GPTJ):
         first._attn = attend.__get__(first)
 
 
+@pytest.mark.transformers_4
 def test_a_mixture_of_both_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BeamgenError, match="1 of 2 layers"):
         _export(_HalfOfIt(), tmp_path)
