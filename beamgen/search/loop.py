@@ -123,7 +123,8 @@ def build_loop(
         producer_name="beamgen",
         functions=[*decoder.model.functions.values(), *loop_functions(rules), *positions],
     )
-    RemoveUnusedFunctionsPass()(model)  # such as those of sliding windows
+    # such as those of sliding windows
+    RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
     return model
 
 
