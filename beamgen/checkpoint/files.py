@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -251,7 +252,7 @@ def _stored(path: Path) -> dict[str, Any] | None:
 def _model_type(config: Mapping[str, Any], name: str) -> str | None:
     """The architecture that a config names, by its class where there is no ``model_type``.
 
-    Last of all the folder's name counts, as for transformers, which takes any part of a path.
+    Last of all a word of the folder's name counts; transformers takes any part of a path.
 
     Source: ``AutoConfig.from_pretrained``.
     """
@@ -260,5 +261,5 @@ def _model_type(config: Mapping[str, Any], name: str) -> str | None:
     for named in config.get("architectures") or ():
         with contextlib.suppress(AdapterError):
             return find_adapter(str(named)).model_type
-    types = [adapter.model_type for adapter in adapters() if adapter.model_type in name]
+    types = [a.model_type for a in adapters() if re.search(rf"\b{a.model_type}\b", name)]
     return max(types, key=len, default=None)

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedFunctionsPass
 
 from beamgen.adapter import KVGeometry
 from beamgen.decoder.graph import DecoderGraph
@@ -116,12 +117,15 @@ def build_loop(
         opset_imports=dict(decoder.model.opset_imports),
         name="beam_search",
     )
-    return ir.Model(
+    model = ir.Model(
         graph,
         ir_version=decoder.model.ir_version,
         producer_name="beamgen",
         functions=[*decoder.model.functions.values(), *loop_functions(rules), *positions],
     )
+    # such as those of sliding windows
+    RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
+    return model
 
 
 def _settings(

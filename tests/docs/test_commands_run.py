@@ -44,7 +44,7 @@ QUICK = [
     Page("docs/catalogue.md", 1, 1, demo=True),
     Page("docs/adding-an-architecture.md", 1, 0),
     Page("docs/finetune.md", 1, 0),
-    Page("docs/how-it-works.md", 1, 8),
+    Page("docs/how-it-works.md", 1, 9),
     Page("docs/deploy.md", 1, 0),
     Page("docs/ci.md", 1, 0, demo=True),
 ]

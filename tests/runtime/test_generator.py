@@ -170,7 +170,6 @@ def test_the_bare_file_needs_two_inputs(packages: Callable[[str], Package]) -> N
         ([[5, 6]], {"max_new_token": 5}, "no generation setting called 'max_new_token' here"),
         ([[5, 6]], {"early_stopping": "sometimes"}, "early_stopping must be"),
         ([[5, 6]], {"length_penalty": float("nan")}, "length_penalty must be"),
-        ([[5, 6], []], {}, "prompt 2 of 2 is empty"),
         ([], {}, "no prompts were given"),
         ([[5, 96]], {}, "input_ids holds 96, which is outside the vocabulary of 96"),
         ([[5, -1]], {}, "input_ids holds -1"),
