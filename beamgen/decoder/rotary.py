@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-
 _BOUNDARY = "original_max_position_embeddings"
 
 

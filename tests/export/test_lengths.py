@@ -9,7 +9,8 @@ from transformers import GPT2Config, PretrainedConfig
 
 from beamgen import adapters, export, find_adapter
 from beamgen.checkpoint.small_config import SMALL_LENGTH, lengths, small_config
-from beamgen.decoder import step_cache, traced_step
+from beamgen.decoder import step_cache
+from beamgen.decoder.rotary import LongRotary
 from beamgen.parity.grids.shapes import LONG_PROMPT
 from beamgen.testing import tiny_model
 
@@ -49,7 +50,11 @@ def _no_window(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _no_choice_of_factors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(traced_step, "traceable_rotary", lambda model: [])
+    def short(rotary, x, position_ids):
+        rotary._own.inv_freq = rotary._short
+        return rotary._own(x, position_ids)
+
+    monkeypatch.setattr(LongRotary, "forward", short)
 
 
 @pytest.mark.parametrize(
