@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+_BOUNDARY = "original_max_position_embeddings"
+
 
 class LongRotary(torch.nn.Module):
     """A model's own rotary embedding, with LongRoPE's short or long factors.
@@ -23,9 +25,10 @@ class LongRotary(torch.nn.Module):
 
         super().__init__()
         config = own.config
-        self.boundary: int = getattr(
-            config, "original_max_position_embeddings", config.max_position_embeddings
-        )
+        outside = getattr(config, _BOUNDARY, config.max_position_embeddings)
+        # of transformers 5, which looks for it nowhere else
+        inside: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
+        self.boundary: int = inside.get(_BOUNDARY, outside)
         self.seq_len: torch.Tensor | None = None
         self._short = own.original_inv_freq
         self._long, _ = ROPE_INIT_FUNCTIONS["longrope"](config, None, seq_len=self.boundary + 1)

@@ -37,7 +37,8 @@ def test_a_value_of_another_kind_is_refused_by_its_name(
     shutil.copytree(checkpoints(name), tmp_path / "ck")
     config = json.loads((tmp_path / "ck" / "config.json").read_text())
     (tmp_path / "ck" / "config.json").write_text(json.dumps({**config, field: value}))
-    with pytest.raises(BeamgenError, match=cause):
+    # the classes of transformers 5 say it themselves
+    with pytest.raises(BeamgenError, match=f"{cause}|Validation error for field '{field}'"):
         export(tmp_path / "ck", tmp_path / "out", parity=False)
     assert [path.name for path in tmp_path.iterdir()] == ["ck"]
 

@@ -9,7 +9,8 @@ from transformers import GPT2Config, PretrainedConfig
 
 from beamgen import adapters, export, find_adapter
 from beamgen.checkpoint.small_config import SMALL_LENGTH, lengths, small_config
-from beamgen.decoder import step_cache, traced_step
+from beamgen.decoder import step_cache
+from beamgen.decoder.rotary import LongRotary
 from beamgen.parity.grids.shapes import LONG_PROMPT
 from beamgen.testing import tiny_model
 
@@ -27,16 +28,16 @@ def _windows(name: str, window: int) -> PretrainedConfig:
 
 
 def _long_rope(boundary: int) -> PretrainedConfig:
-    config = find_adapter("llama").tiny_config()
-    config.max_position_embeddings = 2 * REAL
-    config.rope_scaling = {
+    tiny = find_adapter("llama").tiny_config()
+    scaling = {
         "rope_type": "longrope",
         "factor": 4.0,
         "original_max_position_embeddings": boundary,
         "short_factor": [1.0 + 0.1 * band for band in range(8)],
         "long_factor": [2.0 + 0.5 * band for band in range(8)],
     }
-    return config
+    changes = {"max_position_embeddings": 2 * REAL, "rope_scaling": scaling}
+    return type(tiny).from_dict({**tiny.to_dict(), **changes})
 
 
 def _saved(config: PretrainedConfig, folder: Path) -> Path:
@@ -49,7 +50,11 @@ def _no_window(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _no_choice_of_factors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(traced_step, "traceable_rotary", lambda model: [])
+    def short(rotary, x, position_ids):
+        rotary._own.inv_freq = rotary._short
+        return rotary._own(x, position_ids)
+
+    monkeypatch.setattr(LongRotary, "forward", short)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +116,8 @@ def test_a_config_without_windows_has_nothing_to_prove() -> None:
 
 def test_lengths_are_found_wherever_a_config_has_them() -> None:
     config = _long_rope(REAL)
-    assert lengths(config) == {"rope_scaling.original_max_position_embeddings": REAL}
+    where = "rope_parameters" if hasattr(type(config), "rope_scaling") else "rope_scaling"
+    assert lengths(config) == {f"{where}.original_max_position_embeddings": REAL}
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
