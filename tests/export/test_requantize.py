@@ -58,7 +58,9 @@ def test_parity_with_hf_on_the_same_rounding(
     parity, record = package.manifest.parity, package.manifest.precision
     assert parity["diverged"] == 0, parity["partings"]
     if precision == "fp16":
-        assert parity["exact"] + parity["contrib rule"] == 12
+        # the quick grid, and, where the config has a window, that of a small model of it
+        cases = 20 if (name, backend) == ("phi3", "loop") else 12
+        assert parity["exact"] + parity["contrib rule"] == cases
     assert record.name == precision
     assert (record.noise is None) == (precision == "fp16")
     assert record.quality.tokens == 0, "random weights, and no text"

@@ -6,12 +6,9 @@ waited for, so that Triton joins them into batches, with those of other requests
 
 import asyncio
 import json
-import os
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-
-os.environ.setdefault("USE_TORCH", "0")  # a tokenizer needs none, and it takes seconds
 from transformers import AutoTokenizer
 
 WHOLE = {"max_new_tokens", "min_new_tokens", "no_repeat_ngram_size", "seed", "top_k"}
