@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from beamgen.adapter import DecoderAdapter
 from beamgen.registry import register
+from model_adapters._bert import BertDecoder
 from model_adapters._tiny import tiny
 
 if TYPE_CHECKING:
-    import torch
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PretrainedConfig
 
 
 @register
-class RobertaAdapter(DecoderAdapter):
+class RobertaAdapter(BertDecoder):
     """RoBERTa of ``transformers`` with ``is_decoder``.
 
     Its positions begin at 0, as ``generate`` gives them, and not after ``pad_token_id``.
@@ -29,15 +28,3 @@ class RobertaAdapter(DecoderAdapter):
         from transformers import RobertaConfig
 
         return tiny(RobertaConfig, is_decoder=True)
-
-    def forward(
-        self,
-        model: PreTrainedModel,
-        input_ids: torch.Tensor,
-        position_ids: torch.Tensor,
-        attention_bias: torch.Tensor,
-        cache: Any,
-    ) -> torch.Tensor:
-        """The hidden states; HF takes a mask of ones and zeros with three axes."""
-        seen = (attention_bias == 0).to(attention_bias.dtype)[:, 0]
-        return super().forward(model, input_ids, position_ids, seen, cache)

@@ -1,0 +1,27 @@
+"""What BERT and the models in its shape share as decoders."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from beamgen.adapter import DecoderAdapter
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+
+class BertDecoder(DecoderAdapter):
+    """Attends by itself, with a mask of its own kind."""
+
+    def forward(
+        self,
+        model: PreTrainedModel,
+        input_ids: torch.Tensor,
+        position_ids: torch.Tensor,
+        attention_bias: torch.Tensor,
+        cache: Any,
+    ) -> torch.Tensor:
+        """The hidden states; HF takes a mask of ones and zeros with three axes."""
+        seen = (attention_bias == 0).to(attention_bias.dtype)[:, 0]
+        return super().forward(model, input_ids, position_ids, seen, cache)
