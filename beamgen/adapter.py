@@ -24,6 +24,20 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 
+#: Sizes of a tiny model, by the names that most configs share.
+TINY_SIZES = {
+    "num_hidden_layers": 2,
+    "hidden_size": 64,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 128,
+    "vocab_size": 96,
+    "max_position_embeddings": 256,
+}
+#: Its special tokens.
+TINY_TOKENS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+
+
 @dataclass(frozen=True)
 class KVGeometry:
     """Shape of the key/value cache: ``num_layers`` pairs of ``[B, Hkv, C, D]``.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from beamgen.adapter import DecoderAdapter, KVGeometry, PositionLimits
+from beamgen.adapter import TINY_SIZES, TINY_TOKENS, DecoderAdapter, KVGeometry, PositionLimits
 from beamgen.errors import AdapterError
 
 if TYPE_CHECKING:
@@ -14,16 +14,6 @@ if TYPE_CHECKING:
 #: What ``--adapter`` and a manifest call it.
 DEFAULT = "default"
 
-#: Sizes of a tiny model, by the names that most configs share.
-_SIZES = {
-    "num_hidden_layers": 2,
-    "hidden_size": 64,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "intermediate_size": 128,
-    "vocab_size": 96,
-    "max_position_embeddings": 256,
-}
 #: Sizes that some configs have besides, or call otherwise.
 _MORE_SIZES = {
     "head_dim": 16,
@@ -53,7 +43,6 @@ _MORE_SIZES = {
     "qk_nope_head_dim": 16,
     "v_head_dim": 16,
 }
-_SPECIAL = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 
 
 class DefaultAdapter(DecoderAdapter):
@@ -114,13 +103,13 @@ def tiny_sizes(config_class: type[PretrainedConfig]) -> dict[str, Any]:
     taken = inspect.signature(config_class.__init__).parameters
     other_names = getattr(config_class, "attribute_map", {})
     sizes: dict[str, Any] = {}
-    for name, size in {**_SIZES, **_MORE_SIZES}.items():
+    for name, size in {**TINY_SIZES, **_MORE_SIZES}.items():
         own = name if name in taken else other_names.get(name, name)
         if own not in taken or own in sizes:
             continue
         default = taken[own].default
-        if name in _SIZES or (isinstance(default, int) and default > size):
+        if name in TINY_SIZES or (isinstance(default, int) and default > size):
             sizes[own] = size
     if "kv_lora_rank" in sizes:  # compressed keys are spread over all heads
         sizes["num_key_value_heads"] = sizes["num_attention_heads"]
-    return {**sizes, **_SPECIAL}
+    return {**sizes, **TINY_TOKENS}
