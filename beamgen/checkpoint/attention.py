@@ -1,4 +1,4 @@
-"""Which of transformers' attentions computes what a model was trained with.
+"""Which of transformers' attentions computes what a model was trained with, and whether it does.
 
 ``eager`` is the model's own code. Its default, ``sdpa``, is one function for all models, and
 forgets what it has no argument for: GPT-2's scales by layer, Gemma 2's soft caps.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from beamgen.errors import CheckpointError
+
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
@@ -15,18 +17,24 @@ if TYPE_CHECKING:
 _TOKENS = 16
 #: Of how far logits lie apart. Rounding alone makes a tenth of it at most.
 _TOLERANCE = 1e-4
+#: Of how far logits lie apart, too: a model that reads both ways is far beyond it.
+_ALIKE = 1e-2
+_LARGE = 1e30
 _MARK = "beamgen_eager_differs"
 
 
-def follow_eager(model: PreTrainedModel) -> None:
+def follow_eager(model: PreTrainedModel) -> torch.Tensor:
     """Let a loaded model attend as its own code does, where its default gives other logits.
 
     Both are asked, with the model's weights and config, for the logits of a few tokens.
+
+    Returns:
+        Logits ``[2, T, V]`` of two texts that begin alike and part in the middle.
     """
     default = model.config._attn_implementation
-    if default == "eager":
-        return
     theirs = _logits(model)
+    if default == "eager":
+        return theirs
     model.set_attn_implementation("eager")
     own = _logits(model)
     spread = float((own - own.mean(dim=-1, keepdim=True)).abs().max())
@@ -34,6 +42,33 @@ def follow_eager(model: PreTrainedModel) -> None:
         setattr(model, _MARK, default)
     else:
         model.set_attn_implementation(default)
+    return own
+
+
+def check_decodes(logits: torch.Tensor, source: str) -> None:
+    """Refuse a model whose logits are none of a decoder's.
+
+    Args:
+        logits: what ``follow_eager`` gives.
+        source: the checkpoint, for messages.
+
+    Raises:
+        CheckpointError: they are no numbers, or those of a token depend on later tokens.
+    """
+    if logits.isnan().any() or logits.isposinf().any():
+        raise CheckpointError(
+            f"{source} gives logits that are no numbers, though all its weights are finite",
+            "its training failed, or a value in config.json is wrong: use an earlier checkpoint",
+        )
+    first, second = logits[:, : logits.shape[1] // 2].clamp(min=-_LARGE)
+    spread = (first - first.mean(dim=-1, keepdim=True)).abs().max() if len(first) else 0.0
+    if ((first - second).abs() > _ALIKE * spread).any():
+        raise CheckpointError(
+            f"in {source} later tokens change the logits of earlier ones: as config.json stands, "
+            "it is no decoder, but a model that reads both ways",
+            'where it was trained as a decoder, put what says so into config.json ("is_decoder": '
+            "true)",
+        )
 
 
 def forgetful_default(model: PreTrainedModel) -> str | None:
@@ -42,13 +77,14 @@ def forgetful_default(model: PreTrainedModel) -> str | None:
 
 
 def _logits(model: PreTrainedModel) -> torch.Tensor:
-    """The logits ``[1, T, V]`` of tokens from all over the vocabulary."""
+    """The logits ``[2, T, V]`` of tokens from all over the vocabulary, the first half alike."""
     import torch
 
     config = model.config.get_text_config()
     length = min(_TOKENS, getattr(config, "max_position_embeddings", _TOKENS))
     dice = torch.Generator().manual_seed(0)
-    ids = torch.randint(config.vocab_size, (1, length), generator=dice)
+    ids = torch.randint(config.vocab_size, (2, length), generator=dice)
+    ids[1, : length // 2] = ids[0, : length // 2]
     with torch.no_grad():
         logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits
     return logits

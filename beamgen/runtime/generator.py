@@ -233,7 +233,9 @@ class Generator:
         adapted = self._loras.feeds(lora, len(input_ids))
         self._check_memory(input_ids, configs[0])
         if manifest.backend == "contrib":
-            return run_contrib(self.session, manifest, input_ids, attention_mask, configs, adapted)
+            return run_contrib(
+                self.session, self.package, input_ids, attention_mask, configs, adapted
+            )
         feeds = {
             "input_ids": input_ids,
             "attention_mask": attention_mask,

@@ -25,6 +25,10 @@ MAX_LENGTH, MAX_BEAMS = 4096, 128
 #: Bits of ``Sampling``'s seed.
 SEED_BITS = 31
 
+#: The node of a contrib file that fails where a step's scores are no numbers: the operators go
+#: on with them, and ``Sampling`` draws.
+NO_NUMBERS = "scores_that_are_no_numbers"
+
 #: Settings that are attributes of the node: they are fixed when it is exported.
 FIXED = {
     BEAM_SEARCH: ("eos_token_id", "early_stopping", "no_repeat_ngram_size"),
