@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from beamgen.adapter import DecoderAdapter
+from beamgen.adapter import DecoderAdapter, routed
 from beamgen.errors import AdapterError
 from beamgen.registry import register
-from model_adapters._experts import routed
 from model_adapters._tiny import tiny
 
 if TYPE_CHECKING:
@@ -30,14 +29,15 @@ class PhimoeAdapter(DecoderAdapter):
         return tiny(PhimoeConfig, num_local_experts=4)
 
     def prepare(self, model: PreTrainedModel) -> None:
-        """Go through all experts: HF leaves out those that the dummy input does not meet.
+        """Go through all experts: HF 4.57 leaves out those that the dummy input does not meet.
 
         Raises:
             AdapterError: the checkpoint scales its rotary positions.
         """
         from transformers.models.phimoe.modeling_phimoe import sparsemixer
 
-        if model.config.rope_scaling:
+        scaling = model.config.rope_scaling or {}
+        if scaling.get("rope_type", scaling.get("type", "default")) != "default":
             raise AdapterError(
                 "PhiMoE chooses the factors of its rope_scaling by the length of HF's cache, "
                 "which a file has not",
@@ -53,4 +53,5 @@ class PhimoeAdapter(DecoderAdapter):
             return routed(flat, index, weights, block.experts).reshape(hidden.shape), router
 
         for layer in model.base_model.layers:
-            layer.block_sparse_moe.forward = forward.__get__(layer.block_sparse_moe)
+            if hasattr(layer, "block_sparse_moe"):
+                layer.block_sparse_moe.forward = forward.__get__(layer.block_sparse_moe)
