@@ -6,11 +6,11 @@ release, or of another class, is lost without a word. What is known to be bookke
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from fnmatch import fnmatchcase
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from beamgen.checkpoint.rope import ROPE_PARAMETERS
@@ -57,7 +57,7 @@ def class_parameters(config: PretrainedConfig) -> set[str]:
     names = {*config.attribute_map, *config.attribute_map.values()}
     for kind in type(config).__mro__:
         if "__init__" in vars(kind) and kind is not object:
-            names.update(inspect.signature(kind).parameters)
+            names.update(signature(kind).parameters)
     return names
 
 
@@ -155,8 +155,18 @@ def _read_by(
     if isinstance(scaling, dict):
         setattr(watched, rope, _Watched(scaling, asked))
     with _attributes_of(type(config)) as read:
-        build(watched)
+        _make_angles(build(watched))
     return read, asked
+
+
+def _make_angles(model: Any) -> None:
+    """Call the rotary embeddings of a model that read their scaling for each length anew."""
+    import torch
+
+    for module in model.modules():
+        if hasattr(module, "rope_init_fn") and "seq_len" in signature(module.forward).parameters:
+            with suppress(Exception):  # a bad config, which no run of the model survives
+                module(torch.zeros(1), seq_len=1)
 
 
 @contextmanager
