@@ -183,7 +183,8 @@ class TracedStep(torch.nn.Module, ABC):
         cache.full = self._full
         cache.tell_positions(position_ids, key_positions)
         for rotary in self._long_rotary:
-            rotary.seq_len = cache.seq_len
+            own = position_ids.max() + 1 if cache.seq_len is None else cache.seq_len
+            rotary.seq_len = own
         AttentionInterface.register(ATTENTION_NAME, self._attention_over(cache))
         try:
             with traceable():
