@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from beamgen.adapter import DecoderAdapter, PositionLimits, routed
 from beamgen.errors import AdapterError
 from beamgen.registry import register
-from model_adapters._experts import routed
 from model_adapters._longrope import recomputed
 from model_adapters._tiny import tiny
 
