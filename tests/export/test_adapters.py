@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
+import torch
 from support.architectures import ARCHITECTURES
 
-from beamgen import BeamgenError, DecoderAdapter, adapters
-from beamgen.testing import check_adapter
+from beamgen import BeamgenError, DecoderAdapter, adapters, find_adapter
+from beamgen.testing import check_adapter, tiny_model
 
 OTHERS = [each.name for each in adapters() if each.name not in ARCHITECTURES]
 
@@ -49,3 +52,21 @@ def test_an_adapter_must_give_a_tiny_config() -> None:
 
     with pytest.raises(TypeError, match="tiny_config"):
         Incomplete()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("alibi_bias_max", 16), ("alibi", False), ("prefix_lm", True), ("logit_scale", 0.5)],
+)
+def test_mpt_is_refused_where_hf_computes_something_else(name: str, value: object) -> None:
+    """HF's own logits stay what they are whatever these say; MPT-StoryWriter has 16."""
+    adapter, ids = find_adapter("mpt"), torch.tensor([[5, 9, 7]])
+    config = adapter.tiny_config()
+    other = deepcopy(config)
+    setattr(other if name == "logit_scale" else other.attn_config, name, value)
+    plain, told = tiny_model(config), tiny_model(other)
+    with torch.no_grad():
+        assert torch.equal(plain(ids).logits, told(ids).logits)
+    adapter.prepare(plain)
+    with pytest.raises(BeamgenError, match=f"{name} {value}, and MPT of transformers computes"):
+        adapter.prepare(told)
