@@ -147,9 +147,7 @@ def _of_rows(
     """A decoder that knows padding and text, and takes each beam as a row."""
     geometry = decoder.geometry
     is_prompt, new_ids = inputs[IS_PROMPT], inputs["input_ids"]
-    row = tape.call(
-        rows.beam_rows, new_ids, inputs["attention_bias"], inputs[KEY_SLOTS], is_prompt
-    )
+    row = tape.call(rows.beam_rows, new_ids, inputs["attention_bias"], inputs[KEY_SLOTS], is_prompt)
     whole = {
         past: tape.standard("Concat", inputs[prompt], inputs[past], output=f"{past}.whole", axis=2)
         for prompt, past in zip(

@@ -12,7 +12,7 @@ from onnxscript.version_converter import ConvertVersionPass
 
 from beamgen.adapter import KVGeometry
 from beamgen.decoder.file.faces import Face, face, geometry_of, kind_of
-from beamgen.decoder.file.violations import violations
+from beamgen.decoder.file.violations import external_files, violations
 from beamgen.decoder.passes.place_weights import place_weights
 from beamgen.errors import DecoderFileError, one_line
 
@@ -29,11 +29,15 @@ class FileDecoder:
         model: cleaned up; its outputs are the logits, and the present in the face's order.
         face: what it takes and gives.
         geometry: of its cache.
+        producer: what wrote the file, as it says itself.
+        external_data: names of the files that its weights stand in.
     """
 
     model: ir.Model
     face: Face
     geometry: KVGeometry
+    producer: str
+    external_data: frozenset[str]
 
     @property
     def inputs(self) -> list[str]:
@@ -67,10 +71,12 @@ def read_decoder(path: Path, geometry: KVGeometry | None, vocab_size: int) -> Fi
     found = violations(model, wanted, path.parent)
     if found:
         raise DecoderFileError(f"{path} is no decoder for a search: {'; '.join(found)}", _CONTRACT)
+    producer = f"{model.producer_name or ''} {model.producer_version or ''}".strip()
+    beside = frozenset(external_files(model.graph))
     model = _raised(model, path)
     _only_what_is_asked(model.graph, wanted)
     _clean(model)
-    return FileDecoder(model, wanted, known)
+    return FileDecoder(model, wanted, known, producer, beside)
 
 
 def _load(path: Path) -> ir.Model:

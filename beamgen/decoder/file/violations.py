@@ -58,9 +58,7 @@ def _by_name(values: Iterable[ir.Value]) -> dict[str, ir.Value]:
     return {value.name or "": value for value in values}
 
 
-def _missing(
-    kind: str, found: Mapping[str, ir.Value], needed: Mapping[str, Port]
-) -> Iterator[str]:
+def _missing(kind: str, found: Mapping[str, ir.Value], needed: Mapping[str, Port]) -> Iterator[str]:
     missing = [name for name in needed if name not in found]
     caches = [name for name in missing if "." in name]
     for name in missing:
@@ -164,8 +162,8 @@ def _is_known(node: ir.Node) -> bool:
     return node.domain in _RUNTIME
 
 
-def _external_data(graph: ir.Graph, folder: Path) -> Iterator[str]:
-    """Files that the weights stand in and that are not there, or are too short."""
+def external_files(graph: ir.Graph) -> dict[str, int]:
+    """The files that weights stand in, and how many bytes each has to have."""
     needed: dict[str, int] = {}
     for value in graph.initializers.values():
         tensor = value.const_value
@@ -173,7 +171,12 @@ def _external_data(graph: ir.Graph, folder: Path) -> Iterator[str]:
             end = (tensor.offset or 0) + (tensor.length or tensor.nbytes)
             name = str(tensor.location)
             needed[name] = max(end, needed.get(name, 0))
-    for name, size in needed.items():
+    return needed
+
+
+def _external_data(graph: ir.Graph, folder: Path) -> Iterator[str]:
+    """Files that are not there, or are too short."""
+    for name, size in external_files(graph).items():
         path = folder / name
         if ".." in Path(name).parts or Path(name).is_absolute():
             yield f"external data {name} lies outside of its folder"
