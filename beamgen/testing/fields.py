@@ -108,8 +108,8 @@ def _changes(
                 scaling = {"type": "longrope", **factors}
                 yield f"{name}: longrope", {name: scaling, _BOUNDARY_FIELD: _BOUNDARY}
         else:
-            for other in _other_values(name, value):
-                yield name, {name: other}
+            for inner, other in _others(getattr(base, name, None), name, value):
+                yield inner, {name: other}
     if "sliding_window" in fields:
         layers = base.num_hidden_layers
         yield "windows: all layers", _windows(fields, [_SLIDING] * layers, 0)
@@ -149,6 +149,20 @@ def _changed(base: PretrainedConfig, changes: dict[str, Any]) -> Iterator[Pretra
                     # where some models look for it
                     setattr(config, _BOUNDARY_FIELD, _BOUNDARY)
             yield config
+
+
+def _others(own: Any, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Names of what changes in a field, and its values; of a config within a config each field."""
+    from transformers import PretrainedConfig
+
+    if not isinstance(own, PretrainedConfig):
+        for other in _other_values(name, value):
+            yield name, other
+        return
+    inner = _fields(own)
+    for field, kept in inner.items():
+        for changed, other in _others(getattr(own, field, None), field, kept):
+            yield f"{name}.{changed}", {**inner, field: other}
 
 
 def _other_values(name: str, value: Any) -> tuple[Any, ...]:
