@@ -5,9 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from beamgen.adapter import DecoderAdapter
+from beamgen.adapter import DecoderAdapter, routed
 from beamgen.registry import register
-from model_adapters._experts import routed
 from model_adapters._tiny import tiny
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ class GraniteMoeAdapter(DecoderAdapter):
         return tiny(GraniteMoeConfig, num_local_experts=4)
 
     def prepare(self, model: PreTrainedModel) -> None:
-        """Go through all experts: HF splits the tokens by sizes that a trace would freeze."""
+        """Go through all experts: HF 4.57 splits the tokens by sizes that a trace would freeze."""
         import torch
 
         def forward(block: Any, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -49,4 +48,5 @@ class GraniteMoeAdapter(DecoderAdapter):
             return routed(flat, index, weights, experts).reshape(hidden.shape), router
 
         for layer in model.base_model.layers:
-            layer.block_sparse_moe.forward = forward.__get__(layer.block_sparse_moe)
+            if hasattr(layer.block_sparse_moe, "input_linear"):
+                layer.block_sparse_moe.forward = forward.__get__(layer.block_sparse_moe)

@@ -20,6 +20,23 @@ class MixtralAdapter(DecoderAdapter):
     model_type = "mixtral"
     class_names = ("MixtralForCausalLM", "MixtralModel")
 
+    def full_config(self) -> PretrainedConfig:
+        """The config of Mixtral 8x7B: 32 layers of 8 experts, of which a token meets 2."""
+        from transformers import MixtralConfig
+
+        return MixtralConfig(
+            vocab_size=32_000,
+            hidden_size=4096,
+            intermediate_size=14_336,
+            num_hidden_layers=32,
+            num_attention_heads=32,
+            num_key_value_heads=8,
+            max_position_embeddings=32_768,
+            rope_theta=1_000_000.0,
+            bos_token_id=1,
+            eos_token_id=2,
+        )
+
     def tiny_config(self) -> PretrainedConfig:
         """A config of two layers and 96 tokens."""
         from transformers import MixtralConfig

@@ -20,6 +20,21 @@ class OlmoeAdapter(DecoderAdapter):
     model_type = "olmoe"
     class_names = ("OlmoeForCausalLM", "OlmoeModel")
 
+    def full_config(self) -> PretrainedConfig:
+        """The config of OLMoE 1B-7B: 16 layers of 64 experts, of which a token meets 8."""
+        from transformers import OlmoeConfig
+
+        return OlmoeConfig(
+            vocab_size=50_304,
+            hidden_size=2048,
+            intermediate_size=1024,
+            num_hidden_layers=16,
+            num_attention_heads=16,
+            max_position_embeddings=4096,
+            pad_token_id=1,
+            eos_token_id=50_279,
+        )
+
     def tiny_config(self) -> PretrainedConfig:
         """A config of two layers and 96 tokens."""
         from transformers import OlmoeConfig

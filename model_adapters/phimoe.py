@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from beamgen.adapter import DecoderAdapter, PositionLimits
+from beamgen.adapter import DecoderAdapter, PositionLimits, routed
 from beamgen.errors import AdapterError
 from beamgen.registry import register
-from model_adapters._experts import routed
 from model_adapters._longrope import recomputed
 from model_adapters._tiny import tiny
 
@@ -35,15 +34,16 @@ class PhimoeAdapter(DecoderAdapter):
         return recomputed(super().position_limits(config), config)
 
     def prepare(self, model: PreTrainedModel) -> None:
-        """Go through all experts: HF leaves out those that the dummy input does not meet.
+        """Go through all experts: HF 4.57 leaves out those that the dummy input does not meet.
 
         Raises:
             AdapterError: the checkpoint scales its rotary positions otherwise than by LongRoPE.
         """
         from transformers.models.phimoe.modeling_phimoe import sparsemixer
 
-        kind = (model.config.rope_scaling or {}).get("rope_type", "longrope")
-        if kind != "longrope":
+        scaling = model.config.rope_scaling or {}
+        kind = scaling.get("rope_type", scaling.get("type", "default"))
+        if kind not in ("default", "longrope"):
             raise AdapterError(
                 f"PhiMoE scales its rotary positions by longrope, the checkpoint by {kind}",
                 "correct rope_scaling in its config.json",
@@ -58,4 +58,5 @@ class PhimoeAdapter(DecoderAdapter):
             return routed(flat, index, weights, block.experts).reshape(hidden.shape), router
 
         for layer in model.base_model.layers:
-            layer.block_sparse_moe.forward = forward.__get__(layer.block_sparse_moe)
+            if hasattr(layer, "block_sparse_moe"):
+                layer.block_sparse_moe.forward = forward.__get__(layer.block_sparse_moe)

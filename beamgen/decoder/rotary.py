@@ -47,8 +47,8 @@ class LongRotary(torch.nn.Module):
         long = self.seq_len > self.boundary
         self._own.inv_freq = torch.where(long, self._long, self._short)
         short_scale, long_scale = self._scales
-        if long_scale is not None:
-            chosen = torch.where(long, float(long_scale), float(short_scale))
+        if short_scale is not None and long_scale is not None:
+            chosen = torch.where(long, long_scale, short_scale)
             self._own.short_mscale = self._own.long_mscale = chosen
         return self._own(x, *given, **named)
 

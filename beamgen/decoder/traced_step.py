@@ -24,6 +24,7 @@ from beamgen.decoder.contract import (
     verify_sizes,
     with_key_positions,
 )
+from beamgen.decoder.experts import traceable_experts
 from beamgen.decoder.rotary import traceable_rotary
 from beamgen.decoder.traceable import traceable
 from beamgen.errors import AdapterError
@@ -59,6 +60,7 @@ class TracedStep(torch.nn.Module, ABC):
         """Prepare the model for tracing; it is changed in place."""
         super().__init__()
         adapter.prepare(model)
+        traceable_experts(model)
         self._long_rotary = traceable_rotary(model)
         self.adapter = adapter
         self.model = model
@@ -264,7 +266,9 @@ class TracedStep(torch.nn.Module, ABC):
             layer: Any = module.layer_idx
             asked = asked_by(module, query, value, given)
             if layer not in self._asked:
-                self._asked[layer] = replace(asked, scale=_own_scale(module, query, key, given))
+                scale = _own_scale(module, query, key, given)
+                own_keys = not cache.gave(layer, key, value)
+                self._asked[layer] = replace(asked, scale=scale, own_keys=own_keys)
             asked = replace(asked, scale=self._asked[layer].scale)
             if asked.window is not None and asked.window != self._window:
                 attention_mask = cache.within(asked.window, attention_mask)

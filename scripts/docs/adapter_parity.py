@@ -47,7 +47,7 @@ def main(names: tuple[str, ...], everything: bool) -> None:
         del held[name]
     for name, adapter in known.items():
         fresh = held.get(name, {}).get("source") == digest(adapter)
-        if name in names or not names and (everything or not fresh):
+        if name in names or (not names and (everything or not fresh)):
             held[name] = _compared(adapter)
             print(name, *(f"{grid} {held[name][grid]}" for grid in _GRIDS), flush=True)
             record["adapters"] = held = dict(sorted(held.items()))
