@@ -163,6 +163,8 @@ class DecoderAdapter(ABC):
             serves a tool that asks for it, and has to read that layout, too.
         counts_padding: whether ``generate`` gives the model no ``position_ids``, so that
             its positions count a batch's padding.
+        attention: which of transformers' attentions computes what the models were trained with,
+            where the two give other logits: ``eager``, the model's own code, or ``sdpa``.
         fused: layers that other models have as several, each with those in the order of its
             outputs, of which all but the first are of one size:
             ``{"qkv_proj": ("q_proj", "k_proj", "v_proj")}``. A LoRA of theirs fits then.
@@ -175,6 +177,7 @@ class DecoderAdapter(ABC):
     held_out: ClassVar[Path | None] = None
     genai_type: ClassVar[str] = "decoder"
     counts_padding: ClassVar[bool] = False
+    attention: ClassVar[str] = "eager"
     fused: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
 
     @abstractmethod

@@ -117,8 +117,8 @@ def print_parity(report: beamgen.ParityReport, lora: str | None = None) -> None:
     )
     if report.forgetful_default:
         OUT.print(
-            f"compared with eager attention: {report.forgetful_default}, transformers' default, "
-            "ignores a setting of this config"
+            f"compared with {report.attention} attention: {report.forgetful_default}, "
+            "transformers' default, computes something else with this config"
         )
 
 
