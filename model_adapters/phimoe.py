@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from beamgen.adapter import DecoderAdapter
 from beamgen.errors import AdapterError
 from beamgen.registry import register
-from model_adapters._experts import routed
+from model_adapters._experts import callable_experts
 from model_adapters._tiny import tiny
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class PhimoeAdapter(DecoderAdapter):
         return tiny(PhimoeConfig, num_local_experts=4)
 
     def prepare(self, model: PreTrainedModel) -> None:
-        """Go through all experts: HF leaves out those that the dummy input does not meet.
+        """Call all experts at once: HF leaves out those that the dummy input does not meet.
 
         Raises:
             AdapterError: the checkpoint scales its rotary positions.
@@ -50,7 +50,9 @@ class PhimoeAdapter(DecoderAdapter):
             weights, index = sparsemixer(
                 router, jitter_eps=block.router_jitter_noise, training=False
             )
-            return routed(flat, index, weights, block.experts).reshape(hidden.shape), router
+            return block.experts(flat, index, weights).reshape(hidden.shape), router
 
         for layer in model.base_model.layers:
-            layer.block_sparse_moe.forward = forward.__get__(layer.block_sparse_moe)
+            block = layer.block_sparse_moe
+            block.experts = callable_experts(block.experts)
+            block.forward = forward.__get__(block)
