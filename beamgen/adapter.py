@@ -10,8 +10,9 @@ configs share.
 from __future__ import annotations
 
 import inspect
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -105,6 +106,41 @@ def cache_keyword(model: PreTrainedModel) -> str:
     Its outputs call it the same.
     """
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+
+
+def hands_masks_on(backbone: PreTrainedModel) -> bool:
+    """Whether a backbone hands a 4-D mask, additive, to its layers as it is.
+
+    Its code then makes masks with ``transformers.masking_utils``, as all that transformers 5 has
+    written anew does; older code inverts what it is given.
+    """
+    return hasattr(sys.modules[type(backbone).__module__], "create_causal_mask")
+
+
+def routed(
+    hidden: torch.Tensor,
+    index: torch.Tensor,
+    weights: torch.Tensor,
+    experts: Iterable[Callable[[torch.Tensor], torch.Tensor]],
+) -> torch.Tensor:
+    """What a router's experts give, ``[T, hidden]``, in a form that a trace can hold.
+
+    Each expert computes its own tokens, maybe none.
+
+    Args:
+        hidden: of T tokens, ``[T, hidden]``.
+        index: int64 ``[T, k]``, the experts of each token.
+        weights: float ``[T, k]``, of what they give.
+        experts: all of them, in order.
+    """
+    import torch
+
+    found = torch.zeros_like(hidden)
+    for number, expert in enumerate(experts):
+        token, choice = torch.where(index == number)
+        given = expert(hidden[token]) * weights[token, choice, None]
+        found = found.index_add(0, token, given.to(hidden.dtype))
+    return found
 
 
 class DecoderAdapter(ABC):

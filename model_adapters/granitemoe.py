@@ -29,7 +29,7 @@ class GraniteMoeAdapter(DecoderAdapter):
         return tiny(GraniteMoeConfig, num_local_experts=4)
 
     def prepare(self, model: PreTrainedModel) -> None:
-        """Call all experts at once: HF splits the tokens by sizes that a trace would freeze."""
+        """Call all experts at once: HF 4.57 splits tokens by sizes that a trace would freeze."""
         import torch
 
         def forward(block: Any, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -41,6 +41,7 @@ class GraniteMoeAdapter(DecoderAdapter):
 
         for layer in model.base_model.layers:
             block = layer.block_sparse_moe
-            weights = block.input_linear.weight, block.output_linear.weight
-            block.experts = stacked_experts(*weights, block.activation)
-            block.forward = forward.__get__(block)
+            if hasattr(block, "input_linear"):
+                weights = block.input_linear.weight, block.output_linear.weight
+                block.experts = stacked_experts(*weights, block.activation)
+                block.forward = forward.__get__(block)

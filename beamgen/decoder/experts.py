@@ -1,106 +1,82 @@
-"""Mixtures of experts: one loop for each layer's, where a trace would hold every expert."""
+"""Experts that a model keeps in one tensor, as those of transformers 5 do, each apart in a trace.
+
+transformers sorts the tokens by expert and computes them by counts, for which there is no operator;
+or it goes through the experts that some token is sent to, which a trace would freeze.
+"""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
-from beamgen.decoder.routed_experts import AddExpert, RoutedExperts, compute, routed_experts
+from beamgen.adapter import routed
 
-#: The bodies of the nodes that a loop leaves.
-EXPERT_BODIES = (RoutedExperts, AddExpert)
-
-#: How transformers 5 calls a layer's experts.
-_ARGUMENTS = ("hidden_states", "top_k_index", "top_k_weights")
-#: What the experts of a list call their gate, up and down.
-_NAMES = (("gate_proj", "up_proj", "down_proj"), ("w1", "w3", "w2"))
-_TRIAL_TOKENS = 3
+_NAME = "beamgen_traced"
+#: What the experts of ``transformers.integrations.moe`` call their tensors ``[E, ...]``.
+_TENSORS = ("gate_up_proj", "up_proj", "down_proj")
 
 
-def loop_over_experts(model: torch.nn.Module, kept: Sequence[str] = ()) -> None:
-    """Let each mixture of SwiGLU experts leave one node in a trace, and stand in two tensors.
+def traceable_experts(model: PreTrainedModel) -> None:
+    """Let all experts of a model compute through ``each_alone``, with weights of their own.
 
-    A mixture is a module that is called with tokens, the numbers of their experts and their
-    weights; it has a parameter ``gate_up_proj [E, 2 * I, hidden]`` and one ``down_proj
-    [E, hidden, I]``, as in transformers 5, or is a list of experts. Those that compute
-    something else, which a trial tells, stay as they are.
+    Where transformers has no interface for experts, before 5, models go through them themselves.
+
+    Source: ``use_experts_implementation`` of ``transformers/integrations/moe.py``.
+    """
+    try:
+        from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
+    except ImportError:
+        return
+    ALL_EXPERTS_FUNCTIONS.register(_NAME, each_alone)
+    for module in model.modules():
+        if hasattr(module, "has_gate") and hasattr(module, "is_transposed"):
+            module.config._experts_implementation = _NAME
+            _split(module)
+
+
+def each_alone(
+    experts: Any, hidden: torch.Tensor, index: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
+    """What the experts give, ``[T, hidden]``: a function of transformers' ``ExpertsInterface``.
 
     Args:
-        model: changed in place.
-        kept: names of layers that have to stay, such as those that take a LoRA.
+        experts: the module that keeps them.
+        hidden: of T tokens, ``[T, hidden]``.
+        index: int64 ``[T, k]``, the experts of each token.
+        weights: float ``[T, k]``, of what they give.
+
+    Source: ``batched_mm_experts_forward`` of ``transformers/integrations/moe.py``.
     """
-    for name, module in list(model.named_modules()):
-        if tuple(inspect.signature(module.forward).parameters) != _ARGUMENTS:
-            continue
-        if any(layer.startswith(f"{name}.") for layer in kept):
-            continue
-        stack = _stack(module)
-        if stack is not None and _computes(module, *stack):
-            parent, _, last = name.rpartition(".")
-            setattr(model.get_submodule(parent), last, _Looped(*stack))
-
-
-def has_loops(model: torch.nn.Module) -> bool:
-    """Whether ``loop_over_experts`` found some."""
-    return any(isinstance(module, _Looped) for module in model.modules())
-
-
-class _Looped(torch.nn.Module):
-    """All experts of a layer in two tensors, and one node."""
-
-    def __init__(self, gate_up: torch.Tensor, down: torch.Tensor) -> None:
-        super().__init__()
-        self.gate_up_proj = torch.nn.Parameter(gate_up, requires_grad=False)
-        self.down_proj = torch.nn.Parameter(down, requires_grad=False)
-
-    def forward(
-        self,
-        hidden_states: torch.Tensor,
-        top_k_index: torch.Tensor,
-        top_k_weights: torch.Tensor,
-    ) -> torch.Tensor:
-        """What the experts make of tokens ``[T, hidden]``."""
-        found: torch.Tensor = routed_experts(
-            hidden_states, top_k_index, top_k_weights, self.gate_up_proj, self.down_proj
-        )
-        return found
-
-
-def _stack(module: torch.nn.Module) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """The weights of a mixture, gate and up in one, or None where they are others."""
-    own = {name: parameter.detach() for name, parameter in module.named_parameters()}
-    if own.keys() == {"gate_up_proj", "down_proj"}:
-        return own["gate_up_proj"], own["down_proj"]
-    if not isinstance(module, torch.nn.ModuleList):
-        return None
-    for gate, up, down in _NAMES:
-        names = {
-            f"{number}.{part}.weight" for number in range(len(module)) for part in (gate, up, down)
-        }
-        if own.keys() == names:
-            both = [
-                torch.cat([own.pop(f"{n}.{gate}.weight"), own.pop(f"{n}.{up}.weight")])
-                for n in range(len(module))
-            ]
-            return torch.stack(both), torch.stack(
-                [own[f"{n}.{down}.weight"] for n in range(len(module))]
-            )
-    return None
-
-
-def _computes(module: Any, gate_up: torch.Tensor, down: torch.Tensor) -> bool:
-    """Whether a mixture makes of some tokens what ``RoutedExperts`` does."""
-    if gate_up.dim() != 3 or gate_up.shape != (len(down), 2 * down.shape[2], down.shape[1]):
-        return False
-    dice = torch.Generator().manual_seed(0)
-    tokens = torch.randn(_TRIAL_TOKENS, down.shape[1], generator=dice)
-    index = torch.stack([torch.randperm(len(down), generator=dice)[:2] for _ in tokens])
-    weights = torch.rand(index.shape, generator=dice)
-    with torch.no_grad():
-        expected = module(tokens, index, weights)
-    return torch.allclose(
-        expected, compute(tokens, index, weights, gate_up, down), atol=1e-4, rtol=1e-3
+    return routed(
+        hidden, index, weights, [partial(_one, experts, n) for n in range(experts.num_experts)]
     )
+
+
+def _one(experts: Any, number: int, tokens: torch.Tensor) -> torch.Tensor:
+    """What one expert gives for its tokens ``[t, hidden]``."""
+    first = _product(experts, "gate_up_proj" if experts.has_gate else "up_proj", number, tokens)
+    between = experts._apply_gate(first) if experts.has_gate else experts.act_fn(first)
+    given = _product(experts, "down_proj", number, between)
+    if getattr(experts, "has_post_expert_norm", False):
+        normed: torch.Tensor = experts.post_expert_norm(given)
+        return normed
+    return given
+
+
+def _product(experts: Any, name: str, number: int, x: torch.Tensor) -> torch.Tensor:
+    weight = getattr(experts, name)[number]
+    bias = getattr(experts, f"{name}_bias")[number] if experts.has_bias else None
+    return torch.nn.functional.linear(x, weight.T if experts.is_transposed else weight, bias)
+
+
+def _split(experts: torch.nn.Module) -> None:
+    """Give each expert a tensor of its own, which the runtime can lay out for its product."""
+    for name in _TENSORS:
+        fused = experts._parameters.get(name)
+        if fused is not None:
+            parts = (torch.nn.Parameter(part, requires_grad=False) for part in fused.detach())
+            delattr(experts, name)
+            setattr(experts, name, torch.nn.ParameterList(parts))

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.decoder import contract
-from beamgen.decoder.experts import loop_over_experts
+from beamgen.decoder.expert_loops import loop_over_experts
 from beamgen.decoder.graph import DecoderGraph
 from beamgen.decoder.loop_step import LoopStep
 from beamgen.decoder.passes.drop_noops import drop_noops

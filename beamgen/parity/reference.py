@@ -14,6 +14,7 @@ from beamgen.parity.candidates import Candidates
 from beamgen.parity.catalogue import within_catalogue
 from beamgen.parity.draws import seeded_multinomial
 from beamgen.parity.hf_output import hf_beam_output
+from beamgen.parity.positions import silent, takes_positions
 from beamgen.parity.watch import watched
 from beamgen.runtime.trace import RowStep, SearchTrace, Tokens
 from beamgen.settings.config import ResolvedSearch, SearchConfig
@@ -91,7 +92,7 @@ class Reference:
             if draws is None
             else draws(config)
         )
-        with torch.no_grad(), drawn:
+        with torch.no_grad(), drawn, silent():
             output = self._model.generate(
                 torch.from_numpy(input_ids),
                 attention_mask=torch.from_numpy(attention_mask),
@@ -173,7 +174,8 @@ class Reference:
         mask = self._torch.tensor([[*attention_mask.tolist(), *[1] * len(tokens)]])
         positions = (mask.cumsum(dim=1) - 1).masked_fill(mask == 0, 1)
         with self._torch.no_grad():
-            logits = self._model(input_ids=ids, attention_mask=mask, position_ids=positions).logits
+            given = {"position_ids": positions} if takes_positions(self._model) else {}
+            logits = self._model(input_ids=ids, attention_mask=mask, **given).logits
         # as many rows as HF has beams, which the catalogue's processor counts
         rows = (max(config.num_beams, config.num_return_sequences), -1)
         process = self._processors(config, ids[:, :prompt_len], mask[:, :prompt_len].expand(*rows))

@@ -167,8 +167,8 @@ def _other_values(name: str, value: Any) -> tuple[Any, ...]:
 def _rope_kinds(model: PreTrainedModel, value: Any) -> dict[str, dict[str, Any]]:
     """Scalings of rotary positions, by kind, for a model's own widths."""
     bands = [len(module.inv_freq) for module in model.modules() if hasattr(module, "inv_freq")]
-    if not bands:
-        return {}
+    if not bands:  # PhiMoE's makes them anew each time
+        bands = [model.config.hidden_size // model.config.num_attention_heads // 2]
     kept = {name: value[name] for name in ("rope_theta",) if name in (value or {})}
     boundary = {_BOUNDARY_FIELD: _BOUNDARY}
     llama3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, **boundary}
