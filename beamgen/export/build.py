@@ -50,10 +50,13 @@ def build_graph(
         return _searched(request, given), Precision()
     model = request.checkpoint.load_merged()
     step = ContribStep if request.backend == "contrib" else LoopStep
-    decoder = export_decoder(request.adapter, model, scratch, step, request.slots)
+    asked = request.precision
+    rounded = asked.name != "fp32"
+    decoder = export_decoder(
+        request.adapter, model, scratch, step, request.slots, every_expert=rounded
+    )
     del model
     gc.collect()
-    asked = request.precision
     precision = quantize(decoder.model, asked.name, asked.int8_weights)
     if precision.name != "fp32":
         say(f"measuring what {precision.name} costs")
@@ -63,7 +66,10 @@ def build_graph(
         if request.backend == "contrib" or inexact(precision.weights):
             (scratch / "alone").mkdir()
             alone = export_decoder(
-                request.adapter, request.checkpoint.load_merged(), scratch / "alone"
+                request.adapter,
+                request.checkpoint.load_merged(),
+                scratch / "alone",
+                every_expert=True,
             )
             quantize(alone.model, asked.name, "u8" if inexact(precision.weights) else "auto")
         runner = TeacherForcing(alone, scratch)
