@@ -130,6 +130,8 @@ class DecoderAdapter(ABC):
         fused: layers that other models have as several, each with those in the order of its
             outputs, of which all but the first are of one size:
             ``{"qkv_proj": ("q_proj", "k_proj", "v_proj")}``. A LoRA of theirs fits then.
+        implied: keys that old configs have, with the value that the class has no other for, so
+            that it does not read them.
     """
 
     name: ClassVar[str]
@@ -140,6 +142,7 @@ class DecoderAdapter(ABC):
     genai_type: ClassVar[str] = "decoder"
     counts_padding: ClassVar[bool] = False
     fused: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
+    implied: ClassVar[Mapping[str, object]] = MappingProxyType({})
 
     @abstractmethod
     def tiny_config(self) -> PretrainedConfig:

@@ -37,15 +37,15 @@ def build_graph(
     try:
         from beamgen.decoder.contrib_step import ContribStep
         from beamgen.decoder.export import export_decoder
-        from beamgen.decoder.loop_step import LoopStep
         from beamgen.decoder.passes.quantize import quantize
+        from beamgen.decoder.seq2seq_step import loop_step
         from beamgen.export.teacher_forcing import TeacherForcing
         from beamgen.search.contrib import build_contrib
         from beamgen.search.loop import build_loop
     except ImportError as error:
         raise MissingExtraError("beamgen export", "export", error.name or "torch") from error
     model = request.checkpoint.load_merged()
-    step = ContribStep if request.backend == "contrib" else LoopStep
+    step = ContribStep if request.backend == "contrib" else loop_step
     decoder = export_decoder(request.adapter, model, scratch, step, request.slots)
     del model
     gc.collect()
@@ -70,5 +70,10 @@ def build_graph(
         return build_contrib(decoder, request.search, request.required), precision
     external = request.external_data or weight_bytes(decoder.model) > EXTERNAL_DATA_BYTES
     return build_loop(
-        decoder, request.search, request.rules, request.required, external=external
+        decoder,
+        request.search,
+        request.rules,
+        request.required,
+        start=request.start,
+        external=external,
     ), precision
