@@ -36,7 +36,8 @@ BOOKKEEPING = (
     "*_parallel_size", "pretraining_tp", "*divisible_by", "*multiple_of", "*device*",
     # text and special tokens
     "*_token", "*_token_id", "*_token_ids", "*_token_index", "tokenizer*", "*prefix", "*special*",
-    "prompt*", "force_bos_token_to_be_generated", "chat*", "*_template", "orig_vocab_size", "*padded_vocab_size*",
+    "prompt*", "force_bos_token_to_be_generated", "chat*", "*_template", "orig_vocab_size",
+    "*padded_vocab_size*",
     # other tasks
     "task*", "*labels", "id2label", "label2id", "problem_type", "classifier*", "summary_*",
     "pooler*", "is_decoder", "is_encoder_decoder", "tie_encoder_decoder", "*_head_type",

@@ -40,8 +40,8 @@ from beamgen.quantization.record import Wanted
 from beamgen.registry import is_encoder_decoder
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.parameter import NOTHING_REQUIRED, Parameter, Required
-from beamgen.settings.prompts import DECODER_PROMPT
 from beamgen.settings.rules import Rules, check_comparable, installed_rules, rules_named
+from beamgen.settings.sources import DECODER_PROMPT
 
 
 class ExportOptions(TypedDict, total=False):

@@ -46,8 +46,8 @@ from beamgen.search.state import Prompt, State
 from beamgen.seq2seq_adapter import Source
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.parameter import NOTHING_REQUIRED, Required
-from beamgen.settings.prompts import DECODER_PROMPT
 from beamgen.settings.rules import Rules
+from beamgen.settings.sources import DECODER_PROMPT
 from beamgen.settings.table import PARAMETERS
 from beamgen.tape import Tape
 
