@@ -1,7 +1,8 @@
 """Which of transformers' attentions computes what a model was trained with, and whether it does.
 
 ``eager`` is the model's own code. Its default, ``sdpa``, is one function for all models, and
-forgets what it has no argument for: GPT-2's scales by layer, Gemma 2's soft caps.
+forgets what it has no argument for: GPT-2's scales by layer, Gemma 2's soft caps. Where an
+architecture's own code is at fault, its adapter says so (``DecoderAdapter.attention``).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from beamgen.errors import CheckpointError
+from beamgen.registry import meant_attention
 
 if TYPE_CHECKING:
     import torch
@@ -20,22 +22,22 @@ _TOLERANCE = 1e-4
 #: Of how far logits lie apart, too: a model that reads both ways is far beyond it.
 _ALIKE = 1e-2
 _LARGE = 1e30
-_MARK = "beamgen_eager_differs"
+_MARK = "beamgen_default_differs"
 
 
-def follow_eager(model: PreTrainedModel) -> torch.Tensor:
-    """Let a loaded model attend as its own code does, where its default gives other logits.
+def follow_meant(model: PreTrainedModel) -> torch.Tensor:
+    """Let a loaded model attend as it was trained, where its default gives other logits.
 
     Both are asked, with the model's weights and config, for the logits of a few tokens.
 
     Returns:
         Logits ``[2, T, V]`` of two texts that begin alike and part in the middle.
     """
-    default = model.config._attn_implementation
+    default, meant = model.config._attn_implementation, meant_attention(model.config.model_type)
     theirs = _logits(model)
-    if default == "eager":
+    if default == meant:
         return theirs
-    model.set_attn_implementation("eager")
+    model.set_attn_implementation(meant)
     own = _logits(model)
     spread = float((own - own.mean(dim=-1, keepdim=True)).abs().max())
     if float((own - theirs).abs().max()) > _TOLERANCE * spread:
@@ -49,7 +51,7 @@ def check_decodes(logits: torch.Tensor, source: str) -> None:
     """Refuse a model whose logits are none of a decoder's.
 
     Args:
-        logits: what ``follow_eager`` gives.
+        logits: what ``follow_meant`` gives.
         source: the checkpoint, for messages.
 
     Raises:
@@ -72,7 +74,7 @@ def check_decodes(logits: torch.Tensor, source: str) -> None:
 
 
 def forgetful_default(model: PreTrainedModel) -> str | None:
-    """HF's default attention, where the model follows ``eager`` instead of it."""
+    """HF's default attention, where the model follows another instead of it."""
     return getattr(model, _MARK, None)
 
 
@@ -85,6 +87,9 @@ def _logits(model: PreTrainedModel) -> torch.Tensor:
     dice = torch.Generator().manual_seed(0)
     ids = torch.randint(config.vocab_size, (2, length), generator=dice)
     ids[1, : length // 2] = ids[0, : length // 2]
+    given = {"input_ids": ids}
+    if model.config.is_encoder_decoder:
+        given = {"input_ids": ids[:1].expand(2, -1), "decoder_input_ids": ids}
     with torch.no_grad():
-        logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits
+        logits: torch.Tensor = model(**given, use_cache=False).logits
     return logits

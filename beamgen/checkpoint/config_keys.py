@@ -6,12 +6,12 @@ release, or of another class, is lost without a word. What is known to be bookke
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from beamgen.checkpoint.rope import ROPE_PARAMETERS
@@ -37,13 +37,14 @@ BOOKKEEPING = (
     "*_parallel_size", "pretraining_tp", "*divisible_by", "*multiple_of", "*device*",
     # text and special tokens
     "*_token", "*_token_id", "*_token_ids", "*_token_index", "tokenizer*", "*prefix", "*special*",
-    "prompt*", "chat*", "*_template", "orig_vocab_size", "*padded_vocab_size*",
+    "prompt*", "force_bos_token_to_be_generated", "chat*", "*_template", "orig_vocab_size",
+    "*padded_vocab_size*",
     # other tasks
     "task*", "*labels", "id2label", "label2id", "problem_type", "classifier*", "summary_*",
     "pooler*", "is_decoder", "is_encoder_decoder", "tie_encoder_decoder", "*_head_type",
     # lengths
-    "n_ctx", "*seq_len*", "*sequence_length*", "*context_length*", "*context_len*", "max_seq*",
-    "model_max_length",
+    "n_ctx", "n_positions", "*seq_len*", "*sequence_length*", "*context_length*",
+    "*context_len*", "max_seq*", "model_max_length",
     # caches, kernels, outputs
     "use_cache*", "cache_*", "output_*", "return_*", "torchscript", "*flash*", "*attn_impl*",
     "*sdpa*", "*xformers*", "*fused*", "use_kernels", "tf_legacy_loss", "num_logits_to_keep",
@@ -58,7 +59,7 @@ def class_parameters(config: PretrainedConfig) -> set[str]:
     names = {*config.attribute_map, *config.attribute_map.values()}
     for kind in type(config).__mro__:
         if "__init__" in vars(kind) and kind is not object:
-            names.update(inspect.signature(kind).parameters)
+            names.update(signature(kind).parameters)
     return names
 
 
@@ -89,7 +90,7 @@ def unread_keys(
     copies = [each.config for each in _parts(stored, watched)]
     asked = [_watch_scaling(each) for each in copies]
     with _attributes_of({type(each) for each in copies}) as read:
-        build(watched)
+        _make_angles(build(watched))
     unread: list[str] = []
     for i, part in enumerate(parts):
         known = read[type(part.config)]
@@ -209,6 +210,16 @@ def _watch_scaling(config: PretrainedConfig) -> set[str]:
     if isinstance(scaling, dict):
         setattr(config, rope, _Watched(scaling, asked))
     return asked
+
+
+def _make_angles(model: Any) -> None:
+    """Call the rotary embeddings of a model that read their scaling for each length anew."""
+    import torch
+
+    for module in model.modules():
+        if hasattr(module, "rope_init_fn") and "seq_len" in signature(module.forward).parameters:
+            with suppress(Exception):  # a bad config, which no run of the model survives
+                module(torch.zeros(1), seq_len=1)
 
 
 @contextmanager

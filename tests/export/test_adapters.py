@@ -7,25 +7,12 @@ import torch
 from support.architectures import ARCHITECTURES
 
 from beamgen import BeamgenError, DecoderAdapter, adapters, find_adapter
-from beamgen.settings.rules import installed_rules
 from beamgen.testing import check_adapter, tiny_model
 
 OTHERS = [each.name for each in adapters() if each.name not in ARCHITECTURES]
 
-#: Those whose classes transformers 5 wrote anew, which CONTRIBUTING.md lists as left.
-NOT_WITH_5 = {
-    "bert", "bert_generation", "deepseek_v3", "gpt_oss", "granitemoe", "mixtral", "olmoe", "phimoe",
-    "qwen2_moe", "qwen3_moe", "roberta", "xglm",
-}  # fmt: skip
-_LEFT = pytest.mark.xfail(
-    installed_rules().release != "4.57", reason="5 wrote its class anew", strict=True
-)
 
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[_LEFT] if name in NOT_WITH_5 else []) for name in OTHERS],
-)
+@pytest.mark.parametrize("name", OTHERS)
 def test_the_step_of_every_adapter_is_hfs(name: str) -> None:
     """Names, sizes, positions and the exported step; the rest of the suite is slow."""
     assert len(check_adapter(name, quick=True)) == 6
