@@ -16,7 +16,7 @@ class MisspeltError(click.UsageError):
     """A command that there is not, and what may have been meant."""
 
     def __init__(self, message: str, hint: str, ctx: click.Context) -> None:
-        """Keep the two apart: a hint names all where nothing is near."""
+        """Keep the two apart: a hint is '' where nothing is near."""
         super().__init__(message, ctx)
         self.hint = hint
 
@@ -61,8 +61,7 @@ class FoundCommands(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            names = self.list_commands(ctx)
-            hint = close_matches(args[0], names) or f"there are {', '.join(names)};"
+            hint = close_matches(args[0], self.list_commands(ctx))
             raise MisspeltError(error.message, hint, ctx) from error
 
 

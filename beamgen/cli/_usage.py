@@ -30,7 +30,9 @@ def cause_and_cure(error: click.UsageError) -> tuple[str, str]:
     words = ctx.command_path.split()[1:] if ctx is not None else []
     see = f"see {' '.join(['beamgen', *words, '--help'])}"
     hint = _hint(error)
-    cause = error.message if hint and error.message else error.format_message()
+    # click's own suggestions, which it appends, go by dashes too
+    own = error.message and (hint or isinstance(error, click.NoSuchOption))
+    cause = error.message if own else error.format_message()
     lines = " ".join(line.strip() for line in cause.splitlines())
     example = _example(ctx.command) if isinstance(error, click.MissingParameter) and ctx else ""
     return lines.rstrip("."), " ".join(filter(None, [hint, see + example]))
@@ -47,7 +49,11 @@ def _hint(error: click.UsageError) -> str:
     if extra is not None and ctx is not None:
         return _place_of(extra[1], ctx)
     hint: str = getattr(error, "hint", "")
-    return hint or _meant(getattr(error, "possibilities", None) or [])
+    hint = hint or _meant(getattr(error, "possibilities", None) or [])
+    if not hint and ctx is not None and error.message.startswith("No such command"):
+        assert isinstance(ctx.command, click.Group)
+        return f"there are {', '.join(ctx.command.list_commands(ctx))};"
+    return hint
 
 
 def _other_option(typed: str, command: click.Command) -> str:

@@ -116,7 +116,8 @@ def check_honoured(config: SearchConfig) -> None:
 
 def _unhonoured(config: SearchConfig) -> Iterator[tuple[str, str]]:
     """Each setting that the operator cannot do, and what to do about it."""
-    values = vars(config)
+    # several beams cannot sample; then nothing that sampling alone heeds counts
+    values = {**vars(config), "do_sample": config.do_sample and config.num_beams == 1}
     for setting in SETTINGS:
         honoured = setting.name in HONOURED[operator_of(config)]
         if not honoured and setting.is_heeded(values) and not setting.is_off(values[setting.name]):

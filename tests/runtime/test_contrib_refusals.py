@@ -71,6 +71,18 @@ def test_what_the_operator_cannot_honour_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_cure_is_of_what_is_wrong_alone(
+    checkpoints: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """top_k is 50 by default, and no setting of a search that does not sample."""
+    with pytest.raises(BeamgenError) as error:
+        export(
+            checkpoints("gpt2"), tmp_path / "out", backend="contrib", settings={"do_sample": True}
+        )
+    assert "top_k" not in str(error.value)
+    assert error.value.cure.startswith("set --no-sample, or --num-beams 1; or export with")
+
+
 def test_all_that_cannot_be_honoured_is_listed_at_once(
     checkpoints: Callable[[str], Path], tmp_path: Path
 ) -> None:
