@@ -14,6 +14,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -108,6 +109,11 @@ def cache_keyword(model: PreTrainedModel) -> str:
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
+def _release(version: str) -> list[int]:
+    """Major and minor."""
+    return [int(part) for part in version.split(".")[:2]]
+
+
 def hands_masks_on(backbone: PreTrainedModel) -> bool:
     """Whether a backbone hands a 4-D mask, additive, to its layers as it is.
 
@@ -166,6 +172,10 @@ class DecoderAdapter(ABC):
         fused: layers that other models have as several, each with those in the order of its
             outputs, of which all but the first are of one size:
             ``{"qkv_proj": ("q_proj", "k_proj", "v_proj")}``. A LoRA of theirs fits then.
+        fixed: keys of ``config.json`` that its class, of some release, computes with one value
+            for and does not read: ``{"position_embedding_type": "absolute"}``. Any other value
+            is refused.
+        since: the first release of transformers tested here that has its classes.
     """
 
     name: ClassVar[str]
@@ -176,6 +186,18 @@ class DecoderAdapter(ABC):
     genai_type: ClassVar[str] = "decoder"
     counts_padding: ClassVar[bool] = False
     fused: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
+    fixed: ClassVar[Mapping[str, object]] = MappingProxyType({})
+    since: ClassVar[str] = "4.57"
+
+    @property
+    def needs(self) -> str | None:
+        """``since``, where an older transformers is installed, which has not its classes."""
+        try:
+            installed = metadata.version("transformers")
+        except metadata.PackageNotFoundError:
+            return None
+        older = _release(installed) < _release(self.since)
+        return self.since if older else None
 
     @abstractmethod
     def tiny_config(self) -> PretrainedConfig:

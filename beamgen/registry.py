@@ -114,6 +114,14 @@ def fused_layers(model_type: str) -> Mapping[str, tuple[str, ...]]:
         return DefaultAdapter.fused
 
 
+def fixed_values(model_type: str) -> Mapping[str, object]:
+    """``DecoderAdapter.fixed`` of an architecture; none where no adapter knows it."""
+    try:
+        return find_adapter(model_type).fixed
+    except NoAdapterError:
+        return DefaultAdapter.fixed
+
+
 def _discover() -> list[BrokenPlugin]:
     """Import every module named in the entry-point group, once.
 
