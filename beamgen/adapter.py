@@ -169,6 +169,8 @@ class DecoderAdapter(ABC):
             serves a tool that asks for it, and has to read that layout, too.
         counts_padding: whether ``generate`` gives the model no ``position_ids``, so that
             its positions count a batch's padding.
+        attention: which of transformers' attentions computes what the models were trained with,
+            where the two give other logits: ``eager``, the model's own code, or ``sdpa``.
         fused: layers that other models have as several, each with those in the order of its
             outputs, of which all but the first are of one size:
             ``{"qkv_proj": ("q_proj", "k_proj", "v_proj")}``. A LoRA of theirs fits then.
@@ -185,6 +187,7 @@ class DecoderAdapter(ABC):
     held_out: ClassVar[Path | None] = None
     genai_type: ClassVar[str] = "decoder"
     counts_padding: ClassVar[bool] = False
+    attention: ClassVar[str] = "eager"
     fused: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
     fixed: ClassVar[Mapping[str, object]] = MappingProxyType({})
     since: ClassVar[str] = "4.57"

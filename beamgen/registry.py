@@ -122,6 +122,14 @@ def fixed_values(model_type: str) -> Mapping[str, object]:
         return DefaultAdapter.fixed
 
 
+def meant_attention(model_type: str) -> str:
+    """``DecoderAdapter.attention`` of an architecture, also where no adapter knows it."""
+    try:
+        return find_adapter(model_type).attention
+    except NoAdapterError:
+        return DefaultAdapter.attention
+
+
 def _discover() -> list[BrokenPlugin]:
     """Import every module named in the entry-point group, once.
 

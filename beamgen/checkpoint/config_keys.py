@@ -6,12 +6,12 @@ release, or of another class, is lost without a word. What is known to be bookke
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from beamgen.checkpoint.rope import ROPE_PARAMETERS
@@ -63,7 +63,7 @@ def class_parameters(config: PretrainedConfig) -> set[str]:
     names = {*config.attribute_map, *config.attribute_map.values()}
     for kind in type(config).__mro__:
         if "__init__" in vars(kind) and kind is not object:
-            names.update(inspect.signature(kind).parameters)
+            names.update(signature(kind).parameters)
     return names
 
 
@@ -94,7 +94,7 @@ def unread_keys(
     copies = [each.config for each in _parts(stored, watched)]
     asked = [_watch_scaling(each) for each in copies]
     with _attributes_of({type(each) for each in copies}) as read:
-        build(watched)
+        _make_angles(build(watched))
     unread: list[str] = []
     for i, part in enumerate(parts):
         known = read[type(part.config)]
@@ -244,6 +244,16 @@ def _watch_scaling(config: PretrainedConfig) -> set[str]:
     if isinstance(scaling, dict):
         setattr(config, rope, _Watched(scaling, asked))
     return asked
+
+
+def _make_angles(model: Any) -> None:
+    """Call the rotary embeddings of a model that read their scaling for each length anew."""
+    import torch
+
+    for module in model.modules():
+        if hasattr(module, "rope_init_fn") and "seq_len" in signature(module.forward).parameters:
+            with suppress(Exception):  # a bad config, which no run of the model survives
+                module(torch.zeros(1), seq_len=1)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from copy import deepcopy
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from beamgen.checkpoint.attention import follow_eager
+from beamgen.checkpoint.attention import follow_meant
 from beamgen.checkpoint.config_keys import class_parameters, unread_keys
 from beamgen.checkpoint.dequantize import dequantized
 from beamgen.checkpoint.files import CONFIG, CheckpointFiles
@@ -89,7 +89,7 @@ def load_checked(
     check_tensors(model, weights_of(files, config), files.source, ignored)
     loaded: PreTrainedModel = model.eval()
     try:
-        follow_eager(loaded)
+        follow_meant(loaded)
     except Exception as error:  # whatever a config can make a model's code raise
         raise CheckpointError(
             f"{files.source} loads, but does not run: {one_line(error)}",

@@ -24,6 +24,7 @@ from beamgen.decoder.contract import (
     verify_sizes,
     with_key_positions,
 )
+from beamgen.decoder.expert_loops import EXPERT_BODIES, has_loops
 from beamgen.decoder.experts import traceable_experts
 from beamgen.decoder.rotary import traceable_rotary
 from beamgen.decoder.traceable import traceable
@@ -183,7 +184,8 @@ class TracedStep(torch.nn.Module, ABC):
         cache.full = self._full
         cache.tell_positions(position_ids, key_positions)
         for rotary in self._long_rotary:
-            rotary.seq_len = cache.seq_len
+            own = position_ids.max() + 1 if cache.seq_len is None else cache.seq_len
+            rotary.seq_len = own
         AttentionInterface.register(ATTENTION_NAME, self._attention_over(cache))
         try:
             with traceable():
@@ -198,7 +200,8 @@ class TracedStep(torch.nn.Module, ABC):
     @property
     def functions(self) -> list[OnnxFunction[Any, Any]]:
         """The bodies of our nodes in the trace."""
-        return [*self.bodies, AddLora] if self.slots else list(self.bodies)
+        added = [AddLora] if self.slots else []
+        return [*self.bodies, *added, *(EXPERT_BODIES if has_loops(self.model) else ())]
 
     @contextmanager
     def filled(self, slots: SlotPairs) -> Iterator[None]:

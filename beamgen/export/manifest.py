@@ -31,11 +31,12 @@ def manifest_of(request: ExportRequest, graph: ir.Model, precision: Precision) -
             "dtype": checkpoint.dtype,
             "lora": checkpoint.lora,
             **({"ignored": list(checkpoint.ignored)} if checkpoint.ignored else {}),
+            **({"decoder": dict(request.decoder.record)} if request.decoder else {}),
         },
         dtype="float32",
         vocab_size=checkpoint.vocab_size,
         limits=request.adapter.position_limits(checkpoint.config),
-        cache=request.adapter.kv_geometry(checkpoint.config),
+        cache=request.geometry,
         search=request.search,
         rules=request.rules,
         inputs=[

@@ -56,7 +56,7 @@ class Reference:
 
     @property
     def forgetful_default(self) -> str | None:
-        """HF's default attention, where the model follows ``eager`` instead of it."""
+        """HF's default attention, where the model follows another instead of it."""
         return forgetful_default(self._model)
 
     @property
