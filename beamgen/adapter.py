@@ -174,9 +174,8 @@ class DecoderAdapter(ABC):
         fused: layers that other models have as several, each with those in the order of its
             outputs, of which all but the first are of one size:
             ``{"qkv_proj": ("q_proj", "k_proj", "v_proj")}``. A LoRA of theirs fits then.
-        fixed: keys of ``config.json`` that its class, of some release, computes with one value
-            for and does not read: ``{"position_embedding_type": "absolute"}``. Any other value
-            is refused.
+        implied: keys of ``config.json`` that some release of transformers does not read, with the
+            value that the class has no other for: ``{"position_embedding_type": "absolute"}``.
         since: the first release of transformers tested here that has its classes.
     """
 
@@ -189,7 +188,7 @@ class DecoderAdapter(ABC):
     counts_padding: ClassVar[bool] = False
     attention: ClassVar[str] = "eager"
     fused: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
-    fixed: ClassVar[Mapping[str, object]] = MappingProxyType({})
+    implied: ClassVar[Mapping[str, object]] = MappingProxyType({})
     since: ClassVar[str] = "4.57"
 
     @property

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class BertDecoder(DecoderAdapter):
     """Attends by itself before transformers 5, with a mask of its own kind."""
 
-    fixed = MappingProxyType({"position_embedding_type": "absolute"})
+    implied = MappingProxyType({"position_embedding_type": "absolute"})
 
     def forward(
         self,

@@ -20,7 +20,7 @@ class GptOssAdapter(DecoderAdapter):
     name = "gpt_oss"
     model_type = "gpt_oss"
     class_names = ("GptOssForCausalLM", "GptOssModel")
-    fixed = MappingProxyType({"swiglu_alpha": 1.702, "swiglu_limit": 7.0})
+    implied = MappingProxyType({"swiglu_alpha": 1.702, "swiglu_limit": 7.0})
 
     def tiny_config(self) -> PretrainedConfig:
         """A config of two layers and 96 tokens."""

@@ -22,7 +22,7 @@ class GraniteMoeAdapter(DecoderAdapter):
     name = "granitemoe"
     model_type = "granitemoe"
     class_names = ("GraniteMoeForCausalLM", "GraniteMoeModel")
-    fixed = MappingProxyType({"position_embedding_type": "rope"})
+    implied = MappingProxyType({"position_embedding_type": "rope"})
 
     def tiny_config(self) -> PretrainedConfig:
         """A config of two layers and 96 tokens."""

@@ -30,6 +30,7 @@ from beamgen.decoder.rotary import traceable_rotary
 from beamgen.decoder.traceable import traceable
 from beamgen.errors import AdapterError
 from beamgen.lora.slots import Slot
+from beamgen.seq2seq_adapter import Source
 
 ATTENTION_NAME = "beamgen_traced"
 
@@ -54,6 +55,8 @@ class TracedStep(torch.nn.Module, ABC):
 
     #: The bodies of the nodes that ``attend`` leaves.
     bodies: ClassVar[tuple[OnnxFunction[Any, Any], ...]]
+    #: What an encoder before the step reads.
+    sources: Sequence[Source] = ()
 
     def __init__(
         self, adapter: DecoderAdapter, model: PreTrainedModel, slots: Sequence[Slot] = ()
