@@ -185,6 +185,26 @@ def refuse_unnamed(files: CheckpointFiles) -> None:
         )
 
 
+def refuse_older_transformers(files: CheckpointFiles) -> None:
+    """Refuse a checkpoint whose architecture came to transformers after the installed release.
+
+    Code of its own, where that may run, is tried.
+
+    Raises:
+        CheckpointError: it is one.
+    """
+    if files.model_type is None or files.trust_remote_code:
+        return
+    for adapter in adapters():
+        if adapter.model_type == files.model_type and adapter.needs is not None:
+            raise CheckpointError(
+                f"{files.source} is a '{files.model_type}' checkpoint, and the transformers that "
+                f"is installed has no such model",
+                "in an environment of its own: "
+                f"pip install 'beamgen[export]' 'transformers=={adapter.needs}.*'",
+            )
+
+
 def crossing(source: str) -> CheckpointError:
     """The error to raise for a decoder that reads another sequence, of an encoder elsewhere."""
     return CheckpointError(

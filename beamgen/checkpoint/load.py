@@ -19,12 +19,12 @@ from beamgen.checkpoint.files import CONFIG, CheckpointFiles
 from beamgen.checkpoint.misfit import load_error
 from beamgen.checkpoint.quantization import FIELD as QUANTIZATION
 from beamgen.checkpoint.quantization import quantization_of
-from beamgen.checkpoint.rope import ROPE_PARAMETERS, in_old_keys
+from beamgen.checkpoint.rope import ROPE_PARAMETERS, check_null, in_old_keys
 from beamgen.checkpoint.same_tensors import check_tensors, matches
 from beamgen.checkpoint.weight_files import has_weights, stored_tensors
 from beamgen.errors import CheckpointError, MissingExtraError, one_line
 from beamgen.registry import implied_keys
-from beamgen.settings.rules import installed_rules
+from beamgen.settings.rules import RULES, installed_rules
 
 if TYPE_CHECKING:
     import torch
@@ -84,7 +84,7 @@ def load_checked(
             without_weights(files, config),
             f"{files.source} lacks weights of {type(model).__name__} or has them in "
             f"another shape: {listed} ({len(missing) + len(mismatched)} in all)",
-            "is this the checkpoint of a model with a language-modelling head?",
+            _cure_of_missing(files),
         )
     left = {name: p.dtype for name, p in model.named_parameters() if p.dtype != torch.float32}
     if left:
@@ -154,6 +154,7 @@ def _check_config(
     stored, parameters = files.stored(CONFIG) or {}, class_parameters(config)
     if ROPE_PARAMETERS not in parameters:
         stored = in_old_keys(stored, files.source, parameters)
+    check_null(stored, getattr(config, ROPE_PARAMETERS, None), files.source)
     implied = implied_keys(config.model_type, encoder_decoder=config.is_encoder_decoder)
     stored = {name: value for name, value in stored.items() if implied.get(name) != value}
     unread = unread_keys(stored, config, partial(without_weights, files))
@@ -167,6 +168,16 @@ def _check_config(
             "correct or delete the keys; or, if they change nothing in the model, export with "
             + " ".join(f"--ignore-unread {key}" for key in unread),
         )
+
+
+def _cure_of_missing(files: CheckpointFiles) -> str:
+    saved = (files.stored(CONFIG) or {}).get("transformers_version")
+    if str(saved).startswith("5.") and installed_rules() == RULES["4.57"]:
+        return (
+            f"transformers {saved} saved it: export where 5.24 is installed "
+            "(docs/transformers.md), or save it there again with save_original_format=True"
+        )
+    return "is this the checkpoint of a model with a language-modelling head?"
 
 
 def _torch_and_auto_model(config: PretrainedConfig) -> tuple[Any, Any]:

@@ -37,6 +37,7 @@ def command(features: bool, as_json: bool) -> None:
             "class_names": list(adapter.class_names),
             "module": type(adapter).__module__,
             "demo": adapter.demo is not None and adapter.demo.is_dir(),
+            "needs": adapter.needs,
             **({"features": beamgen.features(adapter)} if features else {}),
         }
         for adapter in beamgen.adapters()
@@ -55,7 +56,7 @@ def command(features: bool, as_json: bool) -> None:
             row["name"],
             row["model_type"],
             ", ".join(row["class_names"]),
-            ", ".join(row["features"]) if features else "yes" if row["demo"] else "no",
+            _last(row),
         )
     OUT.print(table)
     for plugin in broken:
@@ -64,3 +65,10 @@ def command(features: bool, as_json: bool) -> None:
             f"{plugin['reason']}",
             markup=False,
         )
+
+
+def _last(row: dict[str, Any]) -> str:
+    """What a row ends with: its features, or whether it has a demo; or what it waits for."""
+    if row["needs"] is not None:
+        return f"needs transformers {row['needs']}"
+    return ", ".join(row["features"]) if "features" in row else "yes" if row["demo"] else "no"
