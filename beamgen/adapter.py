@@ -168,6 +168,8 @@ class DecoderAdapter(ABC):
         fused: layers that other models have as several, each with those in the order of its
             outputs, of which all but the first are of one size:
             ``{"qkv_proj": ("q_proj", "k_proj", "v_proj")}``. A LoRA of theirs fits then.
+        implied: keys that old configs have, with the value that the class has no other for, so
+            that it does not read them.
     """
 
     name: ClassVar[str]
@@ -179,6 +181,7 @@ class DecoderAdapter(ABC):
     counts_padding: ClassVar[bool] = False
     attention: ClassVar[str] = "eager"
     fused: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
+    implied: ClassVar[Mapping[str, object]] = MappingProxyType({})
 
     @abstractmethod
     def tiny_config(self) -> PretrainedConfig:

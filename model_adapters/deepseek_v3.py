@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from beamgen.adapter import DecoderAdapter, KVGeometry, routed
+from beamgen.adapter import DecoderAdapter, KVGeometry
 from beamgen.registry import register
+from model_adapters._experts import callable_experts
 from model_adapters._tiny import tiny
 
 if TYPE_CHECKING:
@@ -52,13 +53,15 @@ class DeepseekV3Adapter(DecoderAdapter):
         return KVGeometry(layers, heads, config.qk_head_dim, config.v_head_dim)
 
     def prepare(self, model: PreTrainedModel) -> None:
-        """Go through all experts: HF 4.57 leaves out those that the dummy input does not meet."""
+        """Call all experts at once: HF 4.57 leaves out those that the dummy input does not meet."""
 
         def moe(
             block: Any, hidden: torch.Tensor, index: torch.Tensor, weights: torch.Tensor
         ) -> torch.Tensor:
-            return routed(hidden, index, weights, block.experts)
+            found: torch.Tensor = block.experts(hidden, index, weights)
+            return found
 
         for layer in model.base_model.layers:
             if hasattr(layer.mlp, "moe"):
+                layer.mlp.experts = callable_experts(layer.mlp.experts)
                 layer.mlp.moe = moe.__get__(layer.mlp)

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.registry import register
+from model_adapters._experts import route_by_softmax
 from model_adapters._tiny import tiny
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+    from transformers import PretrainedConfig, PreTrainedModel
 
 
 @register
@@ -19,6 +20,10 @@ class OlmoeAdapter(DecoderAdapter):
     name = "olmoe"
     model_type = "olmoe"
     class_names = ("OlmoeForCausalLM", "OlmoeModel")
+
+    def prepare(self, model: PreTrainedModel) -> None:
+        """Let each layer call its experts at once."""
+        route_by_softmax(model)
 
     def full_config(self) -> PretrainedConfig:
         """The config of OLMoE 1B-7B: 16 layers of 64 experts, of which a token meets 8."""

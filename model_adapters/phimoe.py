@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from beamgen.adapter import DecoderAdapter, PositionLimits, routed
+from beamgen.adapter import DecoderAdapter, PositionLimits
 from beamgen.errors import AdapterError
 from beamgen.registry import register
+from model_adapters._experts import callable_experts
 from model_adapters._longrope import recomputed
 from model_adapters._tiny import tiny
 
@@ -34,7 +35,7 @@ class PhimoeAdapter(DecoderAdapter):
         return recomputed(super().position_limits(config), config)
 
     def prepare(self, model: PreTrainedModel) -> None:
-        """Go through all experts: HF 4.57 leaves out those that the dummy input does not meet.
+        """Call all experts at once: HF 4.57 leaves out those that the dummy input does not meet.
 
         Raises:
             AdapterError: the checkpoint scales its rotary positions otherwise than by LongRoPE.
@@ -55,8 +56,10 @@ class PhimoeAdapter(DecoderAdapter):
             weights, index = sparsemixer(
                 router, jitter_eps=block.router_jitter_noise, training=False
             )
-            return routed(flat, index, weights, block.experts).reshape(hidden.shape), router
+            return block.experts(flat, index, weights).reshape(hidden.shape), router
 
         for layer in model.base_model.layers:
             if hasattr(layer, "block_sparse_moe"):
-                layer.block_sparse_moe.forward = forward.__get__(layer.block_sparse_moe)
+                block = layer.block_sparse_moe
+                block.experts = callable_experts(block.experts)
+                block.forward = forward.__get__(block)

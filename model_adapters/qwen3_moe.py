@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.registry import register
+from model_adapters._experts import route_by_softmax
 from model_adapters._tiny import tiny
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+    from transformers import PretrainedConfig, PreTrainedModel
 
 
 @register
@@ -19,6 +20,10 @@ class Qwen3MoeAdapter(DecoderAdapter):
     name = "qwen3_moe"
     model_type = "qwen3_moe"
     class_names = ("Qwen3MoeForCausalLM", "Qwen3MoeModel")
+
+    def prepare(self, model: PreTrainedModel) -> None:
+        """Let each layer call its experts at once."""
+        route_by_softmax(model)
 
     def full_config(self) -> PretrainedConfig:
         """The config of Qwen3 30B-A3B: 48 layers of 128 experts, of which a token meets 8."""

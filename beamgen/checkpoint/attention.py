@@ -52,6 +52,9 @@ def _logits(model: PreTrainedModel) -> torch.Tensor:
     length = min(_TOKENS, getattr(config, "max_position_embeddings", _TOKENS))
     dice = torch.Generator().manual_seed(0)
     ids = torch.randint(config.vocab_size, (1, length), generator=dice)
+    given = {"input_ids": ids}
+    if model.config.is_encoder_decoder:
+        given["decoder_input_ids"] = ids
     with torch.no_grad():
-        logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits
+        logits: torch.Tensor = model(**given, use_cache=False).logits
     return logits

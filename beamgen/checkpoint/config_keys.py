@@ -37,13 +37,14 @@ BOOKKEEPING = (
     "*_parallel_size", "pretraining_tp", "*divisible_by", "*multiple_of", "*device*",
     # text and special tokens
     "*_token", "*_token_id", "*_token_ids", "*_token_index", "tokenizer*", "*prefix", "*special*",
-    "prompt*", "chat*", "*_template", "orig_vocab_size", "*padded_vocab_size*",
+    "prompt*", "force_bos_token_to_be_generated", "chat*", "*_template", "orig_vocab_size",
+    "*padded_vocab_size*",
     # other tasks
     "task*", "*labels", "id2label", "label2id", "problem_type", "classifier*", "summary_*",
     "pooler*", "is_decoder", "is_encoder_decoder", "tie_encoder_decoder", "*_head_type",
     # lengths
-    "n_ctx", "*seq_len*", "*sequence_length*", "*context_length*", "*context_len*", "max_seq*",
-    "model_max_length",
+    "n_ctx", "n_positions", "*seq_len*", "*sequence_length*", "*context_length*",
+    "*context_len*", "max_seq*", "model_max_length",
     # caches, kernels, outputs
     "use_cache*", "cache_*", "output_*", "return_*", "torchscript", "*flash*", "*attn_impl*",
     "*sdpa*", "*xformers*", "*fused*", "use_kernels", "tf_legacy_loss", "num_logits_to_keep",

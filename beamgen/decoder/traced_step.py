@@ -24,11 +24,13 @@ from beamgen.decoder.contract import (
     verify_sizes,
     with_key_positions,
 )
+from beamgen.decoder.expert_loops import EXPERT_BODIES, has_loops
 from beamgen.decoder.experts import traceable_experts
 from beamgen.decoder.rotary import traceable_rotary
 from beamgen.decoder.traceable import traceable
 from beamgen.errors import AdapterError
 from beamgen.lora.slots import Slot
+from beamgen.seq2seq_adapter import Source
 
 ATTENTION_NAME = "beamgen_traced"
 
@@ -53,6 +55,8 @@ class TracedStep(torch.nn.Module, ABC):
 
     #: The bodies of the nodes that ``attend`` leaves.
     bodies: ClassVar[tuple[OnnxFunction[Any, Any], ...]]
+    #: What an encoder before the step reads.
+    sources: Sequence[Source] = ()
 
     def __init__(
         self, adapter: DecoderAdapter, model: PreTrainedModel, slots: Sequence[Slot] = ()
@@ -199,7 +203,8 @@ class TracedStep(torch.nn.Module, ABC):
     @property
     def functions(self) -> list[OnnxFunction[Any, Any]]:
         """The bodies of our nodes in the trace."""
-        return [*self.bodies, AddLora] if self.slots else list(self.bodies)
+        added = [AddLora] if self.slots else []
+        return [*self.bodies, *added, *(EXPERT_BODIES if has_loops(self.model) else ())]
 
     @contextmanager
     def filled(self, slots: SlotPairs) -> Iterator[None]:

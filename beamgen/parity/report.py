@@ -12,6 +12,7 @@ import numpy as np
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.prompts import Ids, left_pad
 from beamgen.settings.result import BeamOutput
+from beamgen.settings.sources import SourceBatch, right_pad
 
 Prompts = tuple[tuple[int, ...], ...]
 
@@ -50,15 +51,19 @@ class ParityCase:
 
     Attributes:
         name: what kind of prompts these are.
-        prompts: token ids per row.
+        prompts: token ids per row; of an encoder-decoder the decoder's.
         prompt_len: S, to which the prompts are padded on the left.
         config: every setting.
+        sources: token ids per row that an encoder reads, if there is one.
+        source_len: to which they are padded on the right.
     """
 
     name: str
     prompts: Prompts
     prompt_len: int
     config: SearchConfig
+    sources: Prompts = ()
+    source_len: int = 0
 
     @property
     def title(self) -> str:
@@ -82,6 +87,12 @@ class ParityCase:
     def batch(self) -> tuple[Ids, Ids]:
         """input_ids and attention_mask, int64 ``[B, S]``."""
         return left_pad(self.prompts, self.config.pad_token_id, self.prompt_len)
+
+    def source(self) -> SourceBatch | None:
+        """What an encoder reads, if there is one."""
+        if not self.sources:
+            return None
+        return right_pad(self.sources, self.config.pad_token_id, self.source_len)
 
 
 @dataclass(frozen=True)

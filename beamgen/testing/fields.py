@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from beamgen.checkpoint.auto_model import auto_model
 from beamgen.registry import meant_attention
 from beamgen.testing.loop_decoder import Floats, hf_logits
 from beamgen.testing.models import tiny_model
@@ -216,10 +217,8 @@ def _both_logits(
 def _model(
     config: PretrainedConfig, weights: Mapping[str, Any], attention: str | None
 ) -> PreTrainedModel:
-    from transformers import AutoModelForCausalLM
-
     chosen = {} if attention is None else {"attn_implementation": attention}
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(deepcopy(config), **chosen)
+    model: PreTrainedModel = auto_model(config).from_config(deepcopy(config), **chosen)
     model.load_state_dict(weights)
     return model.eval()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from support.numpy_gpt2 import Tensors, layer_norm, causal_softmax
+from support.numpy_gpt2 import Tensors, causal_softmax, layer_norm
 
 
 def logits(tensors: Tensors, config: Mapping[str, Any], ids: Sequence[int]) -> np.ndarray:
