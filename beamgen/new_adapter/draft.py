@@ -102,7 +102,10 @@ def _classes(model_type: str) -> tuple[type[PretrainedConfig], str]:
 
 
 def _run(config: PretrainedConfig) -> tuple[str, KVGeometry] | None:
-    """The backbone's class, if it is public, and the shape of the cache that it leaves; None if it leaves none."""
+    """The backbone's class, if it is public, and the shape of the cache that it leaves.
+
+    None if it leaves none.
+    """
     import torch
     import transformers
 

@@ -18,7 +18,7 @@ CASES = {"full": 96, "settings": 140}
 
 
 @pytest.fixture
-def table(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], str]:
+def table(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any], Path], str]:
     """The table of a record, without the features, which take long."""
 
     def make(record: dict[str, Any], folder: Path) -> str:
