@@ -1,14 +1,16 @@
 """The site's table of architectures, made by running a tiny random model of each.
 
-In a page ``<!-- architectures -->`` becomes a table of all adapters, with their features.
+In a page ``<!-- architectures -->`` becomes a table of all adapters, with their features, and what
+came of comparing each with HF ``generate``: hours, whose results are kept.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +38,26 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def _table() -> Iterator[str]:
-    yield "| adapter | `model_type` | class | features |"
-    yield "|---|---|---|---|"
+    record = json.loads(RECORD.read_text(encoding="utf-8"))
+    yield "| adapter | `model_type` | class | features | search grid | settings in pairs |"
+    yield "|---|---|---|---|---|---|"
     for adapter in adapters():
         listed = ", ".join(features(adapter))
+        found = record["adapters"].get(adapter.name, {})
+        if found.get("source") != digest(adapter):  # of a file that is no more
+            found = {}
+        full, settings = (_counts(found.get(grid, {})) for grid in ("full", "settings"))
         yield (
-            f"| {adapter.name} | `{adapter.model_type}` | `{adapter.class_names[0]}` | {listed} |"
+            f"| {adapter.name} | `{adapter.model_type}` | `{adapter.class_names[0]}` | {listed} "
+            f"| {full} | {settings} |"
         )
+    versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
+    yield f"\nCompared with {versions}, on {record['processor']}."
+
+
+def _counts(verdicts: Mapping[str, int]) -> str:
+    """How many cases are exact, of how many, and what the others are."""
+    if not verdicts:
+        return "not compared"
+    others = [f"{count} {name}" for name, count in verdicts.items() if name != "exact"]
+    return ", ".join([f"{verdicts.get('exact', 0)} of {sum(verdicts.values())}", *others])
