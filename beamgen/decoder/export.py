@@ -19,6 +19,7 @@ from beamgen.decoder.loop_step import LoopStep
 from beamgen.decoder.passes.drop_noops import drop_noops
 from beamgen.decoder.passes.fold_shapes import fold_shapes
 from beamgen.decoder.passes.place_weights import place_weights
+from beamgen.decoder.passes.unstack_weights import unstack_weights
 from beamgen.decoder.trace import trace
 from beamgen.decoder.traced_step import TracedStep
 from beamgen.errors import AdapterError, BeamgenError, one_line
@@ -80,6 +81,7 @@ def clean(model: ir.Model, functions: Sequence[OnnxFunction[Any, Any]]) -> ir.Mo
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     fold_shapes(model)
     drop_noops(model)
+    unstack_weights(model)
     place_weights(model)
     tidy = (
         passes.RemoveUnusedNodesPass(),

@@ -77,6 +77,7 @@ class Manifest:
             **asdict(self),
             "search": self.search.to_json(),
             "rules": self.rules.release,
+            "lora_slots": [slot.to_json() for slot in self.lora_slots],
         }
         return {"schema_version": values.pop("schema_version"), **values}
 
