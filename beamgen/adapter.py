@@ -236,7 +236,10 @@ class DecoderAdapter(ABC):
         everywhere = all(kind == "sliding_attention" for kind in kinds)
         return PositionLimits(
             max_positions=config.max_position_embeddings,
-            attention_window=getattr(config, "sliding_window", None) if everywhere else None,
+            # 0 stands where the class has no window and does not read it
+            attention_window=(getattr(config, "sliding_window", None) or None)
+            if everywhere
+            else None,
         )
 
     def prepare(self, model: PreTrainedModel) -> None:  # noqa: B027 - a hook, empty by default

@@ -28,6 +28,10 @@ from beamgen.tokenizer.files import has_tokenizer
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
 
+_HUB_PAGE = re.compile(r"https?://(?:huggingface\.co|hf\.co)/(?P<hub_id>[\w.-]+(?:/[\w.-]+)?)")
+#: What says that a folder is one that beamgen wrote.
+_PACKAGE = "beamgen.json"
+
 _CONFIGS = ["*.json", "*.txt", "*.model", "*.jinja", "LICEN*", "NOTICE*"]
 _CONFIGS += ["*.spm", "*.tiktoken", "*.tokenizer", "bpe.codes", "tokenizer.model.*"]
 
@@ -118,6 +122,10 @@ def find_checkpoint(
         wanted = [*_CONFIGS, "*.py"] if trust_remote_code else _CONFIGS
         folder = download(
             name, wanted, revision=revision, what="checkpoint", refuse=CheckpointError
+        )
+    elif (page := _HUB_PAGE.match(name)) is not None:
+        raise CheckpointError(
+            f"{name} is the address of a page", f"name the repository alone: {page['hub_id']}"
         )
     else:
         raise CheckpointError(f"there is no folder {name}", "check the path")
@@ -237,6 +245,12 @@ def _with_config(
     source: str, folder: Path, revision: str | None, trust_remote_code: bool
 ) -> CheckpointFiles:
     _refuse_peft(source, folder)
+    if (folder / _PACKAGE).is_file():
+        raise CheckpointError(
+            f"{source} is a beamgen package, not a checkpoint",
+            "name the checkpoint that it was made of, which `beamgen inspect -m "
+            f"{shlex.quote(source)} --no-load` shows",
+        )
     if not (folder / CONFIG).is_file():
         raise CheckpointError(
             f"{source} holds no {CONFIG}", "pass the folder that save_pretrained wrote"

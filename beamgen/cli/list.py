@@ -49,7 +49,8 @@ def command(features: bool, as_json: bool) -> None:
     table = Table(box=None, pad_edge=False)
     last = "features" if features else "demo"
     for title in ("adapter", "model_type", "HF classes", last):
-        table.add_column(title, no_wrap=title != "features")
+        # names are there to be typed: where it is narrow, what they stand for takes more lines
+        table.add_column(title, no_wrap=title not in ("HF classes", "features"))
     for row in rows:
         table.add_row(
             row["name"],
