@@ -225,7 +225,11 @@ def replace(old: ir.Value, new: ir.Value) -> None:
 
 def body(function: OnnxFunction[Any, Any]) -> ir.Function:
     """What a call of one of our functions does."""
-    return ir.serde.deserialize_function(function.to_function_proto())
+    found = ir.serde.deserialize_function(function.to_function_proto())
+    # onnxscript does not import the domains of what only the body of a loop calls
+    for node in found.all_nodes():
+        found.opset_imports.setdefault(node.domain, 1)
+    return found
 
 
 def define(model: ir.Model, functions: Iterable[ir.Function]) -> None:

@@ -18,6 +18,7 @@ import onnx_ir as ir
 from beamgen.adapter import KVGeometry
 from beamgen.errors import AdapterError
 from beamgen.lora.slots import Slot
+from beamgen.seq2seq_adapter import Source
 
 _INT, _FLOAT = ir.DataType.INT64, ir.DataType.FLOAT
 #: The input of decoders whose layers have windows of their own, or distances.
@@ -72,7 +73,7 @@ def contrib_cache_names(prefix: str, geometry: KVGeometry) -> list[str]:
 
 def slot_ports(slot: Slot, rows: int | str) -> dict[str, Port]:
     """The inputs of a slot, A ``[rows, K, r]`` and B ``[rows, r, N]``, whose axes are its own."""
-    own_rows = rows if isinstance(rows, int) else f"{rows}_{slot.module}"
+    own_rows = f"{rows}_{slot.module}" if isinstance(rows, str) and not slot.shared else 1
     rank, (a, b) = f"rank_{slot.module}", slot.inputs
     return {
         a: Port(_FLOAT, (own_rows, slot.in_features, rank)),
@@ -118,6 +119,20 @@ def loop_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot] =
             **_caches(geometry, "present", "present_len"),
         },
     )
+
+
+def source_name(source: Source) -> str:
+    """What a step calls a source, whose name may be that of one of the decoder's inputs."""
+    return f"source.{source.name}"
+
+
+def with_sources(contract: Contract, sources: Sequence[Source]) -> Contract:
+    """A contract whose decoder stands behind an encoder: what that reads comes first."""
+    ports = {
+        source_name(source): Port(_INT if source.integer else _FLOAT, source.axes)
+        for source in sources
+    }
+    return replace(contract, inputs={**ports, **contract.inputs})
 
 
 def contrib_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot] = ()) -> Contract:

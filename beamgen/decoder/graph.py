@@ -10,6 +10,7 @@ import onnx_ir as ir
 from beamgen.adapter import KVGeometry
 from beamgen.decoder.contract import KEY_POSITIONS, KEY_SLOTS
 from beamgen.lora.slots import Slot
+from beamgen.seq2seq_adapter import Source
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class DecoderGraph:
         attention_window: tokens a position sees, itself included, or None: all of them.
         slots: the linear layers that take a LoRA; their A and B are inputs.
         counts_padding: whether positions count a batch's padding.
+        sources: what an encoder before it reads; none where there is none.
     """
 
     model: ir.Model
@@ -29,6 +31,7 @@ class DecoderGraph:
     attention_window: int | None = None
     slots: Sequence[Slot] = ()
     counts_padding: bool = False
+    sources: Sequence[Source] = ()
 
     @property
     def reads_key_positions(self) -> bool:

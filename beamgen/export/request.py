@@ -33,6 +33,7 @@ from beamgen.export.decoder_file import (
     given_decoder,
     refuse_lora,
 )
+from beamgen.export.encoder import check_supported, decoder_start
 from beamgen.export.options import check_options
 from beamgen.export.texts import read_lines
 from beamgen.lora.align import aligned
@@ -43,9 +44,11 @@ from beamgen.lora.slots import Lora, Slot, leaf
 from beamgen.lora.targets import ALL_LINEAR, check_layers, find_slots, linear_layers
 from beamgen.package.folder import check_target
 from beamgen.quantization.record import Wanted
+from beamgen.registry import is_encoder_decoder
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.parameter import NOTHING_REQUIRED, Parameter, Required
 from beamgen.settings.rules import Rules, check_comparable, installed_rules, rules_named
+from beamgen.settings.sources import DECODER_PROMPT
 
 
 class ExportOptions(TypedDict, total=False):
@@ -118,6 +121,7 @@ class ExportRequest:
         rules: which the search follows.
         backend: ``loop`` or ``contrib``.
         required: inputs that get no default.
+        start: ids with which the decoder behind an encoder begins; none where there is none.
         slots: the linear layers that take a LoRA.
         loras: source and weights of LoRAs for them, by name.
         precision: how the weights are to be stored.
@@ -135,6 +139,7 @@ class ExportRequest:
     rules: Rules
     backend: str = "loop"
     required: Required = NOTHING_REQUIRED
+    start: tuple[int, ...] = ()
     slots: Sequence[Slot] = ()
     loras: Mapping[str, tuple[str, Lora]] = field(default_factory=dict)
     precision: Wanted = Wanted()  # noqa: RUF009 - frozen
@@ -154,7 +159,8 @@ class ExportRequest:
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         """What the file takes besides the prompts."""
-        return parameters_of(self.backend, self.search, self.checkpoint.vocab_size)
+        own = parameters_of(self.backend, self.search, self.checkpoint.vocab_size)
+        return (DECODER_PROMPT, *own) if self.start else own
 
 
 def export_request(
@@ -217,6 +223,10 @@ def export_request(
 
     checkpoint = read_checkpoint(files, options.get("ignore_unread", ()))
     adapter = checkpoint.adapter(DEFAULT if is_unknown else _model_class(options))
+    start: tuple[int, ...] = ()
+    if is_encoder_decoder(adapter):
+        check_supported(options)
+        start = decoder_start(checkpoint)
     checkpoint = checkpoint if to_merge is None else checkpoint.with_lora(lora[0])
     search = SearchConfig.from_generation_config(
         checkpoint.generation_config, settings, checkpoint.generation_fields, rules
@@ -228,6 +238,7 @@ def export_request(
         search,
         rules,
         backend=backend,
+        start=start,
         loras=loras,
         precision=precision,
         external_data=options.get("external_data", False),
