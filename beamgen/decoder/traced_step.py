@@ -212,8 +212,8 @@ class TracedStep(torch.nn.Module, ABC):
     @property
     def functions(self) -> list[OnnxFunction[Any, Any]]:
         """The bodies of our nodes in the trace."""
-        of_slots = {AddLoraToTokens if slot.shared else AddLora: None for slot in self.slots}
-        return [*self.bodies, *of_slots, *(EXPERT_BODIES if has_loops(self.model) else ())]
+        added = {AddLoraToTokens if slot.shared else AddLora: None for slot in self.slots}
+        return [*self.bodies, *added, *(EXPERT_BODIES if has_loops(self.model) else ())]
 
     @contextmanager
     def filled(self, slots: SlotPairs) -> Iterator[None]:
