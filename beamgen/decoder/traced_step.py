@@ -14,7 +14,7 @@ from onnxscript import OnnxFunction
 from transformers import AttentionInterface, PretrainedConfig, PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
-from beamgen.adapter import DecoderAdapter, KVGeometry
+from beamgen.adapter import DecoderAdapter, KVGeometry, check_stateless
 from beamgen.decoder.add_lora import AddLora, add_lora
 from beamgen.decoder.attention import Asked, asked_by, plain_attention
 from beamgen.decoder.attention_scale import own_scale
@@ -24,6 +24,7 @@ from beamgen.decoder.contract import (
     verify_sizes,
     with_key_positions,
 )
+from beamgen.decoder.recurrence import Recurrence
 from beamgen.decoder.rotary import traceable_rotary
 from beamgen.decoder.traceable import traceable
 from beamgen.errors import AdapterError
@@ -35,6 +36,7 @@ ATTENTION_NAME = "beamgen_traced"
 # chance, and more than one new token: BioGPT takes another path for a single one.
 BATCH, PAST, NEW = 2, 3, 4
 _RANK = 6
+_RUNS = 2
 
 #: Keys and values of each layer.
 KVPairs = list[tuple[torch.Tensor, torch.Tensor]]
@@ -52,12 +54,21 @@ class TracedStep(torch.nn.Module, ABC):
 
     #: The bodies of the nodes that ``attend`` leaves.
     bodies: ClassVar[tuple[OnnxFunction[Any, Any], ...]]
+    #: Who runs such a step, where that has no place for states.
+    stateless_reader: ClassVar[str | None] = None
 
     def __init__(
         self, adapter: DecoderAdapter, model: PreTrainedModel, slots: Sequence[Slot] = ()
     ) -> None:
         """Prepare the model for tracing; it is changed in place."""
         super().__init__()
+        if self.stateless_reader is not None:
+            check_stateless(adapter, model.config, self.stateless_reader)
+        if adapter.kv_geometry(model.config).num_layers < 1:
+            raise AdapterError(
+                f"no layer of this '{adapter.name}' model keeps keys and values",
+                "models of states alone cannot be exported",
+            )
         adapter.prepare(model)
         self._long_rotary = traceable_rotary(model)
         self.adapter = adapter
@@ -196,7 +207,9 @@ class TracedStep(torch.nn.Module, ABC):
     @property
     def functions(self) -> list[OnnxFunction[Any, Any]]:
         """The bodies of our nodes in the trace."""
-        return [*self.bodies, AddLora] if self.slots else list(self.bodies)
+        lora = [AddLora] if self.slots else []
+        carrying = [Recurrence] if self.geometry.states else []
+        return [*self.bodies, *lora, *carrying]
 
     @contextmanager
     def filled(self, slots: SlotPairs) -> Iterator[None]:
@@ -238,6 +251,11 @@ class TracedStep(torch.nn.Module, ABC):
         shapes = [(BATCH, self.geometry.num_kv_heads, length, d) for d in self.geometry.widths]
         layers = range(self.geometry.num_layers)
         return [(torch.zeros(shapes[0]), torch.zeros(shapes[1])) for _ in layers]
+
+    def dummy_carried(self) -> list[torch.Tensor]:
+        """The mask of the tokens and states of zeros, of a model that has states."""
+        states = [torch.zeros(BATCH, _RUNS, *shape) for shape in self.geometry.states]
+        return [torch.ones(BATCH, NEW, dtype=torch.long), *states] if states else []
 
     def dummy_slots(self, rows: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """A LoRA of zeros for each slot, for that many rows."""

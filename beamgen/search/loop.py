@@ -25,7 +25,7 @@ from onnx_ir.passes.common import RemoveUnusedFunctionsPass
 
 from beamgen.adapter import KVGeometry
 from beamgen.decoder.graph import DecoderGraph
-from beamgen.search.functions import beam_search, entry_positions, tree_cache
+from beamgen.search.functions import beam_search, entry_positions, states, tree_cache
 from beamgen.search.functions.library import functions, loop_functions
 from beamgen.search.loop_bodies import LoopParts, chunk_body
 from beamgen.search.nested_decoder import NestedDecoder
@@ -99,12 +99,14 @@ def build_loop(
         counts_padding=decoder.counts_padding,
         reads_key_positions=decoder.reads_key_positions,
     )
-    carried = [*vars(start).values(), entries.visible, entries.slot, *parts.empty_caches]
+    begin = _first_states(main, input_ids, decoder.geometry)
+    carried = [*vars(start).values(), entries.visible, entries.slot, *begin, *parts.empty_caches]
     found = main.section("found").node(
         "Loop", [None, None, *carried], parts.carried, {"body": chunk_body(parts)}
     )
     outputs = _outputs(main, prompt, State.of(found), settings)
     positions = functions(entry_positions) if decoder.asks_for_positions else []
+    carrying = functions(states) if decoder.geometry.states else []
     graph = ir.Graph(
         [input_ids, attention_mask, *parameters.values(), *lora.values()],
         outputs,
@@ -121,7 +123,12 @@ def build_loop(
         graph,
         ir_version=decoder.model.ir_version,
         producer_name="beamgen",
-        functions=[*decoder.model.functions.values(), *loop_functions(rules), *positions],
+        functions=[
+            *decoder.model.functions.values(),
+            *loop_functions(rules),
+            *positions,
+            *carrying,
+        ],
     )
     # such as those of sliding windows
     RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
@@ -165,6 +172,19 @@ def _empty_caches(tape: Tape, input_ids: ir.Value, geometry: KVGeometry) -> tupl
         shape = tape.standard("Concat", batch, rest, output=f"{name}_shape", axis=0)
         caches.append(tape.standard("ConstantOfShape", shape, output=f"{name}_cache"))
     return tuple(caches)
+
+
+def _first_states(tape: Tape, input_ids: ir.Value, geometry: KVGeometry) -> list[ir.Value]:
+    """The states before the prompt: zeros, float ``[B, 1, ...]``."""
+    if not geometry.states:
+        return []
+    batch = tape.standard("Shape", input_ids, output="rows", end=1)
+    zeros = {}
+    for index, shape in enumerate(dict.fromkeys(geometry.states)):
+        rest = tape.constant(f"state_{index}", [1, *shape])
+        whole = tape.standard("Concat", batch, rest, output=f"state_{index}_shape", axis=0)
+        zeros[shape] = tape.standard("ConstantOfShape", whole, output=f"first_state_{index}")
+    return [zeros[shape] for shape in geometry.states]
 
 
 def _initial_state(tape: Tape, prompt: Prompt, settings: Mapping[str, ir.Value]) -> State:

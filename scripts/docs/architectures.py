@@ -1,6 +1,7 @@
 """The site's table of architectures, made by running a tiny random model of each.
 
-In a page ``<!-- architectures -->`` becomes a table of all adapters, with their features.
+In a page ``<!-- architectures -->`` becomes a table of all adapters, with their features, and
+``<!-- refused -->`` one of the architectures that are refused.
 """
 
 from __future__ import annotations
@@ -8,14 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from beamgen import adapters, features
+from beamgen import adapters, features, refusals
 
 _PLACE = "<!-- architectures -->"
+_REFUSED = "<!-- refused -->"
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Fill the place in a page that has it (a hook of MkDocs)."""
-    return markdown.replace(_PLACE, "\n".join(_table())) if _PLACE in markdown else markdown
+    """Fill the places in a page that has them (a hook of MkDocs)."""
+    for place, table in ((_PLACE, _table), (_REFUSED, _refused)):
+        if place in markdown:
+            markdown = markdown.replace(place, "\n".join(table()))
+    return markdown
 
 
 def _table() -> Iterator[str]:
@@ -26,3 +31,11 @@ def _table() -> Iterator[str]:
         yield (
             f"| {adapter.name} | `{adapter.model_type}` | `{adapter.class_names[0]}` | {listed} |"
         )
+
+
+def _refused() -> Iterator[str]:
+    yield "| | `model_type` | why not | instead |"
+    yield "|---|---|---|---|"
+    for refusal in refusals():
+        listed = ", ".join(f"`{name}`" for name in refusal.model_types)
+        yield f"| {refusal.kind} | {listed} | {refusal.reason} | {refusal.cure} |"

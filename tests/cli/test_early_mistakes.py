@@ -35,7 +35,7 @@ MISTAKES = {
     "export -m someone/somewhere": "the hub gave no such checkpoint",
     "export -m checkpoint --model-class BioGptModel": "is a 'gpt2' checkpoint, but BioGptModel is",
     "export -m checkpoint --revision main": "--revision main was given with the local folder",
-    "export -m t5": "t5 is an encoder-decoder ('t5')",
+    "export -m t5": "no file can be made of a 't5' model: an encoder-decoder",
     # an output
     "export -m checkpoint -o package": "package exists",
     "export -m checkpoint -o empty/..": "the current folder would have to be replaced",
