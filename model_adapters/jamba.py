@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from beamgen.adapter import DecoderAdapter, KVGeometry, cache_keyword
 from beamgen.registry import register
-from model_adapters._experts import routed
+from model_adapters._experts import callable_experts
 from model_adapters._tiny import tiny
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class JambaAdapter(DecoderAdapter):
         )
 
     def prepare(self, model: PreTrainedModel) -> None:
-        """Go through all experts, and number the layers that attend."""
+        """Call all experts at once, and number the layers that attend."""
         import torch
 
         attending = 0
@@ -60,7 +60,9 @@ class JambaAdapter(DecoderAdapter):
                 layer.self_attn.layer_idx = attending
                 attending += 1
             if isinstance(getattr(layer.feed_forward, "experts", None), torch.nn.ModuleList):
-                layer.feed_forward.forward = _experts.__get__(layer.feed_forward)
+                block = layer.feed_forward
+                block.experts = callable_experts(block.experts)
+                block.forward = _route.__get__(block)
 
     def forward(
         self,
@@ -122,11 +124,11 @@ def _mamba(mixer: Any, hidden: torch.Tensor, cache: Any, index: int) -> torch.Te
     return mixed
 
 
-def _experts(block: Any, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """All experts of a layer: HF leaves out those that the dummy input does not meet."""
+def _route(block: Any, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A mixture of transformers 4.57, which leaves out experts that the dummy does not meet."""
     import torch
 
     flat = hidden.reshape(-1, hidden.shape[-1])
     router = block.router(flat)
     weights, index = torch.softmax(router, dim=-1).topk(block.top_k, dim=-1)
-    return routed(flat, index, weights, block.experts).reshape(hidden.shape), router
+    return block.experts(flat, index, weights).reshape(hidden.shape), router

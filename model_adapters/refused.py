@@ -10,34 +10,6 @@ _TEXT_ALONE = "export a checkpoint of its text model alone, if `beamgen list` ha
 
 for _refusal in (
     Refusal(
-        "encoder-decoders",
-        "an encoder-decoder reads a source besides what it writes, and a file holds a decoder "
-        "alone so far",
-        _GENERATE,
-        (
-            "bigbird_pegasus",
-            "blenderbot",
-            "blenderbot-small",
-            "encoder-decoder",
-            "fsmt",
-            "led",
-            "longt5",
-            "m2m_100",
-            "marian",
-            "mt5",
-            "mvp",
-            "nllb-moe",
-            "pegasus",
-            "pegasus_x",
-            "plbart",
-            "rag",
-            "switch_transformers",
-            "t5",
-            "t5gemma",
-            "umt5",
-        ),
-    ),
-    Refusal(
         "encoder-decoders of speech and images",
         "an encoder-decoder whose source is sound or an image, for which a file has no input",
         _GENERATE,

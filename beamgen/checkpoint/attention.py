@@ -1,12 +1,15 @@
 """Which of transformers' attentions computes what a model was trained with.
 
 ``eager`` is the model's own code. Its default, ``sdpa``, is one function for all models, and
-forgets what it has no argument for: GPT-2's scales by layer, Gemma 2's soft caps.
+forgets what it has no argument for: GPT-2's scales by layer, Gemma 2's soft caps. Where an
+architecture's own code is at fault, its adapter says so (``DecoderAdapter.attention``).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from beamgen.registry import meant_attention
 
 if TYPE_CHECKING:
     import torch
@@ -15,19 +18,19 @@ if TYPE_CHECKING:
 _TOKENS = 16
 #: Of how far logits lie apart. Rounding alone makes a tenth of it at most.
 _TOLERANCE = 1e-4
-_MARK = "beamgen_eager_differs"
+_MARK = "beamgen_default_differs"
 
 
-def follow_eager(model: PreTrainedModel) -> None:
-    """Let a loaded model attend as its own code does, where its default gives other logits.
+def follow_meant(model: PreTrainedModel) -> None:
+    """Let a loaded model attend as it was trained, where its default gives other logits.
 
     Both are asked, with the model's weights and config, for the logits of a few tokens.
     """
-    default = model.config._attn_implementation
-    if default == "eager":
+    default, meant = model.config._attn_implementation, meant_attention(model.config.model_type)
+    if default == meant:
         return
     theirs = _logits(model)
-    model.set_attn_implementation("eager")
+    model.set_attn_implementation(meant)
     own = _logits(model)
     spread = float((own - own.mean(dim=-1, keepdim=True)).abs().max())
     if float((own - theirs).abs().max()) > _TOLERANCE * spread:
@@ -37,7 +40,7 @@ def follow_eager(model: PreTrainedModel) -> None:
 
 
 def forgetful_default(model: PreTrainedModel) -> str | None:
-    """HF's default attention, where the model follows ``eager`` instead of it."""
+    """HF's default attention, where the model follows another instead of it."""
     return getattr(model, _MARK, None)
 
 
@@ -49,6 +52,9 @@ def _logits(model: PreTrainedModel) -> torch.Tensor:
     length = min(_TOKENS, getattr(config, "max_position_embeddings", _TOKENS))
     dice = torch.Generator().manual_seed(0)
     ids = torch.randint(config.vocab_size, (1, length), generator=dice)
+    given = {"input_ids": ids}
+    if model.config.is_encoder_decoder:
+        given["decoder_input_ids"] = ids
     with torch.no_grad():
-        logits: torch.Tensor = model(input_ids=ids, use_cache=False).logits
+        logits: torch.Tensor = model(**given, use_cache=False).logits
     return logits

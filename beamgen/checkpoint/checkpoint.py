@@ -17,9 +17,10 @@ from beamgen.checkpoint.files import (
     GENERATION_CONFIG,
     CheckpointFiles,
     another_architecture,
+    check_kind,
+    crossing,
     find_checkpoint,
     find_demo,
-    refuse_encoder,
     refuse_unnamed,
 )
 from beamgen.checkpoint.generation_defaults import generation_defaults
@@ -128,13 +129,13 @@ class Checkpoint(CheckpointFiles):
             AdapterError: no adapter knows the architecture.
             CheckpointError: the checkpoint is of another architecture.
         """
-        if asked == DEFAULT:
-            return DefaultAdapter(self.config)
+        model_type, encoder_decoder = self.config.model_type, self.config.is_encoder_decoder
         if asked is None:
-            return find_adapter(self.config.model_type)
-        adapter = find_adapter(asked)
-        if adapter.model_type != self.config.model_type:
-            raise another_architecture(self.source, self.config.model_type, asked, adapter)
+            return find_adapter(model_type, encoder_decoder=encoder_decoder)
+        adapter = DefaultAdapter(self.config) if asked == DEFAULT else find_adapter(asked)
+        if adapter.model_type != model_type:
+            raise another_architecture(self.source, model_type, asked, adapter)
+        check_kind(self.source, model_type, adapter, encoder_decoder=encoder_decoder)
         return adapter
 
     def load_model(self) -> PreTrainedModel:
@@ -273,12 +274,8 @@ def read_checkpoint(files: CheckpointFiles, ignored: Collection[str] = ()) -> Ch
             if wants_code
             else "is it a transformers checkpoint?",
         ) from error
-    refuse_encoder(
-        name,
-        config.model_type,
-        cross_attention=getattr(config, "add_cross_attention", False),
-        encoder_decoder=config.is_encoder_decoder,
-    )
+    if getattr(config, "add_cross_attention", False):
+        raise crossing(name)
     return Checkpoint(
         **vars(files),
         config=config,

@@ -22,7 +22,7 @@ from beamgen.checkpoint.stored_config import check_stored
 from beamgen.disk import local
 from beamgen.errors import AdapterError, CheckpointError
 from beamgen.lora.peft_folder import CONFIG as PEFT_CONFIG
-from beamgen.registry import adapters, find_adapter, find_refusal
+from beamgen.registry import adapters, find_adapter, find_refusal, is_encoder_decoder
 from beamgen.tokenizer.files import has_tokenizer
 
 CONFIG = "config.json"
@@ -155,16 +155,16 @@ def check_architecture(files: CheckpointFiles, asked: str | None) -> None:
         raise refusal.error(model_type, _text_model(config))
     if "auto_map" in config:  # own code may say another
         return
-    refuse_encoder(
-        files.source,
-        model_type,
-        cross_attention=config.get("add_cross_attention") is True,
-        encoder_decoder=config.get("is_encoder_decoder") is True,
-    )
+    if config.get("add_cross_attention") is True:
+        raise crossing(files.source)
+    said = config.get("is_encoder_decoder")
+    kind = said if isinstance(said, bool) else None
     if asked is None or adapter is None:
-        find_adapter(model_type)
+        find_adapter(model_type, encoder_decoder=kind)
     elif adapter.model_type not in ("", model_type):  # or of any architecture
         raise another_architecture(files.source, model_type, asked, adapter)
+    elif kind is not None:
+        check_kind(files.source, model_type, adapter, encoder_decoder=kind)
 
 
 def _text_model(config: Mapping[str, Any]) -> str | None:
@@ -189,19 +189,30 @@ def refuse_unnamed(files: CheckpointFiles) -> None:
         )
 
 
-def refuse_encoder(
-    source: str, model_type: str, *, cross_attention: bool, encoder_decoder: bool
+def crossing(source: str) -> CheckpointError:
+    """The error to raise for a decoder that reads another sequence, of an encoder elsewhere."""
+    return CheckpointError(
+        f"{source} has cross-attention, and no encoder",
+        "beamgen builds graphs for decoders alone, and for encoder-decoders in one checkpoint",
+    )
+
+
+def check_kind(
+    source: str, model_type: str, adapter: DecoderAdapter, *, encoder_decoder: bool
 ) -> None:
-    """Refuse a model that reads another sequence besides its own.
+    """Refuse an encoder-decoder for a decoder's adapter, and a decoder for an encoder-decoder's.
 
     Raises:
-        CheckpointError: it does.
+        CheckpointError: it is the other one.
     """
-    cure = "beamgen builds graphs for decoder-only models"
-    if cross_attention:
-        raise CheckpointError(f"{source} has cross-attention", cure)
-    if encoder_decoder:
-        raise CheckpointError(f"{source} is an encoder-decoder ('{model_type}')", cure)
+    if is_encoder_decoder(adapter) == encoder_decoder:
+        return
+    kinds = {True: "an encoder-decoder", False: "a decoder alone"}
+    raise CheckpointError(
+        f"{source} is {kinds[encoder_decoder]} ('{model_type}'), and the adapter "
+        f"'{adapter.name}' is for {kinds[not encoder_decoder]}",
+        "leave out --model-class and --adapter to take the checkpoint's own architecture",
+    )
 
 
 def another_architecture(

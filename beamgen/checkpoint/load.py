@@ -11,7 +11,8 @@ from copy import deepcopy
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from beamgen.checkpoint.attention import follow_eager
+from beamgen.checkpoint.attention import follow_meant
+from beamgen.checkpoint.auto_model import auto_model
 from beamgen.checkpoint.config_keys import class_parameters, unread_keys
 from beamgen.checkpoint.dequantize import dequantized
 from beamgen.checkpoint.files import CONFIG, CheckpointFiles
@@ -22,6 +23,7 @@ from beamgen.checkpoint.rope import ROPE_PARAMETERS, in_old_keys
 from beamgen.checkpoint.same_tensors import check_tensors, matches
 from beamgen.checkpoint.weight_files import stored_tensors
 from beamgen.errors import CheckpointError, MissingExtraError, one_line
+from beamgen.registry import implied_keys
 from beamgen.settings.rules import installed_rules
 
 if TYPE_CHECKING:
@@ -44,10 +46,10 @@ def load_checked(
         CheckpointError: the config says what transformers does not read; weights are missing,
             damaged, do not fit the config, or are not what the files store.
     """
-    torch, auto_model = _torch_and_auto_model()
+    torch, loads = _torch_and_auto_model(config)
     _check_config(files, config, ignored)
     quantized = quantization_of(files.stored(CONFIG) or {}) is not None
-    loader = type(without_weights(files, config)) if quantized else auto_model
+    loader = type(without_weights(files, config)) if quantized else loads
     try:
         with _no_progress_bar():
             model, report = loader.from_pretrained(
@@ -88,7 +90,7 @@ def load_checked(
     check_tensors(model, weights_of(files, config), files.source, ignored)
     loaded: PreTrainedModel = model.eval()
     try:
-        follow_eager(loaded)
+        follow_meant(loaded)
     except Exception as error:  # whatever a config can make a model's code raise
         raise CheckpointError(
             f"{files.source} loads, but does not run: {one_line(error)}",
@@ -123,10 +125,10 @@ def without_weights(files: CheckpointFiles, config: PretrainedConfig) -> PreTrai
         MissingExtraError: torch is not installed.
         CheckpointError: transformers makes no model of it.
     """
-    torch, auto_model = _torch_and_auto_model()
+    torch, makes = _torch_and_auto_model(config)
     try:
         with torch.device("meta"):
-            model: PreTrainedModel = auto_model.from_config(
+            model: PreTrainedModel = makes.from_config(
                 config, trust_remote_code=files.trust_remote_code
             )
     except Exception as error:  # whatever a config can make a model's code raise
@@ -144,6 +146,8 @@ def _check_config(
     stored, parameters = files.stored(CONFIG) or {}, class_parameters(config)
     if ROPE_PARAMETERS not in parameters:
         stored = in_old_keys(stored, files.source, parameters)
+    implied = implied_keys(config.model_type, encoder_decoder=config.is_encoder_decoder)
+    stored = {name: value for name, value in stored.items() if implied.get(name) != value}
     unread = unread_keys(stored, config, partial(without_weights, files))
     unread = [key for key in unread if not matches(key, ignored)]
     if unread:
@@ -157,14 +161,15 @@ def _check_config(
         )
 
 
-def _torch_and_auto_model() -> tuple[Any, Any]:
+def _torch_and_auto_model(config: PretrainedConfig) -> tuple[Any, Any]:
     try:
         import torch
-        from transformers import AutoModelForCausalLM
+
+        found = auto_model(config)
     except ImportError as error:
         raise MissingExtraError("loading a checkpoint's weights", "export", "torch") from error
     installed_rules()  # or one that nobody has tried
-    return torch, AutoModelForCausalLM
+    return torch, found
 
 
 @contextlib.contextmanager

@@ -6,11 +6,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from beamgen.checkpoint.files import CONFIG
+from beamgen.checkpoint.places import Places
 from beamgen.errors import CheckpointError
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
+
+_Shape = tuple[int, ...]
 
 _SHOWN = 3
 _AGAIN = (
@@ -38,38 +41,52 @@ def load_error(
         stored = {name: tuple(tensor.shape) for name, tensor in tensors}
     except Exception:  # the file itself is damaged, which transformers says well
         stored = {}
-    wanted = {name: tuple(tensor.shape) for name, tensor in empty.state_dict().items()}
+    weights = empty.state_dict()
+    found = _fits(stored, weights, Places(empty))
     prefix = f"{empty.base_model_prefix}."
-    found = {_inside(name, prefix, wanted): shape for name, shape in stored.items()}
-    if stored and not any(name.startswith(prefix) for name in found.keys() & wanted.keys()):
+    if stored and not any(name.startswith(prefix) for name in found):
         return CheckpointError(
             f"{source} holds no layer of {type(empty).__name__}, only "
             f"{', '.join(sorted(stored)[:_SHOWN])} ({len(stored)} in all)",
             "pass the folder with all weights, as save_pretrained writes it",
         )
-    other = {n: s for n, s in found.items() if n in wanted and s != wanted[n]}
+    other = {name: shapes for name, shapes in found.items() if shapes[0] != shapes[1]}
     if not other:
         return CheckpointError(reason, cure)
     listed = "; ".join(
-        f"{name} is {list(shape)} in the file and {list(wanted[name])} by {CONFIG}"
-        for name, shape in sorted(other.items())[:_SHOWN]
+        f"{name} is {list(shape)} in the file and {list(wanted)} by {CONFIG}"
+        for name, (shape, wanted) in sorted(other.items())[:_SHOWN]
     )
     more = f"; and {len(other) - _SHOWN} more" if len(other) > _SHOWN else ""
     return CheckpointError(f"{source}: {listed}{more}", _cure(empty, other))
 
 
-def _cure(empty: PreTrainedModel, other: dict[str, tuple[int, ...]]) -> str:
+def _fits(
+    stored: dict[str, _Shape], weights: dict[str, torch.Tensor], places: Places
+) -> dict[str, tuple[_Shape, _Shape]]:
+    """By the model's name of each tensor that it has: the stored shape, and the one it takes.
+
+    A part of one is called as the file calls it.
+    """
+    found = {}
+    for name, shape in stored.items():
+        try:
+            place = places.find(name, weights)
+        except CheckpointError:  # what is told where nothing else is wrong
+            continue
+        if place is not None:
+            target, part = place
+            whole = part is weights[target]
+            found[target if whole else name] = (shape, tuple(part.shape))
+    return found
+
+
+def _cure(empty: PreTrainedModel, other: dict[str, tuple[_Shape, _Shape]]) -> str:
     """Correct the vocabulary, if it is all that is wrong."""
     vocab_size = empty.config.get_text_config().vocab_size
-    wanted = empty.state_dict()
-    rows = {size for shape in other.values() for size in shape[:1] or (None,)}
-    if len(rows) == 1 and all(wanted[name].shape[:1] == (vocab_size,) for name in other):
+    rows = {size for shape, _ in other.values() for size in shape[:1] or (None,)}
+    if len(rows) == 1 and all(wanted[:1] == (vocab_size,) for _, wanted in other.values()):
         size = rows.pop()
         if size is not None:  # a tensor that is one number has no rows
             return f"correct vocab_size in {CONFIG} to {size}, if the weights are the right ones"
     return f"take the {CONFIG} that belongs to these weights"
-
-
-def _inside(name: str, prefix: str, wanted: dict[str, tuple[int, ...]]) -> str:
-    """A tensor's name in the model; files of a model without its head leave the prefix out."""
-    return prefix + name if name not in wanted and prefix + name in wanted else name

@@ -16,6 +16,7 @@ ROPE_PARAMETERS = "rope_parameters"
 #: Other names that some classes of 4.57 have for a key.
 _SPELLINGS = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
 _BOUNDARY = "original_max_position_embeddings"
+_SCALE = "short_mscale"
 _USE_5 = "install the transformers that saved it: pip install 'transformers>=5'"
 
 
@@ -114,7 +115,9 @@ def _flat(given: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]
     found: dict[str, Any] = {name: values.pop(name) for name in names if name in values}
     if kind == "longrope" and _BOUNDARY in values:
         # 4.57 wants it beside rope_scaling, and then takes the factor from it alone
-        found[_BOUNDARY] = boundary = values.pop(_BOUNDARY)
+        found[_BOUNDARY] = boundary = values[_BOUNDARY]
+        if _SCALE not in values:  # a class with scales of its own looks for both in it, too
+            del values[_BOUNDARY]
         factor = values.pop("factor", None)
         longest = stored.get("max_position_embeddings")
         if factor is not None and factor * boundary != longest:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -117,6 +117,12 @@ def print_parity(report: beamgen.ParityReport, lora: str | None = None) -> None:
     )
     if report.forgetful_default:
         OUT.print(
-            f"compared with eager attention: {report.forgetful_default}, transformers' default, "
-            "ignores a setting of this config"
+            f"compared with {report.attention} attention: {report.forgetful_default}, "
+            "transformers' default, computes something else with this config"
         )
+
+
+def told_decoder(record: Mapping[str, Any]) -> str:
+    """A decoder file of somebody else's, as a manifest has it, in one line."""
+    producer = f" of {record['producer']}" if record["producer"] else ""
+    return f"{record['file']}{producer}, SHA-256 {record['sha256']}"

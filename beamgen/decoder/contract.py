@@ -19,12 +19,16 @@ import onnx_ir as ir
 from beamgen.adapter import KVGeometry
 from beamgen.errors import AdapterError
 from beamgen.lora.slots import Slot
+from beamgen.seq2seq_adapter import Source
 
 _INT, _FLOAT = ir.DataType.INT64, ir.DataType.FLOAT
 #: The input of decoders whose layers have windows of their own, or distances.
 KEY_POSITIONS = "key_positions"
 #: The input of decoders that keep states: which new tokens are text.
 TOKEN_MASK = "token_mask"
+#: Inputs of decoders that take beams as rows: the places of the entries that are attended to,
+#: and whether the new tokens follow each other, as those of a prompt.
+KEY_SLOTS, IS_PROMPT = "key_slots", "is_prompt"
 _SUBGRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
@@ -91,6 +95,15 @@ def with_key_positions(contract: Contract) -> Contract:
     return replace(contract, inputs={**contract.inputs, KEY_POSITIONS: port})
 
 
+def with_rows(contract: Contract) -> Contract:
+    """A contract whose decoder makes a row of each beam."""
+    ports = {
+        KEY_SLOTS: Port(_INT, ("batch", "attended")),
+        IS_PROMPT: Port(ir.DataType.BOOL, ()),
+    }
+    return replace(contract, inputs={**contract.inputs, **ports})
+
+
 def loop_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot] = ()) -> Contract:
     """The decoder of the loop backend, with the prompt's cache apart from the generated one.
 
@@ -119,6 +132,20 @@ def loop_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot] =
             **_states(geometry, "present_state"),
         },
     )
+
+
+def source_name(source: Source) -> str:
+    """What a step calls a source, whose name may be that of one of the decoder's inputs."""
+    return f"source.{source.name}"
+
+
+def with_sources(contract: Contract, sources: Sequence[Source]) -> Contract:
+    """A contract whose decoder stands behind an encoder: what that reads comes first."""
+    ports = {
+        source_name(source): Port(_INT if source.integer else _FLOAT, source.axes)
+        for source in sources
+    }
+    return replace(contract, inputs={**ports, **contract.inputs})
 
 
 def contrib_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot] = ()) -> Contract:

@@ -53,13 +53,8 @@ class LoopCache(StepCache):
         self.prompt = prompt
         self.present = list(past)
 
-    def update(
-        self,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        layer_idx: int,
-        *_: Any,
-        **__: Any,
+    def append(
+        self, key: torch.Tensor, value: torch.Tensor, layer_idx: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append a layer's new entries.
 
@@ -114,9 +109,15 @@ class LoopStep(TracedStep):
             cache.token_mask, *cache.states = carried
         with self.filled(slots):
             hidden = self.hidden(input_ids, position_ids, attention_bias, cache, key_positions)
-            last = hidden[:, hidden.shape[1] - last_n :, :]  # [B, n, hidden]
-            logits = head.logits(self.model, last)
+            logits = self.last_logits(hidden, last_n)
         return (logits, *(tensor for pair in cache.present for tensor in pair), *cache.states)
+
+    def last_logits(
+        self, hidden: torch.Tensor, last_n: torch.Tensor, encoded: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The logits ``[B, n, V]`` of the last n of the hidden states ``[B, N, hidden]``."""
+        last = hidden[:, hidden.shape[1] - last_n :, :]  # [B, n, hidden]
+        return head.logits(self.model, last, encoded)
 
     def attend(
         self,
@@ -142,6 +143,6 @@ class LoopStep(TracedStep):
             "seq_len": torch.tensor(NEW),
             "prompt": self.dummy_cache(_PROMPT),
             "past": self.dummy_cache(PAST),
-            "carried": self.dummy_carried(),
+            **({"carried": self.dummy_carried()} if self.geometry.states else {}),
             "slots": self.dummy_slots(BATCH),
         }

@@ -24,11 +24,14 @@ from beamgen.decoder.contract import (
     verify_sizes,
     with_key_positions,
 )
+from beamgen.decoder.expert_loops import EXPERT_BODIES, has_loops
+from beamgen.decoder.experts import traceable_experts
 from beamgen.decoder.recurrence import Recurrence
 from beamgen.decoder.rotary import traceable_rotary
 from beamgen.decoder.traceable import traceable
 from beamgen.errors import AdapterError
 from beamgen.lora.slots import Slot
+from beamgen.seq2seq_adapter import Source
 
 ATTENTION_NAME = "beamgen_traced"
 
@@ -56,6 +59,8 @@ class TracedStep(torch.nn.Module, ABC):
     bodies: ClassVar[tuple[OnnxFunction[Any, Any], ...]]
     #: Who runs such a step, where that has no place for states.
     stateless_reader: ClassVar[str | None] = None
+    #: What an encoder before the step reads.
+    sources: Sequence[Source] = ()
 
     def __init__(
         self, adapter: DecoderAdapter, model: PreTrainedModel, slots: Sequence[Slot] = ()
@@ -70,6 +75,7 @@ class TracedStep(torch.nn.Module, ABC):
                 "models of states alone cannot be exported",
             )
         adapter.prepare(model)
+        traceable_experts(model)
         self._long_rotary = traceable_rotary(model)
         self.adapter = adapter
         self.model = model
@@ -192,7 +198,8 @@ class TracedStep(torch.nn.Module, ABC):
         cache.full = self._full
         cache.tell_positions(position_ids, key_positions)
         for rotary in self._long_rotary:
-            rotary.seq_len = cache.seq_len
+            own = position_ids.max() + 1 if cache.seq_len is None else cache.seq_len
+            rotary.seq_len = own
         AttentionInterface.register(ATTENTION_NAME, self._attention_over(cache))
         try:
             with traceable():
@@ -207,9 +214,10 @@ class TracedStep(torch.nn.Module, ABC):
     @property
     def functions(self) -> list[OnnxFunction[Any, Any]]:
         """The bodies of our nodes in the trace."""
-        lora = [AddLora] if self.slots else []
+        added = [AddLora] if self.slots else []
         carrying = [Recurrence] if self.geometry.states else []
-        return [*self.bodies, *lora, *carrying]
+        loops = EXPERT_BODIES if has_loops(self.model) else ()
+        return [*self.bodies, *added, *carrying, *loops]
 
     @contextmanager
     def filled(self, slots: SlotPairs) -> Iterator[None]:
@@ -281,7 +289,9 @@ class TracedStep(torch.nn.Module, ABC):
             layer: Any = module.layer_idx
             asked = asked_by(module, query, value, given)
             if layer not in self._asked:
-                self._asked[layer] = replace(asked, scale=_own_scale(module, query, key, given))
+                scale = _own_scale(module, query, key, given)
+                own_keys = not cache.gave(layer, key, value)
+                self._asked[layer] = replace(asked, scale=scale, own_keys=own_keys)
             asked = replace(asked, scale=self._asked[layer].scale)
             if asked.window is not None and asked.window != self._window:
                 attention_mask = cache.within(asked.window, attention_mask)

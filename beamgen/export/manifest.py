@@ -7,8 +7,9 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from beamgen.export.request import ExportRequest
-from beamgen.package.manifest import Manifest
+from beamgen.package.manifest import Encoder, Manifest
 from beamgen.quantization.record import Precision
+from beamgen.seq2seq_adapter import Seq2SeqAdapter
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -31,11 +32,13 @@ def manifest_of(request: ExportRequest, graph: ir.Model, precision: Precision) -
             "dtype": checkpoint.dtype,
             "lora": checkpoint.lora,
             **({"ignored": list(checkpoint.ignored)} if checkpoint.ignored else {}),
+            **({"decoder": dict(request.decoder.record)} if request.decoder else {}),
         },
         dtype="float32",
         vocab_size=checkpoint.vocab_size,
         limits=request.adapter.position_limits(checkpoint.config),
-        cache=request.adapter.kv_geometry(checkpoint.config),
+        cache=request.geometry,
+        encoder=_encoder(request),
         search=request.search,
         rules=request.rules,
         inputs=[
@@ -52,6 +55,14 @@ def manifest_of(request: ExportRequest, graph: ir.Model, precision: Precision) -
         precision=precision,
         lora_slots=tuple(slots),
     )
+
+
+def _encoder(request: ExportRequest) -> Encoder | None:
+    """What comes before the decoder, if anything does."""
+    if not isinstance(request.adapter, Seq2SeqAdapter):
+        return None
+    (start,) = request.start
+    return Encoder(start, request.adapter.source_positions(request.checkpoint.config))
 
 
 def _versions() -> dict[str, str]:

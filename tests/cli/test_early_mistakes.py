@@ -35,7 +35,10 @@ MISTAKES = {
     "export -m someone/somewhere": "the hub gave no such checkpoint",
     "export -m checkpoint --model-class BioGptModel": "is a 'gpt2' checkpoint, but BioGptModel is",
     "export -m checkpoint --revision main": "--revision main was given with the local folder",
-    "export -m t5": "no file can be made of a 't5' model: an encoder-decoder",
+    "export -m led": "no adapter for the encoder-decoder 'led'",
+    "export -m mamba": "no file can be made of a 'mamba' model: each beam carries states",
+    "export -m t5 --model-class gpt2": "is a 't5' checkpoint",
+    "export -m t5 --adapter default": "and the adapter 'default' is for a decoder alone",
     # an output
     "export -m checkpoint -o package": "package exists",
     "export -m checkpoint -o empty/..": "the current folder would have to be replaced",
@@ -138,7 +141,9 @@ def place(
         shutil.copytree(packages("gpt2").folder, folder / "package")
         export(checkpoints("gpt2"), folder / "int8", parity=False, precision="int8")
         for name, config in (
+            ("led", '{"model_type": "led", "is_encoder_decoder": true}'),
             ("t5", '{"model_type": "t5", "is_encoder_decoder": true}'),
+            ("mamba", '{"model_type": "mamba"}'),
             ("nameless", '{"vocab_size": 96}'),
             ("awq", '{"model_type": "phi3", "quantization_config": {"quant_method": "awq"}}'),
             ("pruned", '{"model_type": "gpt2", "pruned_heads": {"0": [1]}}'),
