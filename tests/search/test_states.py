@@ -81,6 +81,7 @@ def _padded(package: Any, likely: Any, seed: int) -> list[ParityCase]:
     return [ParityCase("states", prompts, 12, config)]
 
 
+@pytest.mark.slow
 @pytest.mark.transformers_4
 def test_states_pass_through_pieces_padding_and_choices(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
