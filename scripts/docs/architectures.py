@@ -1,6 +1,7 @@
 """The site's table of architectures, made by running a tiny random model of each.
 
-In a page ``<!-- architectures -->`` becomes a table of all adapters, with their features.
+In a page ``<!-- architectures -->`` becomes a table of all adapters, with their features, and
+``<!-- refused -->`` one of the architectures that are refused.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from beamgen import DecoderAdapter, adapters, features
+from beamgen import DecoderAdapter, adapters, features, refusals
 
 #: What ``adapter_parity.py`` beside this file wrote.
 RECORD = Path(__file__).parents[2] / "docs" / "adapter-parity.json"
 
 _PLACE = "<!-- architectures -->"
+_REFUSED = "<!-- refused -->"
 _SHARED = re.compile(r"^from model_adapters\.(_\w+) import", re.MULTILINE)
 
 
@@ -32,8 +34,11 @@ def digest(adapter: DecoderAdapter) -> str:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Fill the place in a page that has it (a hook of MkDocs)."""
-    return markdown.replace(_PLACE, "\n".join(_table())) if _PLACE in markdown else markdown
+    """Fill the places in a page that has them (a hook of MkDocs)."""
+    for place, table in ((_PLACE, _table), (_REFUSED, _refused)):
+        if place in markdown:
+            markdown = markdown.replace(place, "\n".join(table()))
+    return markdown
 
 
 def _table() -> Iterator[str]:
@@ -60,3 +65,11 @@ def _counts(verdicts: Mapping[str, int]) -> str:
         return "not compared"
     others = [f"{count} {name}" for name, count in verdicts.items() if name != "exact"]
     return ", ".join([f"{verdicts.get('exact', 0)} of {sum(verdicts.values())}", *others])
+
+
+def _refused() -> Iterator[str]:
+    yield "| | `model_type` | why not | instead |"
+    yield "|---|---|---|---|"
+    for refusal in refusals():
+        listed = ", ".join(f"`{name}`" for name in refusal.model_types)
+        yield f"| {refusal.kind} | {listed} | {refusal.reason} | {refusal.cure} |"
