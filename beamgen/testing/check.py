@@ -41,6 +41,12 @@ def check_adapter(adapter: DecoderAdapter | str, *, quick: bool = False) -> list
         AdapterError: one error that lists every check that failed.
     """
     subject = find_adapter(adapter) if isinstance(adapter, str) else adapter
+    if subject.needs is not None:
+        raise AdapterError(
+            f"the adapter '{subject.name}' is of a class of transformers {subject.needs}, and an "
+            "older one is installed",
+            f"check it where that is: pip install 'transformers=={subject.needs}.*'",
+        )
     whole = _SEQ2SEQ_CHECKS if is_encoder_decoder(subject) else _CHECKS
     checks = _QUICK_CHECKS if quick else whole
     failures, passed = [], []

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.architectures import INSTALLED
 from transformers import GPT2Config, PretrainedConfig
 
-from beamgen import adapters, export, find_adapter
+from beamgen import export, find_adapter
 from beamgen.checkpoint.small_config import SMALL_LENGTH, lengths, small_config
 from beamgen.decoder import step_cache
 from beamgen.decoder.rotary import LongRotary
@@ -160,7 +161,7 @@ def test_lengths_are_found_wherever_a_config_has_them() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
-@pytest.mark.parametrize("adapter", adapters(), ids=lambda adapter: adapter.name)
+@pytest.mark.parametrize("adapter", INSTALLED, ids=lambda adapter: adapter.name)
 def test_a_config_of_real_size_becomes_small(adapter) -> None:
     """The class's defaults are of the size that people use; some tens of its layers stay two."""
     tiny = adapter.tiny_config()

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from support.architectures import INSTALLED
 
-from beamgen import BeamgenError, DecoderAdapter, adapters, find_adapter, new_adapter, registry
+from beamgen import BeamgenError, DecoderAdapter, find_adapter, new_adapter, registry
 from beamgen.cli import main
 from beamgen.new_adapter.draft import draft
 from beamgen.new_adapter.text import adapter_text
 
-HAND_WRITTEN = {adapter.model_type: adapter for adapter in adapters()}
+HAND_WRITTEN = {adapter.model_type: adapter for adapter in INSTALLED}
 
 
 @pytest.fixture
