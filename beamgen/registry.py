@@ -13,6 +13,7 @@ from types import ModuleType
 from beamgen.adapter import DecoderAdapter
 from beamgen.default_adapter import DEFAULT, DefaultAdapter
 from beamgen.errors import AdapterError, NoAdapterError, close_matches, one_line
+from beamgen.seq2seq_adapter import Seq2SeqAdapter
 
 ENTRY_POINT_GROUP = "beamgen.adapters"
 
@@ -43,7 +44,7 @@ def register(adapter: type[DecoderAdapter]) -> type[DecoderAdapter]:
             "give it another name",
         )
     for other in _adapters.values():
-        shared = _names(instance) & _names(other)
+        shared = _claimed(instance, other)
         if shared and type(other) is not adapter:
             raise AdapterError(
                 f"adapter {_where(instance)} and adapter {_where(other)} both claim "
@@ -77,10 +78,15 @@ def adapters() -> list[DecoderAdapter]:
     return [_adapters[name] for name in sorted(_adapters)]
 
 
-def find_adapter(asked: str) -> DecoderAdapter:
+def find_adapter(asked: str, *, encoder_decoder: bool | None = None) -> DecoderAdapter:
     """The adapter for an HF class name, adapter name or ``model_type``.
 
-    ``default`` is the one for any architecture, see ``DefaultAdapter``.
+    ``default`` is the one for any architecture, see ``DefaultAdapter``. A ``model_type`` may
+    have two, an encoder-decoder and its decoder alone; the one that is called so goes first.
+
+    Args:
+        asked: the name.
+        encoder_decoder: which of the two, by ``is_encoder_decoder`` of a config; None: any.
 
     Raises:
         AdapterError: nothing goes by that name; close matches are suggested.
@@ -88,9 +94,13 @@ def find_adapter(asked: str) -> DecoderAdapter:
     broken = _discover()
     if asked == DEFAULT:
         return DefaultAdapter()
-    for adapter in _adapters.values():
-        if asked in _names(adapter):
-            return adapter
+    of_kind = [
+        each for each in _adapters.values() if encoder_decoder in (None, is_encoder_decoder(each))
+    ]
+    for names in (_own_names, _names):
+        for adapter in of_kind:
+            if asked in names(adapter):
+                return adapter
     for plugin in broken:
         # Most likely the very adapter that was asked for.
         raise AdapterError(
@@ -98,9 +108,16 @@ def find_adapter(asked: str) -> DecoderAdapter:
             f"({plugin.distribution}) failed to import: {plugin.reason}",
             "repair or uninstall that package; `beamgen list` shows what works",
         )
-    known = [name for adapter in _adapters.values() for name in sorted(_names(adapter))]
+    known = [name for adapter in of_kind for name in sorted(_names(adapter))]
+    if encoder_decoder:
+        raise AdapterError(
+            f"no adapter for the encoder-decoder '{asked}'",
+            "`beamgen list` shows those that there are; docs/encoder-decoder.md says what an "
+            "adapter of yours has to give",
+        )
+    alone = encoder_decoder is False and any(asked in _names(each) for each in _adapters.values())
     raise NoAdapterError(
-        f"no adapter for '{asked}'",
+        f"no adapter for '{asked}'{' as a decoder alone' if alone else ''}",
         f"{close_matches(asked, known)} `beamgen list` shows all; "
         "docs/adding-an-architecture.md shows how to write one".strip(),
     )
@@ -112,6 +129,22 @@ def fused_layers(model_type: str) -> Mapping[str, tuple[str, ...]]:
         return find_adapter(model_type).fused
     except NoAdapterError:
         return DefaultAdapter.fused
+
+
+def meant_attention(model_type: str) -> str:
+    """``DecoderAdapter.attention`` of an architecture, also where no adapter knows it."""
+    try:
+        return find_adapter(model_type).attention
+    except NoAdapterError:
+        return DefaultAdapter.attention
+
+
+def implied_keys(model_type: str, *, encoder_decoder: bool) -> Mapping[str, object]:
+    """``DecoderAdapter.implied`` of an architecture; none where no adapter knows it."""
+    try:
+        return find_adapter(model_type, encoder_decoder=encoder_decoder).implied
+    except AdapterError:
+        return DefaultAdapter.implied
 
 
 def _discover() -> list[BrokenPlugin]:
@@ -155,8 +188,24 @@ def _modules(loaded: ModuleType | type) -> Iterator[str]:
         yield f"{loaded.__name__}.{info.name}"
 
 
+def is_encoder_decoder(adapter: DecoderAdapter) -> bool:
+    """Whether an encoder comes before its decoder."""
+    return isinstance(adapter, Seq2SeqAdapter)
+
+
 def _names(adapter: DecoderAdapter) -> set[str]:
-    return {adapter.name, adapter.model_type, *adapter.class_names}
+    return {adapter.model_type, *_own_names(adapter)}
+
+
+def _own_names(adapter: DecoderAdapter) -> set[str]:
+    return {adapter.name, *adapter.class_names}
+
+
+def _claimed(one: DecoderAdapter, other: DecoderAdapter) -> set[str]:
+    """The names that only one of two adapters may have."""
+    if is_encoder_decoder(one) == is_encoder_decoder(other):
+        return _names(one) & _names(other)
+    return _own_names(one) & _own_names(other)
 
 
 def _where(adapter: DecoderAdapter) -> str:

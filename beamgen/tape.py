@@ -174,8 +174,17 @@ class Tape:
         """Record nodes of another graph; ``values`` says what stands for each value, and learns."""
         for node in nodes:
             inputs = [values[value] if value is not None else None for value in node.inputs]
-            names = [old.name or "" for old in node.outputs]
-            copies = self.node(node.op_type, inputs, names, node.attributes, domain=node.domain)
+            # an output without a name is one that the node does not give
+            names = [f"{self.prefix}/{old.name}" if old.name else "" for old in node.outputs]
+            copies = [ir.Value(name=name) for name in names]
+            self._recorded.op_multi_out(
+                node.op_type,
+                inputs,
+                node.attributes,
+                domain=node.domain,
+                outputs=copies,
+                name=next(filter(None, names), None),
+            )
             values |= zip(node.outputs, copies, strict=True)
 
     def insert_before(self, node: ir.Node) -> None:

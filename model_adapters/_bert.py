@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from beamgen.adapter import DecoderAdapter, hands_masks_on
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 class BertDecoder(DecoderAdapter):
     """Attends by itself before transformers 5, with a mask of its own kind."""
+
+    implied = MappingProxyType({"position_embedding_type": "absolute"})
 
     def forward(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from beamgen.adapter import DecoderAdapter
@@ -21,6 +22,7 @@ class GraniteMoeAdapter(DecoderAdapter):
     name = "granitemoe"
     model_type = "granitemoe"
     class_names = ("GraniteMoeForCausalLM", "GraniteMoeModel")
+    implied = MappingProxyType({"position_embedding_type": "rope"})
 
     def tiny_config(self) -> PretrainedConfig:
         """A config of two layers and 96 tokens."""

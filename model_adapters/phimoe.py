@@ -50,6 +50,14 @@ class PhimoeAdapter(DecoderAdapter):
                 "correct rope_scaling in its config.json",
             )
 
+        short = not hasattr(model.base_model.rotary_emb, "short_mscale")
+        if kind == "longrope" and short:  # of transformers 5, which forgets the long ones
+            raise AdapterError(
+                "transformers 5 computes PhiMoE's LongRoPE with its short factors at every length, "
+                "which the model was not trained with",
+                "export it in an environment with transformers 4.57",
+            )
+
         def forward(block: Any, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             flat = hidden.reshape(-1, hidden.shape[-1])
             router = block.gate(flat)

@@ -24,6 +24,7 @@ MODEL = {
     "sinks": ("gpt_oss", "tiny_config"),
     "experts": ("gpt_oss", "tiny_config"),
     "looped experts": ("mixtral", "tiny_config"),
+    "config within a config": ("mpt", "attn_config.softmax_scale"),
 }
 
 
@@ -110,6 +111,11 @@ def _unweighted_experts(monkeypatch, model) -> None:
     )
 
 
+def _default_scale(monkeypatch, model) -> None:
+    for block in model.base_model.blocks:
+        monkeypatch.setattr(block.attn, "softmax_scale", block.attn.head_dim**-0.5)
+
+
 MUTATIONS = {
     "window": _no_window,
     "cap": _no_cap,
@@ -121,6 +127,7 @@ MUTATIONS = {
     "sinks": _no_sinks,
     "experts": _experts_of_the_dummy,
     "looped experts": _unweighted_experts,
+    "config within a config": _default_scale,
 }
 
 

@@ -22,10 +22,23 @@ from beamgen import BeamgenError, DecoderAdapter, adapters, find_adapter, regist
         ("gpt2", "gpt2"),
         ("Phi3ForCausalLM", "phi3"),
         ("phi3", "phi3"),
+        ("BartForConditionalGeneration", "bart_seq2seq"),
+        ("BartForCausalLM", "bart"),
+        ("bart", "bart"),
+        ("marian", "marian"),
     ],
 )
 def test_an_adapter_goes_by_class_name_and_model_type(asked: str, name: str) -> None:
     assert find_adapter(asked).name == name
+
+
+def test_a_model_type_may_have_an_encoder_decoder_and_a_decoder() -> None:
+    found = {kind: find_adapter("mbart", encoder_decoder=kind).name for kind in (True, False)}
+    assert found == {True: "mbart_seq2seq", False: "mbart"}
+    with pytest.raises(BeamgenError, match="no adapter for 'marian' as a decoder alone"):
+        find_adapter("marian", encoder_decoder=False)
+    with pytest.raises(BeamgenError, match="no adapter for the encoder-decoder 'gpt2'"):
+        find_adapter("gpt2", encoder_decoder=True)
 
 
 @pytest.mark.parametrize(

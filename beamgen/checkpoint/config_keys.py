@@ -6,7 +6,7 @@ release, or of another class, is lost without a word. What is known to be bookke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass
@@ -37,13 +37,14 @@ BOOKKEEPING = (
     "*_parallel_size", "pretraining_tp", "*divisible_by", "*multiple_of", "*device*",
     # text and special tokens
     "*_token", "*_token_id", "*_token_ids", "*_token_index", "tokenizer*", "*prefix", "*special*",
-    "prompt*", "chat*", "*_template", "orig_vocab_size", "*padded_vocab_size*",
+    "prompt*", "force_bos_token_to_be_generated", "chat*", "*_template", "orig_vocab_size",
+    "*padded_vocab_size*",
     # other tasks
     "task*", "*labels", "id2label", "label2id", "problem_type", "classifier*", "summary_*",
     "pooler*", "is_decoder", "is_encoder_decoder", "tie_encoder_decoder", "*_head_type",
     # lengths
-    "n_ctx", "*seq_len*", "*sequence_length*", "*context_length*", "*context_len*", "max_seq*",
-    "model_max_length",
+    "n_ctx", "n_positions", "*seq_len*", "*sequence_length*", "*context_length*",
+    "*context_len*", "max_seq*", "model_max_length",
     # caches, kernels, outputs
     "use_cache*", "cache_*", "output_*", "return_*", "torchscript", "*flash*", "*attn_impl*",
     "*sdpa*", "*xformers*", "*fused*", "use_kernels", "tf_legacy_loss", "num_logits_to_keep",
@@ -51,6 +52,11 @@ BOOKKEEPING = (
 
 #: Of transformers 4, of which 5 makes ``rope_parameters``.
 _OLD_ROPE = ("rope_theta", "rope_scaling", "partial_rotary_factor")
+#: Names of one thing, of which releases save more than one and read another.
+_SAID_TWICE = (
+    frozenset(("num_experts", "num_local_experts", "n_routed_experts")),
+    frozenset(("num_experts_per_tok", "experts_per_token")),
+)
 
 
 def class_parameters(config: PretrainedConfig) -> set[str]:
@@ -141,7 +147,13 @@ def _doubtful(part: _Part) -> list[str]:
         for key, value in stored.items()
         if key not in known and not _switches_nothing(value) and not _is_bookkeeping(key)
     ]
-    return [key for key in found if not _is_derived(key, stored, config)]
+    return [
+        key
+        for key in found
+        if not _is_said_by(key, stored, known)
+        and not _is_derived(key, stored, config)
+        and not _is_converted(key, stored, config)
+    ]
 
 
 def _doubtful_scaling(config: PretrainedConfig) -> list[str]:
@@ -169,7 +181,16 @@ def _switches_nothing(value: Any) -> bool:
     """Whether a value is what a model has that does not know the key."""
     if isinstance(value, bool) or value is None:
         return not value
-    return value in (0, 1) if isinstance(value, int | float) else len(value) == 0
+    if isinstance(value, int | float):
+        return value in (0, 1)
+    every_token_seen = isinstance(value, list) and all(kind == "full_attention" for kind in value)
+    return every_token_seen or len(value) == 0
+
+
+def _is_said_by(key: str, stored: Mapping[str, Any], known: Collection[str]) -> bool:
+    """Whether a key that the class takes says the same by another name."""
+    others = {name for names in _SAID_TWICE if key in names for name in names & set(known)}
+    return any(stored.get(other) == stored[key] for other in others)
 
 
 def _is_derived(key: str, stored: Mapping[str, Any], config: PretrainedConfig) -> bool:
@@ -177,6 +198,21 @@ def _is_derived(key: str, stored: Mapping[str, Any], config: PretrainedConfig) -
     others = {name: value for name, value in stored.items() if name != key}
     derived = type(config).from_dict(deepcopy(others)).to_dict()
     return key in derived and bool(derived[key] == stored[key])
+
+
+def _is_converted(key: str, stored: Mapping[str, Any], config: PretrainedConfig) -> bool:
+    """Whether the class makes something else of a number, as of a key's older name."""
+    value = stored[key]
+    if not isinstance(value, int | float):
+        return False
+    try:
+        found, changed = (
+            type(config).from_dict(deepcopy({**stored, key: other})).to_dict()
+            for other in (value, value * 2)
+        )
+    except Exception:  # whatever the class says of a number that makes no sense
+        return False
+    return any(changed.get(name) != found[name] for name in found if name != key)
 
 
 def _is_bookkeeping(key: str) -> bool:

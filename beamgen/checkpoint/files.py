@@ -22,11 +22,15 @@ from beamgen.checkpoint.stored_config import check_stored
 from beamgen.disk import local
 from beamgen.errors import AdapterError, CheckpointError
 from beamgen.lora.peft_folder import CONFIG as PEFT_CONFIG
-from beamgen.registry import adapters, find_adapter
+from beamgen.registry import adapters, find_adapter, is_encoder_decoder
 from beamgen.tokenizer.files import has_tokenizer
 
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
+
+_HUB_PAGE = re.compile(r"https?://(?:huggingface\.co|hf\.co)/(?P<hub_id>[\w.-]+(?:/[\w.-]+)?)")
+#: What says that a folder is one that beamgen wrote.
+_PACKAGE = "beamgen.json"
 
 _CONFIGS = ["*.json", "*.txt", "*.model", "*.jinja", "LICEN*", "NOTICE*"]
 _CONFIGS += ["*.spm", "*.tiktoken", "*.tokenizer", "bpe.codes", "tokenizer.model.*"]
@@ -119,6 +123,10 @@ def find_checkpoint(
         folder = download(
             name, wanted, revision=revision, what="checkpoint", refuse=CheckpointError
         )
+    elif (page := _HUB_PAGE.match(name)) is not None:
+        raise CheckpointError(
+            f"{name} is the address of a page", f"name the repository alone: {page['hub_id']}"
+        )
     else:
         raise CheckpointError(f"there is no folder {name}", "check the path")
     return _with_config(name, folder, revision, trust_remote_code)
@@ -150,16 +158,16 @@ def check_architecture(files: CheckpointFiles, asked: str | None) -> None:
     refuse_unnamed(files)
     if config is None or model_type is None or "auto_map" in config:  # own code may say another
         return
-    refuse_encoder(
-        files.source,
-        model_type,
-        cross_attention=config.get("add_cross_attention") is True,
-        encoder_decoder=config.get("is_encoder_decoder") is True,
-    )
+    if config.get("add_cross_attention") is True:
+        raise crossing(files.source)
+    said = config.get("is_encoder_decoder")
+    kind = said if isinstance(said, bool) else None
     if asked is None or adapter is None:
-        find_adapter(model_type)
+        find_adapter(model_type, encoder_decoder=kind)
     elif adapter.model_type not in ("", model_type):  # or of any architecture
         raise another_architecture(files.source, model_type, asked, adapter)
+    elif kind is not None:
+        check_kind(files.source, model_type, adapter, encoder_decoder=kind)
 
 
 def refuse_unnamed(files: CheckpointFiles) -> None:
@@ -177,19 +185,50 @@ def refuse_unnamed(files: CheckpointFiles) -> None:
         )
 
 
-def refuse_encoder(
-    source: str, model_type: str, *, cross_attention: bool, encoder_decoder: bool
-) -> None:
-    """Refuse a model that reads another sequence besides its own.
+def refuse_older_transformers(files: CheckpointFiles) -> None:
+    """Refuse a checkpoint whose architecture came to transformers after the installed release.
+
+    Code of its own, where that may run, is tried.
 
     Raises:
-        CheckpointError: it does.
+        CheckpointError: it is one.
     """
-    cure = "beamgen builds graphs for decoder-only models"
-    if cross_attention:
-        raise CheckpointError(f"{source} has cross-attention", cure)
-    if encoder_decoder:
-        raise CheckpointError(f"{source} is an encoder-decoder ('{model_type}')", cure)
+    if files.model_type is None or files.trust_remote_code:
+        return
+    for adapter in adapters():
+        if adapter.model_type == files.model_type and adapter.needs is not None:
+            raise CheckpointError(
+                f"{files.source} is a '{files.model_type}' checkpoint, and the transformers that "
+                f"is installed has no such model",
+                "in an environment of its own: "
+                f"pip install 'beamgen[export]' 'transformers=={adapter.needs}.*'",
+            )
+
+
+def crossing(source: str) -> CheckpointError:
+    """The error to raise for a decoder that reads another sequence, of an encoder elsewhere."""
+    return CheckpointError(
+        f"{source} has cross-attention, and no encoder",
+        "beamgen builds graphs for decoders alone, and for encoder-decoders in one checkpoint",
+    )
+
+
+def check_kind(
+    source: str, model_type: str, adapter: DecoderAdapter, *, encoder_decoder: bool
+) -> None:
+    """Refuse an encoder-decoder for a decoder's adapter, and a decoder for an encoder-decoder's.
+
+    Raises:
+        CheckpointError: it is the other one.
+    """
+    if is_encoder_decoder(adapter) == encoder_decoder:
+        return
+    kinds = {True: "an encoder-decoder", False: "a decoder alone"}
+    raise CheckpointError(
+        f"{source} is {kinds[encoder_decoder]} ('{model_type}'), and the adapter "
+        f"'{adapter.name}' is for {kinds[not encoder_decoder]}",
+        "leave out --model-class and --adapter to take the checkpoint's own architecture",
+    )
 
 
 def another_architecture(
@@ -206,6 +245,12 @@ def _with_config(
     source: str, folder: Path, revision: str | None, trust_remote_code: bool
 ) -> CheckpointFiles:
     _refuse_peft(source, folder)
+    if (folder / _PACKAGE).is_file():
+        raise CheckpointError(
+            f"{source} is a beamgen package, not a checkpoint",
+            "name the checkpoint that it was made of, which `beamgen inspect -m "
+            f"{shlex.quote(source)} --no-load` shows",
+        )
     if not (folder / CONFIG).is_file():
         raise CheckpointError(
             f"{source} holds no {CONFIG}", "pass the folder that save_pretrained wrote"

@@ -59,6 +59,32 @@ def in_old_keys(
     return {**config, **found}
 
 
+def check_null(stored: Mapping[str, Any], found: Mapping[str, Any] | None, source: str) -> None:
+    """Refuse a null ``rope_scaling`` for which the installed class has another default.
+
+    Args:
+        stored: ``config.json`` as it stands.
+        found: ``rope_parameters`` of the config that transformers made of it, maybe one for
+            each kind of layer.
+        source: the checkpoint, for messages.
+
+    Raises:
+        CheckpointError: the file says that nothing is scaled, and transformers would.
+    """
+    if stored.get("rope_scaling", found) is not None or stored.get(ROPE_PARAMETERS):
+        return
+    every = [found or {}, *(value for value in (found or {}).values() if isinstance(value, dict))]
+    kinds = [kind for each in every if (kind := _kind(each)) != "default"]
+    if kinds:
+        theta = stored.get("rope_theta", (found or {}).get("rope_theta"))
+        raise CheckpointError(
+            f"{source}: rope_scaling is null, for which the transformers that is installed takes "
+            f"{kinds[0]}",
+            'replace it in config.json by "rope_parameters": {"rope_type": "default", '
+            f'"rope_theta": {theta}}}',
+        )
+
+
 def _of_5(scaling: Any) -> bool:
     """Whether LongRoPE's boundary stands where 5 alone looks for it."""
     return isinstance(scaling, dict) and _BOUNDARY in scaling and _kind(scaling) == "longrope"

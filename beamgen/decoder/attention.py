@@ -64,6 +64,8 @@ def asked_by(
     query: torch.Tensor,
     value: torch.Tensor,
     given: Mapping[str, Any],
+    *,
+    causal: bool = True,
 ) -> Asked:
     """Read what a layer gave to a function of ``transformers.AttentionInterface``.
 
@@ -72,6 +74,7 @@ def asked_by(
         query: ``[B, H, N, D]``.
         value: ``[B, Hkv, ., D]``, whose D may be another.
         given: its keyword arguments.
+        causal: whether it may look back only.
 
     Raises:
         AdapterError: it asks for something that is not known here, or attends in both
@@ -85,7 +88,7 @@ def asked_by(
     )
     if given.get("dropout"):
         unknown.append("dropout")
-    if getattr(module, "is_causal", True) is False:
+    if causal and getattr(module, "is_causal", True) is False:
         unknown.append("is_causal=False")
     if unknown:
         raise AdapterError(

@@ -18,10 +18,14 @@ import onnx_ir as ir
 from beamgen.adapter import KVGeometry
 from beamgen.errors import AdapterError
 from beamgen.lora.slots import Slot
+from beamgen.seq2seq_adapter import Source
 
 _INT, _FLOAT = ir.DataType.INT64, ir.DataType.FLOAT
 #: The input of decoders whose layers have windows of their own, or distances.
 KEY_POSITIONS = "key_positions"
+#: Inputs of decoders that take beams as rows: the places of the entries that are attended to,
+#: and whether the new tokens follow each other, as those of a prompt.
+KEY_SLOTS, IS_PROMPT = "key_slots", "is_prompt"
 _SUBGRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
@@ -69,7 +73,7 @@ def contrib_cache_names(prefix: str, geometry: KVGeometry) -> list[str]:
 
 def slot_ports(slot: Slot, rows: int | str) -> dict[str, Port]:
     """The inputs of a slot, A ``[rows, K, r]`` and B ``[rows, r, N]``, whose axes are its own."""
-    own_rows = rows if isinstance(rows, int) else f"{rows}_{slot.module}"
+    own_rows = f"{rows}_{slot.module}" if isinstance(rows, str) and not slot.shared else 1
     rank, (a, b) = f"rank_{slot.module}", slot.inputs
     return {
         a: Port(_FLOAT, (own_rows, slot.in_features, rank)),
@@ -81,6 +85,15 @@ def with_key_positions(contract: Contract) -> Contract:
     """A contract whose decoder asks for the positions of the entries that it attends to."""
     port = Port(_INT, ("batch", "attended"))
     return replace(contract, inputs={**contract.inputs, KEY_POSITIONS: port})
+
+
+def with_rows(contract: Contract) -> Contract:
+    """A contract whose decoder makes a row of each beam."""
+    ports = {
+        KEY_SLOTS: Port(_INT, ("batch", "attended")),
+        IS_PROMPT: Port(ir.DataType.BOOL, ()),
+    }
+    return replace(contract, inputs={**contract.inputs, **ports})
 
 
 def loop_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot] = ()) -> Contract:
@@ -106,6 +119,20 @@ def loop_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot] =
             **_caches(geometry, "present", "present_len"),
         },
     )
+
+
+def source_name(source: Source) -> str:
+    """What a step calls a source, whose name may be that of one of the decoder's inputs."""
+    return f"source.{source.name}"
+
+
+def with_sources(contract: Contract, sources: Sequence[Source]) -> Contract:
+    """A contract whose decoder stands behind an encoder: what that reads comes first."""
+    ports = {
+        source_name(source): Port(_INT if source.integer else _FLOAT, source.axes)
+        for source in sources
+    }
+    return replace(contract, inputs={**ports, **contract.inputs})
 
 
 def contrib_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot] = ()) -> Contract:

@@ -16,10 +16,11 @@ from beamgen.adapter import DecoderAdapter
 from beamgen.decoder import contract
 from beamgen.decoder.expert_loops import loop_over_experts
 from beamgen.decoder.graph import DecoderGraph
-from beamgen.decoder.loop_step import LoopStep
 from beamgen.decoder.passes.drop_noops import drop_noops
 from beamgen.decoder.passes.fold_shapes import fold_shapes
 from beamgen.decoder.passes.place_weights import place_weights
+from beamgen.decoder.passes.unstack_weights import unstack_weights
+from beamgen.decoder.seq2seq_step import loop_step
 from beamgen.decoder.trace import trace
 from beamgen.decoder.traced_step import TracedStep
 from beamgen.errors import AdapterError, BeamgenError, one_line
@@ -35,7 +36,7 @@ def export_decoder(
     adapter: DecoderAdapter,
     model: PreTrainedModel,
     folder: Path,
-    make_step: Callable[[DecoderAdapter, PreTrainedModel, Sequence[Slot]], TracedStep] = LoopStep,
+    make_step: Callable[[DecoderAdapter, PreTrainedModel, Sequence[Slot]], TracedStep] = loop_step,
     slots: Sequence[Slot] = (),
     *,
     every_expert: bool = False,
@@ -50,7 +51,7 @@ def export_decoder(
         adapter: the architecture's.
         model: HF model with its language-modelling head, fp32, on the CPU.
         folder: an existing folder for the raw trace.
-        make_step: which contract: ``LoopStep``, ``ContribStep`` or ``SingleStep``.
+        make_step: which contract: ``loop_step``, ``ContribStep`` or ``SingleStep``.
         slots: the linear layers that take a LoRA.
         every_expert: let the products of each expert stand in the graph, where they can be
             rounded, and not one loop over a layer's experts.
@@ -76,7 +77,9 @@ def export_decoder(
     contract.complete(decoder, step.contract)
     contract.verify(decoder, step.contract)
     window = adapter.position_limits(model.config).attention_window
-    return DecoderGraph(decoder, step.geometry, window, step.slots, adapter.counts_padding)
+    return DecoderGraph(
+        decoder, step.geometry, window, step.slots, adapter.counts_padding, step.sources
+    )
 
 
 def clean(model: ir.Model, functions: Sequence[OnnxFunction[Any, Any]]) -> ir.Model:
@@ -87,6 +90,7 @@ def clean(model: ir.Model, functions: Sequence[OnnxFunction[Any, Any]]) -> ir.Mo
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     fold_shapes(model)
     drop_noops(model)
+    unstack_weights(model)
     place_weights(model)
     tidy = (
         passes.RemoveUnusedNodesPass(),

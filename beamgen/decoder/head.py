@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
 
 from beamgen.errors import AdapterError
 
@@ -23,11 +24,14 @@ class _Hidden:
         return (self.last_hidden_state,)[index]
 
 
-def logits(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor:
+def logits(
+    model: PreTrainedModel, hidden: torch.Tensor, encoded: torch.Tensor | None = None
+) -> torch.Tensor:
     """Logits ``[B, n, V]`` of hidden states ``[B, n, hidden]``.
 
     The model's own ``forward`` runs behind a backbone that answers with ``hidden``, so that
-    whatever it does after the backbone is done.
+    whatever it does after the backbone is done. An encoder-decoder is handed besides what was
+    ``encoded``, so that it runs no encoder.
 
     Raises:
         AdapterError: the model asks no backbone that ``base_model`` or ``get_decoder`` names.
@@ -45,7 +49,7 @@ def logits(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor:
     try:
         ids = torch.zeros(hidden.shape[:2], dtype=torch.long)
         # not called as a module, whose name would stand in the trace
-        found: torch.Tensor = model.forward(input_ids=ids, use_cache=False).logits
+        found: torch.Tensor = model.forward(**_given(ids, encoded), use_cache=False).logits
     finally:
         for backbone in backbones:
             del backbone.__dict__["forward"]
@@ -56,6 +60,12 @@ def logits(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor:
             "this architecture cannot be exported",
         )
     return found
+
+
+def _given(ids: torch.Tensor, encoded: torch.Tensor | None) -> dict[str, Any]:
+    if encoded is None:
+        return {"input_ids": ids}
+    return {"decoder_input_ids": ids, "encoder_outputs": BaseModelOutput(encoded)}
 
 
 def _backbones(model: PreTrainedModel) -> list[torch.nn.Module]:

@@ -104,9 +104,15 @@ class LoopStep(TracedStep):
         cache = LoopCache(prompt, past, seq_len)
         with self.filled(slots):
             hidden = self.hidden(input_ids, position_ids, attention_bias, cache, key_positions)
-            last = hidden[:, hidden.shape[1] - last_n :, :]  # [B, n, hidden]
-            logits = head.logits(self.model, last)
+            logits = self.last_logits(hidden, last_n)
         return (logits, *(tensor for pair in cache.present for tensor in pair))
+
+    def last_logits(
+        self, hidden: torch.Tensor, last_n: torch.Tensor, encoded: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The logits ``[B, n, V]`` of the last n of the hidden states ``[B, N, hidden]``."""
+        last = hidden[:, hidden.shape[1] - last_n :, :]  # [B, n, hidden]
+        return head.logits(self.model, last, encoded)
 
     def attend(
         self,

@@ -49,6 +49,13 @@ class StepCache(Cache, ABC):  # type: ignore[misc] # transformers is untyped
         self.asked_for_positions = True
         return keys
 
+    @property
+    def distances(self) -> torch.Tensor:
+        """How far before a new token each entry stands, negative ``[B, N, C]``; asks for both."""
+        keys = self.key_positions
+        assert self._positions is not None, "a step tells them first"
+        return keys[:, None, :] - self._positions[0][:, :, None]
+
     def within(self, window: int, attention_bias: torch.Tensor) -> torch.Tensor:
         """The bias ``[B, 1, N, C]`` of layers whose tokens see so many, themselves included."""
         if window not in self._biases:

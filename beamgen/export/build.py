@@ -18,6 +18,8 @@ from beamgen.quantization.saturation import inexact
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from beamgen.decoder.graph import DecoderGraph
+
 
 def build_graph(
     request: ExportRequest, scratch: Path, texts: Texts | None, say: Progress
@@ -37,15 +39,17 @@ def build_graph(
     try:
         from beamgen.decoder.contrib_step import ContribStep
         from beamgen.decoder.export import export_decoder
-        from beamgen.decoder.loop_step import LoopStep
         from beamgen.decoder.passes.quantize import quantize
+        from beamgen.decoder.seq2seq_step import loop_step
         from beamgen.export.teacher_forcing import TeacherForcing
         from beamgen.search.contrib import build_contrib
-        from beamgen.search.loop import build_loop
     except ImportError as error:
         raise MissingExtraError("beamgen export", "export", error.name or "torch") from error
+    if request.decoder is not None:
+        given = request.decoder.graph(request.checkpoint, request.adapter)
+        return _searched(request, given), Precision()
     model = request.checkpoint.load_merged()
-    step = ContribStep if request.backend == "contrib" else LoopStep
+    step = ContribStep if request.backend == "contrib" else loop_step
     asked = request.precision
     rounded = asked.name != "fp32"
     decoder = export_decoder(
@@ -74,7 +78,19 @@ def build_graph(
         gc.collect()
     if request.backend == "contrib":
         return build_contrib(decoder, request.search, request.required), precision
+    return _searched(request, decoder), precision
+
+
+def _searched(request: ExportRequest, decoder: DecoderGraph) -> ir.Model:
+    """HF's search around a decoder."""
+    from beamgen.search.loop import build_loop
+
     external = request.external_data or weight_bytes(decoder.model) > EXTERNAL_DATA_BYTES
     return build_loop(
-        decoder, request.search, request.rules, request.required, external=external
-    ), precision
+        decoder,
+        request.search,
+        request.rules,
+        request.required,
+        start=request.start,
+        external=external,
+    )

@@ -39,6 +39,8 @@ def with_default_tried(
     except BeamgenError as unread:
         return AdapterError(f"{error.cause}; {unread.cause}", unread.cure)
     cause, model_type = error.cause, checkpoint.config.model_type
+    if checkpoint.config.is_encoder_decoder:  # which the default adapter does not know
+        return error
     write_one = (
         f"`beamgen new-adapter NAME --from {model_type}` writes one to begin with, "
         "docs/adding-an-architecture.md goes on"

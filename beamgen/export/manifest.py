@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from beamgen.export.request import ExportRequest
-from beamgen.package.manifest import Manifest
+from beamgen.package.manifest import Encoder, Manifest
 from beamgen.quantization.record import Precision
+from beamgen.seq2seq_adapter import Seq2SeqAdapter
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+    from beamgen.lora.slots import Slot
 
 _VERSIONED = ("beamgen", "torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnx-ir",
               "onnxscript", "onnxruntime")  # fmt: skip
@@ -31,11 +35,13 @@ def manifest_of(request: ExportRequest, graph: ir.Model, precision: Precision) -
             "dtype": checkpoint.dtype,
             "lora": checkpoint.lora,
             **({"ignored": list(checkpoint.ignored)} if checkpoint.ignored else {}),
+            **({"decoder": dict(request.decoder.record)} if request.decoder else {}),
         },
         dtype="float32",
         vocab_size=checkpoint.vocab_size,
         limits=request.adapter.position_limits(checkpoint.config),
-        cache=request.adapter.kv_geometry(checkpoint.config),
+        cache=request.geometry,
+        encoder=_encoder(request),
         search=request.search,
         rules=request.rules,
         inputs=[
@@ -50,8 +56,22 @@ def manifest_of(request: ExportRequest, graph: ir.Model, precision: Precision) -
         outputs=[{**_row(value), "meaning": value.doc_string} for value in graph.graph.outputs],
         versions=_versions(),
         precision=precision,
-        lora_slots=tuple(slots),
+        lora_slots=tuple(_as_in(graph, slot) for slot in slots),
     )
+
+
+def _encoder(request: ExportRequest) -> Encoder | None:
+    """What comes before the decoder, if anything does."""
+    if not isinstance(request.adapter, Seq2SeqAdapter):
+        return None
+    (start,) = request.start
+    return Encoder(start, request.adapter.source_positions(request.checkpoint.config))
+
+
+def _as_in(graph: ir.Model, slot: Slot) -> Slot:
+    """A slot, and whether the graph takes one LoRA for all rows in it."""
+    (a,) = (value for value in graph.graph.inputs if value.name == slot.inputs[0])
+    return replace(slot, shared=a.shape is not None and a.shape[0] == 1)
 
 
 def _versions() -> dict[str, str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from beamgen.adapter import DecoderAdapter
+from beamgen.checkpoint.auto_model import auto_model
 from beamgen.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -31,21 +32,24 @@ class _Seen:
 def features(adapter: DecoderAdapter) -> list[str]:
     """Features of an architecture in a few words each: attention, positions, layers, engine.
 
-    They are those that its class has, be they on in its tiny config or not.
+    They are those that its class has, be they on in its tiny config or not; none are known
+    where the transformers that is installed has no such class.
 
     Raises:
         MissingExtraError: torch or transformers is not installed.
     """
+    if adapter.needs is not None:
+        return [f"needs transformers {adapter.needs}"]
     try:
         import torch
-        from transformers import AutoModelForCausalLM
     except ImportError as error:
         raise MissingExtraError("finding features", "export", error.name or "torch") from error
     config = adapter.tiny_config()
     with torch.random.fork_rng(devices=[]):
-        model = AutoModelForCausalLM.from_config(config).eval()
+        model = auto_model(config).from_config(config).eval()
     seen = _watch(model)
     return [
+        *(["encoder-decoder"] if config.is_encoder_decoder else []),
         *_heads(adapter, config),
         *_positions(config, model),
         *_windows(vars(config)),
@@ -79,6 +83,8 @@ def _positions(config: PretrainedConfig, model: PreTrainedModel) -> Iterator[str
         yield "absolute positions"
     if "alibi" in str(own) or "build_alibi_tensor" in dir(model.base_model):
         yield "ALiBi"
+    if any(name.endswith("relative_attention_bias") for name, _ in model.named_modules()):
+        yield "relative positions"
 
 
 def _windows(own: dict[str, Any]) -> Iterator[str]:
@@ -108,7 +114,9 @@ def _watch(model: PreTrainedModel) -> _Seen:
             if config is not None:
                 config._attn_implementation = name
         try:
-            model(input_ids=torch.ones(1, 3, dtype=torch.long), use_cache=False)
+            ids = torch.ones(1, 3, dtype=torch.long)
+            given = {"decoder_input_ids": ids} if model.config.is_encoder_decoder else {}
+            model(input_ids=ids, use_cache=False, **given)
         except Exception:  # one that knows its own implementations only
             return _Seen()
     return seen

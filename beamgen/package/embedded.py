@@ -18,13 +18,15 @@ _MANIFEST, _PARITY = "beamgen.manifest", "beamgen.parity"
 
 #: Of the manifest; inputs and outputs stand in the graph itself.
 _FIELDS = ("schema_version", "adapter", "backend", "source", "dtype", "vocab_size", "limits",
-           "search", "rules", "versions", "precision")  # fmt: skip
+           "search", "rules", "versions", "precision", "encoder")  # fmt: skip
 
 
 def records(manifest: Manifest) -> dict[str, str]:
     """The metadata that a graph carries; of folders the names alone."""
     values = manifest.to_json()
-    about = {name: values[name] for name in _FIELDS} | {"source": source_of(manifest)}
+    about = {name: values[name] for name in _FIELDS if name in values} | {
+        "source": source_of(manifest)
+    }
     return {_MANIFEST: json.dumps(about, ensure_ascii=False)}
 
 
@@ -65,8 +67,8 @@ def read(metadata: Mapping[str, str]) -> tuple[dict[str, Any] | None, dict[str, 
         parse_table(metadata[key]) if key in metadata else None for key in (_MANIFEST, _PARITY)
     )
     if manifest is not None:
-        # the rules are not in older files
-        check_shapes(manifest, set(_FIELDS) - {"schema_version", "rules"})
+        # the rules are not in older files, and an encoder is not in every one
+        check_shapes(manifest, set(_FIELDS) - {"schema_version", "rules", "encoder"})
     if parity is not None:
         check_shapes({"parity": parity}, ["parity"])
     return manifest, parity

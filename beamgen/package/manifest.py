@@ -21,6 +21,19 @@ BACKENDS = ("loop", "contrib")
 
 
 @dataclass(frozen=True)
+class Encoder:
+    """What comes before the decoder of an encoder-decoder.
+
+    Attributes:
+        decoder_start_token_id: with which the decoder begins.
+        max_positions: tokens of the longest source; None where any will do.
+    """
+
+    decoder_start_token_id: int
+    max_positions: int | None = None
+
+
+@dataclass(frozen=True)
 class Manifest:
     """``beamgen.json``: what is in the package and where it came from.
 
@@ -34,6 +47,7 @@ class Manifest:
         vocab_size: V.
         limits: how long a sequence may be.
         cache: shape of the cache of keys and values; None in a file that does not tell.
+        encoder: what reads a source, in a package of an encoder-decoder; None in others.
         search: the defaults of the search parameters.
         rules: of ``generate``, which the search follows; a release of transformers in the
             file, 4.57 in one that says none.
@@ -59,6 +73,7 @@ class Manifest:
     versions: dict[str, str]
     rules: Rules = UNSAID
     cache: KVGeometry | None = None
+    encoder: Encoder | None = None
     precision: Precision = field(default_factory=Precision)
     lora_slots: tuple[Slot, ...] = ()
     loras: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -77,7 +92,10 @@ class Manifest:
             **asdict(self),
             "search": self.search.to_json(),
             "rules": self.rules.release,
+            "lora_slots": [slot.to_json() for slot in self.lora_slots],
         }
+        if self.encoder is None:
+            del values["encoder"]
         return {"schema_version": values.pop("schema_version"), **values}
 
     @classmethod
@@ -96,6 +114,7 @@ class Manifest:
                 **values,
                 "limits": PositionLimits(**values["limits"]),
                 "cache": KVGeometry(**values["cache"]) if values.get("cache") else None,
+                "encoder": Encoder(**values["encoder"]) if values.get("encoder") else None,
                 "search": SearchConfig.from_json(values["search"]),
                 "rules": rules_named(values["rules"]) if "rules" in values else UNSAID,
                 "precision": Precision.from_json(values["precision"]),

@@ -14,6 +14,7 @@ Shape = type | list["Shape"] | Mapping[str | EllipsisType, "Shape"] | tuple["Sha
 _NOTHING = type(None)
 _WORD, _COUNT, _NUMBER = (str, _NOTHING), (int, _NOTHING), (float, _NOTHING)
 _CACHE: Shape = {"num_layers": int, "num_kv_heads": int, "head_dim": int, "value_dim": _COUNT}
+_ENCODER: Shape = {"decoder_start_token_id": int, "max_positions?": _COUNT}
 _PORT: Shape = {"name": str, "dtype": str, "shape": list}
 _VERDICT: Shape = ({"verdict": str, "cases?": int, "transformers?": str}, _NOTHING)
 _QUALITY: Shape = {
@@ -24,14 +25,24 @@ _QUALITY: Shape = {
     "top1_agreement": _NUMBER,
 }
 
+_DECODER: Shape = {"file": str, "sha256": str, "producer": str, "external_data": {...: str}}
+
 _FIELDS: Mapping[str, Shape] = {
     "adapter": str,
     "backend": str,
-    "source": {"kind": str, "model": str, "revision": _WORD, "dtype": str, "lora": _WORD},
+    "source": {
+        "kind": str,
+        "model": str,
+        "revision": _WORD,
+        "dtype": str,
+        "lora": _WORD,
+        "decoder?": _DECODER,
+    },
     "dtype": str,
     "vocab_size": int,
     "limits": {"max_positions": int, "recompute_boundary": _COUNT, "attention_window": _COUNT},
     "cache": (_CACHE, _NOTHING),
+    "encoder": (_ENCODER, _NOTHING),
     "search": dict,
     "inputs": [_PORT],
     "outputs": [_PORT],
@@ -48,14 +59,14 @@ _FIELDS: Mapping[str, Shape] = {
         "noise": _NUMBER,
         "quality": (_QUALITY, _NOTHING),
     },
-    "lora_slots": [{"module": str, "in_features": int, "out_features": int}],
+    "lora_slots": [{"module": str, "in_features": int, "out_features": int, "shared?": bool}],
     "loras": {...: {"parity": _VERDICT, "source": _WORD, "base": _WORD}},
     "parity": _VERDICT,
     "files": {...: {"sha256": str, "bytes": int}},
 }
 
-#: Fields that beamgen 0.1 did not write.
-_LATER = {"cache"}
+#: Fields that beamgen 0.1 did not write, or that not every package has.
+_LATER = {"cache", "encoder"}
 
 
 def check_fields(values: Mapping[str, Any]) -> None:

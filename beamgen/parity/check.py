@@ -15,6 +15,7 @@ from beamgen.parity.contrib.file import ContribFile
 from beamgen.parity.contrib.reference import ContribReference
 from beamgen.parity.contrib.searches import ContribSearches
 from beamgen.parity.grids.shapes import Grid, ordinary_ids, prompt_cases
+from beamgen.parity.grids.sources import behind_encoder
 from beamgen.parity.judge import judge
 from beamgen.parity.loop_searches import LoopSearches
 from beamgen.parity.margins import Margins
@@ -33,7 +34,6 @@ from beamgen.parity.rounded import reference_model
 from beamgen.quantization.saturation import check_exact
 from beamgen.runtime.generator import Generator
 from beamgen.runtime.no_numbers import bans
-from beamgen.settings.prompts import left_pad
 from beamgen.settings.result import BeamOutput
 from beamgen.settings.rules import check_comparable
 
@@ -88,6 +88,8 @@ def check_parity(
     )
     cases = grid(package, partial(_likely_ids, reference, package), seed)
     cases = [*cases, *prompt_cases(package, prompts)]
+    if package.manifest.encoder is not None:
+        cases = behind_encoder(package, cases, seed)
     ask = _ask_contrib(reference, package) if contrib else _ask_hf(reference)
     expected = _each(cases, ask, "transformers", notify)
     forgetful = reference.forgetful_default
@@ -137,7 +139,7 @@ class _Yardstick:
 
 def _ask_hf(reference: Reference) -> Callable[[ParityCase], _Yardstick]:
     def ask(case: ParityCase) -> _Yardstick:
-        found = reference.generate(*case.batch(), case.config)
+        found = reference.generate(*case.batch(), case.config, source=case.source())
         return _Yardstick(found, found)
 
     return ask
@@ -150,7 +152,9 @@ def _ask_contrib(reference: Reference, package: Package) -> Callable[[ParityCase
 
 def _loop_search(package: Package, lora: str | None) -> Callable[[ParityCase], BeamOutput]:
     generator = Generator(package, verify=False)
-    return lambda case: generator.search_ids(*case.batch(), case.config, lora=lora)
+    return lambda case: generator.search_ids(
+        *case.batch(), case.config, lora=lora, source=case.source()
+    )
 
 
 def _likely_ids(reference: Reference, package: Package, prompts: Prompts) -> list[int]:
@@ -165,9 +169,11 @@ def _likely_ids(reference: Reference, package: Package, prompts: Prompts) -> lis
         max_length=None,
         do_sample=False,
     )
-    batch = left_pad(prompts, config.pad_token_id)
-    output = reference.generate(*batch, config)
-    generated = output.sequences[:, :, batch[0].shape[1] + 1 :]  # not the very first token
+    case = ParityCase("likely", prompts, max(map(len, prompts)), config)
+    if package.manifest.encoder is not None:
+        (case,) = behind_encoder(package, [case])
+    output = reference.generate(*case.batch(), config, source=case.source())
+    generated = output.sequences[:, :, case.prompt_len + 1 :]  # not the very first token
     found, counts = np.unique(generated[np.isin(generated, ordinary)], return_counts=True)
     return [*found[np.argsort(-counts)].tolist(), *ordinary.tolist()][:2]
 

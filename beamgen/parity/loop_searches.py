@@ -11,7 +11,7 @@ from beamgen.parity.margins import Margins
 from beamgen.parity.reference import Reference
 from beamgen.parity.report import ParityCase
 from beamgen.parity.searches import Choice, Searches, powered
-from beamgen.runtime.feeds import parameter_feeds
+from beamgen.runtime.feeds import parameter_feeds, prompt_feeds
 from beamgen.runtime.loras import LoadedLoras
 from beamgen.runtime.session import run, session_of
 from beamgen.runtime.trace import RowStep, SearchTrace, Tokens, read_trace
@@ -30,7 +30,8 @@ class LoopSearches(Searches):
 
     def traces(self, case: ParityCase) -> tuple[SearchTrace, SearchTrace]:
         """What HF's search decides, and the file's."""
-        return self._reference.trace(*case.batch(), case.config), self._trace(case)
+        theirs = self._reference.trace(*case.batch(), case.config, source=case.source())
+        return theirs, self._trace(case)
 
     @property
     def candidates(self) -> Candidates:
@@ -77,11 +78,9 @@ class LoopSearches(Searches):
         return score + float(noise[beam, tokens[-1]])
 
     def _trace(self, case: ParityCase) -> SearchTrace:
-        input_ids, attention_mask = case.batch()
         names = [output.name for output in self._session.get_outputs()]
         feeds = {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
+            **prompt_feeds(*case.batch(), case.source()),
             **parameter_feeds(self._manifest, [case.config.for_prompt(case.prompt_len)]),
             **self._lora,
         }

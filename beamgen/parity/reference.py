@@ -21,6 +21,7 @@ from beamgen.settings.config import ResolvedSearch, SearchConfig
 from beamgen.settings.hf_fields import hf_defaults
 from beamgen.settings.prompts import Ids
 from beamgen.settings.result import BeamOutput
+from beamgen.settings.sources import SourceBatch
 from beamgen.settings.table import SETTINGS
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Reference:
 
     @property
     def forgetful_default(self) -> str | None:
-        """HF's default attention, where the model follows ``eager`` instead of it."""
+        """HF's default attention, where the model follows another instead of it."""
         return forgetful_default(self._model)
 
     @property
@@ -70,11 +71,13 @@ class Reference:
         attention_mask: Ids,
         config: SearchConfig,
         *,
+        source: SourceBatch | None = None,
         scores: bool = True,
         draws: Callable[[ResolvedSearch], AbstractContextManager[None]] | None = None,
     ) -> BeamOutput:
         """HF's answer in the graph's shapes, sampled with the file's random numbers.
 
+        ``source`` is what an encoder reads; the ids are the decoder's then.
         ``draws`` makes a context in which ``torch.multinomial`` draws with other numbers.
 
         Without ``scores``, which cost HF time and memory, all but the sequences is
@@ -84,6 +87,7 @@ class Reference:
         config = config.for_prompt(input_ids.shape[1])
         settings = self._settings(config)
         settings.return_dict_in_generate = settings.output_scores = scores
+        settings.decoder_start_token_id = _start(input_ids, source)
         batch, returned = len(input_ids), config.num_return_sequences
         running = returned if config.num_beams == 1 else config.num_beams
         vocab_size = self._vocab_size
@@ -94,8 +98,7 @@ class Reference:
         )
         with torch.no_grad(), drawn, silent():
             output = self._model.generate(
-                torch.from_numpy(input_ids),
-                attention_mask=torch.from_numpy(attention_mask),
+                **_read(torch.from_numpy(input_ids), torch.from_numpy(attention_mask), source),
                 generation_config=settings,
                 **within_catalogue(config, input_ids.shape[1], vocab_size),
             )
@@ -134,7 +137,14 @@ class Reference:
                 f"transformers refuses these settings: {one_line(error)}", "search without them"
             ) from error
 
-    def trace(self, input_ids: Ids, attention_mask: Ids, config: SearchConfig) -> SearchTrace:
+    def trace(
+        self,
+        input_ids: Ids,
+        attention_mask: Ids,
+        config: SearchConfig,
+        *,
+        source: SourceBatch | None = None,
+    ) -> SearchTrace:
         """What HF's beam search decided at each step, by watching its own functions.
 
         What it chose among stays in ``candidates`` until the next trace.
@@ -142,11 +152,17 @@ class Reference:
         self.candidates = Candidates(input_ids.shape[1])
         steps: list[list[RowStep]] = []
         with watched(self._model, steps, input_ids.shape[1], self.candidates):
-            self.generate(input_ids, attention_mask, config)
+            self.generate(input_ids, attention_mask, config, source=source)
         return [list(row) for row in zip(*steps, strict=True)]
 
     def score(
-        self, input_ids: Ids, attention_mask: Ids, tokens: Tokens, config: SearchConfig
+        self,
+        input_ids: Ids,
+        attention_mask: Ids,
+        tokens: Tokens,
+        config: SearchConfig,
+        *,
+        source: SourceBatch | None = None,
     ) -> float:
         """Summed log-probability of a continuation, by teacher forcing and HF's processors.
 
@@ -155,15 +171,22 @@ class Reference:
             attention_mask: int64 ``[S]``.
             tokens: generated ids, all of them scored.
             config: the settings under which they are scored.
+            source: of that row, for an encoder.
         """
         config = config.for_prompt(len(input_ids))
-        scores = self.scores(input_ids, attention_mask, tokens, config)
+        scores = self.scores(input_ids, attention_mask, tokens, config, source=source)
         if config.num_beams == 1:
             scores = scores.log_softmax(-1)
         return float(scores[range(len(tokens)), tokens].sum())
 
     def scores(
-        self, input_ids: Ids, attention_mask: Ids, tokens: Tokens, config: SearchConfig
+        self,
+        input_ids: Ids,
+        attention_mask: Ids,
+        tokens: Tokens,
+        config: SearchConfig,
+        *,
+        source: SourceBatch | None = None,
     ) -> torch.Tensor:
         """What each token of a continuation was chosen by: processed scores ``[len(tokens), V]``.
 
@@ -172,13 +195,15 @@ class Reference:
         prompt_len = len(input_ids)
         ids = self._torch.tensor([[*input_ids.tolist(), *tokens]])
         mask = self._torch.tensor([[*attention_mask.tolist(), *[1] * len(tokens)]])
-        positions = (mask.cumsum(dim=1) - 1).masked_fill(mask == 0, 1)
+        given = _read(ids, mask, source)
+        if source is None and takes_positions(self._model):
+            given["position_ids"] = (mask.cumsum(dim=1) - 1).masked_fill(mask == 0, 1)
         with self._torch.no_grad():
-            given = {"position_ids": positions} if takes_positions(self._model) else {}
-            logits = self._model(input_ids=ids, attention_mask=mask, **given).logits
+            logits = self._model(**given).logits
         # as many rows as HF has beams, which the catalogue's processor counts
         rows = (max(config.num_beams, config.num_return_sequences), -1)
-        process = self._processors(config, ids[:, :prompt_len], mask[:, :prompt_len].expand(*rows))
+        prompt_mask = mask[:, :prompt_len].expand(*rows)
+        process = self._processors(config, ids[:, :prompt_len], prompt_mask, source)
         processed: list[torch.Tensor] = []
         for place in range(prompt_len, prompt_len + len(tokens)):
             scores = logits[:, place - 1].float()
@@ -189,7 +214,11 @@ class Reference:
         return stacked
 
     def _processors(
-        self, config: SearchConfig, input_ids: torch.Tensor, attention_mask: torch.Tensor
+        self,
+        config: SearchConfig,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        source: SourceBatch | None,
     ) -> Any:
         """HF's own list of processors, in HF's own order."""
         settings = self._settings(config)
@@ -197,12 +226,29 @@ class Reference:
         for name, value in hf_defaults().items():  # as generate does with transformers 5
             if getattr(settings, name, None) is None:
                 setattr(settings, name, value)
+        settings.decoder_start_token_id = _start(input_ids.numpy(), source)
         self._model._prepare_special_tokens(settings, True)
+        read = _read(input_ids, attention_mask, source)
         return self._model._get_logits_processor(
             settings,
             input_ids_seq_length=input_ids.shape[1],
-            encoder_input_ids=input_ids,
+            encoder_input_ids=read["input_ids"],
             **within_catalogue(config, input_ids.shape[1], self._vocab_size),
             device="cpu",
-            model_kwargs={"attention_mask": attention_mask},
+            model_kwargs={"attention_mask": read["attention_mask"]},
         )
+
+
+def _read(ids: torch.Tensor, mask: torch.Tensor, source: SourceBatch | None) -> dict[str, Any]:
+    """What a model is given, by HF's names: ids of a decoder, alone or behind an encoder."""
+    import torch
+
+    if source is None:
+        return {"input_ids": ids, "attention_mask": mask}
+    encoded = {name: torch.from_numpy(array) for name, array in source.feeds().items()}
+    return {**encoded, "decoder_input_ids": ids}
+
+
+def _start(input_ids: Ids, source: SourceBatch | None) -> int | None:
+    """The token that HF would put before prompts that lack it: one that they begin with."""
+    return None if source is None else int(input_ids[0, 0])

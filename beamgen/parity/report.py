@@ -12,6 +12,7 @@ import numpy as np
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.prompts import Ids, left_pad
 from beamgen.settings.result import BeamOutput
+from beamgen.settings.sources import SourceBatch, right_pad
 
 Prompts = tuple[tuple[int, ...], ...]
 
@@ -50,15 +51,19 @@ class ParityCase:
 
     Attributes:
         name: what kind of prompts these are.
-        prompts: token ids per row.
+        prompts: token ids per row; of an encoder-decoder the decoder's.
         prompt_len: S, to which the prompts are padded on the left.
         config: every setting.
+        sources: token ids per row that an encoder reads, if there is one.
+        source_len: to which they are padded on the right.
     """
 
     name: str
     prompts: Prompts
     prompt_len: int
     config: SearchConfig
+    sources: Prompts = ()
+    source_len: int = 0
 
     @property
     def title(self) -> str:
@@ -82,6 +87,12 @@ class ParityCase:
     def batch(self) -> tuple[Ids, Ids]:
         """input_ids and attention_mask, int64 ``[B, S]``."""
         return left_pad(self.prompts, self.config.pad_token_id, self.prompt_len)
+
+    def source(self) -> SourceBatch | None:
+        """What an encoder reads, if there is one."""
+        if not self.sources:
+            return None
+        return right_pad(self.sources, self.config.pad_token_id, self.source_len)
 
 
 @dataclass(frozen=True)
@@ -139,11 +150,17 @@ class ParityReport:
     Attributes:
         results: of each case.
         forgetful_default: transformers' default attention, where it gives other logits than
-            the model's own, ``eager``, which was compared with instead; or None.
+            ``attention``, which was compared with instead; or None.
     """
 
     results: list[CaseResult]
     forgetful_default: str | None = None
+
+    @property
+    def attention(self) -> str | None:
+        """What was compared with instead of ``forgetful_default``, the other of the two."""
+        others = {"sdpa": "eager", "eager": "sdpa"}
+        return others[self.forgetful_default] if self.forgetful_default else None
 
     @property
     def verdict(self) -> Verdict:
@@ -185,7 +202,7 @@ class ParityReport:
             **{verdict.value: self.count(verdict) for verdict in Verdict},
             "same_tokens": self.same_tokens,
             "max_score_difference": self.score_difference,
-            **({"attention": "eager"} if self.forgetful_default else {}),
+            **({"attention": self.attention} if self.attention else {}),
             "partings": [
                 {"case": result.case.title, **_finite(vars(parting))}
                 for result in self.results

@@ -59,7 +59,14 @@ class Searches(ABC):
     def score(self, case: ParityCase, row: int, tokens: Tokens) -> float:
         """HF's summed log-probability under the case's settings."""
         input_ids, attention_mask = case.batch()
-        return self._reference.score(input_ids[row], attention_mask[row], tokens, case.config)
+        source = case.source()
+        return self._reference.score(
+            input_ids[row],
+            attention_mask[row],
+            tokens,
+            case.config,
+            source=None if source is None else source.row(row),
+        )
 
     def score_in_search(self, case: ParityCase, row: int, tokens: Tokens) -> float:
         """HF's summed log-probability as its search had it, where that may be another number.

@@ -8,7 +8,16 @@ from beamgen.errors import SettingError
 from beamgen.package.manifest import Manifest
 from beamgen.settings.config import ResolvedSearch, stacked_inputs
 from beamgen.settings.kinds import Arrays
+from beamgen.settings.prompts import Ids
+from beamgen.settings.sources import DECODER_PROMPT, SourceBatch
 from beamgen.settings.table import SETTINGS
+
+
+def prompt_feeds(input_ids: Ids, attention_mask: Ids, source: SourceBatch | None) -> dict[str, Ids]:
+    """Prompts ``[B, S]`` by the names of a file's inputs, and what the encoder before it reads."""
+    if source is None:
+        return {"input_ids": input_ids, "attention_mask": attention_mask}
+    return {**source.feeds(), DECODER_PROMPT.name: input_ids}
 
 
 def parameter_feeds(manifest: Manifest, configs: Sequence[ResolvedSearch]) -> Arrays:

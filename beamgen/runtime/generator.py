@@ -16,14 +16,15 @@ from beamgen.package.folder import Package, open_package
 from beamgen.quantization.saturation import inexact
 from beamgen.runtime.contrib import run_contrib
 from beamgen.runtime.empty_prompt import begun
-from beamgen.runtime.feeds import parameter_feeds
+from beamgen.runtime.encoder import check_source_of, decoder_prompts, refuse_decoder_prompt
+from beamgen.runtime.feeds import parameter_feeds, prompt_feeds
 from beamgen.runtime.generation import Generation, found_hypotheses, generation_of
 from beamgen.runtime.loras import LoadedLoras, LoraChoice
 from beamgen.runtime.memory import check_memory, least_bytes
 from beamgen.runtime.no_numbers import bans, no_numbers
 from beamgen.runtime.requests import configs_of_rows
 from beamgen.runtime.session import load_session, run
-from beamgen.runtime.texts import added_eos, encode_continuation, encode_text
+from beamgen.runtime.texts import added_eos, encode_continuation, encode_target, encode_text
 from beamgen.settings.catalogue import Catalogue, check_listed
 from beamgen.settings.config import ResolvedSearch, SearchConfig
 from beamgen.settings.contrib import SEED_BITS
@@ -40,6 +41,7 @@ from beamgen.settings.prompts import (
     token_ids,
 )
 from beamgen.settings.result import BeamOutput
+from beamgen.settings.sources import SourceBatch, right_pad
 from beamgen.tokenizer.load import load_tokenizer
 from beamgen.tokenizer.tokenizer import Tokenizer
 
@@ -134,10 +136,13 @@ class Generator:
         *,
         chat: bool = False,
         add_special_tokens: bool = True,
+        decoder_prompt: Prompt | Sequence[Prompt] | None = None,
         lora: LoraChoice = None,
         **settings: Any,
     ) -> list[list[Generation]]:
         """The best hypotheses of each prompt, best first.
+
+        In a package of an encoder-decoder the prompts are the sources, which the encoder reads.
 
         Args:
             prompts: one or several of: text, token ids, or chat messages
@@ -150,6 +155,10 @@ class Generator:
                 message. Messages go through it in any case.
             add_special_tokens: put the special tokens around a text that the tokenizer puts
                 around every text. A chat has those of its template.
+            decoder_prompt: of an encoder-decoder, with what the decoder goes on: text or token
+                ids, one for all sources or one for each, all of one length. HF's
+                ``decoder_input_ids``; ``decoder_start_token_id`` goes before it where none
+                begins with it.
             lora: the name of one of ``loras`` for all prompts, or a list of one for each
                 prompt, None being the base model. A contrib package takes one for all.
             settings: HF's names (``num_beams``, ``max_new_tokens``,
@@ -174,15 +183,14 @@ class Generator:
         given = as_batch(prompts)
         if not given:
             raise PromptError("no prompts were given", "pass at least one")
-        batch = begun(
-            [self._encode(prompt, chat, add_special_tokens) for prompt in given], self.package
-        )
+        batch = [self._encode(prompt, chat, add_special_tokens) for prompt in given]
+        batch, source = self._behind_encoder(batch, decoder_prompt)
         configs = self._configs(settings, len(batch))
         input_ids, attention_mask = left_pad(batch, configs[0].pad_token_id)
         prompt_len = input_ids.shape[1]
         room = self.package.manifest.limits.room(prompt_len)
         configs = [config.for_prompt(prompt_len, room) for config in configs]
-        output = self.search_ids(input_ids, attention_mask, configs, lora=lora)
+        output = self.search_ids(input_ids, attention_mask, configs, lora=lora, source=source)
         for row, config in enumerate(configs):
             if not output.finish_reasons[row].any() and not bans(config):
                 raise no_numbers(self.package.folder)
@@ -201,14 +209,16 @@ class Generator:
         config: SearchConfig | Sequence[SearchConfig],
         *,
         lora: LoraChoice = None,
+        source: SourceBatch | None = None,
     ) -> BeamOutput:
         """Run the graph on left-padded ids, both int64 ``[B, S]``.
 
         Args:
-            input_ids: the prompts.
+            input_ids: the prompts; of an encoder-decoder the decoder's, without padding.
             attention_mask: 0 on padding.
             config: one for all rows, or one for each.
             lora: see ``generate``.
+            source: what the encoder reads, in a package that has one.
 
         Raises:
             PromptError: the batch cannot be searched.
@@ -222,6 +232,7 @@ class Generator:
         given = [config] if isinstance(config, SearchConfig) else config
         configs = [each.for_prompt(prompt_len, room) for each in given]
         check_batch(input_ids, attention_mask, manifest.vocab_size)
+        check_source_of(self.package, source, attention_mask)
         for each in dict.fromkeys(configs):
             check_lengths(manifest.limits, input_ids.shape[1], each.max_new_tokens)
             for name, ids in each.named_ids.items():
@@ -233,14 +244,43 @@ class Generator:
         adapted = self._loras.feeds(lora, len(input_ids))
         self._check_memory(input_ids, configs[0])
         if manifest.backend == "contrib":
-            return run_contrib(self.session, manifest, input_ids, attention_mask, configs, adapted)
+            return run_contrib(
+                self.session, self.package, input_ids, attention_mask, configs, adapted
+            )
         feeds = {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
+            **prompt_feeds(input_ids, attention_mask, source),
             **parameter_feeds(manifest, configs),
             **adapted,
         }
         return BeamOutput(*run(self.session, [field.name for field in fields(BeamOutput)], feeds))
+
+    def _behind_encoder(
+        self, batch: list[list[int]], decoder_prompt: Prompt | Sequence[Prompt] | None
+    ) -> tuple[list[list[int]], SourceBatch | None]:
+        """What is continued, and what an encoder reads before that, if there is one.
+
+        Raises:
+            PromptError: see ``generate``.
+        """
+        encoder = self.package.manifest.encoder
+        if encoder is None:
+            refuse_decoder_prompt(self.package, decoder_prompt)
+            return begun(batch, self.package), None
+        given = [] if decoder_prompt is None else as_batch(decoder_prompt)
+        ids = [self._encode_target(prompt) for prompt in given]
+        return (
+            decoder_prompts(ids, len(batch), encoder.decoder_start_token_id),
+            right_pad(batch, self.search.pad_token_id),
+        )
+
+    def _encode_target(self, prompt: Prompt) -> list[int]:
+        """Token ids of what the decoder goes on with, without what belongs around a text."""
+        if not isinstance(prompt, str):
+            return token_ids(prompt)
+        tokenizer = self._needed_tokenizer()
+        ids = encode_target(tokenizer, prompt)
+        self._check_known(tokenizer, ids)
+        return ids
 
     def _check_memory(self, prompts: Ids, config: ResolvedSearch) -> None:
         """Refuse what the memory that is free cannot hold.
@@ -293,7 +333,9 @@ class Generator:
     def _encode(self, prompt: Prompt, chat: bool, add_special_tokens: bool) -> list[int]:
         """As ``encode`` does; an EOS behind a text is told of, once."""
         ids = self.encode(prompt, chat=chat, add_special_tokens=add_special_tokens)
-        if isinstance(prompt, str) and not chat and add_special_tokens and not self._told_of_eos:
+        continued = self.package.manifest.encoder is None
+        may_end = isinstance(prompt, str) and continued and not chat and add_special_tokens
+        if may_end and not self._told_of_eos:
             eos = added_eos(self._needed_tokenizer(), prompt, ids, self.search.eos_token_id)
             if eos is not None:
                 self._told_of_eos = True

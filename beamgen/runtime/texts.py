@@ -35,6 +35,15 @@ def encode_text(
     return tokenizer.encode(text, add_special_tokens=False)
 
 
+def encode_target(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Token ids of what a decoder behind an encoder goes on with, and nothing around them.
+
+    Raises:
+        PromptError: the text holds what is no character.
+    """
+    return tokenizer.encode_target(_checked(text))
+
+
 def encode_continuation(
     tokenizer: Tokenizer, text: str, eos_token_id: Collection[int]
 ) -> list[int]:

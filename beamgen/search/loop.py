@@ -17,15 +17,17 @@ through a Reshape in the outer body, which the runtime folds when it loads the f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedFunctionsPass
 
 from beamgen.adapter import KVGeometry
+from beamgen.decoder.contract import source_name
 from beamgen.decoder.graph import DecoderGraph
-from beamgen.search.functions import beam_search, entry_positions, tree_cache
+from beamgen.search.functions import beam_search, decoder_prompt, entry_positions, tree_cache
 from beamgen.search.functions.library import functions, loop_functions
 from beamgen.search.loop_bodies import LoopParts, chunk_body
 from beamgen.search.nested_decoder import NestedDecoder
@@ -36,13 +38,16 @@ from beamgen.search.ports import (
     prompt_input,
     search_output,
     slot_inputs,
+    source_input,
     with_default,
 )
-from beamgen.search.processing import in_use
+from beamgen.search.processing import SOURCE_IDS, in_use
 from beamgen.search.state import Prompt, State
+from beamgen.seq2seq_adapter import Source
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.parameter import NOTHING_REQUIRED, Required
 from beamgen.settings.rules import Rules
+from beamgen.settings.sources import DECODER_PROMPT
 from beamgen.settings.table import PARAMETERS
 from beamgen.tape import Tape
 
@@ -56,9 +61,13 @@ def build_loop(
     rules: Rules,
     required: Required = NOTHING_REQUIRED,
     *,
+    start: Sequence[int] = (),
     external: bool = False,
 ) -> ir.Model:
     """Wrap a decoder in the beam search of ``transformers``.
+
+    Where an encoder is before it, the prompts that are searched are the decoder's, and the
+    file's ``input_ids`` and ``attention_mask`` are what the encoder reads.
 
     Args:
         decoder: holds ``contract.loop_contract``; read, not changed. Its weights are
@@ -66,6 +75,7 @@ def build_loop(
         config: the defaults of the search parameters, which stay inputs.
         rules: of ``generate``, where releases of transformers differ.
         required: inputs that get no default.
+        start: ids with which a decoder behind an encoder begins, the default of its prompts.
         external: the weights will stand in external data, see ``nested_decoder``.
 
     Returns:
@@ -77,17 +87,18 @@ def build_loop(
         ``[batch, num_return_sequences, generated_len]``.
     """
     main = Tape("search")
-    input_ids = prompt_input("input_ids", "the prompts, left-padded")
-    attention_mask = prompt_input("attention_mask", "0 on padding, 1 on text")
+    read = _Read.of(main, decoder.sources, start, required)
+    input_ids, attention_mask = read.input_ids, read.attention_mask
     parameters = parameter_inputs(PARAMETERS, config.for_prompt(1).inputs(), required.parameters)
-    settings = _settings(main, parameters, decoder.attention_window)
+    settings = {**_settings(main, parameters, decoder.attention_window), **read.processed}
     lora = slot_inputs(decoder.slots, "rows", required=required.slots)
-    nested = NestedDecoder(decoder.model.graph, lora, external=external)
+    nested = NestedDecoder(decoder.model.graph, lora, read.sources, external=external)
+    nested.lift(main.section("encoder"))
     entries = main.call(tree_cache.prompt_entries, input_ids, attention_mask, settings["running"])
     longest = main.constant("longest_piece", PROMPT_PIECE)
     pieces = main.call(tree_cache.prompt_pieces, input_ids, longest)
     prompt = Prompt(input_ids, attention_mask, entries.prompt_len, pieces.pieces, pieces.piece_len)
-    start = _initial_state(main, prompt, settings)
+    initial = _initial_state(main, prompt, settings)
     parts = LoopParts(
         decoder=nested,
         geometry=decoder.geometry,
@@ -98,20 +109,23 @@ def build_loop(
         empty=_empty_caches(main, input_ids, decoder.geometry),
         counts_padding=decoder.counts_padding,
         reads_key_positions=decoder.reads_key_positions,
+        takes_rows=decoder.takes_rows,
     )
-    carried = [*vars(start).values(), entries.visible, entries.slot, *parts.empty_caches]
+    carried = [*vars(initial).values(), entries.visible, entries.slot, *parts.empty_caches]
     found = main.section("found").node(
         "Loop", [None, None, *carried], parts.carried, {"body": chunk_body(parts)}
     )
     outputs = _outputs(main, prompt, State.of(found), settings)
     positions = functions(entry_positions) if decoder.asks_for_positions else []
+    prompts = functions(decoder_prompt) if decoder.sources else []
+    inputs = [*read.inputs, *parameters.values(), *lora.values()]
     graph = ir.Graph(
-        [input_ids, attention_mask, *parameters.values(), *lora.values()],
+        inputs,
         outputs,
         nodes=main.nodes,
         initializers=[
             *nested.main_weights,
-            *with_default([*parameters.values(), *lora.values()]),
+            *with_default(inputs),
             *main.initializers,
         ],
         opset_imports=dict(decoder.model.opset_imports),
@@ -121,11 +135,51 @@ def build_loop(
         graph,
         ir_version=decoder.model.ir_version,
         producer_name="beamgen",
-        functions=[*decoder.model.functions.values(), *loop_functions(rules), *positions],
+        functions=[*decoder.model.functions.values(), *loop_functions(rules), *positions, *prompts],
     )
     # such as those of sliding windows
     RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
     return model
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What is searched on, as graph values: prompts, and what an encoder reads.
+
+    Attributes:
+        inputs: of the file.
+        input_ids: the prompts, int64 ``[B, S]``.
+        attention_mask: theirs, int64 ``[B, S]``.
+        sources: what the encoder reads, by the decoder's names.
+        processed: what of it logits processors read.
+    """
+
+    inputs: Sequence[ir.Value]
+    input_ids: ir.Value
+    attention_mask: ir.Value
+    sources: Mapping[str, ir.Value] = field(default_factory=dict)
+    processed: Mapping[str, ir.Value] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, tape: Tape, sources: Sequence[Source], start: Sequence[int], required: Required
+    ) -> _Read:
+        """Of a decoder alone, or of one behind an encoder."""
+        if not sources:
+            input_ids = prompt_input("input_ids", "the prompts, left-padded")
+            attention_mask = prompt_input("attention_mask", "0 on padding, 1 on text")
+            return cls([input_ids, attention_mask], input_ids, attention_mask)
+        encoded = [source_input(source) for source in sources]
+        default = {DECODER_PROMPT.name: np.array([start], np.int64)}
+        (given,) = parameter_inputs([DECODER_PROMPT], default, required.parameters).values()
+        prompt = tape.call(decoder_prompt.decoder_prompt, given, encoded[0])
+        return cls(
+            [*encoded, given],
+            prompt.prompt_ids,
+            prompt.prompt_mask,
+            {source_name(source): x for source, x in zip(sources, encoded, strict=True)},
+            {SOURCE_IDS: encoded[0]},
+        )
 
 
 def _settings(

@@ -7,6 +7,9 @@ several times while it is loaded. So a weight is an initializer of the main grap
 through a node of the outer body, which the runtime folds into an initializer of that body.
 Weights in external data are not held at all: the runtime maps the file. They are initializers
 of the outer body from the start.
+
+Where an encoder was traced with the decoder, its nodes go into the main graph, which cannot see
+what lies in the bodies: a small weight that both read stands there a second time.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from collections.abc import Iterable, Mapping
 import onnx_ir as ir
 
 from beamgen.search.decoder_copy import copied_decoder
+from beamgen.search.lift import placed
 from beamgen.tape import Tape, shared_weight
 
 #: Operators whose kernels pack their weights.
@@ -28,30 +32,33 @@ class NestedDecoder:
     """Puts a decoder's nodes into the inner body, once, over weights of graphs around it."""
 
     def __init__(
-        self, graph: ir.Graph, slots: Mapping[str, ir.Value], *, external: bool = False
+        self,
+        graph: ir.Graph,
+        slots: Mapping[str, ir.Value],
+        sources: Mapping[str, ir.Value],
+        *,
+        external: bool = False,
     ) -> None:
         """Find out which weights and nodes of a decoder go where.
 
-        ``slots`` are inputs of the main graph, which the decoder reads; ``external`` says
-        that the weights will stand in external data.
+        ``slots`` and ``sources`` are inputs of the main graph, which the decoder reads;
+        ``external`` says that the weights will stand in external data.
         """
         self._graph = graph
-        self._slots = slots
+        self._given = {**slots, **sources}
         self._external = external
         self._weights = {value: shared_weight(value) for value in graph.initializers.values()}
         self._values = dict(self._weights)
-        self._folded: list[ir.Node] = []
-        constants = set(graph.initializers.values())
-        for node in graph:
-            if node.inputs and all(value in constants for value in node.inputs):
-                self._folded.append(node)
-                constants.update(node.outputs)
+        self._placed = placed(graph, sources, slots)
+        self._in_loops = {*self._placed.folded, *self._placed.inside}
+        self._copies: dict[ir.Value, ir.Value] = {}
 
     @property
     def main_weights(self) -> list[ir.Value]:
         """The weights that are initializers of the main graph."""
-        elsewhere = {*self._small(), *self._for_outer_body()}
-        return self._shared(value for value in self._initializers() if value not in elsewhere)
+        elsewhere = self._in_bodies()
+        own = self._shared(value for value in self._initializers() if value not in elsewhere)
+        return [*own, *self._copies.values()]
 
     @property
     def outer_weights(self) -> list[ir.Value]:
@@ -63,6 +70,9 @@ class NestedDecoder:
         """The weights that are initializers of the inner body."""
         return self._shared(self._small())
 
+    def _in_bodies(self) -> set[ir.Value]:
+        return {*self._small(), *self._for_outer_body()}
+
     def _shared(self, values: Iterable[ir.Value]) -> list[ir.Value]:
         return [self._weights[value] for value in values]
 
@@ -73,12 +83,14 @@ class NestedDecoder:
         return [
             value
             for value in self._initializers()
-            if _bytes(value) <= _SMALL_BYTES and not self._readers(value) & set(self._folded)
+            if _bytes(value) <= _SMALL_BYTES
+            and self._readers(value)
+            and not self._readers(value) & set(self._placed.folded)
         ]
 
     def _packed(self) -> list[ir.Value]:
         """Large initializers that a product reads."""
-        small, folded = set(self._small()), set(self._folded)
+        small, folded = set(self._small()), set(self._placed.folded)
         return [
             value
             for value in self._initializers()
@@ -91,16 +103,41 @@ class NestedDecoder:
         return [
             value
             for value in self._packed()
-            if self._external and all(node.op_type in _PACKING for node in self._readers(value))
+            if self._external
+            and all(node.op_type in _PACKING for node in self._readers(value))
+            and len(self._readers(value)) == len({use.node for use in value.uses()})
         ]
 
-    @staticmethod
-    def _readers(value: ir.Value) -> set[ir.Node]:
-        return {use.node for use in value.uses()}
+    def _readers(self, value: ir.Value) -> set[ir.Node]:
+        """The nodes within the loops that read a weight."""
+        return {use.node for use in value.uses()} & self._in_loops
+
+    def lift(self, tape: Tape) -> None:
+        """Record in the main graph what depends on the sources alone."""
+        elsewhere = self._in_bodies()
+        values = dict(self._weights)
+        read = dict.fromkeys(value for node in self._placed.lifted for value in node.inputs)
+        for value in [value for value in read if value is not None and value in elsewhere]:
+            copy = shared_weight(value)
+            copy.name = f"lifted/{value.name}"
+            self._copies[value] = values[value] = copy
+        values |= {
+            value: self._given[value.name or ""]
+            for value in self._graph.inputs
+            if value.name in self._given
+        }
+        tape.copy(self._placed.lifted, values)
+        folded = {out for node in self._placed.folded for out in node.outputs}
+        self._values |= {
+            out: values[out]
+            for node in self._placed.lifted
+            for out in node.outputs
+            if out not in folded
+        }
 
     def fold(self, tape: Tape) -> None:
         """Record in the outer body what ONNX Runtime makes initializers of."""
-        tape.copy(self._folded, self._values)
+        tape.copy(self._placed.folded, self._values)
         there_already = set(self._for_outer_body())
         for value in self._packed():
             if value in there_already:
@@ -115,10 +152,8 @@ class NestedDecoder:
         self, tape: Tape, feeds: Mapping[str, ir.Value]
     ) -> tuple[ir.Value, list[ir.Value]]:
         """Record the nodes in the inner body, fed by name; returns logits and present tensors."""
-        folded = set(self._folded)
-        inside = [node for node in self._graph if node not in folded]
-        given = {**feeds, **self._slots}
-        return copied_decoder(tape, self._graph, inside, self._values, given)
+        given = {**feeds, **self._given}
+        return copied_decoder(tape, self._graph, self._placed.inside, self._values, given)
 
 
 def _bytes(value: ir.Value) -> int:

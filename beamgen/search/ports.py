@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from beamgen.decoder.contract import slot_ports
 from beamgen.lora.slots import Slot
+from beamgen.seq2seq_adapter import Source
 from beamgen.settings.parameter import Parameter
 from beamgen.settings.result import OUTPUT_MEANINGS
 from beamgen.tape import Tape
@@ -36,6 +37,14 @@ def prompt_input(name: str, meaning: str, dtype: ir.DataType = ir.DataType.INT64
     """An input ``[batch, prompt_len]``."""
     value = typed(name, dtype, "batch", "prompt_len")
     value.doc_string = meaning
+    return value
+
+
+def source_input(source: Source) -> ir.Value:
+    """An input that an encoder reads."""
+    dtype = ir.DataType.INT64 if source.integer else ir.DataType.FLOAT
+    value = typed(source.name, dtype, *source.axes)
+    value.doc_string = source.meaning
     return value
 
 

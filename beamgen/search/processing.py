@@ -13,6 +13,7 @@ from beamgen.settings.parameter import Parameter
 from beamgen.settings.processors import (
     bad_words_ids,
     catalogue,
+    encoder_no_repeat_ngram_size,
     renormalize_logits,
     repetition_penalty,
     sequence_bias,
@@ -23,6 +24,9 @@ from beamgen.settings.processors.processor import Processor
 from beamgen.settings.setting import WHEN_SAMPLING, Setting
 from beamgen.settings.table import BY_NAME, PROCESSORS
 from beamgen.tape import Results, Tape
+
+#: Under the settings of a step: the ids that an encoder reads, int64 ``[B, source]``.
+SOURCE_IDS = "source_ids"
 
 _LAST = renormalize_logits.PROCESSOR
 _WARPERS = [processor for processor in PROCESSORS if processor.heeded == WHEN_SAMPLING]
@@ -136,6 +140,8 @@ def _applied(
 ) -> ir.Value:
     """Call a processor with what its function reads, by the names of its arguments."""
     function = processor.compiled[0]
+    if processor is encoder_no_repeat_ngram_size.PROCESSOR and SOURCE_IDS in readable:
+        function = processor.compiled[1]
     _, *arguments = (value.name for value in function.function_ir.inputs)
     return tape.value(function, scores, *(readable[name] for name in arguments))
 

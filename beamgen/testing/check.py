@@ -12,7 +12,7 @@ import numpy as np
 from beamgen.adapter import DecoderAdapter, cache_keyword
 from beamgen.checkpoint.checkpoint import demo_checkpoint
 from beamgen.errors import AdapterError, BeamgenError, one_line
-from beamgen.registry import find_adapter
+from beamgen.registry import find_adapter, is_encoder_decoder
 from beamgen.testing.field_check import check_fields, compare, listed
 from beamgen.testing.fields import variants
 from beamgen.testing.loop_decoder import LoopDecoder, hf_logits
@@ -20,6 +20,8 @@ from beamgen.testing.models import tiny_model
 
 _MAX_PARAMETERS = 300_000
 _TOLERANCE = 1e-3
+#: Of positions: some models have no end of them.
+_LONGEST = 2048
 
 
 def check_adapter(adapter: DecoderAdapter | str, *, quick: bool = False) -> list[str]:
@@ -39,7 +41,14 @@ def check_adapter(adapter: DecoderAdapter | str, *, quick: bool = False) -> list
         AdapterError: one error that lists every check that failed.
     """
     subject = find_adapter(adapter) if isinstance(adapter, str) else adapter
-    checks = _QUICK_CHECKS if quick else _CHECKS
+    if subject.needs is not None:
+        raise AdapterError(
+            f"the adapter '{subject.name}' is of a class of transformers {subject.needs}, and an "
+            "older one is installed",
+            f"check it where that is: pip install 'transformers=={subject.needs}.*'",
+        )
+    whole = _SEQ2SEQ_CHECKS if is_encoder_decoder(subject) else _CHECKS
+    checks = _QUICK_CHECKS if quick else whole
     failures, passed = [], []
     for check in checks:
         line = (check.__doc__ or "").strip().splitlines()[0]
@@ -65,7 +74,8 @@ def _check_names(adapter: DecoderAdapter) -> None:
     import transformers
 
     for name in (adapter.name, adapter.model_type, *adapter.class_names):
-        _expect(type(find_adapter(name)) is type(adapter), f"'{name}' finds another adapter")
+        found = find_adapter(name, encoder_decoder=is_encoder_decoder(adapter))
+        _expect(type(found) is type(adapter), f"'{name}' finds another adapter")
     _expect(bool(adapter.class_names), "class_names is empty")
     for name in adapter.class_names:
         known = hasattr(transformers, name) or not type(adapter).__module__.startswith(
@@ -94,7 +104,9 @@ def _check_geometry(adapter: DecoderAdapter) -> None:
     config = adapter.tiny_config()
     model, geometry = tiny_model(config), adapter.kv_geometry(config)
     with torch.no_grad():
-        output = model(input_ids=torch.ones(1, 3, dtype=torch.long), use_cache=True)
+        ids = torch.ones(1, 3, dtype=torch.long)
+        given = {"decoder_input_ids": ids} if config.is_encoder_decoder else {}
+        output = model(input_ids=ids, use_cache=True, **given)
     cache = output.get(cache_keyword(model))
     if cache is None:  # the exported step alone shows its sizes
         return
@@ -165,7 +177,7 @@ def _check_step(adapter: DecoderAdapter) -> None:
 def _check_positions(adapter: DecoderAdapter) -> None:
     """HF runs a sequence as long as position_limits allows."""
     config = adapter.tiny_config()
-    length = adapter.position_limits(config).max_positions
+    length = min(adapter.position_limits(config).max_positions, _LONGEST)
     hf_logits(tiny_model(config), [1] * length)
 
 
@@ -208,6 +220,8 @@ _QUICK_CHECKS: tuple[Callable[[DecoderAdapter], None], ...] = (
     _check_demo,
 )
 _CHECKS = (*_QUICK_CHECKS, _check_step, _check_fields, _check_search, _check_contrib)
+#: Neither callers that search themselves nor ONNX Runtime's operators get an encoder.
+_SEQ2SEQ_CHECKS = (*_QUICK_CHECKS, _check_fields, _check_search)
 
 
 def _expect(holds: bool, otherwise: str) -> None:

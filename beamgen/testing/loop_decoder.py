@@ -14,10 +14,11 @@ from beamgen.adapter import DecoderAdapter
 from beamgen.decoder.contract import cache_names
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 Floats = npt.NDArray[np.float32]
 
+_SOURCE, _PADDED = 12, 3
 _MASKED = float(np.finfo(np.float32).min)
 
 
@@ -26,11 +27,22 @@ def hf_logits(model: PreTrainedModel, ids: Sequence[int]) -> Floats:
     import torch
 
     given = {"input_ids": torch.tensor([list(ids)])}
+    if model.config.is_encoder_decoder:
+        given["decoder_input_ids"] = given["input_ids"]
+        given |= {name: torch.from_numpy(x) for name, x in source_of(model.config).items()}
     if "position_ids" in inspect.signature(model.forward).parameters:
         given["position_ids"] = torch.arange(len(ids))[None]
     with torch.no_grad():
         logits: Floats = model(**given, use_cache=False).logits[0, -1].numpy()
     return logits
+
+
+def source_of(config: PretrainedConfig) -> dict[str, npt.NDArray[np.int64]]:
+    """A padded text for an encoder, the same for each call: ids and mask ``[1, source]``."""
+    ids = np.random.default_rng(1).integers(3, config.vocab_size - 1, (1, _SOURCE))
+    mask = np.ones_like(ids)
+    mask[:, -_PADDED:] = 0
+    return {"input_ids": np.where(mask, ids, config.pad_token_id), "attention_mask": mask}
 
 
 class LoopDecoder:
@@ -43,6 +55,7 @@ class LoopDecoder:
 
         from beamgen.decoder.export import export_decoder
 
+        self._sources = source_of(model.config) if model.config.is_encoder_decoder else {}
         decoder = export_decoder(adapter, model, folder)
         proto = ir.to_proto(decoder.model).SerializeToString()
         options = onnxruntime.SessionOptions()
@@ -89,6 +102,7 @@ class LoopDecoder:
             "key_positions": keys[None],
             "last_n": np.array(last_n),
             "seq_len": np.array(slots.max() + 1),
+            **{f"source.{name}": x for name, x in self._sources.items()},
             **prompt,
             **self._empty(self._past_names),
         }

@@ -75,6 +75,10 @@ class FastTokenizer:
         ids: list[int] = self.backend.encode(text, add_special_tokens=add_special_tokens).ids
         return ids
 
+    def encode_target(self, text: str) -> list[int]:
+        """The ids of a text: one vocabulary is for both languages."""
+        return self.encode(text, add_special_tokens=False)
+
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """The text of ids."""
         text: str = self.backend.decode(list(ids), skip_special_tokens=skip_special_tokens)

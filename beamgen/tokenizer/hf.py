@@ -88,8 +88,19 @@ class HfTokenizer:
         Raises:
             PromptError: the tokenizer cannot, by what stands in its files.
         """
+        return self._ids(text, add_special_tokens=add_special_tokens)
+
+    def encode_target(self, text: str) -> list[int]:
+        """The ids of a text in the language that is translated into.
+
+        Raises:
+            PromptError: see ``encode``.
+        """
+        return self._ids(text_target=text, add_special_tokens=False)
+
+    def _ids(self, *text: str, **given: Any) -> list[int]:
         try:
-            found = self.tokenizer(text, add_special_tokens=add_special_tokens, verbose=False)
+            found = self.tokenizer(*text, **given, verbose=False)
         except Exception as error:  # whatever a file can make a tokenizer raise
             raise PromptError(
                 f"the tokenizer {self.name} fails on this text: {one_line(error)}",

@@ -94,6 +94,10 @@ class MosesTokenizer:
         ids = [i for part in parts for i in self._ids_of(part)]
         return [self._separator, *ids] if add_special_tokens else ids
 
+    def encode_target(self, text: str) -> list[int]:
+        """The ids of a text: one vocabulary is for both languages."""
+        return self.encode(text, add_special_tokens=False)
+
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """The text of ids."""
         texts: list[str] = []

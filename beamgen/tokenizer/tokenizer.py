@@ -50,6 +50,9 @@ class Tokenizer(Protocol):
             add_special_tokens: put those around it that belong around every text.
         """
 
+    def encode_target(self, text: str) -> list[int]:
+        """The ids of a text in the language that is translated into, and nothing around them."""
+
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """The text of ids."""
 

@@ -39,7 +39,7 @@ def main(names: tuple[str, ...], everything: bool) -> None:
     transformers.logging.set_verbosity_error()
     warnings.simplefilter("ignore", BeamgenWarning)
     record = _record()
-    known = {adapter.name: adapter for adapter in adapters()}
+    known = {each.name: each for each in adapters() if each.needs is None}
     if unknown := sorted(set(names) - set(known)):
         raise click.UsageError(f"no adapter is called {', '.join(unknown)}")
     held: dict[str, Any] = record["adapters"]

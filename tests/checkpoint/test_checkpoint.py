@@ -70,11 +70,29 @@ def test_an_architecture_without_adapter(copy: Path) -> None:
         open_checkpoint(copy).adapter()
 
 
-def test_an_encoder_decoder(tmp_path: Path) -> None:
-    from transformers import T5Config
+def test_an_encoder_decoder_without_adapter(tmp_path: Path) -> None:
+    from transformers import LEDConfig
 
-    T5Config(d_model=8, num_layers=1).save_pretrained(tmp_path)
-    assert "encoder-decoder" in _refused(tmp_path).cause
+    LEDConfig(d_model=8, encoder_layers=1).save_pretrained(tmp_path)
+    with pytest.raises(BeamgenError, match="no adapter for the encoder-decoder 'led'"):
+        open_checkpoint(tmp_path).adapter()
+
+
+def test_an_encoder_decoder_and_its_decoder_alone_are_told_apart(tmp_path: Path) -> None:
+    from transformers import BartConfig
+
+    BartConfig(d_model=8, encoder_layers=1).save_pretrained(tmp_path)
+    checkpoint = open_checkpoint(tmp_path)
+    assert checkpoint.adapter().name == "bart_seq2seq"
+    with pytest.raises(BeamgenError, match="'bart' is for a decoder alone"):
+        checkpoint.adapter("BartForCausalLM")
+    with pytest.raises(BeamgenError, match="'default' is for a decoder alone"):
+        checkpoint.adapter("default")
+    BartConfig(d_model=8, is_encoder_decoder=False, is_decoder=True).save_pretrained(tmp_path)
+    checkpoint = open_checkpoint(tmp_path)
+    assert checkpoint.adapter().name == "bart"
+    with pytest.raises(BeamgenError, match="'bart_seq2seq' is for an encoder-decoder"):
+        checkpoint.adapter("BartForConditionalGeneration")
 
 
 def test_the_wrong_class_for_a_checkpoint(copy: Path) -> None:

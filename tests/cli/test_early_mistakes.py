@@ -32,10 +32,14 @@ MISTAKES = {
     "export -m ./nothing": "there is no folder ./nothing",
     "export -m file": "file is a file, not a checkpoint folder",
     "export -m empty": "empty holds no config.json",
+    "export -m package": "package is a beamgen package, not a checkpoint",
+    "export -m https://huggingface.co/gpt2/tree/main": "is the address of a page",
     "export -m someone/somewhere": "the hub gave no such checkpoint",
     "export -m checkpoint --model-class BioGptModel": "is a 'gpt2' checkpoint, but BioGptModel is",
     "export -m checkpoint --revision main": "--revision main was given with the local folder",
-    "export -m t5": "t5 is an encoder-decoder ('t5')",
+    "export -m led": "no adapter for the encoder-decoder 'led'",
+    "export -m t5 --model-class gpt2": "is a 't5' checkpoint",
+    "export -m t5 --adapter default": "and the adapter 'default' is for a decoder alone",
     # an output
     "export -m checkpoint -o package": "package exists",
     "export -m checkpoint -o empty/..": "the current folder would have to be replaced",
@@ -108,8 +112,10 @@ MISTAKES = {
     "explain -m package -p x -o x.pdf": "neither a page nor a picture",
     "explain -m package --ids 5 --num-beams 0": "num_beams must be",
     "generate -m none -p x": "none is not a beamgen package",
+    "generate -m checkpoint -p x": "it is a checkpoint, which is to be exported first",
     "generate -m package": "no prompt was given",
     "generate -m package --ids 5 --num-beams 0": "num_beams must be",
+    "generate -m package --ids 5 --output-scores": "--output-scores was given, and",
     "generate -m package --ids 5 --set nonsense=1": "setting called 'nonsense'",
     "generate -m package --ids 5 --lora none": "has no slots for LoRAs",
     "generate -m package --ids 5 --catalogue none": "cannot read none",
@@ -138,6 +144,7 @@ def place(
         shutil.copytree(packages("gpt2").folder, folder / "package")
         export(checkpoints("gpt2"), folder / "int8", parity=False, precision="int8")
         for name, config in (
+            ("led", '{"model_type": "led", "is_encoder_decoder": true}'),
             ("t5", '{"model_type": "t5", "is_encoder_decoder": true}'),
             ("nameless", '{"vocab_size": 96}'),
             ("awq", '{"model_type": "phi3", "quantization_config": {"quant_method": "awq"}}'),

@@ -4,12 +4,12 @@ from copy import deepcopy
 
 import pytest
 import torch
-from support.architectures import ARCHITECTURES
+from support.architectures import ARCHITECTURES, INSTALLED
 
 from beamgen import BeamgenError, DecoderAdapter, adapters, find_adapter
 from beamgen.testing import check_adapter, tiny_model
 
-OTHERS = [each.name for each in adapters() if each.name not in ARCHITECTURES]
+OTHERS = [each.name for each in INSTALLED if each.name not in ARCHITECTURES]
 
 
 @pytest.mark.parametrize("name", OTHERS)

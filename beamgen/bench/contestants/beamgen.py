@@ -20,6 +20,7 @@ def _export(**options: Any) -> Preparation:
             workspace.checkpoint,
             folder,
             trust_remote_code=workspace.trust_remote_code,
+            ignore_unread=workspace.ignore_unread,
             parity=False,
             settings={
                 "num_beams": workspace.num_beams,

@@ -1,0 +1,54 @@
+"""What an export of an encoder-decoder begins with, and what no file of one can be yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from beamgen.checkpoint.checkpoint import Checkpoint
+from beamgen.errors import CheckpointError, LoraError, SettingError
+
+
+def check_supported(options: Mapping[str, Any]) -> None:
+    """Refuse what a file with an encoder in it cannot be yet; see ``ExportOptions``.
+
+    Raises:
+        SettingError, LoraError: it is asked for.
+    """
+    what = "an encoder-decoder"
+    if options.get("backend", "loop") != "loop":
+        raise SettingError(
+            f"ONNX Runtime's operators are written for decoders here, not for {what}",
+            "leave out --search contrib",
+        )
+    precision = options.get("precision", "fp32")
+    if precision != "fp32":
+        raise SettingError(
+            f"{what} is exported in fp32 only, not in {precision}", "leave out --precision"
+        )
+    if options.get("lora") or options.get("lora_slots") is not None:
+        raise LoraError(
+            f"{what} takes no LoRA here",
+            "merge it with peft (merge_and_unload, save_pretrained), and export that folder",
+        )
+
+
+def decoder_start(checkpoint: Checkpoint) -> tuple[int, ...]:
+    """The id that the decoder begins with, as ``generate`` takes it.
+
+    Raises:
+        CheckpointError: the checkpoint names none that a file can hold.
+
+    Source: ``GenerationMixin._prepare_special_tokens``.
+    """
+    defaults = checkpoint.generation_config
+    start = defaults.decoder_start_token_id
+    start = defaults.bos_token_id if start is None else start
+    if not isinstance(start, int) or not 0 <= start < checkpoint.vocab_size:
+        found = "none" if start is None else f"{start!r:.60}"
+        raise CheckpointError(
+            f"{checkpoint.source} has to name the token that its decoder begins with, and "
+            f"decoder_start_token_id is {found}",
+            "set decoder_start_token_id in generation_config.json, to an id of the vocabulary",
+        )
+    return (start,)

@@ -1,0 +1,50 @@
+"""Cases of an encoder-decoder: what a decoder would continue is what the encoder reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from beamgen.package.folder import Package
+from beamgen.parity.grids.shapes import ordinary_ids
+from beamgen.parity.report import ParityCase, Prompts
+
+#: Of so many cases one has a decoder prompt of so many tokens, another one for each row.
+_EVERY, _LONGER = 4, 3
+
+
+def behind_encoder(
+    package: Package, cases: Sequence[ParityCase], seed: int | None = None
+) -> list[ParityCase]:
+    """The cases with their prompts as sources, padded on the right.
+
+    Args:
+        package: of an encoder-decoder.
+        cases: made as for a decoder.
+        seed: draws longer decoder prompts for some of them; None gives none such.
+    """
+    encoder = package.manifest.encoder
+    assert encoder is not None, "a decoder alone has no sources"
+    start, most = encoder.decoder_start_token_id, encoder.max_positions
+    rng = None if seed is None else np.random.default_rng([seed, 7])
+    ordinary = ordinary_ids(package)
+    made = []
+    for number, case in enumerate(cases):
+        longer = _LONGER if rng is not None and number % _EVERY == _EVERY - 1 else 1
+        drawn = [[] for _ in case.prompts] if rng is None else _drawn(case, ordinary, rng, longer)
+        prompts: Prompts = tuple((start, *row) for row in drawn)
+        sources = tuple(source[:most] for source in case.prompts)
+        length = case.prompt_len if most is None else min(case.prompt_len, most)
+        made.append(
+            replace(case, prompts=prompts, prompt_len=longer, sources=sources, source_len=length)
+        )
+    return made
+
+
+def _drawn(
+    case: ParityCase, ordinary: np.ndarray, rng: np.random.Generator, length: int
+) -> list[list[int]]:
+    """Ids that follow the first one of each row's decoder prompt."""
+    return [rng.choice(ordinary, size=length - 1).tolist() for _ in case.prompts]

@@ -1,0 +1,86 @@
+"""A package with an encoder: its sources, and what the decoder behind it begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from beamgen.errors import PromptError
+from beamgen.package.folder import Package
+from beamgen.settings.prompts import Ids
+from beamgen.settings.sources import SourceBatch, check_source
+
+
+def decoder_prompts(given: Sequence[Sequence[int]], rows: int, start: int) -> list[list[int]]:
+    """A decoder prompt for each of so many sources, all of one length.
+
+    Args:
+        given: one for all, or one for each; none where the decoder begins with ``start`` alone.
+        rows: B.
+        start: ``decoder_start_token_id``, which goes before them where none begins with it.
+
+    Raises:
+        PromptError: there are more or fewer than sources, or they differ in length.
+
+    Source: ``GenerationMixin._prepare_decoder_input_ids_for_generation``.
+    """
+    prompts = [list(each) for each in given] or [[]]
+    if len(prompts) not in (1, rows):
+        raise PromptError(
+            f"{len(prompts)} decoder prompts were given for {rows} sources",
+            "give one for all of them, or one for each",
+        )
+    lengths = sorted({len(prompt) for prompt in prompts})
+    if len(lengths) > 1:
+        raise PromptError(
+            f"decoder prompts of {lengths[0]} and of {lengths[-1]} tokens cannot be searched in "
+            "one batch",
+            "give prompts of one length, or search those sources in batches of their own",
+        )
+    if all(prompt[:1] != [start] for prompt in prompts):
+        prompts = [[start, *prompt] for prompt in prompts]
+    return prompts if len(prompts) == rows else prompts * rows
+
+
+def refuse_decoder_prompt(package: Package, given: object) -> None:
+    """Refuse a decoder prompt for a decoder that has its prompt already.
+
+    Raises:
+        PromptError: one was given.
+    """
+    if given is not None:
+        raise PromptError(
+            f"a decoder prompt was given, and {package.folder} has no encoder",
+            "leave it out: what is continued is the prompt itself",
+        )
+
+
+def check_source_of(package: Package, source: SourceBatch | None, attention_mask: Ids) -> None:
+    """Refuse a source without encoder, an encoder without source, and what it cannot read.
+
+    Args:
+        package: what is searched.
+        source: what its encoder is to read.
+        attention_mask: of the decoder's prompts, int64 ``[B, S]``.
+
+    Raises:
+        PromptError: there is such a thing.
+    """
+    encoder = package.manifest.encoder
+    if encoder is None or source is None:
+        if (encoder is None) == (source is None):
+            return
+        raise PromptError(
+            f"{package.folder} has {'no' if encoder is None else 'an'} encoder",
+            "leave out source" if encoder is None else "pass source=SourceBatch(ids, mask)",
+        )
+    check_source(source, package.manifest.vocab_size, encoder.max_positions)
+    if len(source.input_ids) != len(attention_mask):
+        raise PromptError(
+            f"there are {len(source.input_ids)} sources and {len(attention_mask)} decoder prompts",
+            "give one for each",
+        )
+    if not attention_mask.all():
+        raise PromptError(
+            "decoder prompts are padded, which transformers' encoder-decoders do not take",
+            "search sources whose decoder prompts have one length",
+        )

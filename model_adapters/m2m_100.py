@@ -1,0 +1,44 @@
+"""M2M100 and NLLB (Meta): translation between many languages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from beamgen.registry import register
+from beamgen.seq2seq_adapter import Seq2SeqAdapter
+from model_adapters._bart_seq2seq import TINY
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig
+
+
+@register
+class M2M100Adapter(Seq2SeqAdapter):
+    """M2M100 of ``transformers``, whose positions pass over padding tokens."""
+
+    name = "m2m_100"
+    model_type = "m2m_100"
+    class_names = ("M2M100ForConditionalGeneration",)
+
+    def tiny_config(self) -> PretrainedConfig:
+        """A config of two layers and 96 tokens."""
+        from transformers import M2M100Config
+
+        return M2M100Config(**TINY)
+
+    def full_config(self) -> PretrainedConfig:
+        """``facebook/nllb-200-distilled-600M``: 12 + 12 layers of 1,024, 256,206 tokens."""
+        from transformers import M2M100Config
+
+        return M2M100Config(vocab_size=256206, decoder_start_token_id=2)
+
+    def place(self, decoder: Any, input_ids: torch.Tensor, position_ids: torch.Tensor) -> None:
+        """Let the decoder embed these positions ``[B, N]``; a padding token has none.
+
+        Source: ``M2M100SinusoidalPositionalEmbedding``.
+        """
+        table = decoder.embed_positions
+        is_text = input_ids.ne(table.padding_idx)
+        counted = (position_ids + 1) * is_text + table.padding_idx
+        table.forward = lambda *_, **__: table.weights[counted]
