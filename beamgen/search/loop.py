@@ -98,7 +98,7 @@ def build_loop(
     longest = main.constant("longest_piece", PROMPT_PIECE)
     pieces = main.call(tree_cache.prompt_pieces, input_ids, longest)
     prompt = Prompt(input_ids, attention_mask, entries.prompt_len, pieces.pieces, pieces.piece_len)
-    start = _initial_state(main, prompt, settings)
+    initial = _initial_state(main, prompt, settings)
     parts = LoopParts(
         decoder=nested,
         geometry=decoder.geometry,
@@ -110,7 +110,7 @@ def build_loop(
         counts_padding=decoder.counts_padding,
         reads_key_positions=decoder.reads_key_positions,
     )
-    carried = [*vars(start).values(), entries.visible, entries.slot, *parts.empty_caches]
+    carried = [*vars(initial).values(), entries.visible, entries.slot, *parts.empty_caches]
     found = main.section("found").node(
         "Loop", [None, None, *carried], parts.carried, {"body": chunk_body(parts)}
     )

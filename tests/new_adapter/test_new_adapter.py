@@ -11,8 +11,11 @@ from beamgen import BeamgenError, DecoderAdapter, adapters, find_adapter, new_ad
 from beamgen.cli import main
 from beamgen.new_adapter.draft import draft
 from beamgen.new_adapter.text import adapter_text
+from beamgen.registry import is_encoder_decoder
 
-HAND_WRITTEN = {adapter.model_type: adapter for adapter in adapters()}
+HAND_WRITTEN = {
+    adapter.model_type: adapter for adapter in adapters() if not is_encoder_decoder(adapter)
+}
 #: Decoders only as a part of something, or by a field that no config has from the start; and
 #: GPT-Neo, whose config spells its layers out.
 NOT_BY_ITSELF = ("bart", "mbart", "bert", "bert-generation", "roberta", "gpt_neo")
