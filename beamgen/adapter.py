@@ -10,9 +10,11 @@ configs share.
 from __future__ import annotations
 
 import inspect
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -107,6 +109,46 @@ def cache_keyword(model: PreTrainedModel) -> str:
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
+def _release(version: str) -> list[int]:
+    """Major and minor."""
+    return [int(part) for part in version.split(".")[:2]]
+
+
+def hands_masks_on(backbone: PreTrainedModel) -> bool:
+    """Whether a backbone hands a 4-D mask, additive, to its layers as it is.
+
+    Its code then makes masks with ``transformers.masking_utils``, as all that transformers 5 has
+    written anew does; older code inverts what it is given.
+    """
+    return hasattr(sys.modules[type(backbone).__module__], "create_causal_mask")
+
+
+def routed(
+    hidden: torch.Tensor,
+    index: torch.Tensor,
+    weights: torch.Tensor,
+    experts: Iterable[Callable[[torch.Tensor], torch.Tensor]],
+) -> torch.Tensor:
+    """What a router's experts give, ``[T, hidden]``, in a form that a trace can hold.
+
+    Each expert computes its own tokens, maybe none.
+
+    Args:
+        hidden: of T tokens, ``[T, hidden]``.
+        index: int64 ``[T, k]``, the experts of each token.
+        weights: float ``[T, k]``, of what they give.
+        experts: all of them, in order.
+    """
+    import torch
+
+    found = torch.zeros_like(hidden)
+    for number, expert in enumerate(experts):
+        token, choice = torch.where(index == number)
+        given = expert(hidden[token]) * weights[token, choice, None]
+        found = found.index_add(0, token, given.to(hidden.dtype))
+    return found
+
+
 class DecoderAdapter(ABC):
     """Wraps one decoder-only architecture of ``transformers`` for export.
 
@@ -127,11 +169,14 @@ class DecoderAdapter(ABC):
             serves a tool that asks for it, and has to read that layout, too.
         counts_padding: whether ``generate`` gives the model no ``position_ids``, so that
             its positions count a batch's padding.
+        attention: which of transformers' attentions computes what the models were trained with,
+            where the two give other logits: ``eager``, the model's own code, or ``sdpa``.
         fused: layers that other models have as several, each with those in the order of its
             outputs, of which all but the first are of one size:
             ``{"qkv_proj": ("q_proj", "k_proj", "v_proj")}``. A LoRA of theirs fits then.
-        implied: keys that old configs have, with the value that the class has no other for, so
-            that it does not read them.
+        implied: keys of ``config.json`` that some release of transformers does not read, with the
+            value that the class has no other for: ``{"position_embedding_type": "absolute"}``.
+        since: the first release of transformers tested here that has its classes.
     """
 
     name: ClassVar[str]
@@ -141,8 +186,20 @@ class DecoderAdapter(ABC):
     held_out: ClassVar[Path | None] = None
     genai_type: ClassVar[str] = "decoder"
     counts_padding: ClassVar[bool] = False
+    attention: ClassVar[str] = "eager"
     fused: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
     implied: ClassVar[Mapping[str, object]] = MappingProxyType({})
+    since: ClassVar[str] = "4.57"
+
+    @property
+    def needs(self) -> str | None:
+        """``since``, where an older transformers is installed, which has not its classes."""
+        try:
+            installed = metadata.version("transformers")
+        except metadata.PackageNotFoundError:
+            return None
+        older = _release(installed) < _release(self.since)
+        return self.since if older else None
 
     @abstractmethod
     def tiny_config(self) -> PretrainedConfig:
@@ -179,7 +236,10 @@ class DecoderAdapter(ABC):
         everywhere = all(kind == "sliding_attention" for kind in kinds)
         return PositionLimits(
             max_positions=config.max_position_embeddings,
-            attention_window=getattr(config, "sliding_window", None) if everywhere else None,
+            # 0 stands where the class has no window and does not read it
+            attention_window=(getattr(config, "sliding_window", None) or None)
+            if everywhere
+            else None,
         )
 
     def prepare(self, model: PreTrainedModel) -> None:  # noqa: B027 - a hook, empty by default

@@ -35,6 +35,10 @@ class NoAdapterError(AdapterError):
     """No adapter goes by a name."""
 
 
+class DecoderFileError(BeamgenError):
+    """A decoder that somebody else exported, and that no search can be built around."""
+
+
 class CheckpointError(BeamgenError):
     """A checkpoint that cannot be found, read, or does not fit the request."""
 

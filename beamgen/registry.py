@@ -131,6 +131,14 @@ def fused_layers(model_type: str) -> Mapping[str, tuple[str, ...]]:
         return DefaultAdapter.fused
 
 
+def meant_attention(model_type: str) -> str:
+    """``DecoderAdapter.attention`` of an architecture, also where no adapter knows it."""
+    try:
+        return find_adapter(model_type).attention
+    except NoAdapterError:
+        return DefaultAdapter.attention
+
+
 def implied_keys(model_type: str, *, encoder_decoder: bool) -> Mapping[str, object]:
     """``DecoderAdapter.implied`` of an architecture; none where no adapter knows it."""
     try:

@@ -174,8 +174,17 @@ class Tape:
         """Record nodes of another graph; ``values`` says what stands for each value, and learns."""
         for node in nodes:
             inputs = [values[value] if value is not None else None for value in node.inputs]
-            names = [old.name or "" for old in node.outputs]
-            copies = self.node(node.op_type, inputs, names, node.attributes, domain=node.domain)
+            # an output without a name is one that the node does not give
+            names = [f"{self.prefix}/{old.name}" if old.name else "" for old in node.outputs]
+            copies = [ir.Value(name=name) for name in names]
+            self._recorded.op_multi_out(
+                node.op_type,
+                inputs,
+                node.attributes,
+                domain=node.domain,
+                outputs=copies,
+                name=next(filter(None, names), None),
+            )
             values |= zip(node.outputs, copies, strict=True)
 
     def insert_before(self, node: ir.Node) -> None:
@@ -216,7 +225,11 @@ def replace(old: ir.Value, new: ir.Value) -> None:
 
 def body(function: OnnxFunction[Any, Any]) -> ir.Function:
     """What a call of one of our functions does."""
-    return ir.serde.deserialize_function(function.to_function_proto())
+    found = ir.serde.deserialize_function(function.to_function_proto())
+    # onnxscript does not import the domains of what only the body of a loop calls
+    for node in found.all_nodes():
+        found.opset_imports.setdefault(node.domain, 1)
+    return found
 
 
 def define(model: ir.Model, functions: Iterable[ir.Function]) -> None:

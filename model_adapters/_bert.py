@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from beamgen.adapter import DecoderAdapter
+from beamgen.adapter import DecoderAdapter, hands_masks_on
 
 if TYPE_CHECKING:
     import torch
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
 
 
 class BertDecoder(DecoderAdapter):
-    """Attends by itself, with a mask of its own kind."""
+    """Attends by itself before transformers 5, with a mask of its own kind."""
+
+    implied = MappingProxyType({"position_embedding_type": "absolute"})
 
     def forward(
         self,
@@ -22,6 +25,7 @@ class BertDecoder(DecoderAdapter):
         attention_bias: torch.Tensor,
         cache: Any,
     ) -> torch.Tensor:
-        """The hidden states; HF takes a mask of ones and zeros with three axes."""
-        seen = (attention_bias == 0).to(attention_bias.dtype)[:, 0]
-        return super().forward(model, input_ids, position_ids, seen, cache)
+        """The hidden states; older HF code takes a mask of ones and zeros with three axes."""
+        if not hands_masks_on(model.base_model):
+            attention_bias = (attention_bias == 0).to(attention_bias.dtype)[:, 0]
+        return super().forward(model, input_ids, position_ids, attention_bias, cache)

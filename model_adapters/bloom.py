@@ -21,6 +21,20 @@ class BloomAdapter(DecoderAdapter):
     model_type = "bloom"
     class_names = ("BloomForCausalLM", "BloomModel")
 
+    def full_config(self) -> PretrainedConfig:
+        """The config of BLOOM 560M: 24 layers of 1024, 250,880 tokens."""
+        from transformers import BloomConfig
+
+        return BloomConfig(
+            vocab_size=250_880,
+            hidden_size=1024,
+            n_layer=24,
+            n_head=16,
+            bos_token_id=1,
+            eos_token_id=2,
+            pad_token_id=3,
+        )
+
     def tiny_config(self) -> PretrainedConfig:
         """A config of two layers and 96 tokens."""
         from transformers import BloomConfig

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from beamgen.adapter import DecoderAdapter, KVGeometry
 from beamgen.registry import register
-from model_adapters._experts import routed
+from model_adapters._experts import callable_experts
 from model_adapters._tiny import tiny
 
 if TYPE_CHECKING:
@@ -44,18 +44,24 @@ class DeepseekV3Adapter(DecoderAdapter):
         )
 
     def kv_geometry(self, config: PretrainedConfig) -> KVGeometry:
-        """Keys of both parts, plain and rotary, for every head, and values of another width."""
-        heads = config.num_attention_heads
-        return KVGeometry(config.num_hidden_layers, heads, config.qk_head_dim, config.v_head_dim)
+        """Keys and values of every head; of transformers 5 on, what they are expanded from."""
+        from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3Attention
+
+        layers, heads = config.num_hidden_layers, config.num_attention_heads
+        if hasattr(DeepseekV3Attention, "expand_kv"):
+            return KVGeometry(layers, 1, config.kv_lora_rank, config.qk_rope_head_dim)
+        return KVGeometry(layers, heads, config.qk_head_dim, config.v_head_dim)
 
     def prepare(self, model: PreTrainedModel) -> None:
-        """Go through all experts: HF leaves out those that the dummy input does not meet."""
+        """Call all experts at once: HF 4.57 leaves out those that the dummy input does not meet."""
 
         def moe(
             block: Any, hidden: torch.Tensor, index: torch.Tensor, weights: torch.Tensor
         ) -> torch.Tensor:
-            return routed(hidden, index, weights, block.experts)
+            found: torch.Tensor = block.experts(hidden, index, weights)
+            return found
 
         for layer in model.base_model.layers:
-            if hasattr(layer.mlp, "experts"):
+            if hasattr(layer.mlp, "moe"):
+                layer.mlp.experts = callable_experts(layer.mlp.experts)
                 layer.mlp.moe = moe.__get__(layer.mlp)

@@ -15,11 +15,16 @@ if TYPE_CHECKING:
 
 @register
 class FalconAdapter(DecoderAdapter):
-    """Falcon of ``transformers``: rotary positions or ALiBi; attends by itself."""
+    """Falcon of ``transformers``: rotary positions or ALiBi; attends by itself.
+
+    With ALiBi ``eager`` adds it twice, to the scores and within the mask; ``sdpa`` adds it once,
+    as TII's own code of the RW models does: ``(scores + alibi) / sqrt(D)``.
+    """
 
     name = "falcon"
     model_type = "falcon"
     class_names = ("FalconForCausalLM", "FalconModel")
+    attention = "sdpa"
 
     def tiny_config(self) -> PretrainedConfig:
         """A config of two layers and 96 tokens."""

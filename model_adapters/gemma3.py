@@ -20,6 +20,22 @@ class Gemma3Adapter(DecoderAdapter):
     model_type = "gemma3_text"
     class_names = ("Gemma3ForCausalLM", "Gemma3TextModel")
 
+    def full_config(self) -> PretrainedConfig:
+        """The config of Gemma 3 1B: 26 layers of 1152, 262,144 tokens."""
+        from transformers import Gemma3TextConfig
+
+        return Gemma3TextConfig(
+            vocab_size=262_144,
+            hidden_size=1152,
+            intermediate_size=6912,
+            num_hidden_layers=26,
+            num_attention_heads=4,
+            num_key_value_heads=1,
+            head_dim=256,
+            sliding_window=512,
+            max_position_embeddings=32_768,
+        )
+
     def tiny_config(self) -> PretrainedConfig:
         """A config of two layers and 96 tokens."""
         from transformers import Gemma3TextConfig

@@ -20,6 +20,21 @@ class GPTNeoXAdapter(DecoderAdapter):
     model_type = "gpt_neox"
     class_names = ("GPTNeoXForCausalLM", "GPTNeoXModel")
 
+    def full_config(self) -> PretrainedConfig:
+        """The config of Pythia 160M: 12 layers of 768, 50,304 tokens."""
+        from transformers import GPTNeoXConfig
+
+        return GPTNeoXConfig(
+            vocab_size=50_304,
+            hidden_size=768,
+            intermediate_size=3072,
+            num_hidden_layers=12,
+            num_attention_heads=12,
+            max_position_embeddings=2048,
+            bos_token_id=0,
+            eos_token_id=0,
+        )
+
     def tiny_config(self) -> PretrainedConfig:
         """A config of two layers and 96 tokens."""
         from transformers import GPTNeoXConfig

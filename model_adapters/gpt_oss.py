@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from beamgen.adapter import DecoderAdapter
@@ -19,6 +20,7 @@ class GptOssAdapter(DecoderAdapter):
     name = "gpt_oss"
     model_type = "gpt_oss"
     class_names = ("GptOssForCausalLM", "GptOssModel")
+    implied = MappingProxyType({"swiglu_alpha": 1.702, "swiglu_limit": 7.0})
 
     def tiny_config(self) -> PretrainedConfig:
         """A config of two layers and 96 tokens."""

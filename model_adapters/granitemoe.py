@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.registry import register
-from model_adapters._experts import routed
+from model_adapters._experts import stacked_experts
 from model_adapters._tiny import tiny
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ class GraniteMoeAdapter(DecoderAdapter):
     name = "granitemoe"
     model_type = "granitemoe"
     class_names = ("GraniteMoeForCausalLM", "GraniteMoeModel")
+    implied = MappingProxyType({"position_embedding_type": "rope"})
 
     def tiny_config(self) -> PretrainedConfig:
         """A config of two layers and 96 tokens."""
@@ -30,7 +31,7 @@ class GraniteMoeAdapter(DecoderAdapter):
         return tiny(GraniteMoeConfig, num_local_experts=4)
 
     def prepare(self, model: PreTrainedModel) -> None:
-        """Go through all experts: HF splits the tokens by sizes that a trace would freeze."""
+        """Call all experts at once: HF 4.57 splits tokens by sizes that a trace would freeze."""
         import torch
 
         def forward(block: Any, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -38,15 +39,11 @@ class GraniteMoeAdapter(DecoderAdapter):
             router = block.router.layer(flat)
             best, index = router.topk(block.router.top_k, dim=1)
             weights = torch.softmax(best.float(), dim=1).to(hidden.dtype)
-
-            def expert(number: int, tokens: torch.Tensor) -> torch.Tensor:
-                gate, up = (tokens @ block.input_linear.weight[number].T).chunk(2, dim=-1)
-                down: torch.Tensor = block.output_linear.weight[number]
-                given: torch.Tensor = (block.activation(gate) * up) @ down.T
-                return given
-
-            experts = [partial(expert, number) for number in range(block.router.num_experts)]
-            return routed(flat, index, weights, experts).reshape(hidden.shape), router
+            return block.experts(flat, index, weights).reshape(hidden.shape), router
 
         for layer in model.base_model.layers:
-            layer.block_sparse_moe.forward = forward.__get__(layer.block_sparse_moe)
+            block = layer.block_sparse_moe
+            if hasattr(block, "input_linear"):
+                weights = block.input_linear.weight, block.output_linear.weight
+                block.experts = stacked_experts(*weights, block.activation)
+                block.forward = forward.__get__(block)

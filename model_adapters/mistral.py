@@ -20,6 +20,24 @@ class MistralAdapter(DecoderAdapter):
     model_type = "mistral"
     class_names = ("MistralForCausalLM", "MistralModel")
 
+    def full_config(self) -> PretrainedConfig:
+        """The config of Mistral 7B v0.3: 32 layers of 4096, 32,768 tokens."""
+        from transformers import MistralConfig
+
+        return MistralConfig(
+            vocab_size=32_768,
+            hidden_size=4096,
+            intermediate_size=14_336,
+            num_hidden_layers=32,
+            num_attention_heads=32,
+            num_key_value_heads=8,
+            max_position_embeddings=32_768,
+            rope_theta=1_000_000.0,
+            sliding_window=None,
+            bos_token_id=1,
+            eos_token_id=2,
+        )
+
     def tiny_config(self) -> PretrainedConfig:
         """A config of two layers and 96 tokens."""
         from transformers import MistralConfig

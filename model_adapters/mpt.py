@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from beamgen.adapter import DecoderAdapter, PositionLimits
+from beamgen.errors import AdapterError
 from beamgen.registry import register
 from model_adapters._tiny import tiny
 
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel
+
+#: What HF's class takes and does not read, as it computes; other programs know more.
+_FIXED = {
+    "logit_scale": (None, 1.0),
+    "norm_type": ("layernorm", "low_precision_layernorm"),
+    "attn_config.alibi": (True,),
+    "attn_config.alibi_bias_max": (8,),
+    "attn_config.prefix_lm": (False,),
+}
 
 
 @register
@@ -30,6 +41,21 @@ class MptAdapter(DecoderAdapter):
     def position_limits(self, config: PretrainedConfig) -> PositionLimits:
         """The length up to which HF computes its ALiBi."""
         return PositionLimits(max_positions=config.max_seq_len)
+
+    def prepare(self, model: PreTrainedModel) -> None:
+        """Leave the model as it is: nothing of it is traced but what ``forward`` calls.
+
+        Raises:
+            AdapterError: its config says something that HF's class takes for something else.
+        """
+        for name, computed in _FIXED.items():
+            found = attrgetter(name)(model.config)
+            if found not in computed:
+                raise AdapterError(
+                    f"config.json says {name} {found!r}, and MPT of transformers computes as if "
+                    f"it were {computed[0]!r}",
+                    f"only MPT checkpoints with {name} {computed[0]!r} can be exported",
+                )
 
     def forward(
         self,

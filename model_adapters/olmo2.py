@@ -20,6 +20,23 @@ class Olmo2Adapter(DecoderAdapter):
     model_type = "olmo2"
     class_names = ("Olmo2ForCausalLM", "Olmo2Model")
 
+    def full_config(self) -> PretrainedConfig:
+        """The config of OLMo 2 1B: 16 layers of 2048, 100,352 tokens."""
+        from transformers import Olmo2Config
+
+        return Olmo2Config(
+            vocab_size=100_352,
+            hidden_size=2048,
+            intermediate_size=8192,
+            num_hidden_layers=16,
+            num_attention_heads=16,
+            max_position_embeddings=4096,
+            rope_theta=500_000.0,
+            bos_token_id=100_257,
+            eos_token_id=100_257,
+            pad_token_id=100_277,
+        )
+
     def tiny_config(self) -> PretrainedConfig:
         """A config of two layers and 96 tokens."""
         from transformers import Olmo2Config

@@ -20,6 +20,12 @@ class OPTAdapter(DecoderAdapter):
     model_type = "opt"
     class_names = ("OPTForCausalLM", "OPTModel")
 
+    def full_config(self) -> PretrainedConfig:
+        """The config of OPT 125M: 12 layers of 768, 50,272 tokens."""
+        from transformers import OPTConfig
+
+        return OPTConfig()
+
     def tiny_config(self) -> PretrainedConfig:
         """A config of two layers and 96 tokens."""
         from transformers import OPTConfig

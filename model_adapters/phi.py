@@ -20,6 +20,12 @@ class PhiAdapter(DecoderAdapter):
     model_type = "phi"
     class_names = ("PhiForCausalLM", "PhiModel")
 
+    def full_config(self) -> PretrainedConfig:
+        """The config of Phi 1.5: 24 layers of 2048, 51,200 tokens."""
+        from transformers import PhiConfig
+
+        return PhiConfig(bos_token_id=50_256, eos_token_id=50_256)
+
     def tiny_config(self) -> PretrainedConfig:
         """A config of two layers and 96 tokens."""
         from transformers import PhiConfig

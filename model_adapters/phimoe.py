@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from beamgen.adapter import DecoderAdapter
+from beamgen.adapter import DecoderAdapter, PositionLimits
 from beamgen.errors import AdapterError
 from beamgen.registry import register
-from model_adapters._experts import routed
+from model_adapters._experts import callable_experts
+from model_adapters._longrope import recomputed
 from model_adapters._tiny import tiny
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @register
 class PhimoeAdapter(DecoderAdapter):
-    """PhiMoE of ``transformers``, without LongRoPE: two experts a token; attends by itself."""
+    """PhiMoE of ``transformers``: two experts a token, LongRoPE; attends by itself."""
 
     name = "phimoe"
     model_type = "phimoe"
@@ -29,19 +30,32 @@ class PhimoeAdapter(DecoderAdapter):
 
         return tiny(PhimoeConfig, num_local_experts=4)
 
+    def position_limits(self, config: PretrainedConfig) -> PositionLimits:
+        """The limits, with the length at which LongRoPE switches factors."""
+        return recomputed(super().position_limits(config), config)
+
     def prepare(self, model: PreTrainedModel) -> None:
-        """Go through all experts: HF leaves out those that the dummy input does not meet.
+        """Call all experts at once: HF 4.57 leaves out those that the dummy input does not meet.
 
         Raises:
-            AdapterError: the checkpoint scales its rotary positions.
+            AdapterError: the checkpoint scales its rotary positions otherwise than by LongRoPE.
         """
         from transformers.models.phimoe.modeling_phimoe import sparsemixer
 
-        if model.config.rope_scaling:
+        scaling = model.config.rope_scaling or {}
+        kind = scaling.get("rope_type", scaling.get("type", "default"))
+        if kind not in ("default", "longrope"):
             raise AdapterError(
-                "PhiMoE chooses the factors of its rope_scaling by the length of HF's cache, "
-                "which a file has not",
-                "only PhiMoE checkpoints without rope_scaling can be exported",
+                f"PhiMoE scales its rotary positions by longrope, the checkpoint by {kind}",
+                "correct rope_scaling in its config.json",
+            )
+
+        short = not hasattr(model.base_model.rotary_emb, "short_mscale")
+        if kind == "longrope" and short:  # of transformers 5, which forgets the long ones
+            raise AdapterError(
+                "transformers 5 computes PhiMoE's LongRoPE with its short factors at every length, "
+                "which the model was not trained with",
+                "export it in an environment with transformers 4.57",
             )
 
         def forward(block: Any, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -50,7 +64,10 @@ class PhimoeAdapter(DecoderAdapter):
             weights, index = sparsemixer(
                 router, jitter_eps=block.router_jitter_noise, training=False
             )
-            return routed(flat, index, weights, block.experts).reshape(hidden.shape), router
+            return block.experts(flat, index, weights).reshape(hidden.shape), router
 
         for layer in model.base_model.layers:
-            layer.block_sparse_moe.forward = forward.__get__(layer.block_sparse_moe)
+            if hasattr(layer, "block_sparse_moe"):
+                block = layer.block_sparse_moe
+                block.experts = callable_experts(block.experts)
+                block.forward = forward.__get__(block)

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.registry import register
+from model_adapters._experts import route_by_softmax
 from model_adapters._tiny import tiny
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+    from transformers import PretrainedConfig, PreTrainedModel
 
 
 @register
@@ -19,6 +20,10 @@ class Qwen2MoeAdapter(DecoderAdapter):
     name = "qwen2_moe"
     model_type = "qwen2_moe"
     class_names = ("Qwen2MoeForCausalLM", "Qwen2MoeModel")
+
+    def prepare(self, model: PreTrainedModel) -> None:
+        """Let each layer call its experts at once."""
+        route_by_softmax(model)
 
     def tiny_config(self) -> PretrainedConfig:
         """A config of two layers and 96 tokens."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from beamgen.adapter import DecoderAdapter
+from beamgen.adapter import DecoderAdapter, hands_masks_on
 from beamgen.registry import register
 from model_adapters._tiny import tiny
 
@@ -35,7 +35,8 @@ class XGLMAdapter(DecoderAdapter):
         attention_bias: torch.Tensor,
         cache: Any,
     ) -> torch.Tensor:
-        """The hidden states; HF inverts a 4-D mask of ones and zeros."""
-        seen = (attention_bias == 0).to(attention_bias.dtype)
-        # HF shifts the positions in place
-        return super().forward(model, input_ids, position_ids.clone(), seen, cache)
+        """The hidden states; older HF code inverts a 4-D mask of ones and zeros."""
+        if not hands_masks_on(model.base_model):
+            attention_bias = (attention_bias == 0).to(attention_bias.dtype)
+        # which shifts the positions in place, too
+        return super().forward(model, input_ids, position_ids.clone(), attention_bias, cache)

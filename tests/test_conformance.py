@@ -23,6 +23,7 @@ MODEL = {
     "bias": ("phi", "tiny_config"),
     "sinks": ("gpt_oss", "tiny_config"),
     "experts": ("mixtral", "tiny_config"),
+    "config within a config": ("mpt", "attn_config.softmax_scale"),
 }
 
 
@@ -100,6 +101,11 @@ def _experts_of_the_dummy(monkeypatch, model) -> None:
     monkeypatch.setattr(traced_step, "traceable", nullcontext)
 
 
+def _default_scale(monkeypatch, model) -> None:
+    for block in model.base_model.blocks:
+        monkeypatch.setattr(block.attn, "softmax_scale", block.attn.head_dim**-0.5)
+
+
 MUTATIONS = {
     "window": _no_window,
     "cap": _no_cap,
@@ -110,6 +116,7 @@ MUTATIONS = {
     "bias": _no_bias,
     "sinks": _no_sinks,
     "experts": _experts_of_the_dummy,
+    "config within a config": _default_scale,
 }
 
 

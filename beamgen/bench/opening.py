@@ -51,6 +51,7 @@ def _load_or_describe(folder: Path, request: BenchRequest) -> Workspace:
         "model": request.model,
         "shape": request.shape,
         "trust_remote_code": request.trust_remote_code,
+        "ignore_unread": list(request.ignore_unread),
         "num_beams": request.conditions.num_beams,
     }
     noted = folder / _REQUEST

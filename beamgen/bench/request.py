@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -36,6 +36,7 @@ class BenchOptions(TypedDict, total=False):
         runs: timed searches per process; by default 3.
         seed: of the prompts; by default 0.
         trust_remote_code: run Python code that comes with the checkpoint.
+        ignore_unread: see ``beamgen.export.request.ExportOptions``.
         workdir: keep what is made of the model there, for a bench to come. Remove it when
             a package that makes the files has changed.
         timeout: seconds that any one process may take; by default 3600.
@@ -52,6 +53,7 @@ class BenchOptions(TypedDict, total=False):
     runs: int
     seed: int
     trust_remote_code: bool
+    ignore_unread: Collection[str]
     workdir: str | os.PathLike[str] | None
     timeout: float
     command: Sequence[str]
@@ -68,6 +70,7 @@ class BenchRequest:
         workloads: what they search.
         conditions: beams, rows, threads, turns, runs, seed, timeout.
         trust_remote_code: run Python code that comes with the checkpoint.
+        ignore_unread: names of what of the checkpoint may stay unread.
         workdir: where the contestants' files are kept, or None for a temporary folder.
         command: what the report says it was called with.
     """
@@ -78,6 +81,7 @@ class BenchRequest:
     workloads: tuple[Workload, ...]
     conditions: Conditions
     trust_remote_code: bool
+    ignore_unread: tuple[str, ...]
     workdir: Path | None
     command: tuple[str, ...]
 
@@ -104,6 +108,7 @@ def bench_request(model: str | os.PathLike[str] | None, options: BenchOptions) -
         workloads=workloads,
         conditions=conditions,
         trust_remote_code=options.get("trust_remote_code", False),
+        ignore_unread=tuple(options.get("ignore_unread", ())),
         workdir=None if workdir is None else local(workdir).resolve(),
         command=tuple(options.get("command") or sys.argv),
     )

@@ -36,7 +36,12 @@ def answer_to(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe(
-    folder: str, model: str | None, shape: str | None, trust_remote_code: bool, num_beams: int
+    folder: str,
+    model: str | None,
+    shape: str | None,
+    trust_remote_code: bool,
+    ignore_unread: list[str],
+    num_beams: int,
 ) -> dict[str, Any]:
     """Open the checkpoint, or make one, and note what the bench has to know of it."""
     from beamgen.bench.floor import bytes_per_step, bytes_per_token
@@ -48,7 +53,9 @@ def describe(
         adapter = find_shape(shape)
         name = f"{adapter.name}'s shape, random weights"
         model = str(random_checkpoint(adapter, Path(folder, "checkpoint")))
-    source = open_checkpoint(model, trust_remote_code=trust_remote_code)
+    source = open_checkpoint(
+        model, trust_remote_code=trust_remote_code, ignore_unread=ignore_unread
+    )
     adapter, empty = source.adapter(), source.empty_model()
     if is_encoder_decoder(adapter):
         raise CheckpointError(
@@ -64,6 +71,7 @@ def describe(
         checkpoint=source.folder.resolve(),
         model=str(name),
         trust_remote_code=trust_remote_code,
+        ignore_unread=tuple(ignore_unread),
         num_beams=num_beams,
         vocab_size=source.vocab_size,
         special_ids=tuple(sorted({i for i in flat if i is not None})),

@@ -19,6 +19,7 @@ class Workspace:
         checkpoint: folder of the checkpoint.
         model: what the user called it.
         trust_remote_code: run Python code that comes with the checkpoint.
+        ignore_unread: names of what of the checkpoint may stay unread.
         num_beams: K, which ONNX Runtime's operators have to know early.
         vocab_size: V.
         special_ids: what no prompt holds.
@@ -32,6 +33,7 @@ class Workspace:
     checkpoint: Path
     model: str
     trust_remote_code: bool
+    ignore_unread: tuple[str, ...]
     num_beams: int
     vocab_size: int
     special_ids: tuple[int, ...]
@@ -60,7 +62,8 @@ class Workspace:
         if set(values) != {field.name for field in fields(cls)}:
             raise ValueError(f"{folder / _FILE} is of another version")
         paths = {"folder": folder, "checkpoint": Path(values["checkpoint"])}
-        return cls(**{**values, **paths, "special_ids": tuple(values["special_ids"])})
+        lists = {name: tuple(values[name]) for name in ("special_ids", "ignore_unread")}
+        return cls(**{**values, **paths, **lists})
 
 
 def size_of(path: Path) -> int:

@@ -21,18 +21,20 @@ from beamgen.checkpoint.files import (
     crossing,
     find_checkpoint,
     find_demo,
+    refuse_older_transformers,
     refuse_unnamed,
 )
 from beamgen.checkpoint.generation_defaults import generation_defaults
 from beamgen.checkpoint.load import load_checked, without_weights
 from beamgen.checkpoint.lora_source import find_peft, origin
 from beamgen.checkpoint.quantization import quantization_of
-from beamgen.checkpoint.read_config import load_config, without_foreign_fields
+from beamgen.checkpoint.read_config import check_windows, load_config, without_foreign_fields
 from beamgen.checkpoint.rope import in_old_keys
 from beamgen.default_adapter import DEFAULT, DefaultAdapter
 from beamgen.errors import CheckpointError, MissingExtraError, one_line
 from beamgen.lora.vocabulary import saved_vocabulary
 from beamgen.registry import find_adapter, fused_layers
+from beamgen.settings.rules import TESTED
 from beamgen.tokenizer.files import has_tokenizer, tokenizer_files
 
 if TYPE_CHECKING:
@@ -215,6 +217,7 @@ def open_checkpoint(
     *,
     revision: str | None = None,
     trust_remote_code: bool = False,
+    ignore_unread: Collection[str] = (),
 ) -> Checkpoint:
     """Find a checkpoint and read its config.
 
@@ -222,13 +225,14 @@ def open_checkpoint(
         source: a local folder or a hub id such as ``microsoft/biogpt``.
         revision: branch, tag or commit on the hub.
         trust_remote_code: run Python code that comes with the checkpoint.
+        ignore_unread: names, with ``*``, of keys of its config and of stored tensors that
+            mean nothing, so that transformers need not read them.
 
     Raises:
         CheckpointError: missing path, hub out of reach, or no readable config.
     """
-    return read_checkpoint(
-        find_checkpoint(source, revision=revision, trust_remote_code=trust_remote_code)
-    )
+    files = find_checkpoint(source, revision=revision, trust_remote_code=trust_remote_code)
+    return read_checkpoint(files, ignore_unread)
 
 
 def demo_checkpoint(adapter: DecoderAdapter) -> Checkpoint:
@@ -252,21 +256,30 @@ def read_checkpoint(files: CheckpointFiles, ignored: Collection[str] = ()) -> Ch
         MissingExtraError: transformers is not installed.
     """
     try:
-        import transformers  # noqa: F401 - all below need it
+        import transformers
     except ImportError as error:
         raise MissingExtraError("reading a checkpoint", "export", "transformers") from error
 
     refuse_unnamed(files)
+    refuse_older_transformers(files)
     name = files.source
     try:
         config = load_config(files)
         if not isinstance(config.get_text_config().vocab_size, int):
             raise ValueError("vocab_size is no whole number")
         config = _with_old_keys(files, config)
+        check_windows(name, config)
         generation, spelled_out = generation_defaults(files, config)
     except CheckpointError:
         raise
     except Exception as error:  # json, unknown model types, remote code refused
+        if _is_unknown(files):
+            raise CheckpointError(
+                f"transformers {transformers.__version__} knows no model_type "
+                f"'{files.model_type}', which the config.json of {name} names",
+                "correct model_type; a model of today may need the newest transformers of those "
+                "that are tested: " + ", ".join(".".join(map(str, each)) for each in TESTED),
+            ) from error
         wants_code = "trust_remote_code" in str(error)
         raise CheckpointError(
             f"cannot read the config of {name}: {one_line(error)}",
@@ -291,6 +304,18 @@ def _licences(folder: Path) -> list[Path]:
         Path(path.name)
         for path in folder.iterdir()
         if path.is_file() and path.name.upper().startswith(("LICEN", "NOTICE"))
+    )
+
+
+def _is_unknown(files: CheckpointFiles) -> bool:
+    """Whether neither transformers nor the checkpoint has code for its architecture."""
+    from transformers import CONFIG_MAPPING
+
+    stored = files.stored(CONFIG) or {}
+    return (
+        files.model_type is not None
+        and files.model_type not in CONFIG_MAPPING
+        and not stored.get("auto_map")
     )
 
 

@@ -6,11 +6,12 @@ release, or of another class, is lost without a word. What is known to be bookke
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from copy import deepcopy
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from beamgen.checkpoint.rope import ROPE_PARAMETERS
@@ -51,6 +52,11 @@ BOOKKEEPING = (
 
 #: Of transformers 4, of which 5 makes ``rope_parameters``.
 _OLD_ROPE = ("rope_theta", "rope_scaling", "partial_rotary_factor")
+#: Names of one thing, of which releases save more than one and read another.
+_SAID_TWICE = (
+    frozenset(("num_experts", "num_local_experts", "n_routed_experts")),
+    frozenset(("num_experts_per_tok", "experts_per_token")),
+)
 
 
 def class_parameters(config: PretrainedConfig) -> set[str]:
@@ -58,7 +64,7 @@ def class_parameters(config: PretrainedConfig) -> set[str]:
     names = {*config.attribute_map, *config.attribute_map.values()}
     for kind in type(config).__mro__:
         if "__init__" in vars(kind) and kind is not object:
-            names.update(inspect.signature(kind).parameters)
+            names.update(signature(kind).parameters)
     return names
 
 
@@ -71,38 +77,99 @@ def unread_keys(
 
     A key counts as read where a class of the config takes it by name, or the model asks for it
     while it is built. A key within ``rope_scaling``, or within ``rope_parameters``, reads
-    ``rope_scaling.KEY``. A value that switches nothing on (null, false, 0, 1, empty) is never
-    unread.
+    ``rope_scaling.KEY``, one of a config within the config ``text_config.KEY``; a config that
+    the model asks nothing of, as one for images, may say what it likes. A value that switches
+    nothing on (null, false, 0, 1, empty) is never unread.
 
     Args:
         stored: ``config.json``, with the keys of the installed transformers.
         config: what transformers made of it.
         build: builds the model of a config, without weights.
     """
+    parts = list(_parts(stored, config))
+    doubtful = [_doubtful(each) for each in parts]
+    scaling = [_doubtful_scaling(each.config) for each in parts]
+    if not any(doubtful) and not any(scaling):
+        return []
+    watched = deepcopy(config)
+    copies = [each.config for each in _parts(stored, watched)]
+    asked = [_watch_scaling(each) for each in copies]
+    with _attributes_of({type(each) for each in copies}) as read:
+        _make_angles(build(watched))
+    unread: list[str] = []
+    for i, part in enumerate(parts):
+        known = read[type(part.config)]
+        if part.place and not known & _own_parameters(part.config):
+            continue
+        unread += [part.place + key for key in doubtful[i] if key not in known]
+        rope = _rope_key(part.config)
+        if rope in known:
+            unread += [f"{part.place}{rope}.{key}" for key in scaling[i] if key not in asked[i]]
+    return sorted(unread)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A config, or one within it.
+
+    Attributes:
+        place: what to write before its keys: nothing, or ``text_config.``.
+        stored: its part of ``config.json``.
+        config: what transformers made of that.
+    """
+
+    place: str
+    stored: Mapping[str, Any]
+    config: PretrainedConfig
+
+
+def _parts(stored: Mapping[str, Any], config: PretrainedConfig, place: str = "") -> Iterator[_Part]:
+    """A config and all within it, of those that the file says something of."""
+    from transformers import PretrainedConfig
+
+    yield _Part(place, stored, config)
+    for name, value in stored.items():
+        inner = vars(config).get(name)
+        if isinstance(value, dict) and isinstance(inner, PretrainedConfig):
+            yield from _parts(value, inner, f"{place}{name}.")
+
+
+def _doubtful(part: _Part) -> list[str]:
+    """Keys that no class takes by name, and that say something."""
     from transformers import GenerationConfig
 
+    stored, config = part.stored, part.config
     known = class_parameters(config) | set(vars(GenerationConfig())) | set(type(config).sub_configs)
     if ROPE_PARAMETERS in known:
         known.update(_OLD_ROPE)
-    doubtful = [
+    found = [
         key
         for key, value in stored.items()
         if key not in known and not _switches_nothing(value) and not _is_bookkeeping(key)
     ]
-    rope = _rope_key(config)
-    scaling = getattr(config, rope, None)
-    within = [] if not isinstance(scaling, dict) else [
+    return [
+        key
+        for key in found
+        if not _is_said_by(key, stored, known)
+        and not _is_derived(key, stored, config)
+        and not _is_converted(key, stored, config)
+    ]
+
+
+def _doubtful_scaling(config: PretrainedConfig) -> list[str]:
+    """Keys within ``rope_scaling`` that say something."""
+    scaling = getattr(config, _rope_key(config), None)
+    return [] if not isinstance(scaling, dict) else [
         key for key, value in scaling.items()
         if key not in ("type", "rope_type") and not _switches_nothing(value)
     ]  # fmt: skip
-    doubtful = [key for key in doubtful if not _is_derived(key, stored, config)]
-    if not doubtful and not within:
-        return []
-    read, read_within = _read_by(config, build)
-    unread = [key for key in doubtful if key not in read]
-    if isinstance(scaling, dict) and rope in read:
-        unread += [f"{rope}.{key}" for key in within if key not in read_within]
-    return sorted(unread)
+
+
+def _own_parameters(config: PretrainedConfig) -> set[str]:
+    """What a config's class takes besides what every config does."""
+    from transformers import PretrainedConfig
+
+    return class_parameters(config) - class_parameters(PretrainedConfig())
 
 
 def _rope_key(config: PretrainedConfig) -> str:
@@ -114,7 +181,16 @@ def _switches_nothing(value: Any) -> bool:
     """Whether a value is what a model has that does not know the key."""
     if isinstance(value, bool) or value is None:
         return not value
-    return value in (0, 1) if isinstance(value, int | float) else len(value) == 0
+    if isinstance(value, int | float):
+        return value in (0, 1)
+    every_token_seen = isinstance(value, list) and all(kind == "full_attention" for kind in value)
+    return every_token_seen or len(value) == 0
+
+
+def _is_said_by(key: str, stored: Mapping[str, Any], known: Collection[str]) -> bool:
+    """Whether a key that the class takes says the same by another name."""
+    others = {name for names in _SAID_TWICE if key in names for name in names & set(known)}
+    return any(stored.get(other) == stored[key] for other in others)
 
 
 def _is_derived(key: str, stored: Mapping[str, Any], config: PretrainedConfig) -> bool:
@@ -122,6 +198,21 @@ def _is_derived(key: str, stored: Mapping[str, Any], config: PretrainedConfig) -
     others = {name: value for name, value in stored.items() if name != key}
     derived = type(config).from_dict(deepcopy(others)).to_dict()
     return key in derived and bool(derived[key] == stored[key])
+
+
+def _is_converted(key: str, stored: Mapping[str, Any], config: PretrainedConfig) -> bool:
+    """Whether the class makes something else of a number, as of a key's older name."""
+    value = stored[key]
+    if not isinstance(value, int | float):
+        return False
+    try:
+        found, changed = (
+            type(config).from_dict(deepcopy({**stored, key: other})).to_dict()
+            for other in (value, value * 2)
+        )
+    except Exception:  # whatever the class says of a number that makes no sense
+        return False
+    return any(changed.get(name) != found[name] for name in found if name != key)
 
 
 def _is_bookkeeping(key: str) -> bool:
@@ -147,35 +238,46 @@ class _Watched(dict[str, Any]):
         return super().get(key, default)
 
 
-def _read_by(
-    config: PretrainedConfig, build: Callable[[PretrainedConfig], object]
-) -> tuple[set[str], set[str]]:
-    """Attributes, and keys of ``rope_scaling``, that are asked for while a model is built."""
-    watched, rope = deepcopy(config), _rope_key(config)
-    scaling, asked = getattr(watched, rope, None), set[str]()
+def _watch_scaling(config: PretrainedConfig) -> set[str]:
+    """The keys of a config's ``rope_scaling`` that will have been asked for."""
+    rope, asked = _rope_key(config), set[str]()
+    scaling = getattr(config, rope, None)
     if isinstance(scaling, dict):
-        setattr(watched, rope, _Watched(scaling, asked))
-    with _attributes_of(type(config)) as read:
-        build(watched)
-    return read, asked
+        setattr(config, rope, _Watched(scaling, asked))
+    return asked
+
+
+def _make_angles(model: Any) -> None:
+    """Call the rotary embeddings of a model that read their scaling for each length anew."""
+    import torch
+
+    for module in model.modules():
+        if hasattr(module, "rope_init_fn") and "seq_len" in signature(module.forward).parameters:
+            with suppress(Exception):  # a bad config, which no run of the model survives
+                module(torch.zeros(1), seq_len=1)
 
 
 @contextmanager
-def _attributes_of(kind: Any) -> Iterator[set[str]]:
-    """Which attributes of a class's objects are asked for."""
-    read: set[str] = set()
-    inherited = kind.__getattribute__
+def _attributes_of(kinds: set[Any]) -> Iterator[dict[Any, set[str]]]:
+    """Which attributes of each class's objects are asked for."""
+    read: dict[Any, set[str]] = {kind: set() for kind in kinds}
+    own = {kind: vars(kind).get("__getattribute__") for kind in kinds}
+    inherited = {kind: kind.__getattribute__ for kind in kinds}
 
-    def watching(self: object, name: str) -> Any:
-        read.add(name)
-        return inherited(self, name)
+    def watching(kind: Any) -> Callable[[object, str], Any]:
+        def get(self: object, name: str) -> Any:
+            read[kind].add(name)
+            return inherited[kind](self, name)
 
-    own = vars(kind).get("__getattribute__")
-    kind.__getattribute__ = watching
+        return get
+
+    for kind in kinds:
+        kind.__getattribute__ = watching(kind)
     try:
         yield read
     finally:
-        if own is None:
-            del kind.__getattribute__
-        else:
-            kind.__getattribute__ = own
+        for kind, found in own.items():
+            if found is None:
+                del kind.__getattribute__
+            else:
+                kind.__getattribute__ = found

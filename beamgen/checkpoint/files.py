@@ -28,6 +28,10 @@ from beamgen.tokenizer.files import has_tokenizer
 CONFIG = "config.json"
 GENERATION_CONFIG = "generation_config.json"
 
+_HUB_PAGE = re.compile(r"https?://(?:huggingface\.co|hf\.co)/(?P<hub_id>[\w.-]+(?:/[\w.-]+)?)")
+#: What says that a folder is one that beamgen wrote.
+_PACKAGE = "beamgen.json"
+
 _CONFIGS = ["*.json", "*.txt", "*.model", "*.jinja", "LICEN*", "NOTICE*"]
 _CONFIGS += ["*.spm", "*.tiktoken", "*.tokenizer", "bpe.codes", "tokenizer.model.*"]
 
@@ -119,6 +123,10 @@ def find_checkpoint(
         folder = download(
             name, wanted, revision=revision, what="checkpoint", refuse=CheckpointError
         )
+    elif (page := _HUB_PAGE.match(name)) is not None:
+        raise CheckpointError(
+            f"{name} is the address of a page", f"name the repository alone: {page['hub_id']}"
+        )
     else:
         raise CheckpointError(f"there is no folder {name}", "check the path")
     return _with_config(name, folder, revision, trust_remote_code)
@@ -177,6 +185,26 @@ def refuse_unnamed(files: CheckpointFiles) -> None:
         )
 
 
+def refuse_older_transformers(files: CheckpointFiles) -> None:
+    """Refuse a checkpoint whose architecture came to transformers after the installed release.
+
+    Code of its own, where that may run, is tried.
+
+    Raises:
+        CheckpointError: it is one.
+    """
+    if files.model_type is None or files.trust_remote_code:
+        return
+    for adapter in adapters():
+        if adapter.model_type == files.model_type and adapter.needs is not None:
+            raise CheckpointError(
+                f"{files.source} is a '{files.model_type}' checkpoint, and the transformers that "
+                f"is installed has no such model",
+                "in an environment of its own: "
+                f"pip install 'beamgen[export]' 'transformers=={adapter.needs}.*'",
+            )
+
+
 def crossing(source: str) -> CheckpointError:
     """The error to raise for a decoder that reads another sequence, of an encoder elsewhere."""
     return CheckpointError(
@@ -217,6 +245,12 @@ def _with_config(
     source: str, folder: Path, revision: str | None, trust_remote_code: bool
 ) -> CheckpointFiles:
     _refuse_peft(source, folder)
+    if (folder / _PACKAGE).is_file():
+        raise CheckpointError(
+            f"{source} is a beamgen package, not a checkpoint",
+            "name the checkpoint that it was made of, which `beamgen inspect -m "
+            f"{shlex.quote(source)} --no-load` shows",
+        )
     if not (folder / CONFIG).is_file():
         raise CheckpointError(
             f"{source} holds no {CONFIG}", "pass the folder that save_pretrained wrote"

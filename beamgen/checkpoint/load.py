@@ -11,7 +11,7 @@ from copy import deepcopy
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from beamgen.checkpoint.attention import follow_eager
+from beamgen.checkpoint.attention import check_decodes, follow_meant
 from beamgen.checkpoint.auto_model import auto_model
 from beamgen.checkpoint.config_keys import class_parameters, unread_keys
 from beamgen.checkpoint.dequantize import dequantized
@@ -19,12 +19,12 @@ from beamgen.checkpoint.files import CONFIG, CheckpointFiles
 from beamgen.checkpoint.misfit import load_error
 from beamgen.checkpoint.quantization import FIELD as QUANTIZATION
 from beamgen.checkpoint.quantization import quantization_of
-from beamgen.checkpoint.rope import ROPE_PARAMETERS, in_old_keys
+from beamgen.checkpoint.rope import ROPE_PARAMETERS, check_null, in_old_keys
 from beamgen.checkpoint.same_tensors import check_tensors, matches
-from beamgen.checkpoint.weight_files import stored_tensors
+from beamgen.checkpoint.weight_files import has_weights, stored_tensors
 from beamgen.errors import CheckpointError, MissingExtraError, one_line
 from beamgen.registry import implied_keys
-from beamgen.settings.rules import installed_rules
+from beamgen.settings.rules import RULES, installed_rules
 
 if TYPE_CHECKING:
     import torch
@@ -44,10 +44,17 @@ def load_checked(
     Raises:
         MissingExtraError: torch is not installed.
         CheckpointError: the config says what transformers does not read; weights are missing,
-            damaged, do not fit the config, or are not what the files store.
+            damaged, do not fit the config, or are not what the files store; or what they
+            make is no decoder.
     """
     torch, loads = _torch_and_auto_model(config)
     _check_config(files, config, ignored)
+    if not has_weights(files.folder, getattr(config, "transformers_weights", None)):
+        raise CheckpointError(
+            f"{files.source} holds no weights: there is neither model.safetensors nor "
+            "pytorch_model.bin, nor an index of shards",
+            "download or save the checkpoint again, with its weights",
+        )
     quantized = quantization_of(files.stored(CONFIG) or {}) is not None
     loader = type(without_weights(files, config)) if quantized else loads
     try:
@@ -77,7 +84,7 @@ def load_checked(
             without_weights(files, config),
             f"{files.source} lacks weights of {type(model).__name__} or has them in "
             f"another shape: {listed} ({len(missing) + len(mismatched)} in all)",
-            "is this the checkpoint of a model with a language-modelling head?",
+            _cure_of_missing(files),
         )
     left = {name: p.dtype for name, p in model.named_parameters() if p.dtype != torch.float32}
     if left:
@@ -90,12 +97,13 @@ def load_checked(
     check_tensors(model, weights_of(files, config), files.source, ignored)
     loaded: PreTrainedModel = model.eval()
     try:
-        follow_eager(loaded)
+        logits = follow_meant(loaded)
     except Exception as error:  # whatever a config can make a model's code raise
         raise CheckpointError(
             f"{files.source} loads, but does not run: {one_line(error)}",
             f"correct {CONFIG}: a value in it may be of the wrong kind",
         ) from error
+    check_decodes(logits, files.source)
     return loaded
 
 
@@ -146,6 +154,7 @@ def _check_config(
     stored, parameters = files.stored(CONFIG) or {}, class_parameters(config)
     if ROPE_PARAMETERS not in parameters:
         stored = in_old_keys(stored, files.source, parameters)
+    check_null(stored, getattr(config, ROPE_PARAMETERS, None), files.source)
     implied = implied_keys(config.model_type, encoder_decoder=config.is_encoder_decoder)
     stored = {name: value for name, value in stored.items() if implied.get(name) != value}
     unread = unread_keys(stored, config, partial(without_weights, files))
@@ -159,6 +168,16 @@ def _check_config(
             "correct or delete the keys; or, if they change nothing in the model, export with "
             + " ".join(f"--ignore-unread {key}" for key in unread),
         )
+
+
+def _cure_of_missing(files: CheckpointFiles) -> str:
+    saved = (files.stored(CONFIG) or {}).get("transformers_version")
+    if str(saved).startswith("5.") and installed_rules() == RULES["4.57"]:
+        return (
+            f"transformers {saved} saved it: export where 5.24 is installed "
+            "(docs/transformers.md), or save it there again with save_original_format=True"
+        )
+    return "is this the checkpoint of a model with a language-modelling head?"
 
 
 def _torch_and_auto_model(config: PretrainedConfig) -> tuple[Any, Any]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from beamgen.checkpoint.config_keys import class_parameters
 from beamgen.checkpoint.files import CheckpointFiles
 from beamgen.checkpoint.quantization import FIELD
+from beamgen.errors import CheckpointError
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 #: Those that every CPU has. Others that a config may name are kernels for the same arithmetic.
 _ATTENTIONS = (None, "eager", "sdpa")
+#: How many tokens a layer attends to, under the names that classes have for it.
+_WINDOWS = ("sliding_window", "attention_window", "window_size", "attention_chunk_size")
 
 
 def load_config(files: CheckpointFiles) -> PretrainedConfig:
@@ -40,6 +44,26 @@ def load_config(files: CheckpointFiles) -> PretrainedConfig:
         )
     )
     return without_foreign_fields(found) if known else _as_float(found)
+
+
+def check_windows(source: str, config: PretrainedConfig) -> None:
+    """Refuse a window with which transformers computes nonsense, or fails later.
+
+    Raises:
+        CheckpointError: it is no whole number, or a token would not attend to itself.
+    """
+    own = config.get_text_config()
+    for name in class_parameters(own).intersection(_WINDOWS):
+        size = getattr(own, name, None)
+        whole = isinstance(size, int) and not isinstance(size, bool)
+        if size is None or (whole and size > 0):
+            continue
+        why = "a token would not even attend to itself" if whole else "it is no whole number"
+        raise CheckpointError(
+            f"{name} in the config.json of {source} is {size!r}: {why}",
+            "write how many tokens one attends to, itself among them, or null where there is no "
+            "such window",
+        )
 
 
 def without_foreign_fields(config: PretrainedConfig) -> PretrainedConfig:

@@ -16,6 +16,7 @@ ROPE_PARAMETERS = "rope_parameters"
 #: Other names that some classes of 4.57 have for a key.
 _SPELLINGS = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
 _BOUNDARY = "original_max_position_embeddings"
+_SCALE = "short_mscale"
 _USE_5 = "install the transformers that saved it: pip install 'transformers>=5'"
 
 
@@ -56,6 +57,32 @@ def in_old_keys(
                 "delete the wrong one of the two from config.json",
             )
     return {**config, **found}
+
+
+def check_null(stored: Mapping[str, Any], found: Mapping[str, Any] | None, source: str) -> None:
+    """Refuse a null ``rope_scaling`` for which the installed class has another default.
+
+    Args:
+        stored: ``config.json`` as it stands.
+        found: ``rope_parameters`` of the config that transformers made of it, maybe one for
+            each kind of layer.
+        source: the checkpoint, for messages.
+
+    Raises:
+        CheckpointError: the file says that nothing is scaled, and transformers would.
+    """
+    if stored.get("rope_scaling", found) is not None or stored.get(ROPE_PARAMETERS):
+        return
+    every = [found or {}, *(value for value in (found or {}).values() if isinstance(value, dict))]
+    kinds = [kind for each in every if (kind := _kind(each)) != "default"]
+    if kinds:
+        theta = stored.get("rope_theta", (found or {}).get("rope_theta"))
+        raise CheckpointError(
+            f"{source}: rope_scaling is null, for which the transformers that is installed takes "
+            f"{kinds[0]}",
+            'replace it in config.json by "rope_parameters": {"rope_type": "default", '
+            f'"rope_theta": {theta}}}',
+        )
 
 
 def _of_5(scaling: Any) -> bool:
@@ -114,7 +141,9 @@ def _flat(given: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]
     found: dict[str, Any] = {name: values.pop(name) for name in names if name in values}
     if kind == "longrope" and _BOUNDARY in values:
         # 4.57 wants it beside rope_scaling, and then takes the factor from it alone
-        found[_BOUNDARY] = boundary = values.pop(_BOUNDARY)
+        found[_BOUNDARY] = boundary = values[_BOUNDARY]
+        if _SCALE not in values:  # a class with scales of its own looks for both in it, too
+            del values[_BOUNDARY]
         factor = values.pop("factor", None)
         longest = stored.get("max_position_embeddings")
         if factor is not None and factor * boundary != longest:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from beamgen.checkpoint.places import Places
 from beamgen.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 _SHOWN = 5
 #: Elements that are compared at once, to need no second copy of a large tensor.
 _AT_ONCE = 2**20
-#: Names that transformers itself still reads by older ones.
-_LEGACY = (("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias"))
 
 
 def check_tensors(
@@ -90,27 +90,28 @@ def _compare(model: PreTrainedModel, stored: Iterable[tuple[str, torch.Tensor]])
     found = _Found()
     weights = {**dict(model.named_parameters(remove_duplicate=False)), **_buffers(model, True)}
     computed = _buffers(model, False)
-    places: dict[int, set[str]] = {}
-    for name, tensor in weights.items():
-        places.setdefault(tensor.data_ptr(), set()).add(name)
-    read: set[int] = set()
+    places, sharing = Places(model), Counter(tensor.data_ptr() for tensor in weights.values())
+    read: Counter[int] = Counter()
     for name, tensor in stored:
-        target = next((other for other in _names(model, name) if other in weights), None)
-        if target is not None and weights[target].is_meta:
+        place = places.find(name, weights)
+        if place is None:
+            if not _is_computed(places, name, tensor, computed):
+                found.unread.append(name)
+            continue
+        whole, loaded = weights[place[0]].data_ptr(), place[1]
+        if loaded.is_meta:
             continue  # tied to what is missing
-        if target is not None:
-            loaded = weights[target]
-            read.add(loaded.data_ptr())
-            equal, not_finite = _same(tensor, loaded)
-            if not equal:
-                found.differing.append(name)
-                if len(places[loaded.data_ptr()]) > 1:
-                    found.tied.add(name)
-            if not_finite:
-                found.not_finite[name] = not_finite
-        elif not _is_computed(model, name, tensor, computed):
-            found.unread.append(name)
-    found.missing = [name for name, tensor in weights.items() if tensor.data_ptr() not in read]
+        read[whole] += loaded.numel()
+        equal, not_finite = _same(tensor, loaded)
+        if not equal:
+            found.differing.append(name)
+            if sharing[whole] > 1:
+                found.tied.add(name)
+        if not_finite:
+            found.not_finite[name] = not_finite
+    found.missing = [
+        name for name, tensor in weights.items() if read[tensor.data_ptr()] < tensor.numel()
+    ]
     return found
 
 
@@ -121,23 +122,8 @@ def _buffers(model: PreTrainedModel, persistent: bool) -> dict[str, torch.Tensor
     return {name: tensor for name, tensor in buffers if (name in kept) is persistent}
 
 
-def _names(model: PreTrainedModel, name: str) -> Iterator[str]:
-    """What a stored tensor may be called in the model, the likeliest first.
-
-    Source: ``PreTrainedModel._get_key_renaming_mapping``: a backbone may be stored alone.
-    """
-    for old, new in _LEGACY:
-        name = name.replace(old, new)
-    renamed = name
-    for pattern, new in (getattr(model, "_checkpoint_conversion_mapping", None) or {}).items():
-        renamed = re.sub(pattern, new, renamed)
-    prefix = f"{model.base_model_prefix}."
-    for given in dict.fromkeys((renamed, name)):
-        yield from (given, prefix + given, given.removeprefix(prefix))
-
-
 def _is_computed(
-    model: PreTrainedModel, name: str, tensor: torch.Tensor, computed: dict[str, torch.Tensor]
+    places: Places, name: str, tensor: torch.Tensor, computed: dict[str, torch.Tensor]
 ) -> bool:
     """Whether a tensor is one that the model computes itself, as masks and frequencies are.
 
@@ -147,7 +133,7 @@ def _is_computed(
 
     if name.endswith(".masked_bias") and tensor.dim() == 0:  # what old models filled masks with
         return True
-    target = next((other for other in _names(model, name) if other in computed), None)
+    target = next((other for other in places.names(name) if other in computed), None)
     if target is None and name.endswith("rotary_emb.inv_freq"):
         target = next((other for other in computed if other.endswith("rotary_emb.inv_freq")), None)
     if target is None:

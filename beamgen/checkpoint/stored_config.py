@@ -1,9 +1,11 @@
-"""What a config.json says that no file can be made of, found before transformers is imported."""
+"""What a checkpoint's JSON says that no file can be made of, before transformers is imported."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from beamgen.checkpoint.quantization import check_quantization
@@ -27,11 +29,12 @@ def check_stored(source: str, config: Mapping[str, Any], folder: Path) -> None:
         folder: where that lies.
 
     Raises:
-        CheckpointError: heads were taken out of it, its weights cannot be read, or a field is
-            of another kind than what transformers writes.
+        CheckpointError: heads were taken out of it, its weights cannot be read or lie
+            elsewhere, or a field is of another kind than what transformers writes.
     """
     _check_kinds(source, config)
     check_quantization(source, config, folder)
+    _check_shards(source, config, folder)
     pruned = config.get("pruned_heads")
     if pruned:
         raise CheckpointError(
@@ -39,6 +42,33 @@ def check_stored(source: str, config: Mapping[str, Any], folder: Path) -> None:
             f"{', '.join(map(str, pruned))}), so that its layers differ in shape",
             "export the checkpoint from before the pruning",
         )
+
+
+def _check_shards(source: str, config: Mapping[str, Any], folder: Path) -> None:
+    """Refuse files of weights that do not lie in the checkpoint's folder, or below it.
+
+    A link may lead out of it, as those of the hub's cache do.
+    """
+    for where, name in _named_files(config, folder):
+        kinds = (PurePosixPath(name), PureWindowsPath(name))
+        if any(path.anchor or ".." in path.parts for path in kinds):
+            raise CheckpointError(
+                f"{where} of {source} names {name!r:.200}, which lies outside of the checkpoint",
+                "put that file beside it and its name alone in there, or download the checkpoint "
+                "again",
+            )
+
+
+def _named_files(config: Mapping[str, Any], folder: Path) -> Iterator[tuple[str, str]]:
+    """What is to be read as weights, and where that is said."""
+    named = config.get("transformers_weights")
+    if isinstance(named, str):
+        yield "config.json", named
+    for path in sorted(folder.glob("*.index.json")):
+        with contextlib.suppress(OSError, ValueError, RecursionError, LookupError, TypeError):
+            shards = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+            names = {name for name in dict(shards).values() if isinstance(name, str)}
+            yield from ((path.name, name) for name in sorted(names))
 
 
 def _check_kinds(source: str, config: Mapping[str, Any]) -> None:

@@ -24,12 +24,31 @@ def stored_tensors(folder: Path, named: str | None = None) -> Iterator[tuple[str
         yield from (_of_safetensors(path) if path.suffix == ".safetensors" else _of_pickle(path))
 
 
+def has_weights(folder: Path, named: str | None = None) -> bool:
+    """Whether there is any file that transformers would load."""
+    return _first(folder, named) is not None
+
+
 def weight_files(folder: Path, named: str | None = None) -> list[Path]:
     """The files that transformers loads, of all that lie there.
+
+    Raises:
+        FileNotFoundError: there are none.
 
     Source: ``transformers.modeling_utils._get_resolved_checkpoint_files``: safetensors go before
     pickles, one file before shards.
     """
+    found = _first(folder, named)
+    if found is None:
+        raise FileNotFoundError(f"{folder} holds no weights")
+    if found.suffix != ".json":
+        return [found]
+    shards = json.loads(found.read_text(encoding="utf-8"))["weight_map"].values()
+    return [folder / name for name in sorted(set(shards))]
+
+
+def _first(folder: Path, named: str | None) -> Path | None:
+    """The file that goes before all others, or the index of its shards."""
     from transformers.utils import (
         SAFE_WEIGHTS_INDEX_NAME,
         SAFE_WEIGHTS_NAME,
@@ -38,11 +57,8 @@ def weight_files(folder: Path, named: str | None = None) -> list[Path]:
     )
 
     kinds = (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, WEIGHTS_NAME, WEIGHTS_INDEX_NAME)
-    found = next(folder / name for name in (named, *kinds) if name and (folder / name).is_file())
-    if found.suffix != ".json":
-        return [found]
-    shards = json.loads(found.read_text(encoding="utf-8"))["weight_map"].values()
-    return [folder / name for name in sorted(set(shards))]
+    paths = (folder / name for name in (named, *kinds) if name)
+    return next((path for path in paths if path.is_file()), None)
 
 
 def _of_safetensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -67,9 +67,15 @@ def print_check(check: beamgen.Check) -> None:
     OUT.print(check.what, markup=False)
 
 
-_SHOWN_PARTINGS = 5
+_SHOWN_PARTINGS, _SHOWN_IDS = 5, 1
 _COLOURS = {"exact": "green", "contrib rule": "cyan", "near-tie": "yellow",
             "nothing compared": "red", "diverged": "red"}  # fmt: skip
+
+
+def _ids(ids: Sequence[int]) -> str:
+    """As many as a narrow terminal has room for in one line."""
+    more = f" +{len(ids) - _SHOWN_IDS}" if len(ids) > _SHOWN_IDS else ""
+    return " ".join(map(str, ids[:_SHOWN_IDS])) + more
 
 
 def print_parity(report: beamgen.ParityReport, lora: str | None = None) -> None:
@@ -87,7 +93,7 @@ def print_parity(report: beamgen.ParityReport, lora: str | None = None) -> None:
             str(config.num_beams),
             f"{config.length_penalty:g}",
             str(config.early_stopping),
-            " ".join(map(str, config.eos_token_id)),
+            _ids(config.eos_token_id),
             f"[{_COLOURS[verdict]}]{verdict}[/]",
             "" if result.partings else f"{result.score_difference:.0e}",
         )
@@ -117,6 +123,12 @@ def print_parity(report: beamgen.ParityReport, lora: str | None = None) -> None:
     )
     if report.forgetful_default:
         OUT.print(
-            f"compared with eager attention: {report.forgetful_default}, transformers' default, "
-            "ignores a setting of this config"
+            f"compared with {report.attention} attention: {report.forgetful_default}, "
+            "transformers' default, computes something else with this config"
         )
+
+
+def told_decoder(record: Mapping[str, Any]) -> str:
+    """A decoder file of somebody else's, as a manifest has it, in one line."""
+    producer = f" of {record['producer']}" if record["producer"] else ""
+    return f"{record['file']}{producer}, SHA-256 {record['sha256']}"

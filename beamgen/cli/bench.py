@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import beamgen
-from beamgen.cli._options import LocalPath, common
+from beamgen.cli._options import LocalPath, common, ignore_unread
 from beamgen.cli._print import print_json, status
 from beamgen.cli._sections import SectionedCommand, section
 
@@ -85,6 +85,7 @@ Examples:
 )
 @click.option("--force", is_flag=True, help="Replace those two.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code of the checkpoint.")
+@ignore_unread
 @common
 @click.pass_context
 def command(

@@ -10,7 +10,13 @@ import click
 
 import beamgen
 from beamgen.cli._options import common, ignore_unread, quantization
-from beamgen.cli._print import print_json, print_parity, print_precision, status
+from beamgen.cli._print import (
+    print_json,
+    print_parity,
+    print_precision,
+    status,
+    told_decoder,
+)
 from beamgen.cli._reports import check_report_paths, reports, write_reports
 from beamgen.cli._sections import SEARCH_SETTINGS, SectionedCommand, section
 from beamgen.cli._settings import chosen_settings, search_settings
@@ -18,6 +24,7 @@ from beamgen.cli._settings import chosen_settings, search_settings
 #: Options that go to ``export`` as they are.
 _OWN = (
     "adapter",
+    "decoder",
     "revision",
     "trust_remote_code",
     "ignore_unread",
@@ -41,6 +48,7 @@ Examples:
   beamgen export -m ./my-gpt2 --search contrib --num-beams 4 --length-penalty 0
   beamgen export -m ./my-gpt2 --precision int8 --quality-text held-out.txt
   beamgen export -m ./my-new-model --adapter default
+  beamgen export -m ./my-gpt2 --decoder my-gpt2-optimum/model.onnx
   beamgen export --lora ./my-lora
   beamgen export -m ./my-gpt2 --lora-slots --lora ./drugs --lora ./animals
 """,
@@ -86,6 +94,12 @@ Examples:
         multiple=True,
         metavar="NAME|all",
         help="A parameter that gets no default in the file: Node, browsers and Java see no other.",
+    ),
+    click.option(
+        "--decoder",
+        metavar="FILE.onnx",
+        help="A decoder step that another program exported, instead of a trace of the checkpoint: "
+        "docs/decoder-file.md.",
     ),
     click.option(
         "--external-data",
@@ -153,6 +167,9 @@ def command(
     With --precision int8, int4 or fp16 the weights take fewer bits; what that costs is
     measured on text, and the file is compared with transformers on the same rounded weights.
 
+    With --decoder the search is built around a file of another exporter, and the checkpoint
+    gives its settings, its tokenizer and what the file is compared with.
+
     With --lora-slots the file takes LoRAs as optional inputs and is the base model without
     them; `beamgen lora convert` adds more. Each is compared with transformers + peft.
     """
@@ -216,6 +233,8 @@ def _show(result: beamgen.ExportResult) -> None:
     print_precision(manifest.precision)
     if manifest.source["lora"]:
         click.echo(f"merged: the LoRA {manifest.source['lora']}")
+    if "decoder" in manifest.source:
+        click.echo(f"decoder: {told_decoder(manifest.source['decoder'])}")
     if manifest.lora_slots:
         loras = f", LoRAs: {', '.join(result.package.loras)}" if result.package.loras else ""
         click.echo(f"{len(manifest.lora_slots)} LoRA slots{loras}")

@@ -124,6 +124,11 @@ def command(
         )
     if no_special_tokens:
         check_takes_special_tokens(chat, any(isinstance(prompt, str) for prompt in batch))
+    if values["output_scores"] and not as_json:
+        raise beamgen.BeamgenError(
+            "--output-scores was given, and what is printed as text has no room for them",
+            "pass --json, too",
+        )
     goes_on = _decoder_prompt(decoder_prompt, decoder_ids)
     settings = chosen_settings(values)
     if len(loras) > 1:

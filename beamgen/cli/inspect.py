@@ -10,7 +10,7 @@ from rich.table import Table
 
 import beamgen
 from beamgen.cli._options import common
-from beamgen.cli._print import OUT, print_json, status
+from beamgen.cli._print import OUT, print_json, status, told_decoder
 
 #: Operators of a domain that are named.
 _SHOWN = 6
@@ -73,6 +73,8 @@ def _show_head(found: beamgen.Description) -> None:
             f"made of: {source['kind']} {source['model']}{revision} "
             f"({about['adapter']}, {source['dtype']}){lora}"
         )
+        if "decoder" in source:
+            click.echo(f"decoder: {told_decoder(source['decoder'])}")
         click.echo(
             f"made by: beamgen {versions['beamgen']}, backend {about['backend']}, "
             f"{about['dtype']}, with transformers {versions['transformers']}"

@@ -37,6 +37,7 @@ def command(features: bool, as_json: bool) -> None:
             "class_names": list(adapter.class_names),
             "module": type(adapter).__module__,
             "demo": adapter.demo is not None and adapter.demo.is_dir(),
+            "needs": adapter.needs,
             **({"features": beamgen.features(adapter)} if features else {}),
         }
         for adapter in beamgen.adapters()
@@ -48,13 +49,14 @@ def command(features: bool, as_json: bool) -> None:
     table = Table(box=None, pad_edge=False)
     last = "features" if features else "demo"
     for title in ("adapter", "model_type", "HF classes", last):
-        table.add_column(title, no_wrap=title != "features")
+        # names are there to be typed: where it is narrow, what they stand for takes more lines
+        table.add_column(title, no_wrap=title not in ("HF classes", "features"))
     for row in rows:
         table.add_row(
             row["name"],
             row["model_type"],
             ", ".join(row["class_names"]),
-            ", ".join(row["features"]) if features else "yes" if row["demo"] else "no",
+            _last(row),
         )
     OUT.print(table)
     for plugin in broken:
@@ -63,3 +65,10 @@ def command(features: bool, as_json: bool) -> None:
             f"{plugin['reason']}",
             markup=False,
         )
+
+
+def _last(row: dict[str, Any]) -> str:
+    """What a row ends with: its features, or whether it has a demo; or what it waits for."""
+    if row["needs"] is not None:
+        return f"needs transformers {row['needs']}"
+    return ", ".join(row["features"]) if "features" in row else "yes" if row["demo"] else "no"

@@ -41,6 +41,8 @@ class Asked:
         sinks: float ``[H]``, a score of each head that takes part in the softmax and has
             no value; or None.
         same_widths: whether values are as wide as keys.
+        own_keys: whether it makes its keys and values of what the cache gave it, as latent
+            attention expands them, and does not attend to that itself.
     """
 
     scale: float
@@ -48,11 +50,13 @@ class Asked:
     softcap: float | None = None
     sinks: torch.Tensor | None = None
     same_widths: bool = True
+    own_keys: bool = False
 
     @property
     def is_standard(self) -> bool:
         """Whether the standard operator ``Attention`` does it, with the window in the bias."""
-        return self.softcap is None and self.sinks is None and self.same_widths
+        plain = self.softcap is None and self.sinks is None
+        return plain and self.same_widths and not self.own_keys
 
 
 def asked_by(

@@ -23,6 +23,9 @@ from beamgen.seq2seq_adapter import Source
 _INT, _FLOAT = ir.DataType.INT64, ir.DataType.FLOAT
 #: The input of decoders whose layers have windows of their own, or distances.
 KEY_POSITIONS = "key_positions"
+#: Inputs of decoders that take beams as rows: the places of the entries that are attended to,
+#: and whether the new tokens follow each other, as those of a prompt.
+KEY_SLOTS, IS_PROMPT = "key_slots", "is_prompt"
 _SUBGRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
@@ -82,6 +85,15 @@ def with_key_positions(contract: Contract) -> Contract:
     """A contract whose decoder asks for the positions of the entries that it attends to."""
     port = Port(_INT, ("batch", "attended"))
     return replace(contract, inputs={**contract.inputs, KEY_POSITIONS: port})
+
+
+def with_rows(contract: Contract) -> Contract:
+    """A contract whose decoder makes a row of each beam."""
+    ports = {
+        KEY_SLOTS: Port(_INT, ("batch", "attended")),
+        IS_PROMPT: Port(ir.DataType.BOOL, ()),
+    }
+    return replace(contract, inputs={**contract.inputs, **ports})
 
 
 def loop_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot] = ()) -> Contract:

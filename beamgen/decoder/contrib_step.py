@@ -105,13 +105,8 @@ class ContribCache(StepCache):
         self.present = list(past)
         self.rows = rows
 
-    def update(
-        self,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        layer_idx: int,
-        *_: Any,
-        **__: Any,
+    def append(
+        self, key: torch.Tensor, value: torch.Tensor, layer_idx: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append a layer's new entries where the cache is ``full``, else leave it to ``attend``."""
         if not self.full:

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.decoder import contract
+from beamgen.decoder.expert_loops import loop_over_experts
 from beamgen.decoder.graph import DecoderGraph
 from beamgen.decoder.passes.drop_noops import drop_noops
 from beamgen.decoder.passes.fold_shapes import fold_shapes
@@ -36,6 +37,8 @@ def export_decoder(
     folder: Path,
     make_step: Callable[[DecoderAdapter, PreTrainedModel, Sequence[Slot]], TracedStep] = loop_step,
     slots: Sequence[Slot] = (),
+    *,
+    every_expert: bool = False,
 ) -> DecoderGraph:
     """Trace ``model`` into a decoder contract.
 
@@ -49,6 +52,8 @@ def export_decoder(
         folder: an existing folder for the raw trace.
         make_step: which contract: ``loop_step``, ``ContribStep`` or ``SingleStep``.
         slots: the linear layers that take a LoRA.
+        every_expert: let the products of each expert stand in the graph, where they can be
+            rounded, and not one loop over a layer's experts.
 
     Raises:
         AdapterError: the model cannot be traced, or the trace breaks the contract.
@@ -56,6 +61,8 @@ def export_decoder(
     raw = folder / "traced.onnx"
     try:
         step = make_step(adapter, model, slots).eval()
+        if not every_expert:
+            loop_over_experts(step.model, [slot.module for slot in slots])
         trace(step, raw)
     except BeamgenError:
         raise

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from beamgen.adapter import KVGeometry
-from beamgen.decoder.contract import KEY_POSITIONS
+from beamgen.decoder.contract import KEY_POSITIONS, KEY_SLOTS
 from beamgen.lora.slots import Slot
 from beamgen.seq2seq_adapter import Source
 
@@ -39,9 +39,14 @@ class DecoderGraph:
         return any(value.name == KEY_POSITIONS for value in self.model.graph.inputs)
 
     @property
+    def takes_rows(self) -> bool:
+        """Whether it makes a row of each beam, for which it asks where the entries belong."""
+        return any(value.name == KEY_SLOTS for value in self.model.graph.inputs)
+
+    @property
     def asks_for_positions(self) -> bool:
         """Whether its positions are others than those that count text, or more of them."""
-        return self.counts_padding or self.reads_key_positions
+        return self.counts_padding or self.reads_key_positions or self.takes_rows
 
     @property
     def vocab_size(self) -> int:

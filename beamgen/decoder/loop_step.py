@@ -52,13 +52,8 @@ class LoopCache(StepCache):
         self.prompt = prompt
         self.present = list(past)
 
-    def update(
-        self,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        layer_idx: int,
-        *_: Any,
-        **__: Any,
+    def append(
+        self, key: torch.Tensor, value: torch.Tensor, layer_idx: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append a layer's new entries.
 

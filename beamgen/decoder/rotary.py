@@ -7,6 +7,8 @@ from typing import Any
 import torch
 
 _BOUNDARY = "original_max_position_embeddings"
+#: What some models choose along with the factors.
+_SCALES = ("short_mscale", "long_mscale")
 
 
 class LongRotary(torch.nn.Module):
@@ -14,9 +16,10 @@ class LongRotary(torch.nn.Module):
 
     Attributes:
         seq_len: int64 scalar, by which a whole forward pass chooses: its largest position,
-            and 1; None where that is told by the positions that the embedding is given.
+            and 1.
 
-    Source: ``longrope_frequency_update`` of ``transformers/modeling_rope_utils.py``.
+    Source: ``longrope_frequency_update`` of ``transformers/modeling_rope_utils.py``;
+    ``PhimoeRotaryEmbedding.forward``.
     """
 
     def __init__(self, own: Any) -> None:
@@ -30,16 +33,24 @@ class LongRotary(torch.nn.Module):
         inside: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
         self.boundary: int = inside.get(_BOUNDARY, outside)
         self.seq_len: torch.Tensor | None = None
-        self._short = own.original_inv_freq
-        self._long, _ = ROPE_INIT_FUNCTIONS["longrope"](config, None, seq_len=self.boundary + 1)
+        factors = ROPE_INIT_FUNCTIONS["longrope"]
+        self._short, self._scaling = factors(config, None)
+        self._long, _ = factors(config, None, seq_len=self.boundary + 1)
+        self._scales = [getattr(own, name, None) for name in _SCALES]
         own.rope_type = "default"
+        own.rope_init_fn = lambda *_: (own.inv_freq, self._scaling)  # of those that ask each time
         self._own = own
 
-    def forward(self, x: torch.Tensor, position_ids: torch.Tensor) -> Any:
-        """The model's own angles of positions ``[B, N]``."""
-        seq_len = position_ids.max() + 1 if self.seq_len is None else self.seq_len
-        self._own.inv_freq = torch.where(seq_len > self.boundary, self._long, self._short)
-        return self._own(x, position_ids)
+    def forward(self, x: torch.Tensor, *given: Any, **named: Any) -> Any:
+        """What the model's own gives for the same arguments: angles ``[B, N, D]``, or a table."""
+        assert self.seq_len is not None, "a step tells it first"
+        long = self.seq_len > self.boundary
+        self._own.inv_freq = torch.where(long, self._long, self._short)
+        short_scale, long_scale = self._scales
+        if short_scale is not None and long_scale is not None:
+            chosen = torch.where(long, long_scale, short_scale)
+            self._own.short_mscale = self._own.long_mscale = chosen
+        return self._own(x, *given, **named)
 
 
 def traceable_rotary(model: torch.nn.Module) -> list[LongRotary]:

@@ -75,13 +75,8 @@ class StepKVCache(StepCache):
         super().__init__()
         self.present = list(past)
 
-    def update(
-        self,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        layer_idx: int,
-        *_: Any,
-        **__: Any,
+    def append(
+        self, key: torch.Tensor, value: torch.Tensor, layer_idx: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append a layer's new entries where the cache is ``full``, else leave it to ``attend``."""
         if not self.full:

@@ -33,6 +33,7 @@ class StepCache(Cache, ABC):  # type: ignore[misc] # transformers is untyped
         """Hold no entries yet, and no positions."""
         self._positions: tuple[torch.Tensor, torch.Tensor | None] | None = None
         self._biases: dict[int, torch.Tensor] = {}
+        self._given: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self.asked_for_positions = False
 
     def tell_positions(self, new: torch.Tensor, keys: torch.Tensor | None) -> None:
@@ -65,7 +66,6 @@ class StepCache(Cache, ABC):  # type: ignore[misc] # transformers is untyped
             self._biases[window] = torch.where(distance < window, attention_bias, masked)
         return self._biases[window]
 
-    @abstractmethod
     def update(
         self,
         key: torch.Tensor,
@@ -80,6 +80,22 @@ class StepCache(Cache, ABC):  # type: ignore[misc] # transformers is untyped
             All keys and values of the layer where the cache is ``full``, else what ``attend``
             is given.
         """
+        self._given[layer_idx] = given = self.append(key, value, layer_idx)
+        return given
+
+    def gave(self, layer_idx: int, key: torch.Tensor, value: torch.Tensor) -> bool:
+        """Whether a layer attends to what ``update`` gave it, and makes nothing else of that."""
+        given = self._given.get(layer_idx, ())
+        return len(given) == 2 and all(
+            one is other or (one.shape == other.shape and one.data_ptr() == other.data_ptr())
+            for one, other in zip(given, (key, value), strict=True)
+        )
+
+    @abstractmethod
+    def append(
+        self, key: torch.Tensor, value: torch.Tensor, layer_idx: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Take a layer's new entries, and give what ``update`` returns."""
 
     @abstractmethod
     def get_seq_length(self, layer_idx: int = 0) -> int:

@@ -24,6 +24,8 @@ from beamgen.decoder.contract import (
     verify_sizes,
     with_key_positions,
 )
+from beamgen.decoder.expert_loops import EXPERT_BODIES, has_loops
+from beamgen.decoder.experts import traceable_experts
 from beamgen.decoder.rotary import traceable_rotary
 from beamgen.decoder.traceable import traceable
 from beamgen.errors import AdapterError
@@ -62,6 +64,7 @@ class TracedStep(torch.nn.Module, ABC):
         """Prepare the model for tracing; it is changed in place."""
         super().__init__()
         adapter.prepare(model)
+        traceable_experts(model)
         self._long_rotary = traceable_rotary(model)
         self.adapter = adapter
         self.model = model
@@ -184,7 +187,8 @@ class TracedStep(torch.nn.Module, ABC):
         cache.full = self._full
         cache.tell_positions(position_ids, key_positions)
         for rotary in self._long_rotary:
-            rotary.seq_len = cache.seq_len
+            own = position_ids.max() + 1 if cache.seq_len is None else cache.seq_len
+            rotary.seq_len = own
         AttentionInterface.register(ATTENTION_NAME, self._attention_over(cache))
         try:
             with traceable():
@@ -199,7 +203,8 @@ class TracedStep(torch.nn.Module, ABC):
     @property
     def functions(self) -> list[OnnxFunction[Any, Any]]:
         """The bodies of our nodes in the trace."""
-        return [*self.bodies, AddLora] if self.slots else list(self.bodies)
+        added = [AddLora] if self.slots else []
+        return [*self.bodies, *added, *(EXPERT_BODIES if has_loops(self.model) else ())]
 
     @contextmanager
     def filled(self, slots: SlotPairs) -> Iterator[None]:
@@ -266,7 +271,9 @@ class TracedStep(torch.nn.Module, ABC):
             layer: Any = module.layer_idx
             asked = asked_by(module, query, value, given)
             if layer not in self._asked:
-                self._asked[layer] = replace(asked, scale=_own_scale(module, query, key, given))
+                scale = _own_scale(module, query, key, given)
+                own_keys = not cache.gave(layer, key, value)
+                self._asked[layer] = replace(asked, scale=scale, own_keys=own_keys)
             asked = replace(asked, scale=self._asked[layer].scale)
             if asked.window is not None and asked.window != self._window:
                 attention_mask = cache.within(asked.window, attention_mask)

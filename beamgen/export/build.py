@@ -18,6 +18,8 @@ from beamgen.quantization.saturation import inexact
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from beamgen.decoder.graph import DecoderGraph
+
 
 def build_graph(
     request: ExportRequest, scratch: Path, texts: Texts | None, say: Progress
@@ -41,15 +43,20 @@ def build_graph(
         from beamgen.decoder.seq2seq_step import loop_step
         from beamgen.export.teacher_forcing import TeacherForcing
         from beamgen.search.contrib import build_contrib
-        from beamgen.search.loop import build_loop
     except ImportError as error:
         raise MissingExtraError("beamgen export", "export", error.name or "torch") from error
+    if request.decoder is not None:
+        given = request.decoder.graph(request.checkpoint, request.adapter)
+        return _searched(request, given), Precision()
     model = request.checkpoint.load_merged()
     step = ContribStep if request.backend == "contrib" else loop_step
-    decoder = export_decoder(request.adapter, model, scratch, step, request.slots)
+    asked = request.precision
+    rounded = asked.name != "fp32"
+    decoder = export_decoder(
+        request.adapter, model, scratch, step, request.slots, every_expert=rounded
+    )
     del model
     gc.collect()
-    asked = request.precision
     precision = quantize(decoder.model, asked.name, asked.int8_weights)
     if precision.name != "fp32":
         say(f"measuring what {precision.name} costs")
@@ -59,7 +66,10 @@ def build_graph(
         if request.backend == "contrib" or inexact(precision.weights):
             (scratch / "alone").mkdir()
             alone = export_decoder(
-                request.adapter, request.checkpoint.load_merged(), scratch / "alone"
+                request.adapter,
+                request.checkpoint.load_merged(),
+                scratch / "alone",
+                every_expert=True,
             )
             quantize(alone.model, asked.name, "u8" if inexact(precision.weights) else "auto")
         runner = TeacherForcing(alone, scratch)
@@ -68,6 +78,13 @@ def build_graph(
         gc.collect()
     if request.backend == "contrib":
         return build_contrib(decoder, request.search, request.required), precision
+    return _searched(request, decoder), precision
+
+
+def _searched(request: ExportRequest, decoder: DecoderGraph) -> ir.Model:
+    """HF's search around a decoder."""
+    from beamgen.search.loop import build_loop
+
     external = request.external_data or weight_bytes(decoder.model) > EXTERNAL_DATA_BYTES
     return build_loop(
         decoder,
@@ -76,4 +93,4 @@ def build_graph(
         request.required,
         start=request.start,
         external=external,
-    ), precision
+    )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 from beamgen.checkpoint.lora_source import read_lora
 from beamgen.disk import local
 from beamgen.errors import LoraError, PackageError, SettingError
+from beamgen.export.decoder_file import refuse_own_decoder
 from beamgen.export.options import check_options
 from beamgen.export.prove import Progress
 from beamgen.export.request import ExportRequest
@@ -70,6 +71,7 @@ def quantize(
         options: see ``QuantizeOptions``.
 
     Raises:
+        DecoderFileError: the package's decoder came from a file.
         SettingError: there is no such precision, or the package has it already.
         RulesError: it is to be compared, and follows other rules than the transformers installed.
         PackageError: the output exists, or the package cannot be read.
@@ -84,6 +86,11 @@ def quantize(
     wanted = Wanted(precision, int8_weights, None if text is None else local(text))
     if wanted.name == manifest.precision.name and _kind(wanted) == manifest.precision.int8_weights:
         raise SettingError(f"{package.folder} is {precision} already", "name another --precision")
+    refuse_own_decoder(
+        manifest.source,
+        "beamgen quantize",
+        f"export the checkpoint itself: beamgen export -m CHECKPOINT --precision {precision}",
+    )
     folder = package.folder.resolve()
     target = local(output) if output is not None else _beside(package.folder, precision)
     if target.resolve() == folder:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
 
-from beamgen.adapter import DecoderAdapter
+from beamgen.adapter import DecoderAdapter, KVGeometry
 from beamgen.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from beamgen.checkpoint.lora_source import find_peft, is_peft, lora_name, origin
 from beamgen.checkpoint.resolve import resolve
 from beamgen.default_adapter import DEFAULT
 from beamgen.disk import local
-from beamgen.errors import AdapterError, LoraError
+from beamgen.errors import AdapterError, LoraError, NoAdapterError
 from beamgen.export.checks import (
     check_alone,
     check_backend_name,
@@ -25,6 +26,12 @@ from beamgen.export.checks import (
     check_with_files,
     parameters_of,
     required_parameters,
+)
+from beamgen.export.decoder_file import (
+    GivenDecoder,
+    check_with_decoder,
+    given_decoder,
+    refuse_lora,
 )
 from beamgen.export.encoder import check_supported, decoder_start
 from beamgen.export.options import check_options
@@ -51,6 +58,8 @@ class ExportOptions(TypedDict, total=False):
         model_class: HF class name, adapter name or ``model_type``.
         adapter: ``default`` takes the checkpoint's sizes by the names that most configs share,
             where no adapter knows its architecture; parity has to judge the file then.
+        decoder: an ``.onnx`` file of one decoder step that somebody else exported, which is
+            taken instead of a trace of the checkpoint (see docs/decoder-file.md).
         revision: of a hub id.
         trust_remote_code: run Python code that comes with the checkpoint.
         force: replace an existing package, in one exchange.
@@ -82,6 +91,7 @@ class ExportOptions(TypedDict, total=False):
 
     model_class: str | None
     adapter: str | None
+    decoder: str | os.PathLike[str] | None
     revision: str | None
     trust_remote_code: bool
     force: bool
@@ -119,6 +129,7 @@ class ExportRequest:
         force: replace an existing package.
         parity: end with the quick parity grid.
         inputs: files and folders that are read, which the package must not replace.
+        decoder: the decoder file to build around, or None: the checkpoint is traced.
     """
 
     checkpoint: Checkpoint
@@ -136,6 +147,14 @@ class ExportRequest:
     force: bool = False
     parity: bool = True
     inputs: Sequence[Path] = ()
+    decoder: GivenDecoder | None = None
+
+    @property
+    def geometry(self) -> KVGeometry:
+        """Shape of the cache."""
+        if self.decoder is not None:
+            return self.decoder.geometry
+        return self.adapter.kv_geometry(self.checkpoint.config)
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -161,23 +180,38 @@ def export_request(
     settings, required = options.get("settings") or {}, options.get("required", ())
     precision = _precision(options)
     check_backend_name(backend)
+    check_with_decoder(options)
     rules = _rules(options)
     check_alone(settings, rules)
     texts = [] if precision.text is None else [precision.text]
-    read = [*(local(each) for each in (model, *lora) if each is not None), *texts]
+    decoder_path = None if options.get("decoder") is None else local(options["decoder"] or "")
+    read = [
+        *(local(each) for each in (model, *lora) if each is not None),
+        *texts,
+        *([] if decoder_path is None else [decoder_path]),
+    ]
     if output is not None:  # before a hub id is downloaded
         check_target(local(output), force=force, inputs=read)
     model_class = _model_class(options)
     if model is not None and is_peft(model):
+        if decoder_path is not None:
+            refuse_lora()
         lora, model = [model, *lora], None
         model_class = model_class if model_class == DEFAULT else None
-    files = resolve(
+    find = partial(
+        resolve,
         model,
-        model_class,
         revision=options.get("revision"),
         trust_remote_code=options.get("trust_remote_code", False),
         lora=lora,
     )
+    is_unknown = False
+    try:
+        files = find(model_class)
+    except NoAdapterError:
+        if decoder_path is None or model_class is not None:
+            raise
+        files, is_unknown = find(DEFAULT), True  # the decoder file tells the sizes of its cache
     target = local(output if output is not None else f"{files.name}-onnx")
     inputs = [files.folder, *read]
     check_target(target, force=force, inputs=inputs)
@@ -188,7 +222,7 @@ def export_request(
         check_ids_with_files(files, settings, rules)
 
     checkpoint = read_checkpoint(files, options.get("ignore_unread", ()))
-    adapter = checkpoint.adapter(_model_class(options))
+    adapter = checkpoint.adapter(DEFAULT if is_unknown else _model_class(options))
     start: tuple[int, ...] = ()
     if is_encoder_decoder(adapter):
         check_supported(options)
@@ -219,6 +253,8 @@ def export_request(
         check_peft_fits(checkpoint.empty_model(), to_merge, adapter.fused)
     needed = required_parameters(required, asked.parameters, lora_slots)
     asked = replace(asked, required=needed)
+    if decoder_path is not None:
+        asked = replace(asked, decoder=given_decoder(decoder_path, checkpoint, adapter))
     return asked if lora_slots is None else _with_slots(asked, lora_slots)
 
 

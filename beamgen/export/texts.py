@@ -89,6 +89,7 @@ def read_lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
         raise SettingError(
-            f"cannot read the text {path}: {one_line(error)}", "name a UTF-8 file, one text a line"
+            f"cannot read the text {path}: {reason}", "name a UTF-8 file, one text a line"
         ) from error

@@ -76,7 +76,11 @@ def write_package(request: ExportRequest, say: Progress) -> ExportResult:
     if request.parity and request.precision.int8_weights == "s8":
         check_exact("int8")
     with new_package_folder(target, force=request.force, inputs=request.inputs) as folder:
-        say(f"tracing {checkpoint.source} ({adapter.name}, {checkpoint.dtype}) in float32")
+        say(
+            f"tracing {checkpoint.source} ({adapter.name}, {checkpoint.dtype}) in float32"
+            if request.decoder is None
+            else f"building a search around {request.decoder.record['file']}"
+        )
         package = write_search(request, folder, texts, say)
         report, lora_reports = None, {}
         if request.parity:

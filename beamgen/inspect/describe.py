@@ -83,9 +83,8 @@ def _find(path: Path) -> tuple[Path, Package | None, str | None]:
     if path.is_dir():  # in a model repository of Triton's, versions are folders
         file = path / MODEL if (path / MODEL).is_file() else path / "1" / MODEL
     if not file.is_file():
-        raise PackageError(
-            f"there is no {file}", "name a package folder, or a file that ends in .onnx"
-        )
+        found = f"{path} holds no {MODEL}" if path.is_dir() else f"there is no {path}"
+        raise PackageError(found, "name a package folder, or a file that ends in .onnx")
     if not (file.parent / MANIFEST).is_file() or file.name != MODEL:
         return file, None, None
     try:

@@ -32,11 +32,14 @@ class _Seen:
 def features(adapter: DecoderAdapter) -> list[str]:
     """Features of an architecture in a few words each: attention, positions, layers, engine.
 
-    They are those that its class has, be they on in its tiny config or not.
+    They are those that its class has, be they on in its tiny config or not; none are known
+    where the transformers that is installed has no such class.
 
     Raises:
         MissingExtraError: torch or transformers is not installed.
     """
+    if adapter.needs is not None:
+        return [f"needs transformers {adapter.needs}"]
     try:
         import torch
     except ImportError as error:

@@ -28,6 +28,10 @@ ADAPTERS = "adapters"
 #: What every folder holds that a format was written to, and no package.
 _OF_A_FORMAT = "beamgen-*.json"
 
+#: What every checkpoint holds.
+CONFIG = "config.json"
+_CURE = "write one with `beamgen export`, and name its folder"
+
 #: What an export writes, and may replace.
 PACKAGE = Kind("beamgen package", MANIFEST)
 
@@ -70,7 +74,7 @@ class Package:
             raise LoraError(
                 f"{self.folder} has no slots for LoRAs"
                 + (f"; {merged} is merged into it" if merged else ""),
-                "generate without a LoRA, or export the checkpoint with --lora-slots",
+                "leave the LoRA out, or export the checkpoint with --lora-slots",
             )
         if name not in paths:
             there = f"there are {', '.join(paths)}" if paths else "the package has none"
@@ -163,11 +167,19 @@ def _no_package(path: Path) -> PackageError:
         )
     if path.name == MODEL and (path.parent / MANIFEST).is_file():
         return PackageError(f"{path} is one file of a package", f"name its folder: {path.parent}")
-    reason = "is not a folder" if not path.is_dir() else f"holds no {MANIFEST}"
-    return PackageError(
-        f"{path} is not a beamgen package: it {reason}",
-        "write one with `beamgen export`, and name its folder",
-    )
+    if path.is_dir():
+        reason, cure = f"it holds no {MANIFEST}", _CURE
+        if (path / CONFIG).is_file():
+            reason = "it is a checkpoint, which is to be exported first"
+            cure = f"beamgen export -m {shlex.quote(str(path))}, and name the folder that it writes"
+    else:
+        reason = "it is not a folder"
+        beside = path.parent.iterdir() if path.parent.is_dir() else ()
+        cure = (
+            close_matches(str(path), [str(each) for each in beside if (each / MANIFEST).is_file()])
+            or _CURE
+        )
+    return PackageError(f"{path} is not a beamgen package: {reason}", cure)
 
 
 @contextlib.contextmanager

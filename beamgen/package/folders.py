@@ -106,8 +106,10 @@ def check_replaceable(
 
     Raises:
         PackageError: it exists and ``force`` was not given; or it would take along what is
-            read, the current folder, or files that are not its own; or it is of another kind.
+            read, the current folder, or files that are not its own; or it is of another kind;
+            or its name is no UTF-8.
     """
+    check_name(target)
     put_back(target)
     if holds(target, Path.cwd()):
         raise PackageError(
@@ -135,6 +137,22 @@ def check_replaceable(
             f"{', '.join(foreign[:_SHOWN])}{more}",
             f"move them elsewhere, or {_ELSEWHERE}",
         )
+
+
+def check_name(folder: Path) -> None:
+    """Refuse a path that ONNX Runtime cannot open, for it takes UTF-8 alone.
+
+    Raises:
+        PackageError: bytes of its name are none.
+    """
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        shown = str(folder).encode(errors="backslashreplace").decode()
+        raise PackageError(
+            f"the name of the folder {shown} is not UTF-8, and ONNX Runtime opens no other",
+            "rename it, or go into it and name it as . there",
+        ) from None
 
 
 def check_outside(target: Path, given: Path) -> None:

@@ -25,10 +25,19 @@ _QUALITY: Shape = {
     "top1_agreement": _NUMBER,
 }
 
+_DECODER: Shape = {"file": str, "sha256": str, "producer": str, "external_data": {...: str}}
+
 _FIELDS: Mapping[str, Shape] = {
     "adapter": str,
     "backend": str,
-    "source": {"kind": str, "model": str, "revision": _WORD, "dtype": str, "lora": _WORD},
+    "source": {
+        "kind": str,
+        "model": str,
+        "revision": _WORD,
+        "dtype": str,
+        "lora": _WORD,
+        "decoder?": _DECODER,
+    },
     "dtype": str,
     "vocab_size": int,
     "limits": {"max_positions": int, "recompute_boundary": _COUNT, "attention_window": _COUNT},

@@ -48,7 +48,8 @@ class Compared:
         revision = f" at {source['revision']}" if source.get("revision") else ""
         merged = {"merged LoRA": str(source["lora"])} if source.get("lora") else {}
         forgetful = self.report.forgetful_default
-        eager = {"attention": f"eager, for {forgetful} forgets"} if forgetful else {}
+        attention = self.report.attention
+        chosen = {"attention": f"{attention}, for {forgetful} forgets"} if forgetful else {}
         made_with = manifest.versions.get("transformers", "unknown")
         return {
             "package": self.name,
@@ -60,7 +61,7 @@ class Compared:
             "exported with transformers": made_with,
             "rules of generate": manifest.rules.release,
             "grid, seed": f"{self.grid}, {self.seed}",
-            **eager,
+            **chosen,
             **{f"compared with {name}": version for name, version in _versions().items()},
         }
 

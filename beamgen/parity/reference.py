@@ -14,6 +14,7 @@ from beamgen.parity.candidates import Candidates
 from beamgen.parity.catalogue import within_catalogue
 from beamgen.parity.draws import seeded_multinomial
 from beamgen.parity.hf_output import hf_beam_output
+from beamgen.parity.positions import silent, takes_positions
 from beamgen.parity.watch import watched
 from beamgen.runtime.trace import RowStep, SearchTrace, Tokens
 from beamgen.settings.config import ResolvedSearch, SearchConfig
@@ -56,7 +57,7 @@ class Reference:
 
     @property
     def forgetful_default(self) -> str | None:
-        """HF's default attention, where the model follows ``eager`` instead of it."""
+        """HF's default attention, where the model follows another instead of it."""
         return forgetful_default(self._model)
 
     @property
@@ -95,7 +96,7 @@ class Reference:
             if draws is None
             else draws(config)
         )
-        with torch.no_grad(), drawn:
+        with torch.no_grad(), drawn, silent():
             output = self._model.generate(
                 **_read(torch.from_numpy(input_ids), torch.from_numpy(attention_mask), source),
                 generation_config=settings,
@@ -195,7 +196,7 @@ class Reference:
         ids = self._torch.tensor([[*input_ids.tolist(), *tokens]])
         mask = self._torch.tensor([[*attention_mask.tolist(), *[1] * len(tokens)]])
         given = _read(ids, mask, source)
-        if source is None:
+        if source is None and takes_positions(self._model):
             given["position_ids"] = (mask.cumsum(dim=1) - 1).masked_fill(mask == 0, 1)
         with self._torch.no_grad():
             logits = self._model(**given).logits

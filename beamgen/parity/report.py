@@ -150,11 +150,17 @@ class ParityReport:
     Attributes:
         results: of each case.
         forgetful_default: transformers' default attention, where it gives other logits than
-            the model's own, ``eager``, which was compared with instead; or None.
+            ``attention``, which was compared with instead; or None.
     """
 
     results: list[CaseResult]
     forgetful_default: str | None = None
+
+    @property
+    def attention(self) -> str | None:
+        """What was compared with instead of ``forgetful_default``, the other of the two."""
+        others = {"sdpa": "eager", "eager": "sdpa"}
+        return others[self.forgetful_default] if self.forgetful_default else None
 
     @property
     def verdict(self) -> Verdict:
@@ -196,7 +202,7 @@ class ParityReport:
             **{verdict.value: self.count(verdict) for verdict in Verdict},
             "same_tokens": self.same_tokens,
             "max_score_difference": self.score_difference,
-            **({"attention": "eager"} if self.forgetful_default else {}),
+            **({"attention": self.attention} if self.attention else {}),
             "partings": [
                 {"case": result.case.title, **_finite(vars(parting))}
                 for result in self.results

@@ -39,6 +39,12 @@ def emulate(model: PreTrainedModel, precision: Precision) -> PreTrainedModel:
         return model
     parameters = dict(model.named_parameters())
     missing = [name for name in precision.quantized if name not in parameters]
+    if missing and missing[0].rpartition(".")[0] in parameters:
+        raise CheckpointError(
+            f"the package rounded {missing[0]}, which the transformers that is installed keeps "
+            "in one tensor with others and does not round alone",
+            "export in fp32, or in an environment with transformers 4.57",
+        )
     if missing:
         raise CheckpointError(
             f"the checkpoint has no parameter {missing[0]}, which the package rounded",

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from beamgen.errors import BeamgenError, SettingError, one_line
+from beamgen.runtime.no_numbers import no_numbers
 from beamgen.runtime.session import run
 from beamgen.settings.config import ResolvedSearch
-from beamgen.settings.contrib import SAMPLING, check_fits
+from beamgen.settings.contrib import NO_NUMBERS, SAMPLING, check_fits
 from beamgen.settings.contrib_inputs import feeds, nothing_left
 from beamgen.settings.prompts import Ids
 from beamgen.settings.result import DEAD, BeamOutput
@@ -19,12 +20,12 @@ from beamgen.settings.result import DEAD, BeamOutput
 if TYPE_CHECKING:
     import onnxruntime
 
-    from beamgen.package.manifest import Manifest
+    from beamgen.package.folder import Package
 
 
 def run_contrib(
     session: onnxruntime.InferenceSession,
-    manifest: Manifest,
+    package: Package,
     input_ids: Ids,
     attention_mask: Ids,
     configs: Sequence[ResolvedSearch],
@@ -34,7 +35,7 @@ def run_contrib(
 
     Args:
         session: of the package's graph.
-        manifest: the package's.
+        package: what is run.
         input_ids: int64 ``[B, S]``.
         attention_mask: int64 ``[B, S]``.
         configs: for this prompt length; one for all rows, or one for each.
@@ -43,17 +44,23 @@ def run_contrib(
     Raises:
         SettingError: the operator cannot honour it, or not in this package; or every
             token is banned.
+        PackageError: the model's scores are no numbers.
     """
-    config = configs[0]
+    config, manifest = configs[0], package.manifest
     if any(other != config for other in configs):
         raise one_for_all_rows()
     check_fits(config, manifest.search)
     given = {**feeds(input_ids, attention_mask, config, manifest.vocab_size), **lora}
-    if manifest.operator == SAMPLING:
-        sequences, scores = _drawn(session, given, config), None
-    else:
-        sequences, *rest = run(session, None, given)
-        scores = rest[0] if rest else None
+    try:
+        if manifest.operator == SAMPLING:
+            sequences, scores = _drawn(session, given, config), None
+        else:
+            sequences, *rest = run(session, None, given)
+            scores = rest[0] if rest else None
+    except Exception as error:  # ONNX Runtime raises types of its own
+        if NO_NUMBERS in str(error):
+            raise no_numbers(package.folder) from error
+        raise
     return beam_output(sequences, scores, input_ids.shape[1], config)
 
 
@@ -81,6 +88,8 @@ def _drawn(
     except BeamgenError:
         raise
     except Exception as error:  # ONNX Runtime raises types of its own
+        if NO_NUMBERS in str(error):
+            raise
         raise nothing_left(one_line(error)) from error
     drawn = sequences[:, prompt_len:]
     drawn = drawn[~np.isin(drawn, config.eos_token_id)]

@@ -244,7 +244,9 @@ class Generator:
         adapted = self._loras.feeds(lora, len(input_ids))
         self._check_memory(input_ids, configs[0])
         if manifest.backend == "contrib":
-            return run_contrib(self.session, manifest, input_ids, attention_mask, configs, adapted)
+            return run_contrib(
+                self.session, self.package, input_ids, attention_mask, configs, adapted
+            )
         feeds = {
             **prompt_feeds(input_ids, attention_mask, source),
             **parameter_feeds(manifest, configs),

@@ -32,6 +32,6 @@ def no_numbers(folder: Path) -> PackageError:
     """The error of a search that found nothing, though nothing was forbidden."""
     return PackageError(
         f"the model in {folder} gave scores that are no numbers",
-        "its weights, or those of the LoRA, hold what is no finite number: export it again, "
-        "which tells them by name",
+        "its weights, or those of the LoRA, are no finite numbers, or overflow: export it again, "
+        "which tells what it can see of them by name",
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from beamgen.errors import PackageError, one_line
 from beamgen.package.folder import Package
+from beamgen.package.folders import check_name
 from beamgen.runtime.memory import ran_out
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def load_session(
     """An ONNX Runtime session over the package's graph.
 
     Raises:
-        PackageError: an unknown provider, or ONNX Runtime refuses the file.
+        PackageError: an unknown provider, a folder that ONNX Runtime cannot name, or it
+            refuses the file.
     """
     import onnxruntime
 
@@ -51,6 +53,7 @@ def load_session(
             f"this ONNX Runtime has no {', '.join(unknown)}; it has {', '.join(available)}",
             "pip install 'beamgen[cuda]' for CUDAExecutionProvider",
         )
+    check_name(package.folder)
     options = onnxruntime.SessionOptions()
     # Level 2 warns of every parameter that has a default, which is how it should be.
     options.log_severity_level = 3

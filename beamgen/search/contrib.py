@@ -176,9 +176,27 @@ def _subgraph(
     elif decoder.reads_key_positions:
         feeds[KEY_POSITIONS] = tape.value(entry_positions.copied_text_positions, mask, own.key_rows)
     logits, present = copy(tape.section("decoder"), feeds)
+    logits = _if_numbers(tape, logits)
     declare(logits, "logits", _FLOAT, "rows", 1, decoder.vocab_size)
     for value, name in zip(present, contrib_cache_names("present", geometry), strict=True):
         declare(value, name, _FLOAT, 2, "rows", heads, "attended", width)
     return ir.Graph(
         [ids, positions, mask, *past], [logits, *present], nodes=tape.nodes, name="decoder_step"
     )
+
+
+def _if_numbers(tape: Tape, logits: ir.Value) -> ir.Value:
+    """The logits, where the operator can choose by them; else their shape cannot be looked up.
+
+    A sum is NaN or infinite where one of them is; minus infinity is a token that never comes.
+    """
+    total = tape.standard("ReduceSum", logits, output="sum_of_scores", keepdims=0)
+    undefined = tape.standard("IsNaN", total, output="sum_is_undefined")
+    infinite = tape.standard("IsInf", total, output="sum_is_infinite", detect_negative=0)
+    failed = tape.standard("Or", undefined, infinite, output="scores_failed")
+    row = tape.standard("Cast", failed, output="shape_row", to=ir.DataType.INT64)
+    same = tape.standard(
+        "Unsqueeze", tape.ints("same_shape", [0, 0, -1]), tape.ints("first", [0]), output="shapes"
+    )  # [1, 3]: there is no second row
+    shape = tape.standard("Gather", same, row, output=contrib.NO_NUMBERS)
+    return tape.standard("Reshape", logits, shape, output="logits")

@@ -109,6 +109,7 @@ def build_loop(
         empty=_empty_caches(main, input_ids, decoder.geometry),
         counts_padding=decoder.counts_padding,
         reads_key_positions=decoder.reads_key_positions,
+        takes_rows=decoder.takes_rows,
     )
     carried = [*vars(initial).values(), entries.visible, entries.slot, *parts.empty_caches]
     found = main.section("found").node(

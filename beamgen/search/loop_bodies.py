@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from beamgen.adapter import KVGeometry
-from beamgen.decoder.contract import KEY_POSITIONS, cache_names
+from beamgen.decoder.contract import IS_PROMPT, KEY_POSITIONS, KEY_SLOTS, cache_names
 from beamgen.search.functions import entry_positions, tree_cache
 from beamgen.search.nested_decoder import NestedDecoder
 from beamgen.search.state import STATE_TYPES, Prompt, Settings, State
@@ -50,6 +50,7 @@ class LoopParts:
     empty: tuple[ir.Value, ...]  # float [B, Hkv, 0, D] of keys and of values, or one for both
     counts_padding: bool
     reads_key_positions: bool
+    takes_rows: bool
 
     @property
     def carried(self) -> list[str]:
@@ -243,7 +244,21 @@ def _decoder_inputs(
         )
 
     fed = tape.branch(chunk.is_prompt, of_piece, of_beams, sides=("prompt", "beams"))
-    return {**dict(fed.items()), **_counted_positions(tape, parts, carried["slot"], fed)}
+    return {
+        **dict(fed.items()),
+        **_counted_positions(tape, parts, carried["slot"], fed),
+        **_of_rows(tape, parts, chunk, carried["slot"], fed),
+    }
+
+
+def _of_rows(
+    tape: Tape, parts: LoopParts, chunk: Chunk, slot: ir.Value, fed: Results
+) -> dict[str, ir.Value]:
+    """What decoders ask for that make a row of each beam."""
+    if not parts.takes_rows:
+        return {}
+    slots = tape.value(entry_positions.attended_slots, slot, fed.attention_bias, name=KEY_SLOTS)
+    return {KEY_SLOTS: slots, IS_PROMPT: chunk.is_prompt}
 
 
 def _counted_positions(

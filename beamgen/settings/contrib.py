@@ -25,6 +25,10 @@ MAX_LENGTH, MAX_BEAMS = 4096, 128
 #: Bits of ``Sampling``'s seed.
 SEED_BITS = 31
 
+#: The node of a contrib file that fails where a step's scores are no numbers: the operators go
+#: on with them, and ``Sampling`` draws.
+NO_NUMBERS = "scores_that_are_no_numbers"
+
 #: Settings that are attributes of the node: they are fixed when it is exported.
 FIXED = {
     BEAM_SEARCH: ("eos_token_id", "early_stopping", "no_repeat_ngram_size"),
@@ -112,7 +116,8 @@ def check_honoured(config: SearchConfig) -> None:
 
 def _unhonoured(config: SearchConfig) -> Iterator[tuple[str, str]]:
     """Each setting that the operator cannot do, and what to do about it."""
-    values = vars(config)
+    # several beams cannot sample; then nothing that sampling alone heeds counts
+    values = {**vars(config), "do_sample": config.do_sample and config.num_beams == 1}
     for setting in SETTINGS:
         honoured = setting.name in HONOURED[operator_of(config)]
         if not honoured and setting.is_heeded(values) and not setting.is_off(values[setting.name]):

@@ -41,6 +41,12 @@ def check_adapter(adapter: DecoderAdapter | str, *, quick: bool = False) -> list
         AdapterError: one error that lists every check that failed.
     """
     subject = find_adapter(adapter) if isinstance(adapter, str) else adapter
+    if subject.needs is not None:
+        raise AdapterError(
+            f"the adapter '{subject.name}' is of a class of transformers {subject.needs}, and an "
+            "older one is installed",
+            f"check it where that is: pip install 'transformers=={subject.needs}.*'",
+        )
     whole = _SEQ2SEQ_CHECKS if is_encoder_decoder(subject) else _CHECKS
     checks = _QUICK_CHECKS if quick else whole
     failures, passed = [], []
@@ -92,7 +98,7 @@ def _check_tiny_config(adapter: DecoderAdapter) -> None:
 
 
 def _check_geometry(adapter: DecoderAdapter) -> None:
-    """kv_geometry is the shape of HF's own cache."""
+    """kv_geometry is the shape of HF's own cache, where HF keeps one."""
     import torch
 
     config = adapter.tiny_config()
@@ -101,7 +107,9 @@ def _check_geometry(adapter: DecoderAdapter) -> None:
         ids = torch.ones(1, 3, dtype=torch.long)
         given = {"decoder_input_ids": ids} if config.is_encoder_decoder else {}
         output = model(input_ids=ids, use_cache=True, **given)
-    cache = output[cache_keyword(model)]
+    cache = output.get(cache_keyword(model))
+    if cache is None:  # the exported step alone shows its sizes
+        return
     cache = getattr(cache, "self_attention_cache", cache)
     _expect(len(cache) == geometry.num_layers, f"HF's cache has {len(cache)} layers")
     for stored, width in zip(("keys", "values"), geometry.widths, strict=True):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from beamgen.checkpoint.auto_model import auto_model
+from beamgen.registry import meant_attention
 from beamgen.testing.loop_decoder import Floats, hf_logits
 from beamgen.testing.models import tiny_model
 
@@ -36,8 +37,8 @@ class Variant:
     Attributes:
         name: the field, and the kind where there are several.
         config: with the change.
-        attention: the attention of transformers that computes what is meant: ``eager``
-            where its default computes something else, else None.
+        attention: the attention of transformers that computes what is meant, where its
+            default and ``eager`` differ, else None.
         weights: of the tiny model.
     """
 
@@ -69,7 +70,7 @@ def variants(base: PretrainedConfig) -> Iterator[Variant]:
     weights = _with_biases(plain.state_dict())
     before = _both_logits(base, weights)
     assert before is not None, "the tiny config was used to make the weights"
-    yield Variant("tiny_config", base, _meant(before), weights)
+    yield Variant("tiny_config", base, _meant(base, before), weights)
     seen = {"tiny_config"}
     for name, changes in _changes(base, plain):
         if name in seen:
@@ -78,7 +79,7 @@ def variants(base: PretrainedConfig) -> Iterator[Variant]:
             after = _both_logits(config, weights)
             if after is not None and _differ(before, after):
                 seen.add(name)
-                yield Variant(name, config, _meant(after), weights)
+                yield Variant(name, config, _meant(config, after), weights)
                 break
 
 
@@ -108,8 +109,8 @@ def _changes(
                 scaling = {"type": "longrope", **factors}
                 yield f"{name}: longrope", {name: scaling, _BOUNDARY_FIELD: _BOUNDARY}
         else:
-            for other in _other_values(name, value):
-                yield name, {name: other}
+            for inner, other in _others(getattr(base, name, None), name, value):
+                yield inner, {name: other}
     if "sliding_window" in fields:
         layers = base.num_hidden_layers
         yield "windows: all layers", _windows(fields, [_SLIDING] * layers, 0)
@@ -151,6 +152,20 @@ def _changed(base: PretrainedConfig, changes: dict[str, Any]) -> Iterator[Pretra
             yield config
 
 
+def _others(own: Any, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Names of what changes in a field, and its values; of a config within a config each field."""
+    from transformers import PretrainedConfig
+
+    if not isinstance(own, PretrainedConfig):
+        for other in _other_values(name, value):
+            yield name, other
+        return
+    inner = _fields(own)
+    for field, kept in inner.items():
+        for changed, other in _others(getattr(own, field, None), field, kept):
+            yield f"{name}.{changed}", {**inner, field: other}
+
+
 def _other_values(name: str, value: Any) -> tuple[Any, ...]:
     if isinstance(value, bool):
         return (not value,)
@@ -168,8 +183,8 @@ def _other_values(name: str, value: Any) -> tuple[Any, ...]:
 def _rope_kinds(model: PreTrainedModel, value: Any) -> dict[str, dict[str, Any]]:
     """Scalings of rotary positions, by kind, for a model's own widths."""
     bands = [len(module.inv_freq) for module in model.modules() if hasattr(module, "inv_freq")]
-    if not bands:
-        return {}
+    if not bands:  # PhiMoE's makes them anew each time
+        bands = [model.config.hidden_size // model.config.num_attention_heads // 2]
     kept = {name: value[name] for name in ("rope_theta",) if name in (value or {})}
     boundary = {_BOUNDARY_FIELD: _BOUNDARY}
     llama3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, **boundary}
@@ -208,9 +223,9 @@ def _model(
     return model.eval()
 
 
-def _meant(both: tuple[Floats, Floats]) -> str | None:
+def _meant(config: PretrainedConfig, both: tuple[Floats, Floats]) -> str | None:
     default, eager = both
-    return "eager" if _distance(default, eager) > _ROUNDING else None
+    return meant_attention(config.model_type) if _distance(default, eager) > _ROUNDING else None
 
 
 def _differ(before: tuple[Floats, Floats], after: tuple[Floats, Floats]) -> bool:

@@ -11,6 +11,47 @@ from beamgen import BeamgenError, adapters, find_adapter
 from beamgen.bench.random_weights import find_shape, random_checkpoint
 from beamgen.registry import is_encoder_decoder
 
+#: Parameters of the checkpoints whose shapes these are, as their publishers count them.
+PUBLISHED = {
+    "llama": 1_235_814_400,
+    "qwen2": 494_032_768,
+    "gemma2": 2_614_341_888,
+    "biogpt": 346_763_264,
+    "bloom": 559_214_592,
+    "gemma": 2_506_172_416,
+    "gemma3": 999_885_952,
+    "gpt2": 124_439_808,
+    "gpt_neox": 162_322_944,
+    "mistral": 7_248_023_552,
+    "mixtral": 46_702_792_704,
+    "olmo2": 1_484_916_736,
+    "olmoe": 6_919_161_856,
+    "opt": 125_239_296,
+    "phi": 1_418_270_720,
+    "qwen3": 596_049_920,
+    "qwen3_moe": 30_532_122_624,
+    "smollm3": 3_075_098_624,
+}
+_FAST = ("llama", "qwen2", "gemma2")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in _FAST else pytest.mark.slow) for name in PUBLISHED],
+)
+def test_a_shape_is_that_of_the_published_model(name: str) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(find_shape(name).full_config())
+    assert sum(parameter.numel() for parameter in model.parameters()) == PUBLISHED[name]
+
+
+def test_every_shape_is_held_against_a_published_model() -> None:
+    shapes = {each.name for each in adapters() if each.full_config() is not None}
+    assert shapes - PUBLISHED.keys() == {"phi3"}, "which is smaller than any that is published"
+
 
 def test_shapes_are_those_of_adapters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoders = [each for each in adapters() if not is_encoder_decoder(each)]

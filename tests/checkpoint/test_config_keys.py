@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner
 from support.odd_checkpoints import edit_config
+from transformers import AutoModelForCausalLM
 
 from beamgen import (
     BeamgenError,
@@ -122,6 +125,53 @@ def test_keys_within_rope_scaling_are_told() -> None:
     stored = {"hidden_size": 64, "rope_scaling": scaling}
     where = "rope_parameters" if hasattr(LlamaConfig, "rope_scaling") else "rope_scaling"
     assert unread_keys(stored, config, tiny_model) == [f"{where}.beta_fast"]
+
+
+@pytest.mark.filterwarnings("ignore:.rope_scaling. is deprecated:FutureWarning")
+def test_keys_of_a_config_within_the_config_are_told() -> None:
+    """Of that for text, and of that for images only where the model looks into it."""
+    from transformers import Gemma3Config, Gemma3TextConfig
+
+    sizes = {
+        "hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 8, "num_hidden_layers": 2,
+    }  # fmt: skip
+    text = {
+        "vocab_size": 8, "head_dim": 16, "layer_types": ["sliding_attention", "full_attention"],
+        "logit_scale": 0.5, "some_switch": False,
+    }  # fmt: skip
+    stored = {
+        "text_config": {**sizes, **text},
+        "vision_config": {**sizes, "image_size": 28, "patch_size": 14, "use_head": True},
+    }
+    config = Gemma3Config.from_dict(deepcopy(stored))
+    whole = ["text_config.logit_scale", "vision_config.use_head"]
+    assert unread_keys(stored, config, tiny_model) == whole
+    of_text = unread_keys(stored, config, lambda config: tiny_model(config.get_text_config()))
+    assert of_text == whole[:1]
+    assert type(config.text_config) is Gemma3TextConfig  # and its class is as it was
+    assert "__getattribute__" not in vars(Gemma3TextConfig)
+
+
+def test_a_key_within_attn_config_is_told_where_hf_does_not_read_it(tmp_path: Path) -> None:
+    """MPT's llm-foundry has rotary positions; HF's class gives the same logits with or without."""
+    model = tiny_model(find_adapter("mpt").tiny_config())
+    model.save_pretrained(tmp_path)
+    ids = torch.tensor([[5, 9, 7]])
+
+    def logits(**inner: Any) -> torch.Tensor:
+        edit_config(tmp_path, attn_config={"clip_qkv": 0.1, **inner})
+        theirs = AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="eager")
+        with torch.no_grad():
+            return theirs.eval()(ids).logits
+
+    assert torch.equal(logits(), logits(rope=True))
+    assert not torch.equal(logits(), logits(softmax_scale=0.5))
+    open_checkpoint(tmp_path).load_model()
+    edit_config(tmp_path, attn_config={"clip_qkv": 0.1, "softmax_scale": 0.5, "rope": 2})
+    with pytest.raises(BeamgenError, match=r"does not read attn_config\.rope of") as error:
+        open_checkpoint(tmp_path).load_model()
+    assert "--ignore-unread attn_config.rope" in error.value.cure
+    read_checkpoint(find_checkpoint(tmp_path), ["attn_config.rope"]).load_model()
 
 
 def test_every_key_is_told_at_once_and_the_cure_works(

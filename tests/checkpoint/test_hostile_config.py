@@ -9,9 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors import safe_open
+from support.odd_checkpoints import edit_config
+from transformers import AutoModelForCausalLM
 
-from beamgen import BeamgenError, PositionLimits, export
+from beamgen import BeamgenError, PositionLimits, export, find_adapter, open_checkpoint
 from beamgen.adapter import AdapterError
+from beamgen.testing import tiny_model
 
 
 @pytest.mark.parametrize(
@@ -63,3 +68,102 @@ def test_limits_are_numbers(value: Any) -> None:
     with pytest.raises(AdapterError, match="max_positions"):
         PositionLimits(value)
     PositionLimits(5, None, 3)
+
+
+@pytest.fixture
+def copy(checkpoints: Callable, tmp_path: Path) -> Callable[[str], Path]:
+    return lambda name: Path(shutil.copytree(checkpoints(name), tmp_path / "ck"))
+
+
+def _theirs(folder: Path, ids: list[int]) -> torch.Tensor:
+    """HF's own logits, of eager attention."""
+    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
+    with torch.no_grad():
+        return model(torch.tensor([ids])).logits[0]
+
+
+def test_a_window_of_nothing_is_refused_by_its_name(copy: Callable[[str], Path]) -> None:
+    """HF computes something of it, in which later tokens change the logits of earlier ones."""
+    folder = edit_config(copy("phi3"), sliding_window=0)
+    assert not torch.allclose(_theirs(folder, [5, 6, 7])[0], _theirs(folder, [5, 8, 9])[0])
+    with pytest.raises(
+        BeamgenError, match=r"sliding_window in the config.json of .* is 0"
+    ) as error:
+        open_checkpoint(folder)
+    assert "null" in error.value.cure
+    for window in (None, 1, 8):
+        edit_config(folder, sliding_window=window)
+        assert torch.allclose(_theirs(folder, [5, 6, 7])[0], _theirs(folder, [5, 8, 9])[0])
+        open_checkpoint(folder)
+
+
+@pytest.mark.parametrize("window", [-1, True, 1.5, "8", [8]])
+def test_a_window_is_a_number_of_tokens(window: Any, copy: Callable[[str], Path]) -> None:
+    with pytest.raises(BeamgenError, match=r"sliding_window in the|for field 'sliding_window'"):
+        open_checkpoint(edit_config(copy("phi3"), sliding_window=window))
+
+
+def test_a_window_of_a_class_that_has_none_means_nothing(copy: Callable[[str], Path]) -> None:
+    checkpoint = open_checkpoint(edit_config(copy("gpt2"), sliding_window=0))
+    assert checkpoint.adapter().position_limits(checkpoint.config).attention_window is None
+
+
+def test_a_model_that_reads_both_ways_is_refused(tmp_path: Path) -> None:
+    config = find_adapter("bert_generation").tiny_config()
+    tiny_model(config).save_pretrained(tmp_path)
+    open_checkpoint(tmp_path).load_model()
+    edit_config(tmp_path, is_decoder=False)
+    assert not torch.allclose(_theirs(tmp_path, [5, 6, 7])[0], _theirs(tmp_path, [5, 8, 9])[0])
+    with pytest.raises(BeamgenError, match="later tokens change the logits of earlier") as error:
+        open_checkpoint(tmp_path).load_model()
+    assert '"is_decoder": true' in error.value.cure
+    open_checkpoint(edit_config(tmp_path, is_decoder=True)).load_model()
+
+
+def test_finite_weights_of_infinite_logits_are_refused(copy: Callable[[str], Path]) -> None:
+    folder = copy("gpt2")
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        model.transformer.ln_f.weight.fill_(1e38)
+        model.transformer.wte.weight.mul_(100)
+    model.save_pretrained(folder)
+    assert not _theirs(folder, [5, 6, 7]).isfinite().all()
+    with pytest.raises(BeamgenError, match="logits that are no numbers"):
+        open_checkpoint(folder).load_model()
+
+
+@pytest.mark.parametrize(
+    "shard",
+    ["../theirs.safetensors", "{outside}", "sub/../../theirs.safetensors", "..\\x", "C:\\x"],
+)
+def test_an_index_of_shards_that_leads_outside_is_refused(
+    shard: str, copy: Callable[[str], Path]
+) -> None:
+    """transformers follows it: the model is made of a file that nobody gave."""
+    folder = copy("gpt2")
+    outside = folder.parent / "theirs.safetensors"
+    (folder / "model.safetensors").rename(outside)
+    name = shard.format(outside=outside)
+    config = json.loads((folder / "config.json").read_text())
+    _write_index(folder, outside, name)
+    if (folder / name).is_file():
+        assert _theirs(folder, [5, 6, 7]).isfinite().all()
+    with pytest.raises(BeamgenError, match=r"index\.json of .* lies outside of the checkpoint"):
+        open_checkpoint(folder)
+    (folder / "model.safetensors.index.json").unlink()
+    if name == "../theirs.safetensors":
+        edit_config(folder, transformers_weights=name)
+        with pytest.raises(BeamgenError, match=r"config\.json of .* lies outside"):
+            open_checkpoint(folder)
+        (folder / "config.json").write_text(json.dumps(config))
+    (folder / "part").mkdir()
+    (folder / "part" / "one.safetensors").symlink_to(outside)  # as in the hub's cache
+    _write_index(folder, outside, "part/one.safetensors")
+    open_checkpoint(folder).load_model()
+
+
+def _write_index(folder: Path, tensors: Path, shard: str) -> None:
+    with safe_open(tensors, framework="np") as file:
+        names = dict.fromkeys(file.keys(), shard)
+    index = {"metadata": {"total_size": 1}, "weight_map": names}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))

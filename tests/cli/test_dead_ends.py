@@ -174,7 +174,11 @@ MISUSES = {
     "generate --ids 5": ("Missing option '-m' / '--model'", "generate --help"),
     "quantize": ("No packages were named, pass one with -m", "quantize --help"),
     "quantize one -m two": ("2 packages were named", "quantize --help"),
-    "export one": ("Got unexpected extra argument (one)", "export --help"),
+    "export one": ("Got unexpected extra argument (one)", "export -m one"),
+    "generate -m one 'a bird'": ("argument (a bird)", "generate -m one -p 'a bird'"),
+    "export -m one --num_beams 2": ("option '--num_beams'", "export -m one --num-beams 2"),
+    "export -m one --dtype fp16": ("option '--dtype'", "export -m one --precision fp16"),
+    "lora convert": ("Missing argument 'PEFT_DIR|FILE'", "lora convert --help"),
     "--nonsense": ("No such option '--nonsense'", "--help"),
 }
 
@@ -190,9 +194,9 @@ def test_what_no_command_takes_has_a_cure_that_can_be_typed(
     cure = _fix(result)
     assert cause in result.stderr.splitlines()[0]
     _works(run(_typed(cure, r"beamgen .*--help")))
-    meant = re.search(r"did you mean (\S+?)\?", cure)
+    meant = re.search(r"did you mean ([^?]+)\?", cure)
     if meant and right:
-        assert meant[1] in right.split()
+        assert meant[1] in right
         if "copy" in right:
             _works(run(f"beamgen {right} -o package --no-parity"))
     elif right is None:

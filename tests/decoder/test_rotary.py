@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import LlamaConfig
+from transformers import LlamaConfig, PhimoeConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+from transformers.models.phimoe.modeling_phimoe import PhimoeRotaryEmbedding
 
 from beamgen.decoder.rotary import traceable_rotary
 
@@ -32,6 +33,7 @@ def rotary():
 @pytest.mark.parametrize("length", [BOUNDARY, BOUNDARY + 1])
 def test_on_either_side_the_angles_are_those_of_the_factors(rotary, length: int) -> None:
     places = torch.arange(length)[None]
+    rotary.seq_len = torch.tensor(length)
     cosines, sines = rotary(torch.zeros(1), places)
     factors = FACTORS["long_factor" if length > BOUNDARY else "short_factor"]
     bands = 10000.0 ** -(torch.arange(4) / 4) / torch.tensor(factors)
@@ -42,6 +44,30 @@ def test_on_either_side_the_angles_are_those_of_the_factors(rotary, length: int)
     torch.testing.assert_close(sines[0], angles.sin() * scale)
     theirs = LlamaRotaryEmbedding(_config())(torch.zeros(1), places)
     torch.testing.assert_close((cosines, sines), theirs)
+
+
+@pytest.mark.parametrize("length", [BOUNDARY, BOUNDARY + 1])
+def test_scales_are_chosen_with_the_factors(length: int) -> None:
+    """PhiMoE multiplies by one of two numbers, and makes a table of angles at each call."""
+    scaling = {"type": "longrope", **FACTORS, "short_mscale": 1.1, "long_mscale": 1.3}
+    config = PhimoeConfig(
+        hidden_size=16,
+        num_attention_heads=2,
+        max_position_embeddings=32,
+        rope_theta=10000.0,
+        rope_scaling={**scaling, "original_max_position_embeddings": BOUNDARY},
+    )
+    (rotary,) = traceable_rotary(torch.nn.Sequential(PhimoeRotaryEmbedding(config)))
+    rotary.seq_len = torch.tensor(length)
+    cosines, sines = rotary(torch.zeros(1), seq_len=20)  # of more entries than positions
+    long = length > BOUNDARY
+    bands = 10000.0 ** -(torch.arange(4) / 4) / torch.tensor(
+        FACTORS["long_factor" if long else "short_factor"]
+    )
+    angles = torch.cat([torch.arange(20)[:, None] * bands] * 2, dim=-1)
+    scale = 1.3 if long else 1.1
+    torch.testing.assert_close(cosines, angles.cos() * scale)
+    torch.testing.assert_close(sines, angles.sin() * scale)
 
 
 def test_a_piece_has_the_factors_of_the_whole_prompt(rotary) -> None:

@@ -160,7 +160,7 @@ def test_the_architecture_shown_is_found_and_conforms(tmp_path: Path) -> None:
         for language in ("python", "toml")
         for block in blocks("docs/adding-an-architecture.md", language, titled=True)
     }
-    assert set(files) == {"my_adapters/llama.py", "pyproject.toml", "test_llama.py"}
+    assert set(files) == {"my_adapters/olmo.py", "pyproject.toml", "test_olmo.py"}
     for file, code in files.items():
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text(code, encoding="utf-8")
@@ -173,9 +173,10 @@ def test_the_architecture_shown_is_found_and_conforms(tmp_path: Path) -> None:
     listed = subprocess.run(
         [sys.executable, "-m", "beamgen", "list"], text=True, capture_output=True, env=site
     )
-    assert "LlamaForCausalLM" in listed.stdout, listed.stderr
+    assert "OlmoForCausalLM" in listed.stdout, "no adapter of beamgen's own: " + listed.stderr
+    assert not listed.stderr
     tested = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_llama.py"],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_olmo.py"],
         cwd=tmp_path,
         text=True,
         capture_output=True,

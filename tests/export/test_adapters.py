@@ -1,39 +1,31 @@
 from __future__ import annotations
 
+from copy import deepcopy
+
 import pytest
-from support.architectures import ARCHITECTURES
+import torch
+from support.architectures import ARCHITECTURES, INSTALLED
 
 from beamgen import BeamgenError, DecoderAdapter, adapters, find_adapter
 from beamgen.registry import is_encoder_decoder
 from beamgen.settings.rules import installed_rules
-from beamgen.testing import check_adapter
+from beamgen.testing import check_adapter, tiny_model
 
-OTHERS = [each.name for each in adapters() if each.name not in ARCHITECTURES]
-
-#: Those whose classes transformers 5 wrote anew, which CONTRIBUTING.md lists as left.
-NOT_WITH_5 = {
-    "bert", "bert_generation", "deepseek_v3", "gpt_oss", "granitemoe", "mixtral", "olmoe", "phimoe",
-    "qwen2_moe", "qwen3_moe", "roberta", "xglm",
-    "bart_seq2seq", "m2m_100", "marian", "mbart_seq2seq", "mt5", "pegasus", "t5",
-}  # fmt: skip
-_LEFT = pytest.mark.xfail(
-    installed_rules().release != "4.57", reason="5 wrote its class anew", strict=True
-)
-
+OTHERS = [each.name for each in INSTALLED if each.name not in ARCHITECTURES]
 
 #: As near to others that a quick test of theirs shows nothing new.
 ALIKE = {"marian", "mbart_seq2seq", "mt5", "pegasus"}
+_LEFT = pytest.mark.xfail(
+    installed_rules().release != "4.57", reason="5 has other code, see CONTRIBUTING.md", strict=True
+)
 
 
 def _marks(name: str) -> list[pytest.MarkDecorator]:
-    left = [_LEFT] if name in NOT_WITH_5 else []
+    left = [_LEFT] if is_encoder_decoder(find_adapter(name)) else []
     return [*left, pytest.mark.slow] if name in ALIKE else left
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=_marks(name)) for name in OTHERS],
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=_marks(name)) for name in OTHERS])
 def test_the_step_of_every_adapter_is_hfs(name: str) -> None:
     """Names, sizes, positions and the exported step; the rest of the suite is slow."""
     assert len(check_adapter(name, quick=True)) == 6
@@ -73,3 +65,21 @@ def test_an_adapter_must_give_a_tiny_config() -> None:
 
     with pytest.raises(TypeError, match="tiny_config"):
         Incomplete()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("alibi_bias_max", 16), ("alibi", False), ("prefix_lm", True), ("logit_scale", 0.5)],
+)
+def test_mpt_is_refused_where_hf_computes_something_else(name: str, value: object) -> None:
+    """HF's own logits stay what they are whatever these say; MPT-StoryWriter has 16."""
+    adapter, ids = find_adapter("mpt"), torch.tensor([[5, 9, 7]])
+    config = adapter.tiny_config()
+    other = deepcopy(config)
+    setattr(other if name == "logit_scale" else other.attn_config, name, value)
+    plain, told = tiny_model(config), tiny_model(other)
+    with torch.no_grad():
+        assert torch.equal(plain(ids).logits, told(ids).logits)
+    adapter.prepare(plain)
+    with pytest.raises(BeamgenError, match=f"{name} {value}, and MPT of transformers computes"):
+        adapter.prepare(told)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.architectures import INSTALLED
 from transformers import GPT2Config, PretrainedConfig
 
-from beamgen import adapters, export, find_adapter
+from beamgen import export, find_adapter
 from beamgen.checkpoint.small_config import SMALL_LENGTH, lengths, small_config
 from beamgen.decoder import step_cache
 from beamgen.decoder.rotary import LongRotary
@@ -15,7 +16,7 @@ from beamgen.parity.grids.shapes import LONG_PROMPT
 from beamgen.registry import is_encoder_decoder
 from beamgen.testing import tiny_model
 
-DECODERS = [each for each in adapters() if not is_encoder_decoder(each)]
+DECODERS = [each for each in INSTALLED if not is_encoder_decoder(each)]
 SMALL = "a small random model"
 REAL = 4096
 
@@ -59,18 +60,26 @@ def _no_choice_of_factors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LongRotary, "forward", short)
 
 
+#: What a checkpoint's config has at a length that no prompt of a grid reaches, and how an engine
+#: would lose it. OLMo 3's and Gemma 2's windows are of every other layer, as they publish them.
+MUTANTS = {
+    "qwen2": (_windows("qwen2", REAL), _no_window),
+    "llama, longrope": (_long_rope(REAL), _no_choice_of_factors),
+    "olmo3": (_windows("olmo3", REAL), _no_window),
+    "gemma2": (_windows("gemma2", REAL), _no_window),
+}
+_SLOW = ("olmo3", "gemma2")
+
+
 @pytest.mark.parametrize(
-    ("config", "mutate"),
-    [
-        (_windows("qwen2", REAL), _no_window),
-        (_long_rope(REAL), _no_choice_of_factors),
-    ],
-    ids=["qwen2", "llama, longrope"],
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in _SLOW else []) for name in MUTANTS],
 )
 def test_a_length_that_no_prompt_reaches_is_proved_on_a_small_model(
-    config: PretrainedConfig, mutate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file's own answers stay exact without it: nothing else could see that it is gone."""
+    config, mutate = MUTANTS[name]
     checkpoint = _saved(config, tmp_path / "checkpoint")
     whole = export(checkpoint, tmp_path / "whole").parity
     assert whole is not None
@@ -83,6 +92,36 @@ def test_a_length_that_no_prompt_reaches_is_proved_on_a_small_model(
     verdicts = {result.case.name: result.verdict.agrees for result in report.results}
     wrong = {name for name, agrees in verdicts.items() if not agrees}
     assert {name.startswith(SMALL) for name in wrong} == {True}, wrong
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "reached"), [("qwen2", 64), ("olmo3", 64), ("gemma2", 64)])
+def test_windows_of_64_are_refused_where_they_are_gone(
+    name: str, reached: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The grid once had no prompt of more than 11 tokens, and called such files exact."""
+    checkpoint = _saved(_windows(name, reached), tmp_path / "checkpoint")
+    whole = export(checkpoint, tmp_path / "whole").parity
+    assert whole is not None
+    assert whole.exit_code == 0
+    _no_window(monkeypatch)
+    without = export(checkpoint, tmp_path / "without").parity
+    assert without is not None
+    assert without.exit_code == 3
+
+
+@pytest.mark.slow
+def test_a_boundary_of_64_is_refused_where_it_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = _saved(_long_rope(64), tmp_path / "checkpoint")
+    whole = export(checkpoint, tmp_path / "whole").parity
+    assert whole is not None
+    assert whole.exit_code == 0
+    _no_choice_of_factors(monkeypatch)
+    without = export(checkpoint, tmp_path / "without").parity
+    assert without is not None
+    assert without.exit_code == 3
 
 
 def test_a_length_that_a_prompt_reaches_is_seen_on_the_model_itself(

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from support.architectures import INSTALLED
 
-from beamgen import BeamgenError, DecoderAdapter, adapters, find_adapter, new_adapter, registry
+from beamgen import BeamgenError, DecoderAdapter, find_adapter, new_adapter, registry
 from beamgen.cli import main
 from beamgen.new_adapter.draft import draft
 from beamgen.new_adapter.text import adapter_text
 from beamgen.registry import is_encoder_decoder
 
 HAND_WRITTEN = {
-    adapter.model_type: adapter for adapter in adapters() if not is_encoder_decoder(adapter)
+    adapter.model_type: adapter for adapter in INSTALLED if not is_encoder_decoder(adapter)
 }
 #: Decoders only as a part of something, or by a field that no config has from the start; and
 #: GPT-Neo, whose config spells its layers out.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from importlib import metadata
@@ -150,6 +151,23 @@ def test_the_current_folder_is_not_replaced(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BeamgenError, match="current folder"):
         export(None, ".", model_class="gpt2")
+
+
+def test_a_folder_that_onnxruntime_cannot_name(
+    package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own loader says so in words that lead elsewhere; the cure works."""
+    odd = tmp_path / os.fsdecode(b"odd-\xff")
+    shutil.copytree(package.folder, odd)
+    for refused in (lambda: Generator(odd), lambda: export(output=odd / "new", parity=False)):
+        with pytest.raises(BeamgenError, match=r"odd-.udcff\S* is not UTF-8") as error:
+            refused()
+        assert "rename it" in error.value.cure
+    assert not (odd / "new").exists()
+    monkeypatch.chdir(odd)
+    assert Generator(Path()).generate([[5, 9]])
+    monkeypatch.chdir(tmp_path)
+    assert Generator(odd.rename("even")).generate([[5, 9]])
 
 
 def test_an_export_that_cannot_be_written_says_so(tmp_path: Path) -> None:

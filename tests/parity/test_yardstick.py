@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
-from support import numpy_gpt2
+from support import numpy_falcon, numpy_gpt2
 from support.odd_checkpoints import (
     PROMPT,
     edit_config,
@@ -22,13 +23,22 @@ from support.odd_checkpoints import (
     numpy_greedy,
 )
 
-from beamgen import BeamgenError, Generator, Package, check_parity, export, open_checkpoint
+from beamgen import (
+    BeamgenError,
+    Generator,
+    Package,
+    check_parity,
+    export,
+    find_adapter,
+    open_checkpoint,
+)
 from beamgen.checkpoint import load
 from beamgen.cli import main
 from beamgen.parity.named_grids import GRIDS
 from beamgen.parity.report import Verdict
 from beamgen.settings.prompts import left_pad
 from beamgen.settings.rules import installed_rules
+from beamgen.testing import tiny_model
 
 EMBEDDING = "transformer.wte.weight"
 FLAGS: list[dict[str, Any]] = [
@@ -83,12 +93,38 @@ def test_the_command_says_what_was_compared_with(gpt2: Path, tmp_path: Path) -> 
     assert "compared with eager attention: sdpa" in run.output
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+def test_alibi_of_falcon_is_added_once(tmp_path: Path) -> None:
+    """As the models were trained; transformers' ``eager`` adds it twice."""
+    config = find_adapter("falcon").tiny_config()
+    config.alibi, config.bias = True, True
+    config.multi_query = config.parallel_attn = False
+    model = tiny_model(config)
+    dice = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        if parameter.dim() == 1:
+            parameter.data.add_(0.1 * torch.randn(parameter.shape, generator=dice))
+    model.save_pretrained(tmp_path / "falcon")
+    right = numpy_greedy(numpy_falcon, tmp_path / "falcon", 12)
+    package = export(
+        tmp_path / "falcon", tmp_path / "package", settings={"num_beams": 1, "max_new_tokens": 12}
+    )
+    assert file_greedy(package.package, 12) == right
+    assert package.parity is not None
+    assert package.parity.verdict is Verdict.EXACT
+    assert package.parity.forgetful_default is None
+    model.set_attn_implementation("eager")
+    twice = model.generate(torch.tensor([PROMPT]), max_new_tokens=12, do_sample=False)
+    assert twice[0, len(PROMPT) :].tolist() != right
+
+
 @pytest.fixture
 def nan_package(
     gpt2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[float], Package]:
     """Of an embedding with a value that is none, which nobody looked at."""
-    monkeypatch.setattr(load, "check_tensors", lambda *_: None)
+    for check in ("check_tensors", "check_decodes"):
+        monkeypatch.setattr(load, check, lambda *_: None)
 
     def make(value: float) -> Package:
         broken = load_file(gpt2 / "model.safetensors")[EMBEDDING]

@@ -7,8 +7,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
+import torch
+from safetensors.torch import load_file
 from support.architectures import OPERATORS
+from support.odd_checkpoints import edit_tensors
+from transformers import AutoModelForCausalLM
 
 from beamgen import BeamgenError, Catalogue, Generator, Package, export, find_adapter
 from beamgen.testing import tiny_model
@@ -63,6 +69,18 @@ def test_what_the_operator_cannot_honour_is_refused(
     assert named in error.value.cause
     assert "--search loop" in error.value.cure
     assert not (tmp_path / "out").exists()
+
+
+def test_a_cure_is_of_what_is_wrong_alone(
+    checkpoints: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """top_k is 50 by default, and no setting of a search that does not sample."""
+    with pytest.raises(BeamgenError) as error:
+        export(
+            checkpoints("gpt2"), tmp_path / "out", backend="contrib", settings={"do_sample": True}
+        )
+    assert "top_k" not in str(error.value)
+    assert error.value.cure.startswith("set --no-sample, or --num-beams 1; or export with")
 
 
 def test_all_that_cannot_be_honoured_is_listed_at_once(
@@ -168,3 +186,42 @@ def test_a_manifest_of_another_backend_is_refused(
         )
         with pytest.raises(BeamgenError, match=r"do not belong together|is damaged"):
             Generator(folder)
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_scores_that_are_no_numbers_are_told(
+    operator: str, checkpoints: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """From position 20 on, as HF's own model says; ONNX Runtime's operators would search on."""
+    folder = Path(shutil.copytree(checkpoints("gpt2"), tmp_path / "ck"))
+    mlp, tensors = "transformer.h.0.mlp", load_file(folder / "model.safetensors")
+    changed = {
+        name: tensors[name]
+        for name in ("transformer.wpe.weight", f"{mlp}.c_fc.weight", f"{mlp}.c_fc.bias")
+    }
+    changed[f"{mlp}.c_proj.weight"] = tensors[f"{mlp}.c_proj.weight"]
+    position, weight, bias, out = changed.values()
+    position[20], position[20, 0] = 0, 1e4  # 8 times as far out as the others, once normalized
+    weight[:, 0], weight[0, 0], bias[0], out[0, 1] = 0, 1e37, -5e37, 1e3
+    edit_tensors(folder, changed)
+    long = list(range(5, 27))
+    with torch.no_grad():
+        theirs = AutoModelForCausalLM.from_pretrained(folder).eval()
+        assert theirs(torch.tensor([long[:20]])).logits.isfinite().all()
+        assert theirs(torch.tensor([long])).logits[0, -1].isnan().all()
+
+    settings = {**OPERATORS[operator], "max_new_tokens": 4, "eos_token_id": ()}
+    package = export(
+        folder, tmp_path / "p", parity=False, backend="contrib", settings=settings
+    ).package
+    generator = Generator(package)
+    assert len(generator.generate([long[:16]])[0][0].token_ids) == 4
+    for prompt in (long, long[:18]):  # at once, and after two tokens
+        with pytest.raises(BeamgenError, match="gave scores that are no numbers"):
+            generator.generate([prompt])
+    session = onnxruntime.InferenceSession(package.model, providers=["CPUExecutionProvider"])
+    ids = np.array([long], np.int32)
+    length = np.array([26], np.int32)
+    feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "max_length": length}
+    with pytest.raises(Exception, match="scores_that_are_no_numbers"):  # any other runtime's
+        session.run(None, feeds)

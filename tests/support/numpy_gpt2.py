@@ -26,12 +26,12 @@ def logits(tensors: Tensors, config: Mapping[str, Any], ids: Sequence[int]) -> n
             for name, value in weights.items()
             if name.startswith(f"h.{layer}.")
         }
-        normed = _layer_norm(x, at["ln_1.weight"], at["ln_1.bias"], epsilon)
+        normed = layer_norm(x, at["ln_1.weight"], at["ln_1.bias"], epsilon)
         x = x + _attention(normed, at, config, layer)
-        normed = _layer_norm(x, at["ln_2.weight"], at["ln_2.bias"], epsilon)
+        normed = layer_norm(x, at["ln_2.weight"], at["ln_2.bias"], epsilon)
         wide = _gelu_new(normed @ at["mlp.c_fc.weight"] + at["mlp.c_fc.bias"])
         x = x + wide @ at["mlp.c_proj.weight"] + at["mlp.c_proj.bias"]
-    x = _layer_norm(x, weights["ln_f.weight"], weights["ln_f.bias"], epsilon)
+    x = layer_norm(x, weights["ln_f.weight"], weights["ln_f.bias"], epsilon)
     tied = config.get("tie_word_embeddings", True)
     return x @ (weights["wte.weight"] if tied else tensors["lm_head.weight"].astype(float)).T
 
@@ -59,7 +59,8 @@ def causal_softmax(scores: np.ndarray) -> np.ndarray:
     return weights / weights.sum(axis=-1, keepdims=True)
 
 
-def _layer_norm(x: np.ndarray, scale: np.ndarray, shift: np.ndarray, epsilon: float) -> np.ndarray:
+def layer_norm(x: np.ndarray, scale: np.ndarray, shift: np.ndarray, epsilon: float) -> np.ndarray:
+    """Each row of ``[T, hidden]`` with mean 0 and variance 1, scaled and shifted."""
     centred = x - x.mean(axis=-1, keepdims=True)
     return centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + epsilon) * scale + shift
 

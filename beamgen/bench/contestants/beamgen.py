@@ -20,6 +20,7 @@ def _export(**options: Any) -> Preparation:
             workspace.checkpoint,
             folder,
             trust_remote_code=workspace.trust_remote_code,
+            ignore_unread=workspace.ignore_unread,
             parity=False,
             # the contrib operator's EOS id is fixed when it is exported
             settings={"num_beams": workspace.num_beams, "eos_token_id": ()},

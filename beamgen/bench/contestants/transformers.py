@@ -11,7 +11,11 @@ from beamgen.bench.workspace import Workspace
 def _load(workspace: Workspace, task: Task) -> Search:
     from beamgen.checkpoint.checkpoint import open_checkpoint
 
-    source = open_checkpoint(workspace.checkpoint, trust_remote_code=workspace.trust_remote_code)
+    source = open_checkpoint(
+        workspace.checkpoint,
+        trust_remote_code=workspace.trust_remote_code,
+        ignore_unread=workspace.ignore_unread,
+    )
     return hf_search(source.load_model(), task)
 
 

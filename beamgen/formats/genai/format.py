@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.checkpoint import Checkpoint
 from beamgen.errors import MissingExtraError
+from beamgen.export.decoder_file import refuse_own_decoder
 from beamgen.export.prove import Progress
 from beamgen.export.save import save_graph
 from beamgen.formats.format import Check, Format
@@ -56,10 +57,16 @@ def write(
 
     Raises:
         SettingError: genai would fail on the package's search.
+        DecoderFileError: the package's decoder came from a file.
         CheckpointError, LoraError: what it was exported from is not there.
         MissingExtraError: torch is not installed.
     """
     check_runs(package.manifest.search)
+    refuse_own_decoder(
+        package.manifest.source,
+        "beamgen package genai",
+        "export the checkpoint itself: beamgen export -m CHECKPOINT",
+    )
     trust_remote_code = options.get("trust_remote_code", False)
     source = open_source(package, options.get("checkpoint"), trust_remote_code=trust_remote_code)
     adapter = source.adapter(package.manifest.adapter)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -20,6 +19,7 @@ from beamgen.parity.contrib.rule import (
     one_beam,
 )
 from beamgen.parity.contrib.rule_scores import Floats, draw, processed, uniform_numbers
+from beamgen.parity.positions import takes_positions
 from beamgen.parity.reference import Reference
 from beamgen.parity.report import ParityCase
 from beamgen.runtime.contrib import beam_output
@@ -125,7 +125,7 @@ class _ModelScores:
         from transformers import DynamicCache
 
         self._model, self._config = model, config
-        self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+        self._takes_positions = takes_positions(model)
         self._prompt_len, self._vocab_size = prompt_len, vocab_size
         self._mask = attention_mask.repeat(config.num_beams, axis=0)
         self._cache = DynamicCache(config=model.config)
@@ -147,10 +147,12 @@ class _ModelScores:
         """Logits ``[B*K, V]``; a row's mask stays its own, whomever it continues."""
         import torch
 
+        # of a model without a cache none are ever cached
         new, cached = torch.from_numpy(beams.sequences), self._cache.get_seq_length()
         if cached:
             self._cache.reorder_cache(torch.from_numpy(beams.parents))
-            self._mask = np.pad(self._mask, ((0, 0), (0, 1)), constant_values=1)
+        generated = new.shape[1] - self._mask.shape[1]
+        self._mask = np.pad(self._mask, ((0, 0), (0, generated)), constant_values=1)
         mask = torch.from_numpy(self._mask)
         positions = (mask.cumsum(dim=1) - 1).masked_fill(mask == 0, 1)
         with torch.no_grad():

@@ -47,6 +47,16 @@ def slot_positions(slot, attention_bias, new_ids):
 
 
 @script(beamgen_ops, default_opset=op)
+def attended_slots(slot, attention_bias):
+    """The slots of the entries that a step attends to; both as in ``text_positions``.
+
+    Returns: key_slots ``[B, C]``.
+    """
+    attended = op.Shape(attention_bias, start=3)
+    return op.Slice(slot, op.Constant(value_ints=[0]), attended, op.Constant(value_ints=[1]))
+
+
+@script(beamgen_ops, default_opset=op)
 def masked_positions(attention_mask):
     """Positions in the text behind a mask ``[B, T]``, wherever its padding is.
 
