@@ -49,7 +49,8 @@ def test_a_shape_is_that_of_the_published_model(name: str) -> None:
 
 
 def test_every_shape_is_held_against_a_published_model() -> None:
-    shapes = {each.name for each in adapters() if each.full_config() is not None}
+    decoders = [each for each in adapters() if not is_encoder_decoder(each)]
+    shapes = {each.name for each in decoders if each.full_config() is not None}
     assert shapes - PUBLISHED.keys() == {"phi3"}, "which is smaller than any that is published"
 
 
