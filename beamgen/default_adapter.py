@@ -42,6 +42,15 @@ _MORE_SIZES = {
     "qk_rope_head_dim": 8,
     "qk_nope_head_dim": 16,
     "v_head_dim": 16,
+    # of what has an encoder, too, whose sizes are to differ (fewer layers fail in HF)
+    "encoder_layers": 3,
+    "encoder_ffn_dim": 64,
+    "num_encoder_layers": 3,
+    "decoder_layers": 2,
+    "decoder_ffn_dim": 128,
+    "decoder_attention_heads": 2,
+    "num_decoder_layers": 2,
+    "num_decoder_attention_heads": 2,
 }
 
 
@@ -110,6 +119,17 @@ def tiny_sizes(config_class: type[PretrainedConfig]) -> dict[str, Any]:
         default = taken[own].default
         if name in TINY_SIZES or (isinstance(default, int) and default > size):
             sizes[own] = size
+    for own, parameter in taken.items():
+        if kinds := _kinds_of_layers(parameter.default):
+            sizes[own] = [[kinds[: TINY_SIZES["num_hidden_layers"]], 1]]
     if "kv_lora_rank" in sizes:  # compressed keys are spread over all heads
         sizes["num_key_value_heads"] = sizes["num_attention_heads"]
     return {**sizes, **TINY_TOKENS}
+
+
+def _kinds_of_layers(default: Any) -> list[str]:
+    """The kinds that ``[[kinds, times], ...]`` spells out, layer by layer; else none."""
+    try:
+        return [kind for kinds, times in default for kind in kinds * times if isinstance(kind, str)]
+    except (TypeError, ValueError):
+        return []

@@ -150,7 +150,8 @@ def _doubtful(part: _Part) -> list[str]:
     return [
         key
         for key in found
-        if not _is_said_by(key, stored, known)
+        if not _sees_all(key, stored)
+        and not _is_said_by(key, stored, known)
         and not _is_derived(key, stored, config)
         and not _is_converted(key, stored, config)
     ]
@@ -181,10 +182,15 @@ def _switches_nothing(value: Any) -> bool:
     """Whether a value is what a model has that does not know the key."""
     if isinstance(value, bool) or value is None:
         return not value
-    if isinstance(value, int | float):
-        return value in (0, 1)
-    every_token_seen = isinstance(value, list) and all(kind == "full_attention" for kind in value)
-    return every_token_seen or len(value) == 0
+    return value in (0, 1) if isinstance(value, int | float) else len(value) == 0
+
+
+def _sees_all(key: str, stored: Mapping[str, Any]) -> bool:
+    """Whether a key says that no layer has a window, where nothing else says that one has."""
+    value = stored[key]
+    windows = stored.get("sliding_window") and stored.get("use_sliding_window") is not False
+    kinds = value if key == "layer_types" and isinstance(value, list) else [None]
+    return not windows and all(kind == "full_attention" for kind in kinds)
 
 
 def _is_said_by(key: str, stored: Mapping[str, Any], known: Collection[str]) -> bool:

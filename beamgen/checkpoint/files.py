@@ -227,7 +227,7 @@ def check_kind(
     raise CheckpointError(
         f"{source} is {kinds[encoder_decoder]} ('{model_type}'), and the adapter "
         f"'{adapter.name}' is for {kinds[not encoder_decoder]}",
-        "leave out --model-class and --adapter to take the checkpoint's own architecture",
+        "leave out --model-class, and export's --adapter, to take the one that config.json names",
     )
 
 

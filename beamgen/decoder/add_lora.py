@@ -26,5 +26,19 @@ def AddLora(output, x, a, b):  # noqa: N802 - an ONNX operator's name
     return op.Add(output, op.MatMul(op.MatMul(x, a), b))
 
 
+@script(beamgen_ops, default_opset=op)
+def AddLoraToTokens(output, x, a, b):  # noqa: N802 - an ONNX operator's name
+    """A LoRA's output added to that of a layer which is fed tokens of any rows, or none.
+
+    output ``[T, out]``, x ``[T, in]``, a ``[1, in, r]``, b ``[1, r, out]`` -> ``[T, out]``.
+    """
+    first = op.Constant(value_ints=[0])
+    return op.Add(output, op.MatMul(op.MatMul(x, op.Squeeze(a, first)), op.Squeeze(b, first)))
+
+
 #: See ``AddLora``.
 add_lora = traced_node(AddLora, lambda output, x, a, b: output + x @ a @ b, Like(0))
+#: See ``AddLoraToTokens``.
+add_lora_to_tokens = traced_node(
+    AddLoraToTokens, lambda output, x, a, b: output + x @ a[0] @ b[0], Like(0)
+)

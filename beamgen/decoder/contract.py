@@ -73,7 +73,7 @@ def contrib_cache_names(prefix: str, geometry: KVGeometry) -> list[str]:
 
 def slot_ports(slot: Slot, rows: int | str) -> dict[str, Port]:
     """The inputs of a slot, A ``[rows, K, r]`` and B ``[rows, r, N]``, whose axes are its own."""
-    own_rows = rows if isinstance(rows, int) else f"{rows}_{slot.module}"
+    own_rows = f"{rows}_{slot.module}" if isinstance(rows, str) and not slot.shared else 1
     rank, (a, b) = f"rank_{slot.module}", slot.inputs
     return {
         a: Port(_FLOAT, (own_rows, slot.in_features, rank)),

@@ -19,6 +19,7 @@ from beamgen.decoder.graph import DecoderGraph
 from beamgen.decoder.passes.drop_noops import drop_noops
 from beamgen.decoder.passes.fold_shapes import fold_shapes
 from beamgen.decoder.passes.place_weights import place_weights
+from beamgen.decoder.passes.unstack_weights import unstack_weights
 from beamgen.decoder.seq2seq_step import loop_step
 from beamgen.decoder.trace import trace
 from beamgen.decoder.traced_step import TracedStep
@@ -89,6 +90,7 @@ def clean(model: ir.Model, functions: Sequence[OnnxFunction[Any, Any]]) -> ir.Mo
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     fold_shapes(model)
     drop_noops(model)
+    unstack_weights(model)
     place_weights(model)
     tidy = (
         passes.RemoveUnusedNodesPass(),

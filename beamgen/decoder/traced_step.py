@@ -15,7 +15,12 @@ from transformers import AttentionInterface, PretrainedConfig, PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from beamgen.adapter import DecoderAdapter, KVGeometry
-from beamgen.decoder.add_lora import AddLora, add_lora
+from beamgen.decoder.add_lora import (
+    AddLora,
+    AddLoraToTokens,
+    add_lora,
+    add_lora_to_tokens,
+)
 from beamgen.decoder.attention import Asked, asked_by, plain_attention
 from beamgen.decoder.attention_scale import own_scale
 from beamgen.decoder.contract import (
@@ -91,6 +96,7 @@ class TracedStep(torch.nn.Module, ABC):
             AdapterError: a layer asks for what is not known here, or sizes differ.
         """
         self._asked: dict[int, Asked] = {}
+        self._fed_tokens: set[str] = set()
         why: Exception | None = None
         self._full = self._reads_key_positions = True  # all that may be asked for
         try:
@@ -117,6 +123,9 @@ class TracedStep(torch.nn.Module, ABC):
         elif all(asked.is_standard for asked in self._asked.values()):
             self._full = False
         self._reads_key_positions = self._asked_for_positions
+        self.slots = tuple(
+            replace(slot, shared=slot.module in self._fed_tokens) for slot in self.slots
+        )
         verify_sizes([tuple(output.shape) for output in outputs], self.contract)
 
     def _run(self) -> tuple[torch.Tensor, ...]:
@@ -203,21 +212,21 @@ class TracedStep(torch.nn.Module, ABC):
     @property
     def functions(self) -> list[OnnxFunction[Any, Any]]:
         """The bodies of our nodes in the trace."""
-        added = [AddLora] if self.slots else []
-        return [*self.bodies, *added, *(EXPERT_BODIES if has_loops(self.model) else ())]
+        of_slots = {AddLoraToTokens if slot.shared else AddLora: None for slot in self.slots}
+        return [*self.bodies, *of_slots, *(EXPERT_BODIES if has_loops(self.model) else ())]
 
     @contextmanager
     def filled(self, slots: SlotPairs) -> Iterator[None]:
         """Let each slot's layer give ``(x A) B`` besides its own output.
 
         Raises:
-            AdapterError: a slot's layer is not there, or not fed ``[B, N, K]``.
+            AdapterError: a slot's layer is not there, or not fed ``[B, N, K]`` or ``[T, K]``.
         """
         handles = []
         try:
             for slot, pair in zip(self.slots, slots, strict=True):
                 layer = self._layer(slot)
-                handles.append(layer.register_forward_hook(partial(_add_lora, slot, pair)))
+                handles.append(layer.register_forward_hook(partial(self._add_lora, slot, pair)))
             yield
         finally:
             for handle in handles:
@@ -251,11 +260,37 @@ class TracedStep(torch.nn.Module, ABC):
         """A LoRA of zeros for each slot, for that many rows."""
         return [
             (
-                torch.zeros(rows, slot.in_features, _RANK),
-                torch.zeros(rows, _RANK, slot.out_features),
+                torch.zeros(1 if slot.shared else rows, slot.in_features, _RANK),
+                torch.zeros(1 if slot.shared else rows, _RANK, slot.out_features),
             )
             for slot in self.slots
         ]
+
+    def _add_lora(
+        self,
+        slot: Slot,
+        pair: tuple[torch.Tensor, torch.Tensor],
+        module: torch.nn.Module,
+        given: tuple[torch.Tensor, ...],
+        output: torch.Tensor,
+    ) -> torch.Tensor:
+        """Add a LoRA to a layer's output: a forward hook of torch.
+
+        A layer that is fed tokens without their rows, as experts are, takes one for all.
+        """
+        (x, *_), added = given, output
+        if x.dim() == 2:
+            self._fed_tokens.add(slot.module)
+            added = add_lora_to_tokens(output, x, *pair)
+        elif x.dim() == 3 and int(x.shape[0]) == BATCH:
+            added = add_lora(output, x, *pair)
+        else:
+            raise AdapterError(
+                f"{slot.module} is fed {list(map(int, x.shape))}, and a slot needs "
+                "[batch, tokens, features] or [tokens, features]",
+                "leave it out of --lora-slots, or merge with --lora",
+            )
+        return added
 
     def _attention_over(self, cache: Any) -> Callable[..., tuple[torch.Tensor, None]]:
         """A function of ``transformers.AttentionInterface``, which gives ``[B, N, H, D]``."""
@@ -306,24 +341,6 @@ def _own_scale(
 
     extras = {name: value for name, value in given.items() if name != "scaling"}
     return own_scale(module, heads, given.get("scaling"), extras, plain)
-
-
-def _add_lora(
-    slot: Slot,
-    pair: tuple[torch.Tensor, torch.Tensor],
-    module: torch.nn.Module,
-    given: tuple[torch.Tensor, ...],
-    output: torch.Tensor,
-) -> torch.Tensor:
-    """Add a LoRA to a layer's output: a forward hook of torch."""
-    if given[0].dim() != 3:
-        raise AdapterError(
-            f"{slot.module} is fed {given[0].dim()} axes, a slot needs [batch, tokens, features]",
-            "leave it out of --lora-slots, or merge with --lora",
-        )
-    a, b = pair
-    added: torch.Tensor = add_lora(output, given[0], a, b)
-    return added
 
 
 def _no_step(*_: Any, **__: Any) -> None:

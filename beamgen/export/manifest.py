@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from beamgen.seq2seq_adapter import Seq2SeqAdapter
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+    from beamgen.lora.slots import Slot
 
 _VERSIONED = ("beamgen", "torch", "transformers", "optimum", "optimum-onnx", "onnx", "onnx-ir",
               "onnxscript", "onnxruntime")  # fmt: skip
@@ -53,7 +56,7 @@ def manifest_of(request: ExportRequest, graph: ir.Model, precision: Precision) -
         outputs=[{**_row(value), "meaning": value.doc_string} for value in graph.graph.outputs],
         versions=_versions(),
         precision=precision,
-        lora_slots=tuple(slots),
+        lora_slots=tuple(_as_in(graph, slot) for slot in slots),
     )
 
 
@@ -63,6 +66,12 @@ def _encoder(request: ExportRequest) -> Encoder | None:
         return None
     (start,) = request.start
     return Encoder(start, request.adapter.source_positions(request.checkpoint.config))
+
+
+def _as_in(graph: ir.Model, slot: Slot) -> Slot:
+    """A slot, and whether the graph takes one LoRA for all rows in it."""
+    (a,) = (value for value in graph.graph.inputs if value.name == slot.inputs[0])
+    return replace(slot, shared=a.shape is not None and a.shape[0] == 1)
 
 
 def _versions() -> dict[str, str]:

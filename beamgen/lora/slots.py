@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -26,11 +26,14 @@ class Slot:
         in_features: K of ``A [rows, K, r]``; rows is 1, or one LoRA for each row of a
             batch. r is free, and 0 by default.
         out_features: N of ``B [rows, r, N]``.
+        shared: whether rows is 1 in any batch, as of an expert, which is fed the tokens of
+            all rows together.
     """
 
     module: str
     in_features: int
     out_features: int
+    shared: bool = False
 
     def __post_init__(self) -> None:
         """Refuse sizes that no layer can have.
@@ -46,6 +49,10 @@ class Slot:
     def inputs(self) -> tuple[str, str]:
         """The graph's names for A and B, which are peft's without its prefix."""
         return f"{self.module}.{A}", f"{self.module}.{B}"
+
+    def to_json(self) -> dict[str, str | int]:
+        """The fields that a manifest has; ``shared`` where it is so."""
+        return {name: value for name, value in asdict(self).items() if value is not False}
 
     def empty(self) -> tuple[Floats, Floats]:
         """A and B of rank 0, with which the layer is the base model's."""

@@ -12,9 +12,14 @@ from beamgen.errors import AdapterError, MissingExtraError, close_matches, one_l
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-_LAYERS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers", "decoder_layers")
-_HEADS = ("num_key_value_heads", "num_kv_heads", "num_attention_heads", "n_heads", "n_head")
+# Those of a decoder before those that may be an encoder's.
+_LAYERS = ("decoder_layers", "num_decoder_layers", "num_hidden_layers", "n_layers", "n_layer",
+           "num_layers")  # fmt: skip
+_HEADS = ("decoder_attention_heads", "num_decoder_attention_heads", "num_key_value_heads",
+          "num_kv_heads", "num_attention_heads", "n_heads", "n_head")  # fmt: skip
 _WIDTHS = ("head_dim", "v_head_dim", "qk_head_dim", "kv_channels", "d_kv")
+#: By which a config says that its model is to decode by itself.
+_AS_DECODER = {"is_decoder": True, "is_encoder_decoder": False}
 _POSITIONS = ("n_positions", "max_seq_len", "max_seq_length", "seq_length", "n_ctx")
 
 
@@ -52,21 +57,29 @@ def draft(model_type: str) -> Draft:
     sizes = tiny_sizes(config_class)
     try:
         config = config_class(**sizes)
-        backbone, found = _run(config)
-    except AdapterError:
-        raise
+        found = None if getattr(config, "is_encoder_decoder", False) else _run(config)
+        if found is None and not getattr(config, "is_decoder", False):
+            sizes |= _AS_DECODER  # of an encoder, or of one half of a pair
+            config = config_class(**sizes)
+            found = _run(config)
     except Exception as error:  # whatever sizes that do not fit make a model's code raise
         raise AdapterError(
             f"no tiny {model_class} could be made or run of {sizes}: {one_line(error)}",
             "write the file by hand: docs/adding-an-architecture.md",
         ) from error
+    if found is None:
+        raise AdapterError(
+            f"{model_class} keeps something else than keys and values for each layer",
+            "beamgen builds graphs for models whose whole memory is a cache of keys and values",
+        )
+    backbone, geometry = found
     return Draft(
         model_type,
         config_class.__name__,
         model_class,
         backbone,
         sizes,
-        _geometry(config, found),
+        _geometry(config, geometry),
         _positions(config),
     )
 
@@ -88,28 +101,31 @@ def _classes(model_type: str) -> tuple[type[PretrainedConfig], str]:
     return CONFIG_MAPPING[model_type], MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[model_type]
 
 
-def _run(config: PretrainedConfig) -> tuple[str, KVGeometry]:
-    """The backbone's class, and the shape of the cache that it leaves."""
-    import torch
-    from transformers import AutoModelForCausalLM
+def _run(config: PretrainedConfig) -> tuple[str, KVGeometry] | None:
+    """The backbone's class, if it is public, and the shape of the cache that it leaves.
 
-    model = AutoModelForCausalLM.from_config(config).eval()
+    None if it leaves none.
+    """
+    import torch
+    import transformers
+
+    model = transformers.AutoModelForCausalLM.from_config(config).eval()
     backbone = model.base_model if model.base_model is not model else model.get_decoder()
     with torch.no_grad():
         output = model(input_ids=torch.ones(1, 3, dtype=torch.long), use_cache=True)
     cache = getattr(output, cache_keyword(model), None)
     cache = getattr(cache, "self_attention_cache", cache)
-    layers = getattr(cache, "layers", None)
+    layers = list(getattr(cache, "layers", None) or [])
+    while layers and getattr(layers[-1], "keys", None) is None:
+        layers.pop()  # HF counts an encoder's
     if not layers or any(getattr(layer, "keys", None) is None for layer in layers):
-        raise AdapterError(
-            f"{type(model).__name__} keeps something else than keys and values for each layer, "
-            f"in a {type(cache).__name__}",
-            "beamgen builds graphs for models whose whole memory is a cache of keys and values",
-        )
+        return None
     _, heads, _, width = layers[0].keys.shape
     value_dim = layers[0].values.shape[-1]
     kept = None if value_dim == width else value_dim
-    return type(backbone).__name__, KVGeometry(len(layers), heads, width, kept)
+    name = type(backbone).__name__
+    public = name if hasattr(transformers, name) else type(model).__name__
+    return public, KVGeometry(len(layers), heads, width, kept)
 
 
 def _geometry(config: PretrainedConfig, found: KVGeometry) -> dict[str, str]:
@@ -122,8 +138,10 @@ def _geometry(config: PretrainedConfig, found: KVGeometry) -> dict[str, str]:
     named = {
         "num_layers": _named(config, _LAYERS, found.num_layers),
         "num_kv_heads": _named(config, _HEADS, found.num_kv_heads),
-        "head_dim": _named(config, _WIDTHS, found.head_dim),
     }
+    divided = f"config.hidden_size // {named['num_kv_heads']}"
+    divides = getattr(config, "hidden_size", 0) == found.num_kv_heads * found.head_dim
+    named["head_dim"] = divided if divides else _named(config, _WIDTHS, found.head_dim)
     if found.value_dim is not None:
         named["value_dim"] = _named(config, _WIDTHS, found.value_dim)
     return named

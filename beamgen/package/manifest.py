@@ -92,6 +92,7 @@ class Manifest:
             **asdict(self),
             "search": self.search.to_json(),
             "rules": self.rules.release,
+            "lora_slots": [slot.to_json() for slot in self.lora_slots],
         }
         if self.encoder is None:
             del values["encoder"]

@@ -59,7 +59,7 @@ _FIELDS: Mapping[str, Shape] = {
         "noise": _NUMBER,
         "quality": (_QUALITY, _NOTHING),
     },
-    "lora_slots": [{"module": str, "in_features": int, "out_features": int}],
+    "lora_slots": [{"module": str, "in_features": int, "out_features": int, "shared?": bool}],
     "loras": {...: {"parity": _VERDICT, "source": _WORD, "base": _WORD}},
     "parity": _VERDICT,
     "files": {...: {"sha256": str, "bytes": int}},

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from beamgen.errors import CheckpointError
-from beamgen.quantization.record import Precision
+from beamgen.quantization.record import COLUMNS, Precision
 from beamgen.quantization.rounding import (
     BLOCK,
     STEP,
@@ -35,10 +35,13 @@ def emulate(model: PreTrainedModel, precision: Precision) -> PreTrainedModel:
     import torch
     from transformers.pytorch_utils import Conv1D
 
+    from beamgen.quantization.stacked import round_operands
+
     if precision.name == "fp32":
         return model
     parameters = dict(model.named_parameters())
-    missing = [name for name in precision.quantized if name not in parameters]
+    names = {name.removesuffix(COLUMNS): name for name in precision.quantized}
+    missing = [name for name in names if name not in parameters]
     if missing and missing[0].rpartition(".")[0] in parameters:
         raise CheckpointError(
             f"the package rounded {missing[0]}, which the transformers that is installed keeps "
@@ -50,22 +53,34 @@ def emulate(model: PreTrainedModel, precision: Precision) -> PreTrainedModel:
             f"the checkpoint has no parameter {missing[0]}, which the package rounded",
             "compare with the checkpoint that the package was exported from",
         )
-    wanted = {id(parameters[name]) for name in precision.quantized}
+    wanted = {id(parameters[name]): full.endswith(COLUMNS) for name, full in names.items()}
     rounded: set[int] = set()
     for module in model.modules():
-        weight: Any = module._parameters.get("weight")
-        if id(weight) not in wanted:
+        own: list[Any] = [each for each in module._parameters.values() if id(each) in wanted]
+        for weight in own:
+            if id(weight) not in rounded:
+                rounded.add(id(weight))
+                by_row = not (isinstance(module, Conv1D) or wanted[id(weight)])
+                _round_weight(weight, precision.name, by_row)
+        if not own or precision.activations is None or isinstance(module, torch.nn.Embedding):
             continue
-        if id(weight) not in rounded:
-            rounded.add(id(weight))
-            by_row = not isinstance(module, Conv1D)
-            values = weight.detach().numpy()
-            found = _WEIGHTS[precision.name](values if by_row else values.T)
-            with torch.no_grad():
-                weight.copy_(torch.from_numpy(found if by_row else found.T))
-        if precision.activations is not None and not isinstance(module, torch.nn.Embedding):
+        stacks = [weight for weight in own if weight.dim() == 3]
+        if stacks:
+            round_operands(module, stacks, _ACTIVATIONS[precision.name])
+        else:
             module.register_forward_pre_hook(partial(_round_input, precision.name))
     return model
+
+
+def _round_weight(weight: torch.Tensor, precision: str, by_row: bool) -> None:
+    """Round a matrix, or each of a stack, in place: each row has scales of its own, or column."""
+    import torch
+
+    values = weight.detach() if by_row else weight.detach().mT
+    rows = values.reshape(-1, values.shape[-1]).numpy()
+    found = torch.from_numpy(_WEIGHTS[precision](rows)).reshape(values.shape)
+    with torch.no_grad():
+        weight.copy_(found if by_row else found.mT)
 
 
 def _round_input(

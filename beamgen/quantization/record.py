@@ -9,6 +9,9 @@ from typing import Any
 
 from beamgen.errors import SettingError, close_matches
 
+#: Behind the name of a stack of matrices that has a column, not a row, for each output channel.
+COLUMNS = ".T"
+
 #: What a package may be exported in.
 PRECISIONS = ("fp32", "fp16", "int8", "int4")
 
@@ -99,7 +102,8 @@ class Precision:
         accuracy_level: of ``MatMulNBits``, or None.
         saturates: whether the CPU that made the package adds pairs of u8 x s8 products in
             16 bits, which overflow; None where it does not matter.
-        quantized: HF's names of the parameters that were rounded.
+        quantized: HF's names of the parameters that were rounded, with ``COLUMNS`` behind a
+            stack of matrices whose columns are the output channels.
         noise: how far a summed log-probability was found from HF's with the same rounding,
             over the root of its tokens: see ``beamgen.parity.margins``. None where nothing
             is rounded as it runs.

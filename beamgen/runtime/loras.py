@@ -45,6 +45,12 @@ class LoadedLoras:
             )
         feeds: dict[str, Floats] = {}
         for slot in manifest.lora_slots:
+            if len(loras) > 1 and slot.shared and any(_changes(each, slot) for each in loras):
+                raise LoraError(
+                    f"{slot.module} takes one LoRA for all prompts of a batch, because it is fed "
+                    "the tokens of all together",
+                    "generate for each LoRA in a call of its own, or train without that layer",
+                )
             feeds |= dict(zip(slot.inputs, slot_tensors(slot, loras), strict=True))
         return feeds
 
@@ -56,6 +62,10 @@ class LoadedLoras:
             check_fits(lora, self._package.manifest.lora_slots)
             self._read[name] = written, lora
         return self._read[name][1]
+
+
+def _changes(lora: Lora | None, slot: Slot) -> bool:
+    return lora is not None and slot.module in lora.weights
 
 
 def _choices(lora: LoraChoice, rows: int) -> list[str | None]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from support.odd_checkpoints import edit_config
 from transformers import GPTNeoXConfig, LlamaConfig, PretrainedConfig
 
@@ -27,7 +28,9 @@ def save(tmp_path: Path) -> Save:
 
 
 def _unread(config: PretrainedConfig, **stored: Any) -> list[str]:
-    return unread_keys(stored, type(config).from_dict(dict(stored)), lambda built: None)
+    return unread_keys(
+        stored, type(config).from_dict(dict(stored)), lambda built: torch.nn.Module()
+    )
 
 
 def _refused(folder: Path) -> BeamgenError:
@@ -73,7 +76,9 @@ def test_5_counts_experts_and_names_layers_twice(save: Save) -> None:
     folder = save("qwen3_moe", num_local_experts=4, layer_types=every)
     open_checkpoint(folder).load_model()
     assert "num_local_experts" in _refused(edit_config(folder, num_local_experts=8)).cause
-    some = {"num_local_experts": 4, "layer_types": ["sliding_attention", "full_attention"]}
+    windows = {"num_local_experts": 4, "use_sliding_window": True, "sliding_window": 8}
+    assert "layer_types" in _refused(edit_config(folder, **windows)).cause
+    some = {"use_sliding_window": False, "layer_types": ["sliding_attention", "full_attention"]}
     assert "layer_types" in _refused(edit_config(folder, **some)).cause
 
 
@@ -92,10 +97,10 @@ def test_a_null_that_5_takes_for_yarn_is_refused_and_the_cure_works(save: Save) 
 
 @pytest.mark.transformers_4
 def test_an_architecture_of_5_says_where_it_can_be_read(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"model_type": "ministral3", "vocab_size": 96}')
+    (tmp_path / "config.json").write_text('{"model_type": "minimax_m2", "vocab_size": 96}')
     with pytest.raises(BeamgenError) as error:
         open_checkpoint(tmp_path)
-    assert "is a 'ministral3' checkpoint, and the transformers that is installed" in (
+    assert "is a 'minimax_m2' checkpoint, and the transformers that is installed" in (
         error.value.cause
     )
     assert "'transformers==5.24.*'" in error.value.cure

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from beamgen import BeamgenError, export, find_adapter
 from beamgen.decoder.experts import each_alone
 from beamgen.decoder.loop_step import LoopCache
+from beamgen.testing import tiny_model
 
 EXPERTS, HIDDEN, WIDTH, TOKENS, CHOSEN = 5, 6, 4, 7, 2
 KINDS = [
@@ -83,3 +87,25 @@ def test_keys_that_a_layer_makes_of_its_cache_are_its_own() -> None:
     assert not cache.gave(0, key * 1, value)
     assert not cache.gave(0, key, value.expand(1, 2, 5, 4))
     assert not cache.gave(1, key, value)
+
+
+@pytest.mark.transformers_5
+def test_latents_are_cached_where_values_are_as_wide_as_keys(tmp_path: Path) -> None:
+    """Only that its keys are its own tells then that a node cannot attend for the layer."""
+    adapter = find_adapter("deepseek_v3")
+    config = deepcopy(adapter.tiny_config())
+    config.qk_nope_head_dim, config.v_head_dim = 8, 16
+    config.qk_head_dim = config.qk_nope_head_dim + config.qk_rope_head_dim
+    assert config.qk_head_dim == config.v_head_dim
+    tiny_model(config).save_pretrained(tmp_path / "checkpoint")
+    report = export(tmp_path / "checkpoint", tmp_path / "package").parity
+    assert report is not None
+    assert report.exit_code == 0
+
+
+@pytest.mark.transformers_5
+def test_experts_in_fewer_bits_are_refused_with_the_reason(tmp_path: Path) -> None:
+    tiny_model(find_adapter("mixtral").tiny_config()).save_pretrained(tmp_path / "checkpoint")
+    with pytest.raises(BeamgenError, match="keeps in one tensor with others") as error:
+        export(tmp_path / "checkpoint", tmp_path / "package", precision="int8")
+    assert error.value.cure.startswith("export in fp32")

@@ -10,7 +10,7 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper, parser
+from onnx import TensorProto, helper, numpy_helper, parser, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from beamgen import BeamgenError, find_adapter
@@ -18,7 +18,7 @@ from beamgen.checkpoint.checkpoint import demo_checkpoint, open_checkpoint
 from beamgen.decoder.passes import int8
 from beamgen.decoder.passes.place_weights import place_weights
 from beamgen.decoder.passes.quantize import quantize
-from beamgen.decoder.passes.round_tokens import RoundTokens
+from beamgen.decoder.passes.round_tokens import RoundSomeTokens, RoundTokens
 from beamgen.export.texts import texts_of
 from beamgen.quantization import rounding, saturation
 from beamgen.quantization.emulate import blocks_to_int8, tokens_to_uint8
@@ -54,8 +54,8 @@ def _model(tied: bool) -> ir.Model:
         [numpy_helper.from_array(array, name) for name, array in weights.items()],
     )
     opsets = [helper.make_opsetid("", 23)]
-    model = ir.from_proto(helper.make_model(graph, opset_imports=opsets, ir_version=10))
-    return place_weights(model)
+    proto = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    return place_weights(ir.from_proto(shape_inference.infer_shapes(proto)))
 
 
 def _run(model: ir.Model, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -171,7 +171,61 @@ def test_what_several_products_read_is_rounded_once() -> None:
         )
     )
     quantize(model, "int8")
-    assert Counter(node.op_type for node in model.graph)["RoundTokens"] == 1
+    assert Counter(node.domain for node in model.graph)["beamgen"] == 1
+
+
+@pytest.mark.parametrize("tokens", [0, 3])
+def test_an_expert_may_have_no_tokens(tokens: int) -> None:
+    """ONNX Runtime reduces nothing to nothing, and not to a peak for each of no tokens."""
+    x = RNG.normal(size=(tokens, 40)).astype(np.float32)
+    model = ir.from_proto(
+        parser.parse_model(
+            """<ir_version: 10, opset_import: ["": 23, "beamgen": 1]>
+            g (float[t, c] x) => (uint8[t, c] q, float[t, one] s) {
+                q, s = beamgen.RoundSomeTokens(x)
+            }"""
+        )
+    )
+    define(model, [body(RoundSomeTokens)])
+    numbers, peaks = _run(model, {"x": x})
+    assert numbers.shape == (tokens, 40)
+    assert peaks.shape == (tokens, 1)
+    if tokens:
+        np.testing.assert_array_equal(peaks, np.abs(x).max(-1, keepdims=True))
+        found = (numbers / np.float32(1) - 128) / 127 * peaks
+        np.testing.assert_allclose(found, _tokens(x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("transposed", [0, 1])
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_a_layer_with_a_bias_that_is_fed_tokens_alone_is_rounded(
+    precision: str, transposed: int
+) -> None:
+    """torch traces it as a ``Gemm`` of three inputs, which stays float32 unless it is parted."""
+    bias, flat = RNG.normal(size=INNER).astype(np.float32), np.array([-1, WIDTH])
+    weights = {"table": TABLE, "up": UP.T if transposed else UP, "bias": bias, "flat": flat}
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["hidden"], name="embed"),
+        helper.make_node("Reshape", ["hidden", "flat"], ["tokens"], name="flat"),
+        helper.make_node("Gemm", ["tokens", "up", "bias"], ["y"], name="up", transB=transposed),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "new"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["tokens", INNER])],
+        [numpy_helper.from_array(np.ascontiguousarray(w), name) for name, w in weights.items()],
+    )
+    opsets = [helper.make_opsetid("", 23)]
+    model = ir.from_proto(helper.make_model(graph, opset_imports=opsets, ir_version=10))
+    record = quantize(model, precision, "u8" if precision == "int8" else "auto")
+    assert set(record.quantized) == {"table", "up"}
+    weight, activation = _BY_HAND[precision]
+    x = activation(weight(TABLE)[IDS].reshape(-1, WIDTH))
+    expected = x @ weight(np.ascontiguousarray(UP.T)).T + bias
+    (found,) = _run(model, {"input_ids": IDS})
+    assert np.median(np.abs(found - expected)) < 1e-5 * np.abs(expected).max()
+    assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
 
 
 def test_activations_are_rounded_as_emulated() -> None:

@@ -26,7 +26,8 @@ def _windows(name: str, window: int) -> PretrainedConfig:
     config = find_adapter(name).tiny_config()
     config.sliding_window, config.max_position_embeddings = window, 2 * REAL
     config.layer_types = ["sliding_attention", "full_attention"]
-    config.use_sliding_window = True
+    if "use_sliding_window" in vars(config):
+        config.use_sliding_window = True
     return config
 
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from support.architectures import ARCHITECTURES
 from support.onnx_functions import run
 
 from beamgen import BeamgenError, Lora, Slot, find_adapter
-from beamgen.decoder.add_lora import AddLora
+from beamgen.decoder.add_lora import AddLora, AddLoraToTokens
+from beamgen.decoder.export import export_decoder
+from beamgen.export.teacher_forcing import TeacherForcing
 from beamgen.lora.adapter_file import read_adapter, write_adapter
 from beamgen.lora.fit import check_fits, misfits
 from beamgen.lora.targets import find_slots
-from beamgen.runtime.loras import slot_tensors
+from beamgen.runtime.loras import LoadedLoras, slot_tensors
 from beamgen.testing import tiny_model
 
 SLOTS = (Slot("h.0.fc", 6, 5), Slot("h.1.fc", 6, 5), Slot("h.0.proj", 5, 6))
@@ -48,6 +53,71 @@ def test_add_lora_adds_x_a_b(rank: int, rows: int) -> None:
     )
     (found,) = run(AddLora, output, x, a, b)
     np.testing.assert_allclose(found, output + x @ a @ b, atol=1e-5)
+
+
+@pytest.mark.parametrize("tokens", [0, 3])
+@pytest.mark.parametrize("rank", [0, 2])
+def test_tokens_without_their_rows_get_one_lora(rank: int, tokens: int) -> None:
+    """As an expert is fed, to which no token may go."""
+    random = np.random.default_rng(0)
+    output, x, a, b = (
+        random.standard_normal(shape).astype(np.float32)
+        for shape in ((tokens, 5), (tokens, 6), (1, 6, rank), (1, rank, 5))
+    )
+    (found,) = run(AddLoraToTokens, output, x, a, b)
+    np.testing.assert_allclose(found, output + x @ a[0] @ b[0], atol=1e-5)
+
+
+def test_a_layer_that_is_fed_tokens_alone_takes_a_lora(tmp_path: Path) -> None:
+    """OPT flattens what its fc1 reads; against HF with A and B added to the weights by hand."""
+    adapter = find_adapter("opt")
+    model = tiny_model(adapter.tiny_config())
+    slots = find_slots(model, ["fc1", "q_proj"])
+    ids, random = np.array([[5, 9, 7], [11, 12, 13]]), np.random.default_rng(0)
+    loras = {
+        slot: (
+            random.standard_normal((slot.in_features, 2)).astype(np.float32) / 3,
+            random.standard_normal((2, slot.out_features)).astype(np.float32) / 3,
+        )
+        for slot in slots
+    }
+    decoder = export_decoder(adapter, model, tmp_path, slots=slots)
+    assert [slot.shared for slot in decoder.slots] == [
+        slot.module.endswith("fc1") for slot in decoder.slots
+    ]
+    runner = TeacherForcing(decoder, tmp_path)
+    base = runner.logits(ids)
+    for slot, pair in loras.items():
+        runner._no_lora |= dict(zip(slot.inputs, (each[None] for each in pair), strict=True))
+    found = runner.logits(ids)
+    merged = tiny_model(adapter.tiny_config())
+    with torch.no_grad():
+        plain = merged(torch.from_numpy(ids)).logits.numpy()
+        for slot, (a, b) in loras.items():
+            merged.get_submodule(slot.module).weight += torch.from_numpy((a @ b).T)
+        expected = merged(torch.from_numpy(ids)).logits.numpy()
+    np.testing.assert_allclose(base, plain, atol=1e-3)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert np.abs(expected - plain).max() > 0.1
+
+
+def test_rows_have_no_loras_of_their_own_in_a_shared_slot(tmp_path: Path) -> None:
+    """Refused by the layer's name, where one of them changes it."""
+    slots = (replace(SLOTS[0], shared=True), SLOTS[1])
+    for name, module in (("expert", "h.0.fc"), ("plain", "h.1.fc")):
+        write_adapter(_lora({module: 2}), tmp_path / f"{name}.onnx_adapter")
+    package = SimpleNamespace(
+        manifest=SimpleNamespace(lora_slots=slots, backend="loop"),
+        lora_path=lambda name: tmp_path / f"{name}.onnx_adapter",
+    )
+    loras = LoadedLoras(package)
+    assert loras.feeds(["plain", None], 2)["h.1.fc.lora_A.weight"].shape == (2, 6, 2)
+    assert loras.feeds("expert", 2)["h.0.fc.lora_A.weight"].shape == (1, 6, 2)
+    with pytest.raises(BeamgenError, match=r"h\.0\.fc takes one LoRA for all prompts") as error:
+        loras.feeds(["plain", "expert"], 2)
+    assert "a call of its own" in error.value.cure
+    assert Slot(**slots[0].to_json()) == slots[0]
+    assert "shared" not in slots[1].to_json()
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -17,9 +17,6 @@ from beamgen.registry import is_encoder_decoder
 HAND_WRITTEN = {
     adapter.model_type: adapter for adapter in INSTALLED if not is_encoder_decoder(adapter)
 }
-#: Decoders only as a part of something, or by a field that no config has from the start; and
-#: GPT-Neo, whose config spells its layers out.
-NOT_BY_ITSELF = ("bart", "mbart", "bert", "bert-generation", "roberta", "gpt_neo")
 
 
 @pytest.fixture
@@ -38,7 +35,7 @@ def _written(text: str) -> DecoderAdapter:
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
-@pytest.mark.parametrize("model_type", [t for t in HAND_WRITTEN if t not in NOT_BY_ITSELF])
+@pytest.mark.parametrize("model_type", HAND_WRITTEN)
 def test_the_draft_says_what_a_hand_says(model_type: str, strangers: None) -> None:
     hand = HAND_WRITTEN[model_type]
     adapter = _written(adapter_text("new", draft(model_type)))

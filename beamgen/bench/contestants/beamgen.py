@@ -22,8 +22,13 @@ def _export(**options: Any) -> Preparation:
             trust_remote_code=workspace.trust_remote_code,
             ignore_unread=workspace.ignore_unread,
             parity=False,
-            # the contrib operator's EOS id is fixed when it is exported
-            settings={"num_beams": workspace.num_beams, "eos_token_id": ()},
+            settings={
+                "num_beams": workspace.num_beams,
+                # the contrib operator's is fixed when it is exported
+                "eos_token_id": (),
+                # nothing is padded, but without an EOS id there has to be one
+                "pad_token_id": workspace.special_ids[0],
+            },
             **options,
         )
 

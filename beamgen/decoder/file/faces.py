@@ -61,11 +61,11 @@ def face(kind: str, geometry: KVGeometry, vocab_size: int) -> Face:
     """A face for some cache and vocabulary."""
     if kind == LOOP:
         ports = loop_contract(geometry, vocab_size)
-        optional = {name for name, port in ports.inputs.items() if not port.need_be_read}
+        unread = [name for name, port in ports.inputs.items() if not port.need_be_read]
         return Face(
             kind,
-            {name: port for name, port in ports.inputs.items() if name not in optional},
-            {**{name: ports.inputs[name] for name in optional}, **_KEYS},
+            {name: port for name, port in ports.inputs.items() if name not in unread},
+            {**{name: ports.inputs[name] for name in unread}, **_KEYS},
             ports.outputs,
         )
     logits = {"logits": Port(_FLOAT, ("batch", "new", vocab_size))}
@@ -85,14 +85,14 @@ def face(kind: str, geometry: KVGeometry, vocab_size: int) -> Face:
 
 def geometry_of(inputs: Mapping[str, ir.Value]) -> KVGeometry | None:
     """The shape of a decoder's cache, as far as its inputs tell it in numbers."""
-    layers = [int(found[1]) for name in inputs if (found := _PAST.fullmatch(name))]
+    layers = {found[1] for name in inputs if (found := _PAST.fullmatch(name))}
     prefix = "prompt" if kind_of(inputs) == LOOP else "past_key_values"
-    sizes = [_sizes(inputs.get(f"{prefix}.0.{part}")) for part in ("key", "value")]
-    if not layers or sizes[0] is None or sizes[1] is None:
+    key, value = (_sizes(inputs.get(f"{prefix}.0.{part}")) for part in ("key", "value"))
+    if not layers or key is None or value is None:
         return None
-    (heads, key_width), (_, value_width) = sizes
+    (heads, key_width), (_, value_width) = key, value
     other = value_width if value_width != key_width else None
-    return KVGeometry(max(layers) + 1, heads, key_width, other)
+    return KVGeometry(len(layers), heads, key_width, other)
 
 
 def _sizes(value: ir.Value | None) -> tuple[int, int] | None:

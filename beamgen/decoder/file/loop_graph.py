@@ -12,6 +12,7 @@ from beamgen.decoder.file import rows
 from beamgen.decoder.file.faces import LOOP, ROWS
 from beamgen.decoder.file.read import FileDecoder
 from beamgen.decoder.graph import DecoderGraph
+from beamgen.onnx_domain import DOMAIN
 from beamgen.tape import Results, Tape, body, shared_weight
 
 _IR_VERSION = 10
@@ -76,7 +77,7 @@ def _model(
         outputs,
         nodes=tape.nodes,
         initializers=[*tape.initializers, *weights],
-        opset_imports={**own.opset_imports, rows.beamgen_ops.domain: 1},
+        opset_imports={**own.opset_imports, DOMAIN: 1},
         name="decoder_step",
     )
     return ir.Model(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from onnxscript.version_converter import ConvertVersionPass
 
 from beamgen.adapter import KVGeometry
 from beamgen.decoder.file.faces import Face, face, geometry_of, kind_of
-from beamgen.decoder.file.violations import external_files, violations
+from beamgen.decoder.file.violations import control_flow, external_files, violations
 from beamgen.decoder.passes.place_weights import place_weights
 from beamgen.errors import DecoderFileError, one_line
 
@@ -68,15 +69,19 @@ def read_decoder(path: Path, geometry: KVGeometry | None, vocab_size: int) -> Fi
             _CONTRACT,
         )
     wanted = face(kind, known, vocab_size)
-    found = violations(model, wanted, path.parent)
-    if found:
-        raise DecoderFileError(f"{path} is no decoder for a search: {'; '.join(found)}", _CONTRACT)
+    _refuse(path, violations(model, wanted, path.parent))
     producer = f"{model.producer_name or ''} {model.producer_version or ''}".strip()
     beside = frozenset(external_files(model.graph))
     model = _raised(model, path)
+    _refuse(path, list(control_flow(model.graph)))  # out of functions that were inlined
     _only_what_is_asked(model.graph, wanted)
     _clean(model)
     return FileDecoder(model, wanted, known, producer, beside)
+
+
+def _refuse(path: Path, found: list[str]) -> None:
+    if found:
+        raise DecoderFileError(f"{path} is no decoder for a search: {'; '.join(found)}", _CONTRACT)
 
 
 def _load(path: Path) -> ir.Model:
@@ -84,7 +89,7 @@ def _load(path: Path) -> ir.Model:
         inside = sorted(str(each.relative_to(path)) for each in path.rglob("*.onnx"))
         raise DecoderFileError(
             f"{path} is a folder" + (f" with {', '.join(inside[:4])}" if inside else ""),
-            f"name the file: --decoder {path}/{inside[0] if inside else 'FILE.onnx'}",
+            f"name the file: --decoder {shlex.quote(str(path / inside[0])) if inside else 'FILE'}",
         )
     try:
         model = ir.load(path)

@@ -8,10 +8,6 @@ Letters: B batch, K beams, r rows of a batch's row (1 in the prompt, K after), N
 m = N / r new tokens of a row, E entries in the cache, C = E + N, P places before the new tokens.
 """
 
-# onnxscript functions are read from source by its compiler: no annotations of
-# their tensors, and every operator by name.
-# mypy: disable-error-code="no-untyped-def, misc, no-untyped-call, arg-type, type-var"
-
 from __future__ import annotations
 
 from onnxscript import INT64, script

@@ -29,6 +29,7 @@ _OTHER_MASKS = {
     for op_type in ("GroupQueryAttention", "SparseAttention", "PagedAttention")
 }
 _FLOAT_NAMES = {"FLOAT16": "float16", "BFLOAT16": "bfloat16", "FLOAT": "float32"}
+_SUBGRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 _OLDEST, _NEWEST = 11, 25
 
 
@@ -136,24 +137,29 @@ def _operators(model: ir.Model) -> Iterator[str]:
     if DOMAIN in own:
         yield f"it defines functions of the domain {DOMAIN}, which is the search's"
     foreign: dict[str, set[str]] = {}
-    branching, masks = set(), set()
+    masks = set()
     for node in model.graph:
         kind = (node.domain, node.op_type)
-        if any(a.type in _SUBGRAPHS for a in node.attributes.values()):
-            branching.add(node.op_type)
         if kind in _OTHER_MASKS:
             masks.add(kind)
         if kind not in defined and not _is_known(node):
             foreign.setdefault(node.domain or "ai.onnx", set()).add(node.op_type)
-    if branching:
-        yield f"control flow ({', '.join(sorted(branching))}) cannot stand in a search"
+    yield from control_flow(model.graph)
     for domain, op_type in sorted(masks):
         yield f"{op_type} {_OTHER_MASKS[domain, op_type]}"
     for domain, names in sorted(foreign.items()):
         yield f"operators {', '.join(sorted(names))} of the domain {domain} are not known"
 
 
-_SUBGRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+def control_flow(graph: ir.Graph) -> Iterator[str]:
+    """Nodes with graphs of their own."""
+    branching = {
+        node.op_type
+        for node in graph
+        if any(attribute.type in _SUBGRAPHS for attribute in node.attributes.values())
+    }
+    if branching:
+        yield f"control flow ({', '.join(sorted(branching))}) cannot stand in a search"
 
 
 def _is_known(node: ir.Node) -> bool:

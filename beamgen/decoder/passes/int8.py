@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from beamgen.decoder.passes.products import Lookup, Product, put, tape_at, values_of
-from beamgen.decoder.passes.round_tokens import RoundTokens
+from beamgen.decoder.passes.round_tokens import RoundSomeTokens, RoundTokens
 from beamgen.quantization.record import Precision
 from beamgen.quantization.rounding import MIDDLE, STEP, int8_rows
 from beamgen.quantization.saturation import saturates
@@ -84,7 +84,8 @@ class _Rounded:
     def activation(self, tape: Tape, x: ir.Value) -> Results:
         """Activations as uint8, and their peaks."""
         if x not in self.activations:
-            self.activations[x] = tape.call(RoundTokens, x)
+            always = x.shape is not None and len(x.shape) == 3  # [B, N, k] has tokens
+            self.activations[x] = tape.call(RoundTokens if always else RoundSomeTokens, x)
         return self.activations[x]
 
 

@@ -75,9 +75,29 @@ def find_products(graph: ir.Graph) -> list[Product]:
         assert weight is not None, "checked by _is_matrix"
         if node.op_type == "MatMul":
             found.append(Product(node, weight, False, node.outputs[0], node))
-        elif len(node.inputs) == 2 and node.attributes.get_int("transB", 0) == 1:
-            found.append(_tied_head(node, x.producer(), weight))
+        elif len(node.inputs) == 2 and _is_plain(node):
+            by_row = node.attributes.get_int("transB", 0) == 1
+            head = _tied_head(node, x.producer(), weight) if by_row else None
+            found.append(head or Product(node, weight, by_row, node.outputs[0], node))
     return found
+
+
+def part_biases(graph: ir.Graph) -> None:
+    """Let ``Gemm(x, W, bias)`` be a product and an ``Add``: a layer that is fed ``[T, k]``."""
+    for node in list(graph):
+        if node.op_type != "Gemm" or node.domain != "" or len(node.inputs) != 3:
+            continue
+        x, weight, bias = node.inputs
+        if x is None or bias is None or not _is_matrix(weight) or not _is_plain(node):
+            continue
+        assert weight is not None, "checked by _is_matrix"
+        tape = Tape(node.name or node.op_type)
+        transposed = node.attributes.get_int("transB", 0)
+        product = tape.standard("Gemm", x, weight, output="product", transB=transposed)
+        biased = tape.standard("Add", product, bias, output="biased")
+        tape.insert_before(node)
+        replace(node.outputs[0], biased)
+        graph.remove(node, safe=True)
 
 
 def find_lookups(graph: ir.Graph) -> list[Lookup]:
@@ -118,12 +138,19 @@ def put(tape: Tape, place: Product | Lookup, result: ir.Value) -> None:
     replace(place.out, result)
 
 
-def _tied_head(node: ir.Node, before: ir.Node | None, weight: ir.Value) -> Product:
+def _tied_head(node: ir.Node, before: ir.Node | None, weight: ir.Value) -> Product | None:
     """What ``place_weights`` wrote, Reshape, Gemm, Reshape: no operator here needs any of them."""
-    (after,) = [use.node for use in node.outputs[0].uses()]
-    assert before is not None, "place_weights wrote it"
-    assert before.op_type == after.op_type == "Reshape", "place_weights wrote them"
+    readers = [use.node for use in node.outputs[0].uses()]
+    if before is None or {before.op_type, *(each.op_type for each in readers)} != {"Reshape"}:
+        return None
+    (after,) = readers
     return Product(before, weight, True, after.outputs[0], node)
+
+
+def _is_plain(node: ir.Node) -> bool:
+    """Whether a Gemm is a product alone, with nothing scaled and x as it is."""
+    scales = (node.attributes.get_float(name, 1.0) for name in ("alpha", "beta"))
+    return not node.attributes.get_int("transA", 0) and all(scale == 1.0 for scale in scales)
 
 
 def _is_matrix(value: ir.Value | None) -> bool:

@@ -24,13 +24,14 @@ from beamgen.decoder.passes.products import (
     Product,
     find_lookups,
     find_products,
+    part_biases,
     values_of,
     weights_of,
 )
-from beamgen.decoder.passes.round_tokens import RoundTokens
+from beamgen.decoder.passes.round_tokens import RoundSomeTokens, RoundTokens
 from beamgen.errors import AdapterError
 from beamgen.onnx_domain import DOMAIN
-from beamgen.quantization.record import Precision
+from beamgen.quantization.record import COLUMNS, Precision
 from beamgen.tape import Tape, body, define, stored
 
 
@@ -50,13 +51,14 @@ def quantize(decoder: ir.Model, precision: str, int8_weights: str = "auto") -> P
     """
     if precision == "fp32":
         return Precision()
+    part_biases(decoder.graph)
     products, lookups = find_products(decoder.graph), find_lookups(decoder.graph)
     if not products:
         raise AdapterError(
             "the decoder has no product with a constant matrix, so nothing can be rounded",
             "export it in fp32",
         )
-    names = tuple(_hf_name(weight) for weight in weights_of(products, lookups))
+    names = tuple(dict.fromkeys(map(_hf_name, weights_of(products, lookups))))
     record = _STORE[precision](decoder.graph, products, lookups, int8_weights)
     # of the graph alone: in a function the pass drops outputs that ONNX Runtime asks for
     bodies = dict(decoder.functions)
@@ -65,15 +67,24 @@ def quantize(decoder: ir.Model, precision: str, int8_weights: str = "auto") -> P
     decoder.functions.update(bodies)
     if record.name == "int8":
         decoder.opset_imports[DOMAIN] = 1
-        define(decoder, [body(RoundTokens)])
+        called = {node.op_type for node in decoder.graph}
+        rounding = (RoundTokens, RoundSomeTokens)
+        define(decoder, [body(each) for each in rounding if each.name in called])
     if record.operators == int4.DOMAIN:
         decoder.opset_imports[int4.DOMAIN] = 1
     return replace(record, quantized=names)
 
 
 def _hf_name(weight: ir.Value) -> str:
-    """HF's name of a weight: ``model.lm_head.weight.T`` -> ``lm_head.weight``."""
-    return (weight.name or "").removeprefix("model.").removesuffix(".T")
+    """HF's name of a weight: ``model.lm_head.weight.T`` -> ``lm_head.weight``.
+
+    A matrix of a stack is ``model.stack[3].T`` where HF's has a row for each output channel.
+    """
+    name = (weight.name or "").removeprefix("model.")
+    stack, bracket, rest = name.partition("[")
+    if bracket:
+        return stack if rest.endswith(".T") else stack + COLUMNS
+    return name.removesuffix(".T")
 
 
 def _to_float16(

@@ -30,3 +30,17 @@ def RoundTokens(x):  # noqa: N802 - an ONNX operator's name
     middle = op.Cast(op.Constant(value_float=128.0), to=UINT8.dtype)
     numbers = op.QuantizeLinear(op.Div(x, peaks), op.Constant(value_float=STEP), middle)
     return numbers, peaks
+
+
+@script(beamgen_ops, default_opset=op)
+def RoundSomeTokens(x):  # noqa: N802 - an ONNX operator's name
+    """``RoundTokens`` of tokens ``[T, k]``, of which there may be none, as an expert has them.
+
+    ONNX Runtime 1.31 reduces ``[0, k]`` to ``[0, k]``, where the peaks are ``[0, 1]``.
+    """
+    last = op.Constant(value_ints=[-1])
+    reduced = op.ReduceMax(op.Abs(x), last, keepdims=1)
+    peaks = op.Slice(reduced, op.Constant(value_ints=[0]), op.Constant(value_ints=[1]), last)
+    middle = op.Cast(op.Constant(value_float=128.0), to=UINT8.dtype)
+    numbers = op.QuantizeLinear(op.Div(x, peaks), op.Constant(value_float=STEP), middle)
+    return numbers, peaks
