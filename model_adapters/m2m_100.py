@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from beamgen.registry import register
 from beamgen.seq2seq_adapter import Seq2SeqAdapter
@@ -20,6 +22,9 @@ class M2M100Adapter(Seq2SeqAdapter):
     name = "m2m_100"
     model_type = "m2m_100"
     class_names = ("M2M100ForConditionalGeneration",)
+    implied: ClassVar[Mapping[str, object]] = MappingProxyType(
+        {"add_final_layer_norm": True, "normalize_before": True, "static_position_embeddings": True}
+    )
 
     def tiny_config(self) -> PretrainedConfig:
         """A config of two layers and 96 tokens."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from beamgen.registry import register
 from beamgen.seq2seq_adapter import Seq2SeqAdapter
@@ -19,6 +21,7 @@ class MarianAdapter(Seq2SeqAdapter):
     name = "marian"
     model_type = "marian"
     class_names = ("MarianMTModel",)
+    implied: ClassVar[Mapping[str, object]] = MappingProxyType({"static_position_embeddings": True})
 
     def tiny_config(self) -> PretrainedConfig:
         """A config of two layers and 96 tokens."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar
 
 from beamgen.registry import register
 from beamgen.seq2seq_adapter import Seq2SeqAdapter
@@ -19,6 +21,9 @@ class MBartSeq2SeqAdapter(Seq2SeqAdapter):
     name = "mbart_seq2seq"
     model_type = "mbart"
     class_names = ("MBartForConditionalGeneration",)
+    implied: ClassVar[Mapping[str, object]] = MappingProxyType(
+        {"add_final_layer_norm": True, "normalize_before": True, "normalize_embedding": True}
+    )
 
     def tiny_config(self) -> PretrainedConfig:
         """A config of two layers and 96 tokens."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar
 
 from beamgen.registry import register
 from beamgen.seq2seq_adapter import Seq2SeqAdapter
@@ -19,6 +21,13 @@ class PegasusAdapter(Seq2SeqAdapter):
     name = "pegasus"
     model_type = "pegasus"
     class_names = ("PegasusForConditionalGeneration",)
+    implied: ClassVar[Mapping[str, object]] = MappingProxyType(
+        {
+            "add_final_layer_norm": True,
+            "normalize_before": True,
+            "static_position_embeddings": True,
+        }
+    )
 
     def tiny_config(self) -> PretrainedConfig:
         """A config of two layers and 96 tokens."""

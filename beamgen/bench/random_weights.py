@@ -6,7 +6,7 @@ from pathlib import Path
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.errors import SettingError, close_matches
-from beamgen.registry import adapters
+from beamgen.registry import adapters, is_encoder_decoder
 
 
 def find_shape(asked: str | None) -> DecoderAdapter:
@@ -15,7 +15,11 @@ def find_shape(asked: str | None) -> DecoderAdapter:
     Raises:
         SettingError: there is no such shape.
     """
-    known = {adapter.name: adapter for adapter in adapters() if _has_shape(adapter)}
+    known = {
+        adapter.name: adapter
+        for adapter in adapters()
+        if _has_shape(adapter) and not is_encoder_decoder(adapter)  # whose search it cannot time
+    }
     if asked is None and known:
         return min(known.values(), key=_parameters)
     if asked not in known:

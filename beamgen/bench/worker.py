@@ -17,7 +17,8 @@ from beamgen.bench.discovery import contestants, preparations
 from beamgen.bench.machine import peak_memory
 from beamgen.bench.workload import Task
 from beamgen.bench.workspace import Workspace
-from beamgen.errors import BeamgenError, one_line
+from beamgen.errors import BeamgenError, CheckpointError, one_line
+from beamgen.registry import is_encoder_decoder
 
 #: Searches that stop at their first token have prompts of their own, numbered from here.
 _ONE_TOKEN_PROMPTS = 1_000_000
@@ -56,6 +57,11 @@ def describe(
         model, trust_remote_code=trust_remote_code, ignore_unread=ignore_unread
     )
     adapter, empty = source.adapter(), source.empty_model()
+    if is_encoder_decoder(adapter):
+        raise CheckpointError(
+            f"{name} is an encoder-decoder, and bench times decoders alone",
+            "name the checkpoint of a decoder, or leave out -m",
+        )
     limits = adapter.position_limits(source.config)
     own = source.generation_config
     ids = [0, own.bos_token_id, own.pad_token_id, own.eos_token_id]

@@ -81,7 +81,7 @@ def parse_ids(text: str, given: str = "--ids") -> list[int]:
     try:
         return [int(token) for token in text.replace(",", " ").split()]
     except ValueError:
-        example = '--ids "1 2 3"' if given == "--ids" else "the line 1 2 3"
+        example = f'{given} "1 2 3"' if given.startswith("--") else "the line 1 2 3"
         raise beamgen.BeamgenError(
             f"{given} {text!r} are not whole numbers", f"for example {example}"
         ) from None

@@ -32,6 +32,7 @@ Examples:
   beamgen generate -m gpt2-onnx -p "a bird is" --do-sample --top-p 0.95 --seed 1
   beamgen generate -m biogpt-onnx -p "aspirin is" --catalogue labels.txt --json
   beamgen generate -m biogpt-onnx -p "aspirin is" --lora drugs
+  beamgen generate -m t5-onnx -p "translate English to German: a bird" --decoder-prompt "Ein"
 """,
 )
 @click.option("-m", "--model", required=True, help="Package folder that `export` wrote.")
@@ -46,6 +47,12 @@ Examples:
         help="One prompt per line; - is stdin. Piped stdin is read without it, too.",
     ),
     click.option("--ids", multiple=True, metavar='"1 2 3"', help="A prompt of ids; repeatable."),
+    click.option(
+        "--decoder-prompt",
+        metavar="TEXT",
+        help="Of an encoder-decoder, which reads the prompts: with what the decoder goes on.",
+    ),
+    click.option("--decoder-ids", metavar='"1 2 3"', help="The same as ids."),
     click.option("--chat", is_flag=True, help="Put prompts through the chat template."),
     click.option(
         "--no-special-tokens",
@@ -90,6 +97,8 @@ def command(
     file: Path | None,
     ids: tuple[str, ...],
     loras: tuple[str, ...],
+    decoder_prompt: str | None,
+    decoder_ids: str | None,
     chat: bool,
     no_special_tokens: bool,
     batch_size: int,
@@ -120,6 +129,7 @@ def command(
             "--output-scores was given, and what is printed as text has no room for them",
             "pass --json, too",
         )
+    goes_on = _decoder_prompt(decoder_prompt, decoder_ids)
     settings = chosen_settings(values)
     if len(loras) > 1:
         raise beamgen.BeamgenError(
@@ -139,7 +149,12 @@ def command(
         generator.check_lora(lora, len(batch))
         if entries is not None:
             settings["catalogue"] = _catalogue(generator, entries)
-    ways = {"chat": chat, "lora": lora, "add_special_tokens": not no_special_tokens}
+    ways = {
+        "chat": chat,
+        "lora": lora,
+        "add_special_tokens": not no_special_tokens,
+        "decoder_prompt": goes_on,
+    }
     searches = _generate(generator, batch, batch_size, ways, settings)
     for i, (prompt, hypotheses) in enumerate(searches):
         if as_json:
@@ -149,6 +164,15 @@ def command(
             if i and len(hypotheses) > 1:
                 click.echo()
             _show(hypotheses, chat)
+
+
+def _decoder_prompt(text: str | None, ids: str | None) -> str | list[int] | None:
+    """With what a decoder behind an encoder goes on, for all prompts."""
+    if text is not None and ids is not None:
+        raise beamgen.BeamgenError(
+            "--decoder-prompt and --decoder-ids were given", "leave one of the two out"
+        )
+    return text if ids is None else parse_ids(ids, "--decoder-ids")
 
 
 def _warn_of_divergence(package: beamgen.Package) -> None:

@@ -14,7 +14,7 @@ from beamgen.explain.beams import Hypothesis
 from beamgen.explain.explanation import Explanation
 from beamgen.explain.from_trace import TracedSearch, read_search
 from beamgen.explain.winner import reasons
-from beamgen.package.folder import Package, open_package
+from beamgen.package.folder import Package, open_package, refuse_encoder
 from beamgen.runtime.generation import Generation
 from beamgen.runtime.generator import Generator
 from beamgen.settings.config import SearchConfig
@@ -98,6 +98,7 @@ def explain(
     """
     if not isinstance(package, Package):
         package = open_package(package, verify=verify)
+    refuse_encoder(package, "explain reads")
     config = package.manifest.search.with_overrides(settings)
     _check_has_tree(package, config)
     session = _TracedSession(package)

@@ -33,17 +33,21 @@ def check_supported(options: Mapping[str, Any]) -> None:
         )
 
 
-def decoder_start(checkpoint: Checkpoint) -> tuple[int, ...]:
+def decoder_start(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> tuple[int, ...]:
     """The id that the decoder begins with, as ``generate`` takes it.
+
+    Args:
+        checkpoint: whose defaults it stands in.
+        settings: a caller's, which go first.
 
     Raises:
         CheckpointError: the checkpoint names none that a file can hold.
 
     Source: ``GenerationMixin._prepare_special_tokens``.
     """
-    defaults = checkpoint.generation_config
-    start = defaults.decoder_start_token_id
-    start = defaults.bos_token_id if start is None else start
+    defaults = {**checkpoint.generation_config.to_dict(), **settings}
+    start = defaults.get("decoder_start_token_id")
+    start = defaults.get("bos_token_id") if start is None else start
     if not isinstance(start, int) or not 0 <= start < checkpoint.vocab_size:
         found = "none" if start is None else f"{start!r:.60}"
         raise CheckpointError(

@@ -226,7 +226,7 @@ def export_request(
     start: tuple[int, ...] = ()
     if is_encoder_decoder(adapter):
         check_supported(options)
-        start = decoder_start(checkpoint)
+        start = decoder_start(checkpoint, settings)
     checkpoint = checkpoint if to_merge is None else checkpoint.with_lora(lora[0])
     search = SearchConfig.from_generation_config(
         checkpoint.generation_config, settings, checkpoint.generation_fields, rules

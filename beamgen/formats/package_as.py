@@ -15,7 +15,7 @@ from beamgen.errors import PackageError, SettingError, close_matches
 from beamgen.export.prove import Progress
 from beamgen.formats.format import FORMATS, Check, Format, Packaged
 from beamgen.package import embedded
-from beamgen.package.folder import Package
+from beamgen.package.folder import Package, refuse_encoder
 from beamgen.package.folders import Kind, check_replaceable, holds, new_folder, note_files
 
 
@@ -46,6 +46,7 @@ def package_as(
     """
     form = _find(format)
     _check_options(format, form, options)
+    refuse_encoder(package, f"the {format} format takes")
     name = package.folder.resolve().name.removesuffix("-onnx")
     target = local(output if output is not None else form.output.format(name=name))
     if holds(package.folder, target):

@@ -85,6 +85,23 @@ class Package:
         return paths[name]
 
 
+def refuse_encoder(package: Package, what: str) -> None:
+    """Refuse a package of an encoder-decoder for what does not know encoders yet.
+
+    Args:
+        package: any.
+        what: does not, as a sentence's subject and verb: ``explain reads``.
+
+    Raises:
+        PackageError: it is of one.
+    """
+    if package.manifest.encoder is not None:
+        raise PackageError(
+            f"{package.folder} holds an encoder-decoder, and {what} decoders alone",
+            f"search with it as it is: beamgen generate -m {shlex.quote(str(package.folder))}",
+        )
+
+
 def open_package(folder: str | os.PathLike[str], *, verify: bool = True) -> Package:
     """Read a package folder.
 

@@ -20,7 +20,7 @@ _CACHE: Shape = {
     "value_dim": _COUNT,
     "states?": [[int]],
 }
-_ENCODER: Shape = {"decoder_start_token_id": int, "max_positions?": _COUNT}
+_ENCODER: Shape = {"decoder_start_token_id": int, "max_positions": _COUNT}
 _PORT: Shape = {"name": str, "dtype": str, "shape": list}
 _VERDICT: Shape = ({"verdict": str, "cases?": int, "transformers?": str}, _NOTHING)
 _QUALITY: Shape = {

@@ -333,9 +333,8 @@ class Generator:
     def _encode(self, prompt: Prompt, chat: bool, add_special_tokens: bool) -> list[int]:
         """As ``encode`` does; an EOS behind a text is told of, once."""
         ids = self.encode(prompt, chat=chat, add_special_tokens=add_special_tokens)
-        continued = self.package.manifest.encoder is None
-        may_end = isinstance(prompt, str) and continued and not chat and add_special_tokens
-        if may_end and not self._told_of_eos:
+        looked_at = self._told_of_eos or self.package.manifest.encoder is not None
+        if isinstance(prompt, str) and not chat and add_special_tokens and not looked_at:
             eos = added_eos(self._needed_tokenizer(), prompt, ids, self.search.eos_token_id)
             if eos is not None:
                 self._told_of_eos = True

@@ -180,6 +180,11 @@ def refuse_unknown(chosen: Collection[str], known: Collection[str]) -> None:
     for name in chosen:
         if name not in known and name in REFUSED:
             raise SettingError(f"a file cannot honour {name}: {REFUSED[name]}", "leave it out")
+        if name not in known and name == "decoder_start_token_id":
+            raise SettingError(
+                "decoder_start_token_id changes nothing about a file that is exported already",
+                "leave it out; decoder_prompt (--decoder-prompt, --decoder-ids) goes on from it",
+            )
         if name not in known and name in WITHOUT_EFFECT:
             raise SettingError(f"{name} changes nothing about a file's answer", "leave it out")
         if name not in known:

@@ -9,7 +9,7 @@ import numpy as np
 
 from beamgen.errors import PromptError
 from beamgen.settings.parameter import Parameter
-from beamgen.settings.prompts import Ids, check_ids
+from beamgen.settings.prompts import Ids, as_int64, check_ids
 
 #: What a decoder behind an encoder begins with: one row for all of a batch, or one for each.
 DECODER_PROMPT = Parameter(
@@ -31,6 +31,15 @@ class SourceBatch:
 
     input_ids: Ids
     attention_mask: Ids
+
+    def __post_init__(self) -> None:
+        """Take whole numbers of any kind.
+
+        Raises:
+            PromptError: they are something else.
+        """
+        for name, values in list(vars(self).items()):
+            object.__setattr__(self, name, as_int64(values))
 
     def feeds(self) -> dict[str, Ids]:
         """By the names of a file's inputs, which are HF's."""

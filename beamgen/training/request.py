@@ -15,6 +15,7 @@ from beamgen.checkpoint.resolve import resolve
 from beamgen.disk import local
 from beamgen.errors import CheckpointError, SettingError
 from beamgen.export.options import check_options
+from beamgen.registry import is_encoder_decoder
 from beamgen.tokenizer.load import load_tokenizer
 from beamgen.training.data import TrainingData, check_same_kind, read_rows
 from beamgen.training.folders import check_output
@@ -161,6 +162,11 @@ def finetune_request(
         )
     checkpoint = read_checkpoint(files, options.get("ignore_unread", ()))
     adapter = checkpoint.adapter(options.get("model_class"))
+    if is_encoder_decoder(adapter):
+        raise CheckpointError(
+            f"{checkpoint.source} is an encoder-decoder, and finetune trains decoders alone",
+            "train it with transformers' Seq2SeqTrainer, and export what that saves",
+        )
     limit = _longest_row(checkpoint, adapter, settings.max_length)
     tokenizer = load_tokenizer(checkpoint.folder, trust_remote_code=checkpoint.trust_remote_code)
     assert tokenizer is not None, "it has tokenizer files"

@@ -12,10 +12,11 @@ from beamgen import BeamgenError, DecoderAdapter, find_adapter, new_adapter, reg
 from beamgen.cli import main
 from beamgen.new_adapter.draft import draft
 from beamgen.new_adapter.text import adapter_text
+from beamgen.registry import is_encoder_decoder
 
 #: Of decoders: what ``new-adapter`` drafts.
 HAND_WRITTEN = {
-    adapter.model_type: adapter for adapter in INSTALLED if not registry.is_encoder_decoder(adapter)
+    adapter.model_type: adapter for adapter in INSTALLED if not is_encoder_decoder(adapter)
 }
 
 

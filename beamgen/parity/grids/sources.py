@@ -32,7 +32,8 @@ def behind_encoder(
     ordinary = ordinary_ids(package)
     made = []
     for number, case in enumerate(cases):
-        longer = _LONGER if rng is not None and number % _EVERY == _EVERY - 1 else 1
+        long = number % _EVERY == _EVERY - 1 or _leaves_one_beam(case)
+        longer = _LONGER if rng is not None and long else 1
         drawn = [[] for _ in case.prompts] if rng is None else _drawn(case, ordinary, rng, longer)
         prompts: Prompts = tuple((start, *row) for row in drawn)
         sources = tuple(source[:most] for source in case.prompts)
@@ -41,6 +42,16 @@ def behind_encoder(
             replace(case, prompts=prompts, prompt_len=longer, sources=sources, source_len=length)
         )
     return made
+
+
+def _leaves_one_beam(case: ParityCase) -> bool:
+    """Whether beams are drawn after a forced token, which leaves one of them alive.
+
+    HF goes on with what has no probability, in an order that nothing decides. A longer decoder
+    prompt is behind the place where a token is forced.
+    """
+    config = case.config
+    return config.do_sample and config.num_beams > 1 and config.forced_bos_token_id is not None
 
 
 def _drawn(

@@ -1,0 +1,89 @@
+"""An encoder and its decoder in one file: what the loops read, and that it is HF's search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import onnx
+import pytest
+from support.seq2seq_grid import each_with_each
+
+from beamgen import GRIDS, Package, adapters, check_parity, export, open_package, open_source
+from beamgen.parity.report import Verdict
+from beamgen.registry import is_encoder_decoder
+from beamgen.testing import tiny_model
+
+pytestmark = pytest.mark.transformers_4  # see What is left in CONTRIBUTING.md
+
+ENCODER_DECODERS = [each for each in adapters() if is_encoder_decoder(each)]
+LAYERS = 2
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _graphs(attribute.g)
+
+
+@pytest.fixture(scope="module")
+def loop(packages: Callable[[str], Package]) -> tuple[onnx.ModelProto, list[onnx.GraphProto]]:
+    """A file, and all graphs within its outer loop."""
+    model = onnx.load(packages("t5").model)
+    (outer,) = (node for node in model.graph.node if node.op_type == "Loop")
+    return model, list(_graphs(outer.attribute[0].g))
+
+
+def test_the_loops_read_keys_and_values_of_the_source_and_its_mask(loop) -> None:
+    model, graphs = loop
+    encoded = {
+        name for node in model.graph.node for name in node.output if name.startswith("encoder/")
+    }
+    read = {name for graph in graphs for node in graph.node for name in node.input} & encoded
+    assert len(read) == 2 * LAYERS + 1, read
+
+
+def test_no_step_computes_again_what_the_source_alone_decides(loop) -> None:
+    """Each node within the loops that reads a value of the encoder reads something else, too."""
+    model, graphs = loop
+    fixed = {name for node in model.graph.node for name in node.output}
+    fixed |= {value.name for value in [*model.graph.input, *model.graph.initializer]}
+    fixed |= {tensor.name for graph in graphs for tensor in graph.initializer}
+    repeated = [
+        node.name
+        for graph in graphs
+        for node in graph.node
+        if any(name.startswith("encoder/") for name in node.input)
+        and all(name in fixed for name in node.input if name)
+    ]
+    assert repeated == []
+
+
+def test_the_encoders_weights_stand_before_the_loops(loop) -> None:
+    model, graphs = loop
+
+    def large(graph: onnx.GraphProto) -> list[str]:
+        """Matrices: vectors of one content are one vector, be they the encoder's or not."""
+        matrices = [t.name for t in graph.initializer if len(t.dims) == 2]
+        return [name for name in matrices if name.startswith("model.encoder.")]
+
+    # of each layer four projections and two products of the feed-forward part, and the bias
+    assert len(large(model.graph)) == LAYERS * 6 + 1
+    assert [name for graph in graphs for name in large(graph)] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("adapter", ENCODER_DECODERS, ids=lambda adapter: adapter.name)
+def test_every_search_is_hfs(adapter, seed: int, tmp_path: Path) -> None:
+    """243 searches that differ in what decides them, and settings in pairs."""
+    tiny_model(adapter.tiny_config(), seed).save_pretrained(tmp_path / "checkpoint")
+    export(tmp_path / "checkpoint", tmp_path / "package", parity=False, settings={"num_beams": 4})
+    package = open_package(tmp_path / "package")
+    for grid, cases in ((each_with_each, 243), (GRIDS["settings"], 140), (GRIDS["full"], 96)):
+        report = check_parity(package, open_source(package), grid=grid, seed=seed)
+        assert len(report.results) == cases
+        wrong = [each for each in report.results if each.verdict is not Verdict.EXACT]
+        assert not wrong, [(each.case.title, each.partings) for each in wrong]
