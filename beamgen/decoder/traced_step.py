@@ -297,6 +297,7 @@ class TracedStep(torch.nn.Module, ABC):
         A layer that is fed tokens without their rows, as experts are, takes one for all.
         """
         (x, *_), added = given, output
+        added: torch.Tensor
         if x.dim() == 2:
             self._fed_tokens.add(slot.module)
             added = add_lora_to_tokens(output, x, *pair)

@@ -70,7 +70,7 @@ def draft(model_type: str) -> Draft:
     if found is None:
         raise AdapterError(
             f"{model_class} keeps something else than keys and values for each layer",
-            "beamgen builds graphs for models whose whole memory is a cache of keys and values",
+            "write the file by hand, which says what the states are: docs/adding-an-architecture.md",
         )
     backbone, geometry = found
     return Draft(

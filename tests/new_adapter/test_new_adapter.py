@@ -16,7 +16,9 @@ from beamgen.registry import is_encoder_decoder
 
 #: Of decoders: what ``new-adapter`` drafts.
 HAND_WRITTEN = {
-    adapter.model_type: adapter for adapter in INSTALLED if not is_encoder_decoder(adapter)
+    adapter.model_type: adapter
+    for adapter in INSTALLED
+    if not is_encoder_decoder(adapter) and not adapter.kv_geometry(adapter.tiny_config()).states
 }
 
 
@@ -72,6 +74,12 @@ def test_a_file_is_never_replaced(tmp_path: Path, strangers: None) -> None:
     with pytest.raises(BeamgenError, match="exists"):
         new_adapter("one", "llama", tmp_path / "one.py")
     assert (tmp_path / "one.py").read_text() == "mine"
+
+
+def test_states_are_not_guessed() -> None:
+    with pytest.raises(BeamgenError) as refused:
+        draft("jamba")
+    assert "keeps something else than keys and values" in refused.value.cause
 
 
 @pytest.mark.parametrize(
