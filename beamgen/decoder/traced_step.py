@@ -296,7 +296,7 @@ class TracedStep(torch.nn.Module, ABC):
 
         A layer that is fed tokens without their rows, as experts are, takes one for all.
         """
-        (x, *_), added = given, output
+        x, *_ = given
         added: torch.Tensor
         if x.dim() == 2:
             self._fed_tokens.add(slot.module)

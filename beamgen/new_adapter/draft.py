@@ -70,7 +70,7 @@ def draft(model_type: str) -> Draft:
     if found is None:
         raise AdapterError(
             f"{model_class} keeps something else than keys and values for each layer",
-            "write the file by hand, which says what the states are: docs/adding-an-architecture.md",
+            "write the file by hand, with its states: docs/adding-an-architecture.md",
         )
     backbone, geometry = found
     return Draft(
