@@ -56,9 +56,12 @@ if TYPE_CHECKING:
     from beamgen.parity.report_junit import junit_report as junit_report
     from beamgen.parity.report_markdown import markdown_report as markdown_report
     from beamgen.quantization.record import Precision as Precision
+    from beamgen.registry import Refusal as Refusal
     from beamgen.registry import adapters as adapters
     from beamgen.registry import broken_plugins as broken_plugins
     from beamgen.registry import find_adapter as find_adapter
+    from beamgen.registry import refusals as refusals
+    from beamgen.registry import refuse as refuse
     from beamgen.registry import register as register
     from beamgen.runtime.generation import Generation as Generation
     from beamgen.runtime.generator import Generator as Generator
@@ -101,7 +104,15 @@ _HOMES = {
     "parity.report_junit": ("junit_report",),
     "parity.report_markdown": ("markdown_report",),
     "quantization.record": ("Precision",),
-    "registry": ("adapters", "broken_plugins", "find_adapter", "register"),
+    "registry": (
+        "Refusal",
+        "adapters",
+        "broken_plugins",
+        "find_adapter",
+        "refusals",
+        "refuse",
+        "register",
+    ),
     "runtime.generation": ("Generation",),
     "runtime.generator": ("Generator",),
     "settings.catalogue": ("Catalogue",),

@@ -42,19 +42,22 @@ TINY_TOKENS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 
 @dataclass(frozen=True)
 class KVGeometry:
-    """Shape of the key/value cache: ``num_layers`` pairs of ``[B, Hkv, C, D]``.
+    """Shape of a model's past: ``num_layers`` pairs of ``[B, Hkv, C, D]``, and states.
 
     Attributes:
-        num_layers: L.
+        num_layers: L, of those that attend.
         num_kv_heads: Hkv (fewer than the query heads under GQA).
         head_dim: D.
         value_dim: D of the values, where it is another than the keys'; else None.
+        states: what each beam carries besides, of a size that does not grow: the shape of
+            each tensor, without the axes of rows and beams.
     """
 
     num_layers: int
     num_kv_heads: int
     head_dim: int
     value_dim: int | None = None
+    states: tuple[tuple[int, ...], ...] = ()
 
     @property
     def widths(self) -> tuple[int, int]:
@@ -267,7 +270,11 @@ class DecoderAdapter(ABC):
                 a 4-D mask as it is (``transformers.masking_utils``).
             cache: takes each layer's new keys and values (``Cache.update``). Its ``seq_len``,
                 an int64 scalar or None, is the largest position of the whole prompt and 1,
-                where the tokens are a piece of one; None: of ``position_ids``.
+                where the tokens are a piece of one; None: of ``position_ids``. Of a model
+                with states it has ``states``, ``[B, G, ...]`` each, to be replaced: the N
+                tokens are G runs of N / G, one behind each state. The prompt is one run,
+                and of beams each token is one. ``token_mask``, int64 ``[B, N]``, is 0 on
+                padding, behind which a state has to be as if it were not there.
         """
         backbone = model.base_model
         if backbone is model:  # its class names another backbone than it has
@@ -281,3 +288,17 @@ class DecoderAdapter(ABC):
         )
         hidden: torch.Tensor = output.last_hidden_state
         return hidden
+
+
+def check_stateless(adapter: DecoderAdapter, config: PretrainedConfig, reader: str) -> None:
+    """Refuse a model with states for what knows a past of keys and values alone.
+
+    Raises:
+        AdapterError: its beams carry states.
+    """
+    if adapter.kv_geometry(config).states:
+        raise AdapterError(
+            f"each beam of '{adapter.name}' carries states besides keys and values, "
+            f"for which {reader} has no place",
+            "use the file that `beamgen export` writes by default, with the loop backend",
+        )

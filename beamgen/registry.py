@@ -6,7 +6,7 @@ import importlib
 import pkgutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from types import ModuleType
 
@@ -27,7 +27,32 @@ class BrokenPlugin:
     reason: str
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """Architectures of which no file can be made, and why.
+
+    Attributes:
+        kind: what they are, in a few words.
+        reason: one line of what stands in the way; an export that names one says it.
+        cure: one line, what to do instead.
+        model_types: ``config.model_type`` of their checkpoints.
+    """
+
+    kind: str
+    reason: str
+    cure: str
+    model_types: tuple[str, ...]
+
+    def error(self, model_type: str, within: str | None = None) -> AdapterError:
+        """What to raise for one of them, which may hold a model of another type ``within``."""
+        inner = "" if within is None else f"; the text model within is a '{within}'"
+        return AdapterError(
+            f"no file can be made of a '{model_type}' model: {self.reason}{inner}", self.cure
+        )
+
+
 _adapters: dict[str, DecoderAdapter] = {}
+_refusals: list[Refusal] = []
 _discovered: list[BrokenPlugin] | None = None
 
 
@@ -55,16 +80,35 @@ def register(adapter: type[DecoderAdapter]) -> type[DecoderAdapter]:
     return adapter
 
 
+def refuse(refusal: Refusal) -> None:
+    """Let some architectures be refused with their own reason, unless an adapter takes them.
+
+    Raises:
+        AdapterError: another refusal names one of them.
+    """
+    if refusal in _refusals:  # as a reload in a notebook does
+        return
+    refused = {model_type for each in _refusals for model_type in each.model_types}
+    shared = sorted(refused.intersection(refusal.model_types))
+    if shared:
+        raise AdapterError(
+            f"a refusal of {refusal.kind} names {', '.join(shared)}, which another refuses",
+            "name each model_type once",
+        )
+    _refusals.append(refusal)
+
+
 @contextmanager
 def forgotten_afterwards() -> Iterator[None]:
     """Let what is registered within be findable until the end, and no longer."""
     _discover()
-    before = dict(_adapters)
+    before, refused = dict(_adapters), list(_refusals)
     try:
         yield
     finally:
         _adapters.clear()
         _adapters.update(before)
+        _refusals[:] = refused
 
 
 def broken_plugins() -> list[BrokenPlugin]:
@@ -78,6 +122,22 @@ def adapters() -> list[DecoderAdapter]:
     return [_adapters[name] for name in sorted(_adapters)]
 
 
+def refusals() -> list[Refusal]:
+    """All refusals, each with the model types that no adapter takes."""
+    _discover()
+    taken = {adapter.model_type for adapter in _adapters.values()}
+    left = [
+        replace(each, model_types=tuple(t for t in each.model_types if t not in taken))
+        for each in _refusals
+    ]
+    return [each for each in left if each.model_types]
+
+
+def find_refusal(model_type: str) -> Refusal | None:
+    """Why a model_type is refused, or None: there is an adapter, or nobody knows it."""
+    return next((each for each in refusals() if model_type in each.model_types), None)
+
+
 def find_adapter(asked: str, *, encoder_decoder: bool | None = None) -> DecoderAdapter:
     """The adapter for an HF class name, adapter name or ``model_type``.
 
@@ -89,7 +149,8 @@ def find_adapter(asked: str, *, encoder_decoder: bool | None = None) -> DecoderA
         encoder_decoder: which of the two, by ``is_encoder_decoder`` of a config; None: any.
 
     Raises:
-        AdapterError: nothing goes by that name; close matches are suggested.
+        AdapterError: nothing goes by that name; close matches are suggested, or the reason
+            is given for which it is refused.
     """
     broken = _discover()
     if asked == DEFAULT:
@@ -101,6 +162,9 @@ def find_adapter(asked: str, *, encoder_decoder: bool | None = None) -> DecoderA
         for adapter in of_kind:
             if asked in names(adapter):
                 return adapter
+    refusal = find_refusal(asked)
+    if refusal is not None:
+        raise refusal.error(asked)
     for plugin in broken:
         # Most likely the very adapter that was asked for.
         raise AdapterError(

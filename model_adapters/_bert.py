@@ -5,17 +5,32 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from beamgen.adapter import DecoderAdapter, hands_masks_on
+from beamgen.adapter import DecoderAdapter, PositionLimits, hands_masks_on
+from beamgen.errors import AdapterError
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 
 class BertDecoder(DecoderAdapter):
     """Attends by itself before transformers 5, with a mask of its own kind."""
 
     implied = MappingProxyType({"position_embedding_type": "absolute"})
+
+    def position_limits(self, config: PretrainedConfig) -> PositionLimits:
+        """How long a sequence may be.
+
+        Raises:
+            AdapterError: the checkpoint is an encoder, as most are.
+        """
+        if not config.is_decoder:
+            raise AdapterError(
+                f"this '{config.model_type}' checkpoint is an encoder, which reads in both "
+                "directions: is_decoder is false in its config.json",
+                "export a checkpoint that was trained as a decoder, whose is_decoder is true",
+            )
+        return super().position_limits(config)
 
     def forward(
         self,

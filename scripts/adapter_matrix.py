@@ -2,7 +2,7 @@
 
 A tiny random checkpoint of each adapter is written, and all that beamgen makes of one is made of
 it and held against transformers, or against the file that it was made from. What came of it goes
-into ``docs/architectures.json``, of which the page Architectures makes a table::
+into ``docs/adapter-matrix.json``, of which the page Architectures makes a table::
 
     python scripts/adapter_matrix.py --node-modules node_modules
     python scripts/adapter_matrix.py mixtral --only int8,slots
@@ -44,7 +44,7 @@ from beamgen.parity.grids.shapes import Likely
 from beamgen.parity.report import ParityCase, ParityReport, Verdict
 from beamgen.testing import tiny_model
 
-RECORD = Path(__file__).parent.parent / "docs" / "architectures.json"
+RECORD = Path(__file__).parent.parent / "docs" / "adapter-matrix.json"
 
 _SEARCH = {"num_beams": 4, "max_new_tokens": 10, "eos_token_id": 2}
 _CONTRIB = {**_SEARCH, "length_penalty": 0.0}
@@ -221,7 +221,7 @@ def _cell(make: Callable[[Subject], Cell], subject: Subject) -> Cell:
         return Cell("differs", f"{type(error).__name__}: {error}")
 
 
-@click.command(help="Fills docs/architectures.json; see the head of this file.")
+@click.command(help="Fills docs/adapter-matrix.json; see the head of this file.")
 @click.argument("names", nargs=-1)
 @click.option("--only", help="Columns, by their names with commas; all by default.")
 @click.option("--node-modules", type=click.Path(path_type=Path, exists=True, file_okay=False))

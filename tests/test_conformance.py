@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from beamgen import DecoderAdapter, find_adapter
-from beamgen.decoder import head, rotary, step_cache, traced_step
+from beamgen.decoder import expert_loops, head, rotary, step_cache, traced_step
 from beamgen.errors import one_line
 from beamgen.testing.field_check import compare
 from beamgen.testing.fields import Variant, variants
@@ -22,7 +22,8 @@ MODEL = {
     "rope kind": ("llama", "rope_scaling: longrope"),
     "bias": ("phi", "tiny_config"),
     "sinks": ("gpt_oss", "tiny_config"),
-    "experts": ("mixtral", "tiny_config"),
+    "experts": ("gpt_oss", "tiny_config"),
+    "looped experts": ("mixtral", "tiny_config"),
     "config within a config": ("mpt", "attn_config.softmax_scale"),
 }
 
@@ -101,6 +102,15 @@ def _experts_of_the_dummy(monkeypatch, model) -> None:
     monkeypatch.setattr(traced_step, "traceable", nullcontext)
 
 
+def _unweighted_experts(monkeypatch, model) -> None:
+    loop = expert_loops.routed_experts
+    monkeypatch.setattr(
+        expert_loops,
+        "routed_experts",
+        lambda hidden, index, weights, *both: loop(hidden, index, weights * 0 + 1, *both),
+    )
+
+
 def _default_scale(monkeypatch, model) -> None:
     for block in model.base_model.blocks:
         monkeypatch.setattr(block.attn, "softmax_scale", block.attn.head_dim**-0.5)
@@ -116,6 +126,7 @@ MUTATIONS = {
     "bias": _no_bias,
     "sinks": _no_sinks,
     "experts": _experts_of_the_dummy,
+    "looped experts": _unweighted_experts,
     "config within a config": _default_scale,
 }
 

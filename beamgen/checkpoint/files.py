@@ -22,7 +22,7 @@ from beamgen.checkpoint.stored_config import check_stored
 from beamgen.disk import local
 from beamgen.errors import AdapterError, CheckpointError
 from beamgen.lora.peft_folder import CONFIG as PEFT_CONFIG
-from beamgen.registry import adapters, find_adapter, is_encoder_decoder
+from beamgen.registry import adapters, find_adapter, find_refusal, is_encoder_decoder
 from beamgen.tokenizer.files import has_tokenizer
 
 CONFIG = "config.json"
@@ -150,13 +150,18 @@ def check_architecture(files: CheckpointFiles, asked: str | None) -> None:
     """Refuse an architecture without an adapter, or another than the class asked for.
 
     Raises:
-        AdapterError: no adapter knows the architecture, or goes by that name.
+        AdapterError: no adapter knows the architecture, it is refused, or none goes by that name.
         CheckpointError: the checkpoint is of another architecture, or no decoder.
     """
     adapter = None if asked is None else find_adapter(asked)
     config, model_type = files.stored(CONFIG), files.model_type
     refuse_unnamed(files)
-    if config is None or model_type is None or "auto_map" in config:  # own code may say another
+    if config is None or model_type is None:
+        return
+    refusal = find_refusal(model_type)
+    if refusal is not None:
+        raise refusal.error(model_type, _text_model(config))
+    if "auto_map" in config:  # own code may say another
         return
     if config.get("add_cross_attention") is True:
         raise crossing(files.source)
@@ -168,6 +173,13 @@ def check_architecture(files: CheckpointFiles, asked: str | None) -> None:
         raise another_architecture(files.source, model_type, asked, adapter)
     elif kind is not None:
         check_kind(files.source, model_type, adapter, encoder_decoder=kind)
+
+
+def _text_model(config: Mapping[str, Any]) -> str | None:
+    """The model_type of the text model that a larger model holds, if it says so."""
+    inner = config.get("text_config") or config.get("llm_config")
+    model_type = inner.get("model_type") if isinstance(inner, dict) else None
+    return model_type if isinstance(model_type, str) else None
 
 
 def refuse_unnamed(files: CheckpointFiles) -> None:

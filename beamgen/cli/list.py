@@ -18,18 +18,25 @@ from beamgen.cli._print import ERR, OUT, print_json
 Examples:
   beamgen list --json
   beamgen list --features
+  beamgen list --refused
 """,
 )
 @click.option(
     "--features", is_flag=True, help="Show what each does: windows, experts, positions; seconds."
 )
+@click.option(
+    "--refused", is_flag=True, help="Show the architectures that cannot be exported, and why."
+)
 @common
-def command(features: bool, as_json: bool) -> None:
+def command(features: bool, refused: bool, as_json: bool) -> None:
     """List the adapters: the architectures that can be exported.
 
     They come from the entry-point group beamgen.adapters of every installed
-    package, beamgen's own among them.
+    package, beamgen's own among them; so do refusals, which an adapter goes before.
     """
+    if refused:
+        _refused(as_json)
+        return
     rows: list[dict[str, Any]] = [
         {
             "name": adapter.name,
@@ -72,3 +79,14 @@ def _last(row: dict[str, Any]) -> str:
     if row["needs"] is not None:
         return f"needs transformers {row['needs']}"
     return ", ".join(row["features"]) if "features" in row else "yes" if row["demo"] else "no"
+
+
+def _refused(as_json: bool) -> None:
+    rows = [vars(refusal) for refusal in beamgen.refusals()]
+    if as_json:
+        print_json({"refused": rows})
+        return
+    for row in rows:
+        OUT.print(f"{row['kind']}: {', '.join(row['model_types'])}", markup=False)
+        OUT.print(f"  {row['reason']}", markup=False)
+        OUT.print(f"  fix: {row['cure']}", markup=False)

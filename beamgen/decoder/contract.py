@@ -5,7 +5,8 @@ every later step (N = K) and any attention mask, with one cache per row. The con
 backend's has the cache in the layout of ``com.microsoft::BeamSearch``. The third is a
 step alone, with the usual cache, for callers that search themselves. Letters: B batch,
 K beams, S prompt length, N new positions, R generated entries in the cache, P entries
-in the operator's cache or the usual one, n positions whose logits are wanted.
+in the operator's cache or the usual one, n positions whose logits are wanted, G runs
+that the new tokens are, each behind a state.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from beamgen.seq2seq_adapter import Source
 _INT, _FLOAT = ir.DataType.INT64, ir.DataType.FLOAT
 #: The input of decoders whose layers have windows of their own, or distances.
 KEY_POSITIONS = "key_positions"
+#: The input of decoders that keep states: which new tokens are text.
+TOKEN_MASK = "token_mask"
 #: Inputs of decoders that take beams as rows: the places of the entries that are attended to,
 #: and whether the new tokens follow each other, as those of a prompt.
 KEY_SLOTS, IS_PROMPT = "key_slots", "is_prompt"
@@ -66,6 +69,11 @@ def cache_names(prefix: str, geometry: KVGeometry) -> list[str]:
     ]
 
 
+def state_names(prefix: str, geometry: KVGeometry) -> list[str]:
+    """The names of the states: ``prefix.0, prefix.1 ...``."""
+    return [f"{prefix}.{index}" for index in range(len(geometry.states))]
+
+
 def contrib_cache_names(prefix: str, geometry: KVGeometry) -> list[str]:
     """The L names of a cache that has keys and values in one: ``prefix_0, prefix_1 ...``."""
     return [f"{prefix}_{layer}" for layer in range(geometry.num_layers)]
@@ -101,8 +109,10 @@ def loop_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot] =
 
     The new tokens may be a piece of a longer prompt. ``seq_len`` is what HF computes from the
     positions of the whole: the largest one and 1. A slot takes one LoRA for all rows, or one
-    for each.
+    for each. Where there are states, the N tokens are G runs of N / G, one behind each state:
+    the prompt is one run, and of beams each token is one.
     """
+    mask = {TOKEN_MASK: Port(_INT, ("batch", "new"))} if geometry.states else {}
     return Contract(
         inputs={
             "input_ids": Port(_INT, ("batch", "new")),
@@ -112,11 +122,14 @@ def loop_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot] =
             "seq_len": Port(_INT, (), need_be_read=False),
             **_caches(geometry, "prompt", "prompt_len"),
             **_caches(geometry, "past", "past_len"),
+            **mask,
+            **_states(geometry, "past_state"),
             **_slots(slots, "rows"),
         },
         outputs={
             "logits": Port(_FLOAT, ("batch", "last", vocab_size)),
             **_caches(geometry, "present", "present_len"),
+            **_states(geometry, "present_state"),
         },
     )
 
@@ -195,6 +208,12 @@ def _caches(geometry: KVGeometry, prefix: str, length: str) -> dict[str, Port]:
     ports = [Port(_FLOAT, ("batch", geometry.num_kv_heads, length, d)) for d in geometry.widths]
     names = cache_names(prefix, geometry)
     return dict(zip(names, ports * geometry.num_layers, strict=True))
+
+
+def _states(geometry: KVGeometry, prefix: str) -> dict[str, Port]:
+    """The ports of what each run carries besides the cache."""
+    ports = [Port(_FLOAT, ("batch", "runs", *shape)) for shape in geometry.states]
+    return dict(zip(state_names(prefix, geometry), ports, strict=True))
 
 
 def _slots(slots: Sequence[Slot], rows: int | str) -> dict[str, Port]:

@@ -129,6 +129,7 @@ class ContribStep(TracedStep):
     """The decoder step of the contrib backend, see ``contract.contrib_contract``."""
 
     bodies = (ConcatenatedCache, ConcatenatedCacheAttention)
+    stateless_reader = "ONNX Runtime's operators"
 
     @property
     def base_contract(self) -> Contract:

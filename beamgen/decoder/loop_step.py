@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -93,19 +94,23 @@ class LoopStep(TracedStep):
         seq_len: torch.Tensor,
         prompt: KVPairs,
         past: KVPairs,
+        carried: Sequence[torch.Tensor] = (),
         slots: SlotPairs = (),
         key_positions: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, ...]:
-        """The logits ``[B, last_n, V]``, and 2L present tensors ``[B, Hkv, R+N, D]``.
+        """The logits ``[B, last_n, V]``, 2L present tensors ``[B, Hkv, R+N, D]``, and states.
 
+        What is carried are the mask of the tokens and then the states, if the model has any.
         The cache arguments are called anything but ``past_key_values``, which
         optimum would rewrite.
         """
         cache = LoopCache(prompt, past, seq_len)
+        if carried:
+            cache.token_mask, *cache.states = carried
         with self.filled(slots):
             hidden = self.hidden(input_ids, position_ids, attention_bias, cache, key_positions)
             logits = self.last_logits(hidden, last_n)
-        return (logits, *(tensor for pair in cache.present for tensor in pair))
+        return (logits, *(tensor for pair in cache.present for tensor in pair), *cache.states)
 
     def last_logits(
         self, hidden: torch.Tensor, last_n: torch.Tensor, encoded: torch.Tensor | None = None
@@ -138,5 +143,6 @@ class LoopStep(TracedStep):
             "seq_len": torch.tensor(NEW),
             "prompt": self.dummy_cache(_PROMPT),
             "past": self.dummy_cache(PAST),
+            **({"carried": self.dummy_carried()} if self.geometry.states else {}),
             "slots": self.dummy_slots(BATCH),
         }

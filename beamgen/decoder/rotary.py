@@ -1,4 +1,7 @@
-"""Rotary embeddings whose factors Hugging Face chooses in Python, where a trace would freeze it."""
+"""Rotary embeddings as a trace can hold them: in few nodes, and with factors that are chosen in it.
+
+Hugging Face chooses LongRoPE's factors in Python, where a trace would freeze the choice.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,30 @@ import torch
 _BOUNDARY = "original_max_position_embeddings"
 #: What some models choose along with the factors.
 _SCALES = ("short_mscale", "long_mscale")
+
+_TRIAL = torch.arange(0, 300, 43)[None]
+
+
+class PlainRotary(torch.nn.Module):
+    """Angles in the layout that most models have: a product, and each half alike.
+
+    Hugging Face's code expands the bands over the batch and multiplies matrices.
+    """
+
+    def __init__(self, own: Any) -> None:
+        """Take over the bands of a model's own, and what it multiplies by."""
+        super().__init__()
+        self.config = own.config
+        self.inv_freq: torch.Tensor = own.inv_freq
+        self._scaling = getattr(own, "attention_scaling", 1.0)
+
+    def forward(
+        self, x: torch.Tensor, position_ids: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosines and sines ``[B, N, D]`` of positions ``[B, N]``."""
+        freqs = position_ids[:, :, None].float() * self.inv_freq  # [B, N, D/2]
+        angles = torch.cat((freqs, freqs), dim=-1)
+        return angles.cos() * self._scaling, angles.sin() * self._scaling
 
 
 class LongRotary(torch.nn.Module):
@@ -37,7 +64,6 @@ class LongRotary(torch.nn.Module):
         self._short, self._scaling = factors(config, None)
         self._long, _ = factors(config, None, seq_len=self.boundary + 1)
         self._scales = [getattr(own, name, None) for name in _SCALES]
-        own.rope_type = "default"
         own.rope_init_fn = lambda *_: (own.inv_freq, self._scaling)  # of those that ask each time
         self._own = own
 
@@ -54,11 +80,34 @@ class LongRotary(torch.nn.Module):
 
 
 def traceable_rotary(model: torch.nn.Module) -> list[LongRotary]:
-    """Let each LongRoPE of a model choose its factors in the trace; returns those modules."""
+    """Replace a model's rotary embeddings by such as trace well; returns those of LongRoPE."""
     found = []
     for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if getattr(child, "rope_type", None) == "longrope":
-                found.append(LongRotary(child))
-                setattr(parent, name, found[-1])
+        children: list[tuple[str, Any]] = list(parent.named_children())
+        for name, own in children:
+            kind = getattr(own, "rope_type", None)
+            if not isinstance(kind, str) or "dynamic" in kind:
+                continue
+            own.rope_type = "default"  # which chooses nothing
+            traceable = _plain(own)
+            if kind == "longrope":
+                traceable = LongRotary(traceable)
+                found.append(traceable)
+            setattr(parent, name, traceable)
     return found
+
+
+def _plain(own: Any) -> Any:
+    """A plain embedding where it gives the same angles, else the model's own."""
+    if not hasattr(own, "inv_freq"):
+        return own
+    plain, x = PlainRotary(own), torch.zeros(1)
+    with torch.no_grad():
+        found = plain(x, _TRIAL)
+        try:
+            expected = tuple(own(x, _TRIAL))
+        except Exception:  # it takes something else than positions
+            return own
+    if len(expected) != len(found) or expected[0].shape != found[0].shape:
+        return own
+    return plain if all(map(torch.allclose, found, expected)) else own

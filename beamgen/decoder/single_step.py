@@ -95,6 +95,7 @@ class SingleStep(TracedStep):
     """The decoder step of callers that search themselves, see ``contract.step_contract``."""
 
     bodies = (CachedAttention,)
+    stateless_reader = "onnxruntime-genai"
 
     @property
     def base_contract(self) -> Contract:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from transformers import Cache
 
+from beamgen.decoder.recurrence import recurrence
+
 
 class StepCache(Cache, ABC):  # type: ignore[misc] # transformers is untyped
     """What HF models expect of a cache, as far as a traced step goes.
@@ -17,6 +19,8 @@ class StepCache(Cache, ABC):  # type: ignore[misc] # transformers is untyped
             attends by itself or in plain operators. Otherwise ``attend`` finds the rest.
         seq_len: int64 scalar, the largest position of the whole forward pass of HF, and 1;
             None where that is the largest of the step's own.
+        states: float ``[B, G, ...]`` each, which a model with states replaces.
+        token_mask: int64 ``[B, N]``, 0 on padding, for a model with states.
 
     Source: ``transformers.cache_utils.Cache`` (``update``, ``get_seq_length``,
     ``get_mask_sizes`` are what model code calls).
@@ -31,6 +35,8 @@ class StepCache(Cache, ABC):  # type: ignore[misc] # transformers is untyped
 
     def __init__(self) -> None:
         """Hold no entries yet, and no positions."""
+        self.states: list[torch.Tensor] = []
+        self.token_mask: torch.Tensor | None = None
         self._positions: tuple[torch.Tensor, torch.Tensor | None] | None = None
         self._biases: dict[int, torch.Tensor] = {}
         self._given: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -55,6 +61,26 @@ class StepCache(Cache, ABC):  # type: ignore[misc] # transformers is untyped
         keys = self.key_positions
         assert self._positions is not None, "a step tells them first"
         return keys[:, None, :] - self._positions[0][:, :, None]
+
+    def as_runs(self, x: torch.Tensor) -> torch.Tensor:
+        """What is of tokens ``[B, N, ...]`` as of runs ``[B*G, N/G, ...]``."""
+        batch, runs = self.states[0].shape[:2]
+        return x.reshape(batch * runs, -1, *x.shape[2:])
+
+    def as_tokens(self, x: torch.Tensor) -> torch.Tensor:
+        """The reverse of ``as_runs``."""
+        return x.reshape(self.states[0].shape[0], -1, *x.shape[2:])
+
+    def recurrence(
+        self, decay: torch.Tensor, added: torch.Tensor, state: torch.Tensor
+    ) -> torch.Tensor:
+        """States ``[R, T, ...]`` after each token of a run: ``decay[t] * h[t-1] + added[t]``.
+
+        decay and added ``[R, T, ...]``, state ``[R, ...]`` before the first: one node, however
+        long the runs are.
+        """
+        states: torch.Tensor = recurrence(decay, added, state)
+        return states
 
     def within(self, window: int, attention_bias: torch.Tensor) -> torch.Tensor:
         """The bias ``[B, 1, N, C]`` of layers whose tokens see so many, themselves included."""

@@ -14,7 +14,7 @@ from onnxscript import OnnxFunction
 from transformers import AttentionInterface, PretrainedConfig, PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
-from beamgen.adapter import DecoderAdapter, KVGeometry
+from beamgen.adapter import DecoderAdapter, KVGeometry, check_stateless
 from beamgen.decoder.add_lora import (
     AddLora,
     AddLoraToTokens,
@@ -31,6 +31,7 @@ from beamgen.decoder.contract import (
 )
 from beamgen.decoder.expert_loops import EXPERT_BODIES, has_loops
 from beamgen.decoder.experts import traceable_experts
+from beamgen.decoder.recurrence import Recurrence
 from beamgen.decoder.rotary import traceable_rotary
 from beamgen.decoder.traceable import traceable
 from beamgen.errors import AdapterError
@@ -43,6 +44,7 @@ ATTENTION_NAME = "beamgen_traced"
 # chance, and more than one new token: BioGPT takes another path for a single one.
 BATCH, PAST, NEW = 2, 3, 4
 _RANK = 6
+_RUNS = 2
 
 #: Keys and values of each layer.
 KVPairs = list[tuple[torch.Tensor, torch.Tensor]]
@@ -60,6 +62,8 @@ class TracedStep(torch.nn.Module, ABC):
 
     #: The bodies of the nodes that ``attend`` leaves.
     bodies: ClassVar[tuple[OnnxFunction[Any, Any], ...]]
+    #: Who runs such a step, where that has no place for states.
+    stateless_reader: ClassVar[str | None] = None
     #: What an encoder before the step reads.
     sources: Sequence[Source] = ()
 
@@ -68,6 +72,13 @@ class TracedStep(torch.nn.Module, ABC):
     ) -> None:
         """Prepare the model for tracing; it is changed in place."""
         super().__init__()
+        if self.stateless_reader is not None:
+            check_stateless(adapter, model.config, self.stateless_reader)
+        if adapter.kv_geometry(model.config).num_layers < 1:
+            raise AdapterError(
+                f"no layer of this '{adapter.name}' model keeps keys and values",
+                "models of states alone cannot be exported",
+            )
         adapter.prepare(model)
         traceable_experts(model)
         self._long_rotary = traceable_rotary(model)
@@ -212,8 +223,10 @@ class TracedStep(torch.nn.Module, ABC):
     @property
     def functions(self) -> list[OnnxFunction[Any, Any]]:
         """The bodies of our nodes in the trace."""
-        of_slots = {AddLoraToTokens if slot.shared else AddLora: None for slot in self.slots}
-        return [*self.bodies, *of_slots, *(EXPERT_BODIES if has_loops(self.model) else ())]
+        added = {AddLoraToTokens if slot.shared else AddLora: None for slot in self.slots}
+        carrying = [Recurrence] if self.geometry.states else []
+        loops = EXPERT_BODIES if has_loops(self.model) else ()
+        return [*self.bodies, *added, *carrying, *loops]
 
     @contextmanager
     def filled(self, slots: SlotPairs) -> Iterator[None]:
@@ -255,6 +268,11 @@ class TracedStep(torch.nn.Module, ABC):
         shapes = [(BATCH, self.geometry.num_kv_heads, length, d) for d in self.geometry.widths]
         layers = range(self.geometry.num_layers)
         return [(torch.zeros(shapes[0]), torch.zeros(shapes[1])) for _ in layers]
+
+    def dummy_carried(self) -> list[torch.Tensor]:
+        """The mask of the tokens and states of zeros, of a model that has states."""
+        states = [torch.zeros(BATCH, _RUNS, *shape) for shape in self.geometry.states]
+        return [torch.ones(BATCH, NEW, dtype=torch.long), *states] if states else []
 
     def dummy_slots(self, rows: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """A LoRA of zeros for each slot, for that many rows."""

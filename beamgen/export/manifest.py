@@ -60,18 +60,18 @@ def manifest_of(request: ExportRequest, graph: ir.Model, precision: Precision) -
     )
 
 
+def _as_in(graph: ir.Model, slot: Slot) -> Slot:
+    """A slot, and whether the graph takes one LoRA for all rows in it."""
+    (a,) = (value for value in graph.graph.inputs if value.name == slot.inputs[0])
+    return replace(slot, shared=a.shape is not None and a.shape[0] == 1)
+
+
 def _encoder(request: ExportRequest) -> Encoder | None:
     """What comes before the decoder, if anything does."""
     if not isinstance(request.adapter, Seq2SeqAdapter):
         return None
     (start,) = request.start
     return Encoder(start, request.adapter.source_positions(request.checkpoint.config))
-
-
-def _as_in(graph: ir.Model, slot: Slot) -> Slot:
-    """A slot, and whether the graph takes one LoRA for all rows in it."""
-    (a,) = (value for value in graph.graph.inputs if value.name == slot.inputs[0])
-    return replace(slot, shared=a.shape is not None and a.shape[0] == 1)
 
 
 def _versions() -> dict[str, str]:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
 
-from beamgen.adapter import DecoderAdapter, KVGeometry
+from beamgen.adapter import DecoderAdapter, KVGeometry, check_stateless
 from beamgen.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from beamgen.checkpoint.lora_source import find_peft, is_peft, lora_name, origin
 from beamgen.checkpoint.resolve import resolve
@@ -247,6 +247,8 @@ def export_request(
         inputs=inputs,
     )
     check_honoured(backend, search)
+    if backend == "contrib":
+        check_stateless(adapter, checkpoint.config, "ONNX Runtime's operators")
     check_ids(search.named_ids, checkpoint.vocab_size)
     check_lengths(search, adapter.position_limits(checkpoint.config).max_positions)
     if to_merge is not None:

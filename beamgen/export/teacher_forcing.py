@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from beamgen.decoder.contract import KEY_POSITIONS, cache_names
+from beamgen.decoder.contract import KEY_POSITIONS, TOKEN_MASK, cache_names, state_names
 from beamgen.decoder.graph import DecoderGraph
 from beamgen.settings.prompts import Ids
 
@@ -60,17 +60,19 @@ class TeacherForcing:
         heads, widths = self._geometry.num_kv_heads, self._geometry.widths
         pair = [np.zeros((len(ids), heads, 0, width), np.float32) for width in widths]
         empty = pair * self._geometry.num_layers
-        first, prompt = self._step(ids[:, :prompt_len], 0, empty, empty)
+        states = [np.zeros((len(ids), 1, *shape), np.float32) for shape in self._geometry.states]
+        first, prompt, states = self._step(ids[:, :prompt_len], 0, empty, empty, states)
         found, past = [first], empty
         for place in range(prompt_len, length):
-            logits, past = self._step(ids[:, place : place + 1], place, prompt, past)
+            new = ids[:, place : place + 1]
+            logits, past, states = self._step(new, place, prompt, past, states)
             found.append(logits)
         return np.concatenate(found, axis=1)
 
     def _step(
-        self, ids: Ids, start: int, prompt: list[Any], past: list[Any]
-    ) -> tuple[Floats, list[Any]]:
-        """Logits ``[B, N, V]`` of new tokens, the first of them at ``start``, and the cache."""
+        self, ids: Ids, start: int, prompt: list[Any], past: list[Any], states: list[Any]
+    ) -> tuple[Floats, list[Any], list[Any]]:
+        """Logits ``[B, N, V]`` of new tokens, the first at ``start``, the cache and the states."""
         batch, new = ids.shape
         places = np.arange(start, start + new)
         distance = places[:, None] - np.arange(start + new)
@@ -84,9 +86,12 @@ class TeacherForcing:
             "seq_len": np.array(start + new),
             **dict(zip(cache_names("prompt", self._geometry), prompt, strict=True)),
             **dict(zip(cache_names("past", self._geometry), past, strict=True)),
+            **dict(zip(state_names("past_state", self._geometry), states, strict=True)),
             **self._no_lora,
         }
         if self._reads_key_positions:
             feeds[KEY_POSITIONS] = np.tile(np.arange(start + new), (batch, 1))
+        if states:
+            feeds[TOKEN_MASK] = np.ones_like(ids)
         logits, *present = self._session.run(self._names, feeds)
-        return logits, present
+        return logits, present[: len(past)], present[len(past) :]

@@ -69,6 +69,8 @@ def _heads(adapter: DecoderAdapter, config: PretrainedConfig) -> Iterator[str]:
         yield "grouped keys"
     if geometry.value_dim is not None:
         yield "values of another width"
+    if geometry.states:
+        yield "a state per beam"
 
 
 def _positions(config: PretrainedConfig, model: PreTrainedModel) -> Iterator[str]:

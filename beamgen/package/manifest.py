@@ -113,7 +113,7 @@ class Manifest:
             **{
                 **values,
                 "limits": PositionLimits(**values["limits"]),
-                "cache": KVGeometry(**values["cache"]) if values.get("cache") else None,
+                "cache": _geometry(values["cache"]) if values.get("cache") else None,
                 "encoder": Encoder(**values["encoder"]) if values.get("encoder") else None,
                 "search": SearchConfig.from_json(values["search"]),
                 "rules": rules_named(values["rules"]) if "rules" in values else UNSAID,
@@ -121,3 +121,7 @@ class Manifest:
                 "lora_slots": tuple(Slot(**slot) for slot in values["lora_slots"]),
             }
         )
+
+
+def _geometry(values: Mapping[str, Any]) -> KVGeometry:
+    return KVGeometry(**{**values, "states": tuple(map(tuple, values.get("states", ())))})

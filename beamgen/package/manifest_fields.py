@@ -13,7 +13,13 @@ Shape = type | list["Shape"] | Mapping[str | EllipsisType, "Shape"] | tuple["Sha
 
 _NOTHING = type(None)
 _WORD, _COUNT, _NUMBER = (str, _NOTHING), (int, _NOTHING), (float, _NOTHING)
-_CACHE: Shape = {"num_layers": int, "num_kv_heads": int, "head_dim": int, "value_dim": _COUNT}
+_CACHE: Shape = {
+    "num_layers": int,
+    "num_kv_heads": int,
+    "head_dim": int,
+    "value_dim": _COUNT,
+    "states?": [[int]],
+}
 _ENCODER: Shape = {"decoder_start_token_id": int, "max_positions": _COUNT}
 _PORT: Shape = {"name": str, "dtype": str, "shape": list}
 _VERDICT: Shape = ({"verdict": str, "cases?": int, "transformers?": str}, _NOTHING)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 
 from beamgen.errors import PromptError
@@ -20,8 +21,8 @@ def least_bytes(manifest: Manifest, rows: int, prompt_len: int, config: Resolved
 
     Its cache grows with what is generated, but it may end early: only the prompt's counts. The
     loop backend holds it twice when it is first compacted, and logits and log-probabilities
-    of every beam beside it. An operator holds the scores of a whole prompt, and a cache for
-    each beam.
+    of every beam beside it, and every beam's states. An operator holds the scores of a whole
+    prompt, and a cache for each beam.
 
     Args:
         manifest: of the package; one that tells nothing of its cache gives 0.
@@ -39,8 +40,9 @@ def least_bytes(manifest: Manifest, rows: int, prompt_len: int, config: Resolved
         return cache + max(scores, cache * (beams - 1))
     held = min(prompt_len, manifest.limits.attention_window or prompt_len)
     cache, goes_on = rows * held * entry, config.max_new_tokens > 1
+    states = rows * beams * sum(map(prod, kind.states)) * _FLOAT_BYTES
     logits = 2 * rows * beams * manifest.vocab_size * _FLOAT_BYTES if goes_on else 0
-    return cache + max(logits, cache if goes_on else 0)
+    return states + cache + max(logits, cache if goes_on else 0)
 
 
 def check_memory(needed: int) -> None:

@@ -27,7 +27,13 @@ from onnx_ir.passes.common import RemoveUnusedFunctionsPass
 from beamgen.adapter import KVGeometry
 from beamgen.decoder.contract import source_name
 from beamgen.decoder.graph import DecoderGraph
-from beamgen.search.functions import beam_search, decoder_prompt, entry_positions, tree_cache
+from beamgen.search.functions import (
+    beam_search,
+    decoder_prompt,
+    entry_positions,
+    states,
+    tree_cache,
+)
 from beamgen.search.functions.library import functions, loop_functions
 from beamgen.search.loop_bodies import LoopParts, chunk_body
 from beamgen.search.nested_decoder import NestedDecoder
@@ -111,12 +117,14 @@ def build_loop(
         reads_key_positions=decoder.reads_key_positions,
         takes_rows=decoder.takes_rows,
     )
-    carried = [*vars(initial).values(), entries.visible, entries.slot, *parts.empty_caches]
+    begin = _first_states(main, input_ids, decoder.geometry)
+    carried = [*vars(initial).values(), entries.visible, entries.slot, *begin, *parts.empty_caches]
     found = main.section("found").node(
         "Loop", [None, None, *carried], parts.carried, {"body": chunk_body(parts)}
     )
     outputs = _outputs(main, prompt, State.of(found), settings)
     positions = functions(entry_positions) if decoder.asks_for_positions else []
+    carrying = functions(states) if decoder.geometry.states else []
     prompts = functions(decoder_prompt) if decoder.sources else []
     inputs = [*read.inputs, *parameters.values(), *lora.values()]
     graph = ir.Graph(
@@ -135,7 +143,13 @@ def build_loop(
         graph,
         ir_version=decoder.model.ir_version,
         producer_name="beamgen",
-        functions=[*decoder.model.functions.values(), *loop_functions(rules), *positions, *prompts],
+        functions=[
+            *decoder.model.functions.values(),
+            *loop_functions(rules),
+            *positions,
+            *prompts,
+            *carrying,
+        ],
     )
     # such as those of sliding windows
     RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
@@ -219,6 +233,19 @@ def _empty_caches(tape: Tape, input_ids: ir.Value, geometry: KVGeometry) -> tupl
         shape = tape.standard("Concat", batch, rest, output=f"{name}_shape", axis=0)
         caches.append(tape.standard("ConstantOfShape", shape, output=f"{name}_cache"))
     return tuple(caches)
+
+
+def _first_states(tape: Tape, input_ids: ir.Value, geometry: KVGeometry) -> list[ir.Value]:
+    """The states before the prompt: zeros, float ``[B, 1, ...]``."""
+    if not geometry.states:
+        return []
+    batch = tape.standard("Shape", input_ids, output="rows", end=1)
+    zeros = {}
+    for index, shape in enumerate(dict.fromkeys(geometry.states)):
+        rest = tape.constant(f"state_{index}", [1, *shape])
+        whole = tape.standard("Concat", batch, rest, output=f"state_{index}_shape", axis=0)
+        zeros[shape] = tape.standard("ConstantOfShape", whole, output=f"first_state_{index}")
+    return [zeros[shape] for shape in geometry.states]
 
 
 def _initial_state(tape: Tape, prompt: Prompt, settings: Mapping[str, ir.Value]) -> State:

@@ -12,8 +12,15 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from beamgen.adapter import KVGeometry
-from beamgen.decoder.contract import IS_PROMPT, KEY_POSITIONS, KEY_SLOTS, cache_names
-from beamgen.search.functions import entry_positions, tree_cache
+from beamgen.decoder.contract import (
+    IS_PROMPT,
+    KEY_POSITIONS,
+    KEY_SLOTS,
+    TOKEN_MASK,
+    cache_names,
+    state_names,
+)
+from beamgen.search.functions import entry_positions, states, tree_cache
 from beamgen.search.nested_decoder import NestedDecoder
 from beamgen.search.state import STATE_TYPES, Prompt, Settings, State
 from beamgen.search.step import search_step
@@ -54,8 +61,13 @@ class LoopParts:
 
     @property
     def carried(self) -> list[str]:
-        """Names of what the outer body carries: the search, and the caches."""
-        return [*_SEARCH_TYPES, *self.stored]
+        """Names of what the outer body carries: the search, the states and the caches."""
+        return [*_SEARCH_TYPES, *self.states, *self.stored]
+
+    @property
+    def states(self) -> list[str]:
+        """Names of what each beam carries besides its cache."""
+        return state_names("past_state", self.geometry)
 
     @property
     def stored(self) -> list[str]:
@@ -79,6 +91,7 @@ def chunk_body(parts: LoopParts) -> ir.Graph:
     iteration = _input("chunks/iteration", ir.DataType.INT64, 0)
     go_on_before = _input("chunks/go_on", ir.DataType.BOOL, 0)
     before = _search_inputs("chunks")
+    begin = _state_inputs("chunks", parts)
     stored = _cache_inputs("chunks", parts.stored)
     tape = Tape("chunk")
     parts.decoder.fold(tape)
@@ -89,19 +102,31 @@ def chunk_body(parts: LoopParts) -> ir.Graph:
     # a Loop hands its body's condition to nobody, so that it is carried as well
     after = tape.section("chunk/after").node(
         "Loop",
-        [plan.most_steps, go_on_before, go_on_before, *before.values(), *parts.empty_caches],
-        ["go_on", *_SEARCH_TYPES, *parts.past],
+        [
+            plan.most_steps,
+            go_on_before,
+            go_on_before,
+            *before.values(),
+            *begin.values(),
+            *parts.empty_caches,
+        ],
+        ["go_on", *_SEARCH_TYPES, *parts.states, *parts.past],
         {"body": _step_body(parts, chunk, stored)},
     )
+    extended = dict(after.items())
     kept = _compacted(tape, parts, chunk, after, stored)
+    visible, slot, *caches = kept
     return _body(
         "beam_search_chunk",
         tape,
-        [iteration, go_on_before, *before.values(), *stored.values()],
+        [iteration, go_on_before, *before.values(), *begin.values(), *stored.values()],
         [
             tape.standard("Identity", after.go_on, output="go_on.out"),
             *vars(State.of(after)).values(),
-            *kept,
+            visible,
+            slot,
+            *(extended[name] for name in parts.states),
+            *caches,
         ],
         parts.decoder.outer_weights,
     )
@@ -169,17 +194,21 @@ def _step_body(parts: LoopParts, chunk: Chunk, stored: Mapping[str, ir.Value]) -
     iteration = _input("steps/iteration", ir.DataType.INT64, 0)
     conditions = [_input(f"steps/{name}", ir.DataType.BOOL, 0) for name in ("condition", "go_on")]
     carried = _search_inputs("steps")
+    begin = _state_inputs("steps", parts)
     past = _cache_inputs("steps", parts.past)
     tape = Tape("step")
     fed = _decoder_inputs(tape, parts, chunk, carried)
-    logits, present = parts.decoder(tape.section("decoder"), {**fed, **stored, **past})
-    found = _decided(tape, parts, chunk, logits, {"go_on": conditions[-1], **carried})
+    logits, present = parts.decoder(tape.section("decoder"), {**fed, **begin, **stored, **past})
+    present, ended = present[: len(past)], present[len(past) :]
+    before = {"go_on": conditions[-1], **carried, **dict(zip(begin, ended, strict=True))}
+    found = _decided(tape, parts, chunk, logits, before)
     go_on_too = tape.standard("Identity", found.go_on, output="go_on.out")
-    after = [getattr(found, name) for name in _SEARCH_TYPES]
+    results = dict(found.items())
+    after = [results[name] for name in (*_SEARCH_TYPES, *parts.states)]
     return _body(
         "beam_search_step",
         tape,
-        [iteration, *conditions, *carried.values(), *past.values()],
+        [iteration, *conditions, *carried.values(), *begin.values(), *past.values()],
         [found.go_on, go_on_too, *after, *present],
         parts.decoder.inner_weights,
     )
@@ -188,7 +217,10 @@ def _step_body(parts: LoopParts, chunk: Chunk, stored: Mapping[str, ir.Value]) -
 def _decided(
     tape: Tape, parts: LoopParts, chunk: Chunk, logits: ir.Value, before: Mapping[str, ir.Value]
 ) -> Results:
-    """The search after logits ``[B, n, V]``, or as it was where more of the prompt is to come."""
+    """The search after logits ``[B, n, V]``, or as it was where more of the prompt is to come.
+
+    The states before are those that the decoder has just given.
+    """
     state = State(**{name: before[name] for name in STATE_TYPES})
 
     def decide(side: Tape) -> Results:
@@ -196,7 +228,13 @@ def _decided(
         entries = side.call(
             tree_cache.next_entries, before["visible"], before["slot"], found.parents
         )
-        return Results(**dict(found.items()), visible=entries.next_visible, slot=entries.next_slot)
+        chosen = {
+            name: side.value(states.next_states, before[name], found.parents, name=f"next.{name}")
+            for name in parts.states
+        }
+        return Results(
+            **dict(found.items()), visible=entries.next_visible, slot=entries.next_slot, **chosen
+        )
 
     def wait(side: Tape) -> Results:
         no_choices, no_scores = parts.settings["no_choices"], parts.settings["no_scores"]
@@ -211,6 +249,7 @@ def _decided(
             finished_index=no_choices,
             visible=before["visible"],
             slot=before["slot"],
+            **{name: before[name] for name in parts.states},
         )
 
     return tape.branch(chunk.decides, decide, wait, sides=("decide", "wait"))
@@ -223,7 +262,7 @@ def _decoder_inputs(
     prompt, window = parts.prompt, parts.settings["attention_window"]
 
     def of_piece(side: Tape) -> Results:
-        return side.call(
+        fed = side.call(
             tree_cache.prompt_inputs,
             prompt.input_ids,
             prompt.attention_mask,
@@ -232,9 +271,13 @@ def _decoder_inputs(
             prompt.piece_len,
             window,
         )
+        if not parts.states:
+            return fed
+        mask = prompt.attention_mask, chunk.iteration, prompt.piece_len
+        return Results(**dict(fed.items()), **{TOKEN_MASK: side.value(states.piece_mask, *mask)})
 
     def of_beams(side: Tape) -> Results:
-        return side.call(
+        fed = side.call(
             tree_cache.step_inputs,
             carried["running_tokens"],
             carried["visible"],
@@ -242,6 +285,10 @@ def _decoder_inputs(
             prompt.length,
             window,
         )
+        if not parts.states:
+            return fed
+        mask = side.value(states.beams_mask, fed.input_ids)
+        return Results(**dict(fed.items()), **{TOKEN_MASK: mask})
 
     fed = tape.branch(chunk.is_prompt, of_piece, of_beams, sides=("prompt", "beams"))
     return {
@@ -295,6 +342,14 @@ def _body(
 def _search_inputs(prefix: str) -> dict[str, ir.Value]:
     """The state, visible and slot as inputs of a body."""
     return {name: _input(f"{prefix}/{name}", *kind) for name, kind in _SEARCH_TYPES.items()}
+
+
+def _state_inputs(prefix: str, parts: LoopParts) -> dict[str, ir.Value]:
+    shapes = zip(parts.states, parts.geometry.states, strict=True)
+    return {
+        name: _input(f"{prefix}/{name}", ir.DataType.FLOAT, 2 + len(shape))
+        for name, shape in shapes
+    }
 
 
 def _cache_inputs(prefix: str, names: Sequence[str]) -> dict[str, ir.Value]:

@@ -135,7 +135,10 @@ def _check_fields(adapter: DecoderAdapter) -> None:
 
 
 def _check_step(adapter: DecoderAdapter) -> None:
-    """The step alone gives HF's logits, for prompts padded on the right and for a next token."""
+    """The step alone gives HF's logits, for prompts padded on the right and for a next token.
+
+    Of a model with states there is none.
+    """
     import onnx_ir as ir
     import onnxruntime
 
@@ -147,6 +150,9 @@ def _check_step(adapter: DecoderAdapter) -> None:
     config = adapter.tiny_config()
     tiny, geometry = next(variants(config)), adapter.kv_geometry(config)
     model = tiny.model()
+    if geometry.states:
+        _expect_no_place(lambda: SingleStep(adapter, tiny.model()))
+        return
     with tempfile.TemporaryDirectory() as folder:
         decoder = export_decoder(adapter, tiny.model(), Path(folder), SingleStep)
         proto = ir.to_proto(build_step(decoder)).SerializeToString()
@@ -187,8 +193,14 @@ def _check_search(adapter: DecoderAdapter) -> None:
 
 
 def _check_contrib(adapter: DecoderAdapter) -> None:
-    """In ONNX Runtime's BeamSearch it keeps that operator's rule on its quick grid."""
-    _check_parity(adapter, "contrib")
+    """In ONNX Runtime's BeamSearch it keeps that operator's rule on its quick grid.
+
+    With states, it is refused.
+    """
+    if adapter.kv_geometry(adapter.tiny_config()).states:
+        _expect_no_place(lambda: _check_parity(adapter, "contrib"))
+    else:
+        _check_parity(adapter, "contrib")
 
 
 def _check_parity(adapter: DecoderAdapter, backend: str) -> None:
@@ -222,6 +234,15 @@ _QUICK_CHECKS: tuple[Callable[[DecoderAdapter], None], ...] = (
 _CHECKS = (*_QUICK_CHECKS, _check_step, _check_fields, _check_search, _check_contrib)
 #: Neither callers that search themselves nor ONNX Runtime's operators get an encoder.
 _SEQ2SEQ_CHECKS = (*_QUICK_CHECKS, _check_fields, _check_search)
+
+
+def _expect_no_place(attempt: Callable[[], object]) -> None:
+    try:
+        attempt()
+    except AdapterError as error:
+        _expect("carries states" in error.cause, error.cause)
+    else:
+        _expect(False, "a model with states was not refused")
 
 
 def _expect(holds: bool, otherwise: str) -> None:

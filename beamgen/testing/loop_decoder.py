@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from beamgen.adapter import DecoderAdapter
-from beamgen.decoder.contract import cache_names
+from beamgen.decoder.contract import TOKEN_MASK, cache_names, state_names
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -68,18 +68,21 @@ class LoopDecoder:
         self._window = decoder.attention_window
         self._prompt_names = cache_names("prompt", decoder.geometry)
         self._past_names = cache_names("past", decoder.geometry)
+        self._state_names = state_names("past_state", decoder.geometry)
         self._prompt: dict[str, Any] = {}
+        self._states: dict[str, Any] = {}
         self._prompt_len = 0
 
     def prompt(self, ids: Sequence[int]) -> Floats:
         """Logits ``[V]`` of what follows a prompt, which is kept for ``beams``."""
         slots = np.arange(len(ids))
-        empty = self._empty(self._prompt_names)
+        empty = {**self._empty(self._prompt_names), **self._first_states()}
         found = self._run(ids, slots, slots, self._causal(slots, slots), empty, 1)
         self._prompt_len = len(ids)
         self._prompt = {
             name: found[name.replace("prompt", "present")] for name in self._prompt_names
         }
+        self._states = {name: found[name.replace("past", "present")] for name in self._state_names}
         logits: Floats = self._logits(found)[0]
         return logits
 
@@ -90,10 +93,12 @@ class LoopDecoder:
         own = np.where(np.eye(len(tokens), dtype=bool), 0.0, _MASKED)
         bias = np.hstack([self._causal(slots, prompt), own])
         keys = np.concatenate([prompt, slots])
-        return self._logits(self._run(tokens, slots, keys, bias, self._prompt, len(tokens)))
+        states = {name: state.repeat(len(tokens), axis=1) for name, state in self._states.items()}
+        past = {**self._prompt, **states}
+        return self._logits(self._run(tokens, slots, keys, bias, past, len(tokens)))
 
     def _run(
-        self, ids: Sequence[int], slots: Any, keys: Any, bias: Any, prompt: Any, last_n: int
+        self, ids: Sequence[int], slots: Any, keys: Any, bias: Any, past: Any, last_n: int
     ) -> dict[str, Any]:
         feeds = {
             "input_ids": np.array([ids]),
@@ -102,8 +107,9 @@ class LoopDecoder:
             "key_positions": keys[None],
             "last_n": np.array(last_n),
             "seq_len": np.array(slots.max() + 1),
+            TOKEN_MASK: np.ones((1, len(ids)), np.int64),
             **{f"source.{name}": x for name, x in self._sources.items()},
-            **prompt,
+            **past,
             **self._empty(self._past_names),
         }
         wanted = {name: value for name, value in feeds.items() if name in self._inputs}
@@ -116,6 +122,10 @@ class LoopDecoder:
     def _causal(self, queries: Any, keys: Any) -> Any:
         distance = queries[:, None] - keys[None, :]
         return np.where((distance < 0) | (distance >= (self._window or np.inf)), _MASKED, 0.0)
+
+    def _first_states(self) -> dict[str, Any]:
+        shapes = ((name, self._inputs[name]) for name in self._state_names)
+        return {name: np.zeros((1, 1, *shape[2:]), np.float32) for name, shape in shapes}
 
     def _empty(self, names: Sequence[str]) -> dict[str, Any]:
         shapes = ((name, self._inputs[name]) for name in names)

@@ -1,9 +1,7 @@
 """The site's table of architectures, made by running a tiny random model of each.
 
-In a page ``<!-- architectures -->`` becomes a table of all adapters, with their features, and what
-came of comparing each with HF ``generate``: hours, whose results are kept. There
-``<!-- what each becomes -->`` becomes one of what ``scripts/adapter_matrix.py`` found, which stands
-in ``docs/architectures.json``.
+In a page ``<!-- architectures -->`` becomes a table of all adapters, with their features, and
+``<!-- refused -->`` one of the architectures that are refused.
 """
 
 from __future__ import annotations
@@ -16,15 +14,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from beamgen import DecoderAdapter, adapters, features
+from beamgen import DecoderAdapter, adapters, features, refusals
 
 #: What ``adapter_parity.py`` beside this file wrote.
 RECORD = Path(__file__).parents[2] / "docs" / "adapter-parity.json"
 
-_PLACE, _MATRIX = "<!-- architectures -->", "<!-- what each becomes -->"
+_PLACE = "<!-- architectures -->"
+_REFUSED = "<!-- refused -->"
 _SHARED = re.compile(r"^from model_adapters\.(_\w+) import", re.MULTILINE)
-_FORMATS = Path(__file__).parents[2] / "docs" / "architectures.json"
-_COLUMNS = ("int8", "int4", "slots", "merge", "contrib", "genai", "triton", "web")
 
 
 def digest(adapter: DecoderAdapter) -> str:
@@ -38,32 +35,10 @@ def digest(adapter: DecoderAdapter) -> str:
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Fill the places in a page that has them (a hook of MkDocs)."""
-    if _MATRIX in markdown:
-        found = json.loads(_FORMATS.read_text(encoding="utf-8"))
-        markdown = markdown.replace(_MATRIX, "\n".join(matrix(found)))
-    return markdown.replace(_PLACE, "\n".join(_table())) if _PLACE in markdown else markdown
-
-
-def matrix(found: dict[str, Any]) -> Iterator[str]:
-    """The table of a record, and below it each refusal and difference in full."""
-    yield f"| adapter | {' | '.join(_COLUMNS)} |"
-    yield "|---|" + "---|" * len(_COLUMNS)
-    notes: list[str] = []
-    for name, row in found["adapters"].items():
-        cells = [_cell(row[column], notes) if column in row else "" for column in _COLUMNS]
-        yield f"| {name} | {' | '.join(cells)} |"
-    yield ""
-    for number, note in enumerate(notes, start=1):
-        yield f"{number}. {note}"
-
-
-def _cell(cell: dict[str, str | None], notes: list[str]) -> str:
-    if cell["outcome"] == "works":
-        return "works"
-    note = "; ".join(text for text in (cell["said"], cell["cure"]) if text)
-    if note not in notes:
-        notes.append(note)
-    return f"{cell['outcome']} ({notes.index(note) + 1})"
+    for place, table in ((_PLACE, _table), (_REFUSED, _refused)):
+        if place in markdown:
+            markdown = markdown.replace(place, "\n".join(table()))
+    return markdown
 
 
 def _table() -> Iterator[str]:
@@ -90,3 +65,11 @@ def _counts(verdicts: Mapping[str, int]) -> str:
         return "not compared"
     others = [f"{count} {name}" for name, count in verdicts.items() if name != "exact"]
     return ", ".join([f"{verdicts.get('exact', 0)} of {sum(verdicts.values())}", *others])
+
+
+def _refused() -> Iterator[str]:
+    yield "| | `model_type` | why not | instead |"
+    yield "|---|---|---|---|"
+    for refusal in refusals():
+        listed = ", ".join(f"`{name}`" for name in refusal.model_types)
+        yield f"| {refusal.kind} | {listed} | {refusal.reason} | {refusal.cure} |"

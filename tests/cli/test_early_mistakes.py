@@ -38,6 +38,7 @@ MISTAKES = {
     "export -m checkpoint --model-class BioGptModel": "is a 'gpt2' checkpoint, but BioGptModel is",
     "export -m checkpoint --revision main": "--revision main was given with the local folder",
     "export -m led": "no adapter for the encoder-decoder 'led'",
+    "export -m mamba": "no file can be made of a 'mamba' model: each beam carries states",
     "export -m t5 --model-class gpt2": "is a 't5' checkpoint",
     "export -m t5 --adapter default": "and the adapter 'default' is for a decoder alone",
     # an output
@@ -146,6 +147,7 @@ def place(
         for name, config in (
             ("led", '{"model_type": "led", "is_encoder_decoder": true}'),
             ("t5", '{"model_type": "t5", "is_encoder_decoder": true}'),
+            ("mamba", '{"model_type": "mamba"}'),
             ("nameless", '{"vocab_size": 96}'),
             ("awq", '{"model_type": "phi3", "quantization_config": {"quant_method": "awq"}}'),
             ("pruned", '{"model_type": "gpt2", "pruned_heads": {"0": [1]}}'),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import LlamaConfig, PhimoeConfig
+from transformers import CohereConfig, LlamaConfig, PhimoeConfig
+from transformers.models.cohere.modeling_cohere import CohereRotaryEmbedding
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from transformers.models.phimoe.modeling_phimoe import PhimoeRotaryEmbedding
 
-from beamgen.decoder.rotary import traceable_rotary
+from beamgen.decoder.rotary import PlainRotary, traceable_rotary
 
 BOUNDARY = 8
 FACTORS = {"short_factor": [1.0, 1.2, 1.4, 1.6], "long_factor": [2.0, 3.0, 5.0, 9.0]}
@@ -68,6 +69,20 @@ def test_scales_are_chosen_with_the_factors(length: int) -> None:
     scale = 1.3 if long else 1.1
     torch.testing.assert_close(cosines, angles.cos() * scale)
     torch.testing.assert_close(sines, angles.sin() * scale)
+
+
+def test_a_plain_embedding_is_taken_only_where_its_angles_are_the_models() -> None:
+    """Cohere's halves alternate, so that its own stays."""
+    sizes = {"hidden_size": 16, "num_attention_heads": 2}
+    model = torch.nn.Sequential(
+        LlamaRotaryEmbedding(LlamaConfig(**sizes)), CohereRotaryEmbedding(CohereConfig(**sizes))
+    )
+    own = list(model)
+    expected = [each(torch.zeros(1), torch.arange(9)[None]) for each in own]
+    assert traceable_rotary(model) == []
+    assert [type(each) for each in model] == [PlainRotary, CohereRotaryEmbedding]
+    for each, angles in zip(model, expected, strict=True):
+        torch.testing.assert_close(each(torch.zeros(1), torch.arange(9)[None]), angles)
 
 
 def test_a_piece_has_the_factors_of_the_whole_prompt(rotary) -> None:

@@ -14,6 +14,7 @@ from beamgen.new_adapter.draft import draft
 from beamgen.new_adapter.text import adapter_text
 from beamgen.registry import is_encoder_decoder
 
+#: Of decoders: what ``new-adapter`` drafts.
 HAND_WRITTEN = {
     adapter.model_type: adapter for adapter in INSTALLED if not is_encoder_decoder(adapter)
 }

@@ -12,8 +12,8 @@ import onnx_ir as ir
 import onnxruntime
 from onnx import helper
 
-from beamgen.decoder import add_lora
-from beamgen.search.functions import contrib_cache, entry_positions, padding
+from beamgen.decoder import add_lora, recurrence
+from beamgen.search.functions import contrib_cache, entry_positions, padding, states
 from beamgen.search.functions.library import functions, loop_functions
 from beamgen.settings.rules import RULES
 
@@ -23,7 +23,8 @@ NEWEST = RULES["5.24"]
 
 @functools.cache
 def _function_protos() -> list[onnx.FunctionProto]:
-    every = [*loop_functions(NEWEST), *functions(contrib_cache, entry_positions, padding, add_lora)]
+    others = (contrib_cache, entry_positions, padding, states, add_lora, recurrence)
+    every = [*loop_functions(NEWEST), *functions(*others)]
     return [ir.serde.serialize_function(function) for function in every]
 
 

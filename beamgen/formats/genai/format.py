@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
-from beamgen.adapter import DecoderAdapter
+from beamgen.adapter import DecoderAdapter, check_stateless
 from beamgen.checkpoint.checkpoint import Checkpoint
 from beamgen.errors import MissingExtraError
 from beamgen.export.decoder_file import refuse_own_decoder
@@ -70,6 +70,7 @@ def write(
     trust_remote_code = options.get("trust_remote_code", False)
     source = open_source(package, options.get("checkpoint"), trust_remote_code=trust_remote_code)
     adapter = source.adapter(package.manifest.adapter)
+    check_stateless(adapter, source.config, "onnxruntime-genai")
     say(f"tracing {source.source} ({adapter.name}, {source.dtype}) in float32")
     with tempfile.TemporaryDirectory(prefix=".decoder-", dir=folder) as scratch:
         graph = _step(source, adapter, package.manifest.lora_slots, Path(scratch))

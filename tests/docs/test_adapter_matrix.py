@@ -1,4 +1,4 @@
-"""``docs/architectures.json`` holds what a run found of adapters that there are."""
+"""``docs/adapter-matrix.json`` holds what a run found of adapters that there are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COLUMNS = {"int8", "int4", "slots", "merge", "contrib", "genai", "triton", "web"
 
 
 def test_each_cell_of_the_record_works_or_is_refused_with_a_cure() -> None:
-    record = json.loads((ROOT / "docs" / "architectures.json").read_text(encoding="utf-8"))
+    record = json.loads((ROOT / "docs" / "adapter-matrix.json").read_text(encoding="utf-8"))
     rows = record["adapters"]
     assert rows
     assert rows.keys() <= {adapter.name for adapter in adapters()}
