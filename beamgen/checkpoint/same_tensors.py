@@ -110,9 +110,22 @@ def _compare(model: PreTrainedModel, stored: Iterable[tuple[str, torch.Tensor]])
         if not_finite:
             found.not_finite[name] = not_finite
     found.missing = [
-        name for name, tensor in weights.items() if read[tensor.data_ptr()] < tensor.numel()
+        name
+        for name, tensor in weights.items()
+        if read[tensor.data_ptr()] < tensor.numel() and not _is_made(model, name)
     ]
     return found
+
+
+def _is_made(model: PreTrainedModel, name: str) -> bool:
+    """Whether the class makes a tensor where none is stored, and says so.
+
+    Tables of sinusoidal positions, which it does not save, and biases that begin as zeros.
+    """
+    may_miss = getattr(model, "_keys_to_ignore_on_load_missing", None) or ()
+    unsaved = getattr(model, "_keys_to_ignore_on_save", None) or ()
+    declared = any(re.search(pattern, name) for pattern in may_miss)
+    return declared and (name in unsaved or name in dict(model.named_buffers()))
 
 
 def _buffers(model: PreTrainedModel, persistent: bool) -> dict[str, torch.Tensor]:

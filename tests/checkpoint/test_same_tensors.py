@@ -6,17 +6,26 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from support import numpy_gpt2
 from support.odd_checkpoints import edit_config, edit_tensors, file_greedy, numpy_greedy
 
-from beamgen import BeamgenError, export, open_checkpoint, open_package, open_source
+from beamgen import (
+    BeamgenError,
+    export,
+    find_adapter,
+    open_checkpoint,
+    open_package,
+    open_source,
+)
 from beamgen.checkpoint.checkpoint import read_checkpoint
 from beamgen.checkpoint.files import find_checkpoint
 from beamgen.cli import main
+from beamgen.testing import tiny_model
 
 HEAD, EMBEDDING = "lm_head.weight", "transformer.wte.weight"
 
@@ -197,3 +206,20 @@ def test_what_is_tied_to_what_is_missing_is_told(gpt2: Path) -> None:
         assert torch.equal(embedding, _tensor(gpt2, HEAD))
     else:
         assert f"lacks weights of GPT2LMHeadModel: {EMBEDDING}" in _refused(gpt2).cause
+
+
+@pytest.mark.transformers_4
+def test_a_table_that_the_class_makes_itself_need_not_be_stored(tmp_path: Path) -> None:
+    """Marian saves no positions; BART does, and without them it is refused."""
+    tiny_model(find_adapter("marian").tiny_config()).save_pretrained(tmp_path / "marian")
+    assert not any("positions" in name for name in load_file(tmp_path / "marian/model.safetensors"))
+    table = open_checkpoint(tmp_path / "marian").load_model().model.encoder.embed_positions.weight
+    angles = np.arange(128)[:, None] / 10000 ** (np.arange(32)[None] / 32)
+    assert np.allclose(table.numpy(), np.hstack([np.sin(angles), np.cos(angles)]), atol=1e-5)
+
+    tiny_model(find_adapter("bart_seq2seq").tiny_config()).save_pretrained(tmp_path / "bart")
+    file = tmp_path / "bart" / "model.safetensors"
+    kept = {name: x for name, x in load_file(file).items() if "embed_positions" not in name}
+    save_file(kept, file, {"format": "pt"})
+    with pytest.raises(BeamgenError, match="embed_positions"):
+        open_checkpoint(tmp_path / "bart").load_model()
