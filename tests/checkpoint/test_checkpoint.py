@@ -61,12 +61,12 @@ def test_a_config_that_is_no_json(copy: Path) -> None:
 
 def test_an_unknown_architecture(copy: Path) -> None:
     _edit(copy / "config.json", model_type="no-such-model")
-    assert "cannot read the config" in _refused(copy).cause
+    assert "knows no model_type 'no-such-model'" in _refused(copy).cause
 
 
 def test_an_architecture_without_adapter(copy: Path) -> None:
-    _edit(copy / "config.json", model_type="mamba", architectures=["MambaForCausalLM"])
-    with pytest.raises(BeamgenError, match="no adapter for 'mamba'"):
+    _edit(copy / "config.json", model_type="olmo", architectures=["OlmoForCausalLM"])
+    with pytest.raises(BeamgenError, match="no adapter for 'olmo'"):
         open_checkpoint(copy).adapter()
 
 
@@ -142,7 +142,7 @@ def test_damaged_weights(copy: Path) -> None:
 
 def test_no_weights_at_all(copy: Path) -> None:
     (copy / "model.safetensors").unlink()
-    with pytest.raises(BeamgenError, match="cannot load the weights"):
+    with pytest.raises(BeamgenError, match="holds no weights"):
         open_checkpoint(copy).load_model()
 
 
