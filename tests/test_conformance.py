@@ -80,7 +80,9 @@ def _no_sinks(monkeypatch, model) -> None:
 
 
 def _product_alone(monkeypatch, model) -> None:
-    monkeypatch.setattr(head, "logits", lambda model, hidden: model.get_output_embeddings()(hidden))
+    monkeypatch.setattr(
+        head, "logits", lambda model, hidden, _: model.get_output_embeddings()(hidden)
+    )
 
 
 def _no_attention_scale(monkeypatch, model) -> None:
@@ -93,7 +95,7 @@ def _no_choice_of_factors(monkeypatch, model) -> None:
 
 def _no_bias(monkeypatch, model) -> None:
     weight = model.lm_head.weight
-    monkeypatch.setattr(head, "logits", lambda model, hidden: hidden @ weight.T)
+    monkeypatch.setattr(head, "logits", lambda model, hidden, _: hidden @ weight.T)
 
 
 def _experts_of_the_dummy(monkeypatch, model) -> None:

@@ -54,7 +54,7 @@ def small_config(config: PretrainedConfig, tiny: PretrainedConfig) -> Pretrained
             own[name] = [value[layer] for layer in kept]
         elif not _is_size(value):
             continue
-        elif "layer" in name and name != _own_name(config, "num_hidden_layers"):
+        elif "layer" in name and not _is_size_or_rhythm(config, name):
             own[name] = len(kept) if value >= count else min(value, 1)
         elif _is_size(sizes.get(name)):
             own[name] = min(value, sizes[name])
@@ -127,6 +127,11 @@ def _dicts(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _is_size(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_size_or_rhythm(config: PretrainedConfig, name: str) -> bool:
+    """Whether a field of layers is their number, or says every how many a kind comes."""
+    return name == _own_name(config, "num_hidden_layers") or name.endswith(("_period", "_offset"))
 
 
 def _own_name(config: PretrainedConfig, name: str) -> str:

@@ -169,7 +169,7 @@ def _no_package(path: Path) -> PackageError:
         return PackageError(f"{path} is one file of a package", f"name its folder: {path.parent}")
     if path.is_dir():
         reason, cure = f"it holds no {MANIFEST}", _CURE
-        if (path / CONFIG).is_file():
+        if (path / CONFIG).is_file() and not os.path.lexists(path / MANIFEST):
             reason = "it is a checkpoint, which is to be exported first"
             cure = f"beamgen export -m {shlex.quote(str(path))}, and name the folder that it writes"
     else:

@@ -96,9 +96,12 @@ class Reference:
             if draws is None
             else draws(config)
         )
+        given = _read(torch.from_numpy(input_ids), torch.from_numpy(attention_mask), source)
         with torch.no_grad(), drawn, silent():
             output = self._model.generate(
-                **_read(torch.from_numpy(input_ids), torch.from_numpy(attention_mask), source),
+                # by position: not every model's own preparation names them
+                given.pop(self._model.main_input_name),
+                **given,
                 generation_config=settings,
                 **within_catalogue(config, input_ids.shape[1], vocab_size),
             )

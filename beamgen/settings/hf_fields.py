@@ -183,7 +183,7 @@ def refuse_unknown(chosen: Collection[str], known: Collection[str]) -> None:
         if name not in known and name == "decoder_start_token_id":
             raise SettingError(
                 "decoder_start_token_id changes nothing about a file that is exported already",
-                "leave it out; decoder_prompt (--decoder-prompt, --decoder-ids) goes on from it",
+                "leave it out; generate with decoder_prompt (--decoder-prompt) to begin otherwise",
             )
         if name not in known and name in WITHOUT_EFFECT:
             raise SettingError(f"{name} changes nothing about a file's answer", "leave it out")

@@ -160,7 +160,9 @@ def test_the_architecture_shown_is_found_and_conforms(tmp_path: Path) -> None:
         for language in ("python", "toml")
         for block in blocks("docs/adding-an-architecture.md", language, titled=True)
     }
-    assert set(files) == {"my_adapters/olmo.py", "pyproject.toml", "test_olmo.py"}
+    assert set(files) == {
+        "my_adapters/olmo.py", "my_adapters/refused.py", "pyproject.toml", "test_olmo.py"
+    }  # fmt: skip
     for file, code in files.items():
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text(code, encoding="utf-8")
