@@ -52,7 +52,9 @@ def jobs(name: str) -> dict[str, Any]:
     return values["jobs"] if name == GITHUB else values
 
 
-@pytest.mark.parametrize("name", SCHEMAS)
+@pytest.mark.parametrize(
+    "name", [GITHUB, *(pytest.param(x, marks=pytest.mark.slow) for x in SCHEMAS if x != GITHUB)]
+)
 def test_its_commands_run_and_write_what_it_keeps(
     name: str, checkpoints: Callable[[str], Path], tmp_path: Path
 ) -> None:

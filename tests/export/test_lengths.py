@@ -69,7 +69,7 @@ MUTANTS = {
     "olmo3": (_windows("olmo3", REAL), _no_window),
     "gemma2": (_windows("gemma2", REAL), _no_window),
 }
-_SLOW = ("olmo3", "gemma2")
+_SLOW = ("llama, longrope", "olmo3", "gemma2")
 
 
 @pytest.mark.parametrize(
@@ -137,6 +137,7 @@ def test_a_length_that_a_prompt_reaches_is_seen_on_the_model_itself(
     assert len(report.results) == 12
 
 
+@pytest.mark.slow
 def test_contrib_is_proved_beyond_its_lengths_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
