@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from safetensors import safe_open
 from support.odd_checkpoints import edit_config
 from transformers import AutoModelForCausalLM
@@ -83,9 +84,13 @@ def _theirs(folder: Path, ids: list[int]) -> torch.Tensor:
 
 
 def test_a_window_of_nothing_is_refused_by_its_name(copy: Callable[[str], Path]) -> None:
-    """HF computes something of it, in which later tokens change the logits of earlier ones."""
+    """HF 4.57 computes something of it, in which later tokens change earlier logits; 5 fails."""
     folder = edit_config(copy("phi3"), sliding_window=0)
-    assert not torch.allclose(_theirs(folder, [5, 6, 7])[0], _theirs(folder, [5, 8, 9])[0])
+    if transformers.__version__.startswith("4."):
+        assert not torch.allclose(_theirs(folder, [5, 6, 7])[0], _theirs(folder, [5, 8, 9])[0])
+    else:
+        with pytest.raises(RuntimeError):
+            _theirs(folder, [5, 6, 7])
     with pytest.raises(
         BeamgenError, match=r"sliding_window in the config.json of .* is 0"
     ) as error:
