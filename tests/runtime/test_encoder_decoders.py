@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,8 @@ from beamgen import (
     quantize,
 )
 from beamgen.cli import main
+from beamgen.export import encoder
+from beamgen.settings.rules import installed_rules
 from beamgen.settings.sources import SourceBatch
 from beamgen.testing import tiny_model
 
@@ -222,6 +225,15 @@ def test_what_a_file_cannot_be_yet_is_refused(checkpoints, options, cause, tmp_p
     with pytest.raises(BeamgenError) as error:
         export(checkpoints("t5"), tmp_path / "made", **options)
     assert cause in error.value.cause
+    assert not (tmp_path / "made").exists()
+
+
+def test_another_transformers_is_told(checkpoints, tmp_path, monkeypatch) -> None:
+    newer = replace(installed_rules(), release="5.24")
+    monkeypatch.setattr(encoder, "installed_rules", lambda: newer)
+    with pytest.raises(BeamgenError, match="is exported with transformers") as error:
+        export(checkpoints("t5"), tmp_path / "made")
+    assert "transformers==4.57.*" in error.value.cure
     assert not (tmp_path / "made").exists()
 
 
