@@ -41,9 +41,13 @@ class M2M100Adapter(Seq2SeqAdapter):
     def place(self, decoder: Any, input_ids: torch.Tensor, position_ids: torch.Tensor) -> None:
         """Let the decoder embed these positions ``[B, N]``; a padding token has none.
 
+        One in a prompt moves those behind it, as HF counts; of two beams neither is behind.
+
         Source: ``M2M100SinusoidalPositionalEmbedding``.
         """
         table = decoder.embed_positions
         is_text = input_ids.ne(table.padding_idx)
-        counted = (position_ids + 1) * is_text + table.padding_idx
+        behind = position_ids[:, None, :] < position_ids[:, :, None]
+        skipped = (behind & ~is_text[:, None, :]).sum(dim=-1)
+        counted = (position_ids + 1 - skipped) * is_text + table.padding_idx
         table.forward = lambda *_, **__: table.weights[counted]

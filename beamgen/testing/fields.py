@@ -53,10 +53,13 @@ class Variant:
 
 
 def prompt_ids(config: PretrainedConfig) -> list[int]:
-    """``LONG + 1`` tokens of the vocabulary, none of them a special one of the low ids."""
+    """``LONG + 1`` tokens of the vocabulary, none of them padding or a special one of the low ids.
+
+    Of padding within a text HF's own logits depend on what its cache holds (M2M100).
+    """
     size = config.get_text_config().vocab_size
     ids: list[int] = np.random.default_rng(0).integers(3, size, LONG + 1).tolist()
-    return ids
+    return [size - 1 if token == config.get_text_config().pad_token_id else token for token in ids]
 
 
 def variants(base: PretrainedConfig) -> Iterator[Variant]:

@@ -137,6 +137,27 @@ def test_a_decoder_prompt_of_several_pieces(generator, model) -> None:
     _equal(_ours(generator, decoder_prompt=prompt), _hf(model, torch.tensor([prompt] * 3)))
 
 
+@pytest.mark.slow
+def test_padding_within_a_decoder_prompt_moves_what_is_behind_it(checkpoints, packages) -> None:
+    """In the prompt alone: HF counts every entry that its cache holds."""
+    theirs = AutoModelForSeq2SeqLM.from_pretrained(checkpoints("m2m_100")).eval()
+    config, source = theirs.config, [33, 8, 41, 52]
+    prompt = [config.decoder_start_token_id, 9, config.pad_token_id, config.pad_token_id, 40, 41]
+    asked = {"num_beams": 3, "max_new_tokens": 9}
+    with torch.no_grad():
+        expected = theirs.generate(
+            torch.tensor([source]),
+            attention_mask=torch.ones(1, len(source), dtype=torch.long),
+            decoder_input_ids=torch.tensor([prompt]),
+            return_dict_in_generate=True,
+            output_scores=True,
+            **asked,
+        )
+    ((found,),) = Generator(packages("m2m_100")).generate([source], decoder_prompt=prompt, **asked)
+    assert [*found.prompt_ids, *found.token_ids] == expected.sequences[0].tolist()
+    assert found.score == pytest.approx(float(expected.sequences_scores[0]), abs=1e-4)
+
+
 def test_left_padding_of_a_source_changes_nothing(generator) -> None:
     start = np.zeros((1, 1), np.int64)
     ids = [np.array([[5, 9, 1, 0]]), np.array([[0, 5, 9, 1]])]
