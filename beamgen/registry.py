@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -187,28 +187,12 @@ def find_adapter(asked: str, *, encoder_decoder: bool | None = None) -> DecoderA
     )
 
 
-def fused_layers(model_type: str) -> Mapping[str, tuple[str, ...]]:
-    """``DecoderAdapter.fused`` of an architecture; none where no adapter knows it."""
+def adapter_or_default(model_type: str, *, encoder_decoder: bool | None = None) -> DecoderAdapter:
+    """``find_adapter``'s, or the default one, for what an adapter says of all its checkpoints."""
     try:
-        return find_adapter(model_type).fused
-    except NoAdapterError:
-        return DefaultAdapter.fused
-
-
-def meant_attention(model_type: str) -> str:
-    """``DecoderAdapter.attention`` of an architecture, also where no adapter knows it."""
-    try:
-        return find_adapter(model_type).attention
-    except NoAdapterError:
-        return DefaultAdapter.attention
-
-
-def implied_keys(model_type: str, *, encoder_decoder: bool) -> Mapping[str, object]:
-    """``DecoderAdapter.implied`` of an architecture; none where no adapter knows it."""
-    try:
-        return find_adapter(model_type, encoder_decoder=encoder_decoder).implied
+        return find_adapter(model_type, encoder_decoder=encoder_decoder)
     except AdapterError:
-        return DefaultAdapter.implied
+        return DefaultAdapter()
 
 
 def _discover() -> list[BrokenPlugin]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from beamgen.errors import CheckpointError
-from beamgen.registry import meant_attention
+from beamgen.registry import adapter_or_default
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,8 @@ def follow_meant(model: PreTrainedModel) -> torch.Tensor:
     Returns:
         Logits ``[2, T, V]`` of two texts that begin alike and part in the middle.
     """
-    default, meant = model.config._attn_implementation, meant_attention(model.config.model_type)
+    default = model.config._attn_implementation
+    meant = adapter_or_default(model.config.model_type).attention
     theirs = _logits(model)
     if default == meant:
         return theirs

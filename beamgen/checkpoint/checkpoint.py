@@ -33,7 +33,7 @@ from beamgen.checkpoint.rope import in_old_keys
 from beamgen.default_adapter import DEFAULT, DefaultAdapter
 from beamgen.errors import CheckpointError, MissingExtraError, one_line
 from beamgen.lora.vocabulary import saved_vocabulary
-from beamgen.registry import find_adapter, fused_layers
+from beamgen.registry import adapter_or_default, find_adapter
 from beamgen.settings.rules import TESTED
 from beamgen.tokenizer.files import has_tokenizer, tokenizer_files
 
@@ -155,7 +155,7 @@ class Checkpoint(CheckpointFiles):
         model = self._load_resized()
         if self.lora is None:
             return model
-        return active(model, find_peft(self.lora), fused_layers(self.config.model_type))
+        return active(model, find_peft(self.lora), adapter_or_default(self.config.model_type).fused)
 
     def load_merged(self) -> PreTrainedModel:
         """The model of ``load_model``, with its LoRA added to the weights.
@@ -168,7 +168,7 @@ class Checkpoint(CheckpointFiles):
         model = self._load_resized()
         if self.lora is None:
             return model
-        return merged(model, find_peft(self.lora), fused_layers(self.config.model_type))
+        return merged(model, find_peft(self.lora), adapter_or_default(self.config.model_type).fused)
 
     def empty_model(self) -> PreTrainedModel:
         """The architecture without weights, in no time and no memory.

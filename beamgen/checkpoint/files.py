@@ -221,7 +221,7 @@ def crossing(source: str) -> CheckpointError:
     """The error to raise for a decoder that reads another sequence, of an encoder elsewhere."""
     return CheckpointError(
         f"{source} has cross-attention, and no encoder",
-        "beamgen builds graphs for decoders alone, and for encoder-decoders in one checkpoint",
+        "export the whole encoder-decoder, or a decoder without add_cross_attention",
     )
 
 

@@ -23,7 +23,7 @@ from beamgen.checkpoint.rope import ROPE_PARAMETERS, check_null, in_old_keys
 from beamgen.checkpoint.same_tensors import check_tensors, matches
 from beamgen.checkpoint.weight_files import has_weights, stored_tensors
 from beamgen.errors import CheckpointError, MissingExtraError, one_line
-from beamgen.registry import implied_keys
+from beamgen.registry import adapter_or_default
 from beamgen.settings.rules import RULES, installed_rules
 
 if TYPE_CHECKING:
@@ -155,7 +155,9 @@ def _check_config(
     if ROPE_PARAMETERS not in parameters:
         stored = in_old_keys(stored, files.source, parameters)
     check_null(stored, getattr(config, ROPE_PARAMETERS, None), files.source)
-    implied = implied_keys(config.model_type, encoder_decoder=config.is_encoder_decoder)
+    implied = adapter_or_default(
+        config.model_type, encoder_decoder=config.is_encoder_decoder
+    ).implied
     stored = {name: value for name, value in stored.items() if implied.get(name) != value}
     unread = unread_keys(stored, config, partial(without_weights, files))
     unread = [key for key in unread if not matches(key, ignored)]

@@ -20,6 +20,7 @@ from beamgen.decoder.attention import asked_by
 from beamgen.decoder.contract import Contract, loop_contract, with_sources
 from beamgen.decoder.loop_step import LoopCache, LoopStep
 from beamgen.decoder.traced_step import BATCH, KVPairs, SlotPairs
+from beamgen.errors import AdapterError
 from beamgen.lora.slots import Slot
 from beamgen.registry import is_encoder_decoder
 from beamgen.seq2seq_adapter import Seq2SeqAdapter
@@ -170,9 +171,15 @@ class Seq2SeqStep(LoopStep):
             crossed = cache.crossed(layer, key)
             if crossed is None:
                 return own(module, query, key, value, attention_mask, **given)
-            scale = asked_by(module, query, value, given, causal=False).scale
+            asked = asked_by(module, query, value, given, causal=False)
+            if not asked.is_standard or asked.window is not None:
+                raise AdapterError(
+                    f"{type(module).__name__} asks more of cross-attention than a scale: a "
+                    "window, a soft cap or sinks, which an exported decoder does not do",
+                    "this checkpoint cannot be exported",
+                )
             # the scale is multiplied with what is lifted out of the loops
-            scores = query @ (crossed.keys * scale)
+            scores = query @ (crossed.keys * asked.scale)
             if cache.cross_attention_cache.bias is not None:
                 scores = scores + cache.cross_attention_cache.bias
             attended = torch.softmax(scores, dim=-1) @ crossed.values

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from beamgen.checkpoint.auto_model import auto_model
-from beamgen.registry import meant_attention
+from beamgen.registry import adapter_or_default
 from beamgen.testing.loop_decoder import Floats, hf_logits
 from beamgen.testing.models import tiny_model
 
@@ -228,7 +228,8 @@ def _model(
 
 def _meant(config: PretrainedConfig, both: tuple[Floats, Floats]) -> str | None:
     default, eager = both
-    return meant_attention(config.model_type) if _distance(default, eager) > _ROUNDING else None
+    meant = adapter_or_default(config.model_type).attention
+    return meant if _distance(default, eager) > _ROUNDING else None
 
 
 def _differ(before: tuple[Floats, Floats], after: tuple[Floats, Floats]) -> bool:

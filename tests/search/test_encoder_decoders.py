@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
 import pytest
 from support.seq2seq_grid import each_with_each
 
-from beamgen import GRIDS, Package, adapters, check_parity, export, open_package, open_source
+from beamgen import (
+    GRIDS,
+    Package,
+    adapters,
+    check_parity,
+    export,
+    find_adapter,
+    open_package,
+    open_source,
+)
+from beamgen.decoder import seq2seq_step
+from beamgen.decoder.export import export_decoder
+from beamgen.errors import AdapterError
 from beamgen.parity.report import Verdict
 from beamgen.registry import is_encoder_decoder
 from beamgen.testing import tiny_model
@@ -18,6 +31,17 @@ pytestmark = pytest.mark.transformers_4  # see What is left in CONTRIBUTING.md
 
 ENCODER_DECODERS = [each for each in adapters() if is_encoder_decoder(each)]
 LAYERS = 2
+
+
+def test_what_cross_attention_is_asked_for_is_never_dropped(monkeypatch, tmp_path) -> None:
+    """A soft cap, which no model of today has there."""
+    read = seq2seq_step.asked_by
+    monkeypatch.setattr(
+        seq2seq_step, "asked_by", lambda *given, **named: replace(read(*given, **named), softcap=5)
+    )
+    adapter = find_adapter("bart_seq2seq")
+    with pytest.raises(AdapterError, match="more of cross-attention than a scale"):
+        export_decoder(adapter, tiny_model(adapter.tiny_config()), tmp_path, seq2seq_step.loop_step)
 
 
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:

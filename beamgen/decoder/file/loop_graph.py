@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
+from beamgen.adapter import KVGeometry
 from beamgen.decoder import contract
-from beamgen.decoder.contract import IS_PROMPT, KEY_POSITIONS, KEY_SLOTS, Contract, cache_names
+from beamgen.decoder.contract import IS_PROMPT, KEY_POSITIONS, KEY_SLOTS, cache_names
 from beamgen.decoder.file import rows
 from beamgen.decoder.file.faces import LOOP, ROWS
 from beamgen.decoder.file.read import FileDecoder
@@ -53,14 +54,9 @@ def loop_graph(
     for value, (name, port) in zip(outputs, wanted.outputs.items(), strict=True):
         value.name, value.dtype, value.shape = name, port.dtype, ir.Shape(port.shape)
     model = _model(decoder, tape, inputs, outputs, list(weights.values()))
-    _verify(model, wanted)
+    contract.verify(model, wanted)
     window = None if takes_rows else attention_window
     return DecoderGraph(model, decoder.geometry, window, counts_padding=counts_padding)
-
-
-def _verify(model: ir.Model, wanted: Contract) -> None:
-    """What was made holds the contract of a traced decoder."""
-    contract.verify(model, wanted)
 
 
 def _model(
@@ -111,24 +107,31 @@ def _of_tree(
     values: dict[ir.Value, ir.Value],
 ) -> list[ir.Value]:
     """A decoder that is told who sees whom; one cache may hold the prompt's entries, too."""
-    geometry, feeds = decoder.geometry, dict(inputs)
-    names = {part: cache_names(part, geometry) for part in ("prompt", "past", "present")}
     if decoder.face.kind == LOOP:
-        return list(_run(tape, decoder, feeds, values))
-    for name, prompt, past in zip(
-        cache_names("past_key_values", geometry), names["prompt"], names["past"], strict=True
-    ):
-        feeds[name] = tape.standard(
-            "Concat", inputs[prompt], inputs[past], output=f"{past}.whole", axis=2
-        )
+        return list(_run(tape, decoder, inputs, values))
+    geometry = decoder.geometry
+    whole = _whole_caches(tape, inputs, geometry)
+    past = cache_names("past_key_values", geometry)
+    feeds = {**inputs, **dict(zip(past, whole, strict=True))}
     found = dict(_run(tape, decoder, feeds, values).items())
     axis, last = tape.constant("entries", [2]), tape.constant("last", [2**63 - 1])
     prompt_len = tape.standard("Shape", inputs["prompt.0.key"], output="prompt_len", start=2, end=3)
     present = [
         tape.standard("Slice", found[name], prompt_len, last, axis, output=f"{name}.generated")
-        for name in names["present"]
+        for name in cache_names("present", geometry)
     ]
     return [_last_logits(tape, found["logits"], inputs["last_n"]), *present]
+
+
+def _whole_caches(
+    tape: Tape, inputs: Mapping[str, ir.Value], geometry: KVGeometry
+) -> list[ir.Value]:
+    """The prompt's entries and the generated ones in one, for each layer's keys and values."""
+    names = zip(cache_names("prompt", geometry), cache_names("past", geometry), strict=True)
+    return [
+        tape.standard("Concat", inputs[prompt], inputs[past], output=f"{past}.whole", axis=2)
+        for prompt, past in names
+    ]
 
 
 def _last_logits(tape: Tape, logits: ir.Value, last_n: ir.Value) -> ir.Value:
@@ -149,14 +152,8 @@ def _of_rows(
     geometry = decoder.geometry
     is_prompt, new_ids = inputs[IS_PROMPT], inputs["input_ids"]
     row = tape.call(rows.beam_rows, new_ids, inputs["attention_bias"], inputs[KEY_SLOTS], is_prompt)
-    whole = {
-        past: tape.standard("Concat", inputs[prompt], inputs[past], output=f"{past}.whole", axis=2)
-        for prompt, past in zip(
-            cache_names("prompt", geometry), cache_names("past", geometry), strict=True
-        )
-    }
-    first, *_ = whole.values()
-    index = tape.value(rows.row_index, row.entries, first, name="index")
+    whole = _whole_caches(tape, inputs, geometry)
+    index = tape.value(rows.row_index, row.entries, whole[0], name="index")
     wanted = tape.value(rows.row_logits_wanted, inputs["last_n"], is_prompt, name="wanted")
     feeds = {
         "input_ids": row.ids,
@@ -168,9 +165,7 @@ def _of_rows(
         "num_logits_to_keep": wanted,
         **{
             name: tape.value(rows.row_past, cache, index, name=name)
-            for name, cache in zip(
-                cache_names("past_key_values", geometry), whole.values(), strict=True
-            )
+            for name, cache in zip(cache_names("past_key_values", geometry), whole, strict=True)
         },
     }
     found = dict(_run(tape, decoder, feeds, values).items())
