@@ -33,6 +33,7 @@ Examples:
   beamgen generate -m biogpt-onnx -p "aspirin is" --catalogue labels.txt --json
   beamgen generate -m biogpt-onnx -p "aspirin is" --lora drugs
   beamgen generate -m t5-onnx -p "translate English to German: a bird" --decoder-prompt "Ein"
+  beamgen generate -m nllb-onnx -p "a bird" --src-lang eng_Latn --tgt-lang deu_Latn
 """,
 )
 @click.option("-m", "--model", required=True, help="Package folder that `export` wrote.")
@@ -53,6 +54,30 @@ Examples:
         help="Of an encoder-decoder, which reads the prompts: with what the decoder goes on.",
     ),
     click.option("--decoder-ids", metavar='"1 2 3"', help="The same as ids."),
+    click.option(
+        "--decoder-start-token-id",
+        "starts",
+        type=int,
+        multiple=True,
+        metavar="ID",
+        help="With what it begins, for all prompts, or one for each.  [default: the checkpoint's]",
+    ),
+    click.option(
+        "--src-lang",
+        "--source-language",
+        "sources",
+        multiple=True,
+        metavar="CODE",
+        help="Of a translator with language codes: the prompts', or one for each.",
+    ),
+    click.option(
+        "--tgt-lang",
+        "--target-language",
+        "targets",
+        multiple=True,
+        metavar="CODE",
+        help="The language to translate into, or one for each prompt.",
+    ),
     click.option("--chat", is_flag=True, help="Put prompts through the chat template."),
     click.option(
         "--no-special-tokens",
@@ -99,6 +124,9 @@ def command(
     loras: tuple[str, ...],
     decoder_prompt: str | None,
     decoder_ids: str | None,
+    starts: tuple[int, ...],
+    sources: tuple[str, ...],
+    targets: tuple[str, ...],
     chat: bool,
     no_special_tokens: bool,
     batch_size: int,
@@ -155,7 +183,12 @@ def command(
         "add_special_tokens": not no_special_tokens,
         "decoder_prompt": goes_on,
     }
-    searches = _generate(generator, batch, batch_size, ways, settings)
+    of_each = {
+        "decoder_start_token_id": _of_each("--decoder-start-token-id", starts, len(batch)),
+        "src_lang": _of_each("--src-lang", sources, len(batch)),
+        "tgt_lang": _of_each("--tgt-lang", targets, len(batch)),
+    }
+    searches = _generate(generator, batch, batch_size, ways, of_each, settings)
     for i, (prompt, hypotheses) in enumerate(searches):
         if as_json:
             found = {"prompt": prompt, "hypotheses": [asdict(h) for h in hypotheses]}
@@ -175,6 +208,16 @@ def _decoder_prompt(text: str | None, ids: str | None) -> str | list[int] | None
     return text if ids is None else parse_ids(ids, "--decoder-ids")
 
 
+def _of_each(option: str, given: tuple[Any, ...], prompts: int) -> list[Any] | None:
+    """An option that may be repeated for each prompt, and need not."""
+    if given and len(given) not in (1, prompts):
+        raise beamgen.BeamgenError(
+            f"{option} was given {len(given)} times for {prompts} prompts",
+            "give it once for all of them, or once for each",
+        )
+    return list(given) * (prompts // len(given)) if given else None
+
+
 def _warn_of_divergence(package: beamgen.Package) -> None:
     """On stderr: who generates from a file that was found wrong should know."""
     if (package.manifest.parity or {}).get("verdict") == "diverged":
@@ -190,6 +233,7 @@ def _generate(
     batch: Sequence[Any],
     batch_size: int,
     ways: dict[str, Any],
+    of_each: dict[str, list[Any] | None],
     settings: dict[str, Any],
 ) -> Iterator[tuple[Any, list[beamgen.Generation]]]:
     """Search in batches, with a progress bar on a terminal where there are several."""
@@ -201,7 +245,9 @@ def _generate(
         own = dict(settings)
         if config.do_sample and config.seed is not None:
             own["seed"] = (config.seed + done) % generator.seeds
-        yield from zip(group, generator.generate(group, **ways, **own), strict=True)
+        rows = slice(done, done + len(group))
+        theirs = {name: given and given[rows] for name, given in of_each.items()}
+        yield from zip(group, generator.generate(group, **ways, **theirs, **own), strict=True)
         done += len(group)
 
 

@@ -2,27 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from beamgen.errors import PromptError
 from beamgen.package.folder import Package
+from beamgen.settings.kinds import is_int
 from beamgen.settings.prompts import Ids
 from beamgen.settings.sources import SourceBatch, check_source
 
 
-def decoder_prompts(given: Sequence[Sequence[int]], rows: int, start: int) -> list[list[int]]:
-    """A decoder prompt for each of so many sources, all of one length.
+def start_of_each(given: int | Sequence[int] | None, rows: int, start: int) -> list[int]:
+    """The id that each of so many decoders begins with: HF's ``decoder_start_token_id``.
 
     Args:
-        given: one for all, or one for each; none where the decoder begins with ``start`` alone.
+        given: one for all, or one for each; None for the package's.
         rows: B.
-        start: ``decoder_start_token_id``, which goes before them where none begins with it.
+        start: the package's.
+
+    Raises:
+        PromptError: there are more or fewer than sources, or it is no token id.
+    """
+    is_one = given is None or is_int(given) or isinstance(given, str)
+    starts: list[Any] = [given] * rows if is_one else list(given)  # type: ignore[arg-type] # not one
+    if len(starts) != rows:
+        raise PromptError(
+            f"decoder_start_token_id names {len(starts)} tokens for {rows} sources",
+            "give one for all of them, or one for each",
+        )
+    wrong = next((each for each in starts if each is not None and not is_int(each)), None)
+    if wrong is not None:
+        raise PromptError(
+            f"decoder_start_token_id has to be a token id, not {wrong!r:.60}",
+            "give one for all sources, or one for each",
+        )
+    return [start if each is None else int(each) for each in starts]
+
+
+def decoder_prompts(
+    given: Sequence[Sequence[int]], starts: Sequence[int], languages: Sequence[int] = ()
+) -> list[list[int]]:
+    """A decoder prompt for each source, all of one length.
+
+    Args:
+        given: one for all, or one for each; none where the decoder begins with its start alone.
+        starts: the id that each decoder begins with, which goes before them where none has its.
+        languages: an id for each that goes between the start and what is given.
 
     Raises:
         PromptError: there are more or fewer than sources, or they differ in length.
 
     Source: ``GenerationMixin._prepare_decoder_input_ids_for_generation``.
     """
+    rows = len(starts)
     prompts = [list(each) for each in given] or [[]]
     if len(prompts) not in (1, rows):
         raise PromptError(
@@ -36,22 +68,31 @@ def decoder_prompts(given: Sequence[Sequence[int]], rows: int, start: int) -> li
             "one batch",
             "give prompts of one length, or search those sources in batches of their own",
         )
-    if all(prompt[:1] != [start] for prompt in prompts):
-        prompts = [[start, *prompt] for prompt in prompts]
-    return prompts if len(prompts) == rows else prompts * rows
+    prompts = prompts if len(prompts) == rows else [list(prompts[0]) for _ in starts]
+    if all(prompt[:1] != [start] for prompt, start in zip(prompts, starts, strict=True)):
+        prompts = [[start, *prompt] for prompt, start in zip(prompts, starts, strict=True)]
+    for prompt, language in zip(prompts, languages, strict=False):
+        if prompt[1:2] != [language]:
+            prompt.insert(1, language)
+    return prompts
 
 
-def refuse_decoder_prompt(package: Package, given: object) -> None:
-    """Refuse a decoder prompt for a decoder that has its prompt already.
+def refuse_encoders(package: Package, given: Mapping[str, object]) -> None:
+    """Refuse for a decoder alone what only one behind an encoder can be given.
+
+    Args:
+        package: of a decoder alone.
+        given: by the name of the argument, None where it was not given.
 
     Raises:
-        PromptError: one was given.
+        PromptError: something was given.
     """
-    if given is not None:
-        raise PromptError(
-            f"a decoder prompt was given, and {package.folder} has no encoder",
-            "leave it out: what is continued is the prompt itself",
-        )
+    for name, value in given.items():
+        if value is not None:
+            raise PromptError(
+                f"{name} was given, and {package.folder} has no encoder",
+                "leave it out: what is continued is the prompt itself",
+            )
 
 
 def check_source_of(package: Package, source: SourceBatch | None, attention_mask: Ids) -> None:

@@ -16,9 +16,15 @@ from beamgen.package.folder import Package, open_package
 from beamgen.quantization.saturation import inexact
 from beamgen.runtime.contrib import run_contrib
 from beamgen.runtime.empty_prompt import begun
-from beamgen.runtime.encoder import check_source_of, decoder_prompts, refuse_decoder_prompt
+from beamgen.runtime.encoder import (
+    check_source_of,
+    decoder_prompts,
+    refuse_encoders,
+    start_of_each,
+)
 from beamgen.runtime.feeds import parameter_feeds, prompt_feeds
 from beamgen.runtime.generation import Generation, found_hypotheses, generation_of
+from beamgen.runtime.languages import Languages, has_no_languages, one_for_each
 from beamgen.runtime.loras import LoadedLoras, LoraChoice
 from beamgen.runtime.memory import check_memory, least_bytes
 from beamgen.runtime.no_numbers import bans, no_numbers
@@ -137,6 +143,9 @@ class Generator:
         chat: bool = False,
         add_special_tokens: bool = True,
         decoder_prompt: Prompt | Sequence[Prompt] | None = None,
+        decoder_start_token_id: int | Sequence[int] | None = None,
+        src_lang: str | Sequence[str] | None = None,
+        tgt_lang: str | Sequence[str] | None = None,
         lora: LoraChoice = None,
         **settings: Any,
     ) -> list[list[Generation]]:
@@ -159,6 +168,13 @@ class Generator:
                 ids, one for all sources or one for each, all of one length. HF's
                 ``decoder_input_ids``; ``decoder_start_token_id`` goes before it where none
                 begins with it.
+            decoder_start_token_id: of an encoder-decoder, with what the decoder begins, one for
+                all sources or one for each; by default the checkpoint's.
+            src_lang: of a translator whose tokenizer marks languages, the code of the sources',
+                one for all or one for each: ``"eng_Latn"``; by default the tokenizer's own.
+            tgt_lang: likewise, the code of the language to translate into. It is forced to come
+                first (``forced_bos_token_id``); stands behind the start of a decoder prompt; or
+                is the start, where the checkpoint's is such a code.
             lora: the name of one of ``loras`` for all prompts, or a list of one for each
                 prompt, None being the base model. A contrib package takes one for all.
             settings: HF's names (``num_beams``, ``max_new_tokens``,
@@ -184,7 +200,22 @@ class Generator:
         if not given:
             raise PromptError("no prompts were given", "pass at least one")
         batch = [self._encode(prompt, chat, add_special_tokens) for prompt in given]
-        batch, source = self._behind_encoder(batch, decoder_prompt)
+        source = None
+        if self.package.manifest.encoder is None:
+            given_of_encoders = {
+                "decoder_prompt": decoder_prompt,
+                "decoder_start_token_id": decoder_start_token_id,
+                "src_lang": src_lang,
+                "tgt_lang": tgt_lang,
+            }
+            refuse_encoders(self.package, given_of_encoders)
+            batch = begun(batch, self.package)
+        else:
+            source = right_pad(self._in_language(batch, src_lang), self.search.pad_token_id)
+            batch, forced = self._behind_encoder(
+                decoder_prompt, decoder_start_token_id, tgt_lang, settings, len(batch)
+            )
+            settings = {**settings, **forced}
         configs = self._configs(settings, len(batch))
         input_ids, attention_mask = left_pad(batch, configs[0].pad_token_id)
         prompt_len = input_ids.shape[1]
@@ -234,6 +265,7 @@ class Generator:
         check_batch(input_ids, attention_mask, manifest.vocab_size)
         check_source_of(self.package, source, attention_mask)
         for each in dict.fromkeys(configs):
+            each.check_rules(manifest.rules)
             check_lengths(manifest.limits, input_ids.shape[1], each.max_new_tokens)
             for name, ids in each.named_ids.items():
                 check_ids(name, np.asarray(ids, np.int64), manifest.vocab_size)
@@ -255,23 +287,60 @@ class Generator:
         return BeamOutput(*run(self.session, [field.name for field in fields(BeamOutput)], feeds))
 
     def _behind_encoder(
-        self, batch: list[list[int]], decoder_prompt: Prompt | Sequence[Prompt] | None
-    ) -> tuple[list[list[int]], SourceBatch | None]:
-        """What is continued, and what an encoder reads before that, if there is one.
+        self,
+        decoder_prompt: Prompt | Sequence[Prompt] | None,
+        decoder_start_token_id: int | Sequence[int] | None,
+        tgt_lang: str | Sequence[str] | None,
+        settings: Mapping[str, Any],
+        rows: int,
+    ) -> tuple[list[list[int]], dict[str, Any]]:
+        """With what each decoder begins, and settings that a language stands for.
 
         Raises:
             PromptError: see ``generate``.
         """
         encoder = self.package.manifest.encoder
-        if encoder is None:
-            refuse_decoder_prompt(self.package, decoder_prompt)
-            return begun(batch, self.package), None
+        assert encoder is not None, "a decoder alone goes on with its prompt"
+        starts = start_of_each(decoder_start_token_id, rows, encoder.decoder_start_token_id)
         given = [] if decoder_prompt is None else as_batch(decoder_prompt)
-        ids = [self._encode_target(prompt) for prompt in given]
-        return (
-            decoder_prompts(ids, len(batch), encoder.decoder_start_token_id),
-            right_pad(batch, self.search.pad_token_id),
-        )
+        prompts = [self._encode_target(prompt) for prompt in given]
+        if tgt_lang is None:
+            return decoder_prompts(prompts, starts), {}
+        languages = self._needed_languages("tgt_lang")
+        ids = [languages.id_of(code) for code in one_for_each("tgt_lang", tgt_lang, rows)]
+        if settings.get("forced_bos_token_id") is not None:
+            raise PromptError(
+                "tgt_lang and forced_bos_token_id were given, and both say what comes first",
+                "leave one of the two out",
+            )
+        if decoder_start_token_id is None and starts[0] in languages.ids.values():
+            return decoder_prompts(prompts, ids), {}
+        if given:
+            return decoder_prompts(prompts, starts, ids), {}
+        return decoder_prompts(prompts, starts), {"forced_bos_token_id": ids}
+
+    def _in_language(
+        self, batch: list[list[int]], src_lang: str | Sequence[str] | None
+    ) -> list[list[int]]:
+        """Sources as texts of a language.
+
+        Raises:
+            PromptError: see ``generate``.
+        """
+        if src_lang is None:
+            return batch
+        languages = self._needed_languages("src_lang")
+        codes = one_for_each("src_lang", src_lang, len(batch))
+        return [languages.marked(ids, code) for ids, code in zip(batch, codes, strict=True)]
+
+    @cached_property
+    def _languages(self) -> Languages | None:
+        return Languages.of(self._needed_tokenizer())
+
+    def _needed_languages(self, name: str) -> Languages:
+        if self._languages is None:
+            raise has_no_languages(name, self.package.folder)
+        return self._languages
 
     def _encode_target(self, prompt: Prompt) -> list[int]:
         """Token ids of what the decoder goes on with, without what belongs around a text."""

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from beamgen.settings.kinds import Kind
 from beamgen.settings.parameter import Parameter, Problem
+from beamgen.settings.rules import Rules
 
 #: The values of all settings, by name.
 Values = Mapping[str, Any]
@@ -74,6 +75,7 @@ class Setting:
         sample: makes such a value of token ids, where it is a list of them.
         bans: whether it may leave a beam without any token.
         conflicts: what of the values of all settings cannot hold together with this one.
+        unlike: what of them ``generate`` does otherwise than it says, by its rules.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Setting:
     sample: Callable[[SampleIds], Any] | None = None
     bans: bool = False
     conflicts: Callable[[Values], Iterable[Problem]] | None = None
+    unlike: Callable[[Values, Rules], Iterable[Problem]] | None = None
 
     @property
     def does_nothing(self) -> Any:

@@ -15,7 +15,7 @@ from beamgen.errors import AdapterError, BeamgenError, one_line
 from beamgen.registry import find_adapter, is_encoder_decoder
 from beamgen.testing.field_check import check_fields, compare, listed
 from beamgen.testing.fields import variants
-from beamgen.testing.loop_decoder import LoopDecoder, hf_logits
+from beamgen.testing.loop_decoder import LoopDecoder, hf_logits, source_of
 from beamgen.testing.models import tiny_model
 
 _MAX_PARAMETERS = 300_000
@@ -43,8 +43,8 @@ def check_adapter(adapter: DecoderAdapter | str, *, quick: bool = False) -> list
     subject = find_adapter(adapter) if isinstance(adapter, str) else adapter
     if subject.needs is not None:
         raise AdapterError(
-            f"the adapter '{subject.name}' is of a class of transformers {subject.needs}, and an "
-            "older one is installed",
+            f"the adapter '{subject.name}' is of a class of transformers {subject.needs}, and "
+            "another one is installed",
             f"check it where that is: pip install 'transformers=={subject.needs}.*'",
         )
     whole = _SEQ2SEQ_CHECKS if is_encoder_decoder(subject) else _CHECKS
@@ -94,7 +94,8 @@ def _check_tiny_config(adapter: DecoderAdapter) -> None:
     _expect(adapter.kv_geometry(config).num_layers >= 2, "it has fewer than two layers")
     for name in ("eos_token_id", "pad_token_id"):
         token = getattr(config, name)
-        _expect(token is not None and 0 <= token < config.vocab_size, f"its {name} is {token}")
+        size = config.get_text_config().vocab_size
+        _expect(token is not None and 0 <= token < size, f"its {name} is {token}")
 
 
 def _check_geometry(adapter: DecoderAdapter) -> None:
@@ -105,8 +106,12 @@ def _check_geometry(adapter: DecoderAdapter) -> None:
     model, geometry = tiny_model(config), adapter.kv_geometry(config)
     with torch.no_grad():
         ids = torch.ones(1, 3, dtype=torch.long)
-        given = {"decoder_input_ids": ids} if config.is_encoder_decoder else {}
-        output = model(input_ids=ids, use_cache=True, **given)
+        given = {"input_ids": ids}
+        if config.is_encoder_decoder:
+            source = {name: torch.from_numpy(x) for name, x in source_of(config).items()}
+            encoded = model.get_encoder()(**source)
+            given = {"decoder_input_ids": ids, "encoder_outputs": encoded}
+        output = model(**given, use_cache=True)
     cache = output.get(cache_keyword(model))
     if cache is None:  # the exported step alone shows its sizes
         return

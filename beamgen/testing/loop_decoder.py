@@ -39,7 +39,8 @@ def hf_logits(model: PreTrainedModel, ids: Sequence[int]) -> Floats:
 
 def source_of(config: PretrainedConfig) -> dict[str, npt.NDArray[np.int64]]:
     """A padded text for an encoder, the same for each call: ids and mask ``[1, source]``."""
-    ids = np.random.default_rng(1).integers(3, config.vocab_size - 1, (1, _SOURCE))
+    size = config.get_text_config().vocab_size
+    ids = np.random.default_rng(1).integers(3, size - 1, (1, _SOURCE))
     mask = np.ones_like(ids)
     mask[:, -_PADDED:] = 0
     return {"input_ids": np.where(mask, ids, config.pad_token_id), "attention_mask": mask}

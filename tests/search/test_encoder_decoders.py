@@ -27,8 +27,6 @@ from beamgen.parity.report import Verdict
 from beamgen.registry import is_encoder_decoder
 from beamgen.testing import tiny_model
 
-pytestmark = pytest.mark.transformers_4  # see What is left in CONTRIBUTING.md
-
 ENCODER_DECODERS = [each for each in adapters() if is_encoder_decoder(each)]
 LAYERS = 2
 
