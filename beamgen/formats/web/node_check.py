@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beamgen.formats.format import Check
-from beamgen.formats.web.comparison_texts import TEXTS
 from beamgen.formats.web.modules import JINJA, ORT_WEB, TOKENIZERS
 from beamgen.runtime.generator import Generator
+from beamgen.tokenizer.hard_texts import TEXTS
 
 if TYPE_CHECKING:
     from beamgen.tokenizer.tokenizer import Tokenizer
