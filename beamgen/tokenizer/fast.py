@@ -85,9 +85,10 @@ class FastTokenizer:
         ids = self.backend.encode(text, add_special_tokens=False).ids
         return self.languages.around(ids, src_lang) if add_special_tokens else ids
 
-    def encode_target(self, text: str) -> list[int]:
+    def encode_target(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
         """The ids of a text: one vocabulary is for both languages."""
-        return self.encode(text, add_special_tokens=False)
+        language = self.languages.tgt_lang
+        return self.encode(text, add_special_tokens=add_special_tokens, src_lang=language)
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """The text of ids."""
@@ -201,11 +202,12 @@ def _languages(
         return NO_LANGUAGES
     ids = {code: backend.token_to_id(code) for code in tokens.of(among)}
     source = str(values.get("src_lang") or tokens.default)
+    target = str(values.get("tgt_lang") or source)
     eos = special.spelling("eos_token")
     eos_id = None if eos is None else backend.token_to_id(eos)
-    if source not in ids or eos_id is None:
-        raise OtherKindError(f"its vocabulary has no language {source!r:.60}, or no EOS")
-    languages = Languages(ids, source, eos_id, tokens.before(values))
+    if not ids.keys() >= {source, target} or eos_id is None:
+        raise OtherKindError(f"its vocabulary lacks {source!r:.60}, {target!r:.60} or its EOS")
+    languages = Languages(ids, source, target, eos_id, tokens.before(values))
     around = [source, "$A", eos] if languages.before else ["$A", eos, source]
     backend.post_processor = TemplateProcessing(
         single=around,

@@ -104,16 +104,16 @@ class HfTokenizer:
             )
         return self._ids(text, add_special_tokens=add_special_tokens)
 
-    def encode_target(self, text: str) -> list[int]:
+    def encode_target(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
         """The ids of a text in the language that is translated into.
 
         Raises:
             PromptError: see ``encode``.
         """
-        # nothing of a language goes around it, but HF's classes look it up; 5's take this one
+        # HF's classes look it up, whether or not it goes around the text; 5's take this one
         if getattr(self.tokenizer, "tgt_lang", "") is None and self.tokenizer.src_lang:
             self.tokenizer.tgt_lang = self.tokenizer.src_lang
-        return self._ids(text_target=text, add_special_tokens=False)
+        return self._ids(text_target=text, add_special_tokens=add_special_tokens)
 
     def _ids(self, *text: str, **given: Any) -> list[int]:
         try:

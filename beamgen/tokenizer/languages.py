@@ -17,6 +17,7 @@ class Languages:
     Attributes:
         ids: of each language's token, by HF's code.
         src_lang: the code of texts of which none is given; None where there are no languages.
+        tgt_lang: the same of translations; that of texts where the config names none.
         eos_token_id: stands behind every text.
         before: whether the language's token stands before the text; else behind its EOS.
         prefixes: how a text may begin to say into which language it is to be translated, in
@@ -25,6 +26,7 @@ class Languages:
 
     ids: Mapping[str, int] = field(default_factory=dict)
     src_lang: str | None = None
+    tgt_lang: str | None = None
     eos_token_id: int | None = None
     before: bool = True
     prefixes: Sequence[str] = ()

@@ -133,9 +133,11 @@ class SlowTokenizer:
         ids = self._ids_of(text, self._words.pieces, self._words.ids)
         return self._words.around(ids, self._ids, src_lang) if add_special_tokens else ids
 
-    def encode_target(self, text: str) -> list[int]:
+    def encode_target(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
         """The ids of a text in the language that is translated into."""
-        return self._ids_of(text, self._words.target_pieces, self._words.target_ids)
+        ids = self._ids_of(text, self._words.target_pieces, self._words.target_ids)
+        language = self.languages.tgt_lang
+        return self._words.around(ids, self._ids, language) if add_special_tokens else ids
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """The text of ids."""

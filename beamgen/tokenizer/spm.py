@@ -123,7 +123,9 @@ class OneModel:
         self._ids |= tokens
         self._spelled |= {i: token for token, i in tokens.items()}
         self._unknown, self._eos = unknown, eos
-        self.languages = Languages(codes, _source_language(values, codes, "en"))
+        source = _language(values, "src_lang", codes, "en")
+        target = _language(values, "tgt_lang", codes, source)
+        self.languages = Languages(codes, source, target)
 
     @property
     def vocab(self) -> dict[str, int]:
@@ -200,17 +202,17 @@ def _read_vocab(path: Path, unknown: str) -> dict[str, int]:
     return vocab
 
 
-def _source_language(values: Mapping[str, Any], codes: Mapping[str, int], default: str) -> str:
-    """The language of texts of which none is given.
+def _language(values: Mapping[str, Any], key: str, codes: Mapping[str, int], default: str) -> str:
+    """The language that the config names, or the default.
 
     Raises:
-        OtherKindError: the config names one that there is not.
+        OtherKindError: it names one that there is not.
     """
-    named = values.get("src_lang")
+    named = values.get(key)
     if named is None:
         return default
     if named not in codes:
-        raise OtherKindError(f"its src_lang is {named!r:.60}")
+        raise OtherKindError(f"its {key} is {named!r:.60}")
     return str(named)
 
 

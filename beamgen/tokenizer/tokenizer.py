@@ -61,8 +61,13 @@ class Tokenizer(Protocol):
             PromptError: there is no such language.
         """
 
-    def encode_target(self, text: str) -> list[int]:
-        """The ids of a text in the language that is translated into, and nothing around them."""
+    def encode_target(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
+        """The ids of a text in the language that is translated into.
+
+        Args:
+            text: see ``encode``.
+            add_special_tokens: put those around it that belong around every translation.
+        """
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """The text of ids."""

@@ -112,7 +112,8 @@ PUBLISHED: dict[str, tuple[str, Callable[[], Files], dict[str, Any]]] = {
         "MBartTokenizer", lambda: {"sentencepiece.bpe.model": spm()}, {"src_lang": "fr_XX"}
     ),
     "mbart50": (
-        "MBart50Tokenizer", lambda: {"sentencepiece.bpe.model": spm()}, {"src_lang": "de_DE"}
+        "MBart50Tokenizer", lambda: {"sentencepiece.bpe.model": spm()},
+        {"src_lang": "de_DE", "tgt_lang": "ro_RO"},
     ),
     "nllb": ("NllbTokenizer", lambda: {"sentencepiece.bpe.model": spm("bpe")}, {}),
     "nllb, as it was": (
