@@ -18,10 +18,16 @@ from beamgen.runtime.contrib import run_contrib
 from beamgen.runtime.empty_prompt import begun
 from beamgen.runtime.encoder import check_source_of, decoder_prompts, refuse_decoder_prompt
 from beamgen.runtime.feeds import parameter_feeds, prompt_feeds
-from beamgen.runtime.generation import Generation, found_hypotheses, generation_of
+from beamgen.runtime.generation import (
+    Generation,
+    found_hypotheses,
+    from_first_beam,
+    generation_of,
+)
 from beamgen.runtime.loras import LoadedLoras, LoraChoice
 from beamgen.runtime.memory import check_memory, least_bytes
 from beamgen.runtime.no_numbers import bans, no_numbers
+from beamgen.runtime.request import Request
 from beamgen.runtime.requests import configs_of_rows
 from beamgen.runtime.session import load_session, run
 from beamgen.runtime.texts import (
@@ -67,6 +73,7 @@ class Generator:
         threads: int | None = None,
         verify: bool = True,
         session: onnxruntime.InferenceSession | None = None,
+        load: bool = True,
     ) -> None:
         """Open a package and load its graph.
 
@@ -77,6 +84,8 @@ class Generator:
             verify: compare the files with the manifest's hashes first.
             session: one over the package's graph that is there already, with options of
                 its own; ``providers`` and ``threads`` then count for nothing.
+            load: load the graph now, and not before the first search: what only reads
+                prompts needs none.
 
         Raises:
             PackageError: the package cannot be read or loaded.
@@ -84,15 +93,26 @@ class Generator:
         if not isinstance(package, Package):
             package = open_package(package, verify=verify)
         self.package = package
-        self.session = session or load_session(
-            package, providers or ["CPUExecutionProvider"], threads
-        )
+        self._given = session, list(providers or ["CPUExecutionProvider"]), threads
         self._loras = LoadedLoras(package)
         self._checked_bytes = 0
         self._told_of_eos = False
-        wrong_here = inexact(package.manifest.precision.weights)
-        if wrong_here is not None and self.session.get_providers()[0] == "CPUExecutionProvider":
+        if not load:
+            return
+        on_cpu = self.session.get_providers()[0] == "CPUExecutionProvider"
+        wrong_here = inexact(package.manifest.precision.weights) if on_cpu else None
+        if wrong_here is not None:
             warnings.warn(wrong_here, BeamgenWarning, stacklevel=2)
+
+    @cached_property
+    def session(self) -> onnxruntime.InferenceSession:
+        """The ONNX Runtime session that searches.
+
+        Raises:
+            PackageError: ONNX Runtime does not load the graph.
+        """
+        session, providers, threads = self._given
+        return session or load_session(self.package, providers, threads)
 
     @property
     def search(self) -> SearchConfig:
@@ -208,6 +228,79 @@ class Generator:
         room = self.package.manifest.limits.room(prompt_len)
         configs = [config.for_prompt(prompt_len, room) for config in configs]
         output = self.search_ids(input_ids, attention_mask, configs, lora=lora, source=source)
+        return self._generations(output, batch, prompt_len, configs)
+
+    def request(
+        self,
+        prompt: Prompt,
+        *,
+        chat: bool = False,
+        add_special_tokens: bool = True,
+        decoder_prompt: Prompt | None = None,
+        lora: str | None = None,
+        **settings: Any,
+    ) -> Request:
+        """What ``generate`` would search for one prompt; nothing is searched yet.
+
+        Args:
+            prompt: one, as for ``generate``.
+            chat: see ``generate``.
+            add_special_tokens: see ``generate``.
+            decoder_prompt: see ``generate``.
+            lora: the name of one of ``loras``, or None.
+            settings: see ``generate``; one value each.
+
+        Raises:
+            BeamgenError: what ``generate`` would refuse, but for too little memory.
+        """
+        ids = self._encode(prompt, chat, add_special_tokens)
+        batch, source = self._behind_encoder([ids], decoder_prompt)
+        (config,) = self._configs(settings, 1)
+        input_ids, attention_mask = left_pad(batch, config.pad_token_id)
+        (resolved,) = self._resolved(input_ids, attention_mask, [config], source)
+        self.check_lora(lora, 1)
+        return Request(tuple(batch[0]), resolved, lora, None if source is None else tuple(ids))
+
+    def answer(self, requests: Sequence[Request]) -> list[list[Generation]]:
+        """Search requests in one batch.
+
+        ``Request.may_share`` says which may be in it, so that each gets what it would get alone.
+        ``beam_indices`` are counted from 0 for each.
+
+        Raises:
+            BeamgenError: see ``generate``; requests differ in what a batch has to share.
+        """
+        first = requests[0]
+        prompts = [list(each.prompt) for each in requests]
+        sources = [list(each.source) for each in requests if each.source is not None]
+        pad = first.config.pad_token_id
+        input_ids, attention_mask = left_pad(prompts, pad)
+        output = self.search_ids(
+            input_ids,
+            attention_mask,
+            [each.config for each in requests],
+            lora=[each.lora for each in requests],
+            source=right_pad(sources, self.search.pad_token_id) if sources else None,
+        )
+        configs = [each.config for each in requests]
+        found = self._generations(output, prompts, input_ids.shape[1], configs)
+        return [
+            [from_first_beam(each, row * first.config.num_beams) for each in hypotheses]
+            for row, hypotheses in enumerate(found)
+        ]
+
+    def _generations(
+        self,
+        output: BeamOutput,
+        batch: Sequence[list[int]],
+        prompt_len: int,
+        configs: Sequence[ResolvedSearch],
+    ) -> list[list[Generation]]:
+        """The hypotheses of a batch of prompts that were padded to one length.
+
+        Raises:
+            PackageError: the model's scores are no numbers.
+        """
         for row, config in enumerate(configs):
             if not output.finish_reasons[row].any() and not bans(config):
                 raise no_numbers(self.package.folder)
@@ -244,6 +337,33 @@ class Generator:
         """
         manifest = self.package.manifest
         input_ids, attention_mask = as_int64(input_ids), as_int64(attention_mask)
+        configs = self._resolved(input_ids, attention_mask, config, source)
+        adapted = self._loras.feeds(lora, len(input_ids))
+        self._check_memory(input_ids, configs[0])
+        if manifest.backend == "contrib":
+            return run_contrib(
+                self.session, self.package, input_ids, attention_mask, configs, adapted
+            )
+        feeds = {
+            **prompt_feeds(input_ids, attention_mask, source),
+            **parameter_feeds(manifest, configs),
+            **adapted,
+        }
+        return BeamOutput(*run(self.session, [field.name for field in fields(BeamOutput)], feeds))
+
+    def _resolved(
+        self,
+        input_ids: Ids,
+        attention_mask: Ids,
+        config: SearchConfig | Sequence[SearchConfig],
+        source: SourceBatch | None,
+    ) -> list[ResolvedSearch]:
+        """The settings of searches of this length, all of it checked.
+
+        Raises:
+            PromptError: see ``search_ids``.
+        """
+        manifest = self.package.manifest
         prompt_len = input_ids.shape[-1] if input_ids.ndim else 0
         room = manifest.limits.room(prompt_len)
         given = [config] if isinstance(config, SearchConfig) else config
@@ -258,18 +378,7 @@ class Generator:
             raise PromptError(
                 f"{len(configs)} configs were given for {len(input_ids)} rows", "give one for each"
             )
-        adapted = self._loras.feeds(lora, len(input_ids))
-        self._check_memory(input_ids, configs[0])
-        if manifest.backend == "contrib":
-            return run_contrib(
-                self.session, self.package, input_ids, attention_mask, configs, adapted
-            )
-        feeds = {
-            **prompt_feeds(input_ids, attention_mask, source),
-            **parameter_feeds(manifest, configs),
-            **adapted,
-        }
-        return BeamOutput(*run(self.session, [field.name for field in fields(BeamOutput)], feeds))
+        return configs
 
     def _behind_encoder(
         self, batch: list[list[int]], decoder_prompt: Prompt | Sequence[Prompt] | None

@@ -25,6 +25,9 @@ class _Required:
 
 REQUIRED = _Required()
 
+#: What of a prompt a setting may look at: tokens that came before, or those an encoder read.
+HISTORY, SOURCE = "history", "source"
+
 #: When HF heeds a setting: always, with several beams, or where tokens are drawn.
 ALWAYS, WITH_BEAMS, WHEN_SAMPLING = "always", "with several beams", "when sampling"
 
@@ -73,6 +76,8 @@ class Setting:
             grid, and what requests to try a server with are given.
         sample: makes such a value of token ids, where it is a list of them.
         bans: whether it may leave a beam without any token.
+        reads: ``HISTORY``, ``SOURCE`` or both, where it looks at tokens and not at scores alone.
+            HF counts padding among them.
         conflicts: what of the values of all settings cannot hold together with this one.
     """
 
@@ -89,6 +94,7 @@ class Setting:
     examples: tuple[Any, ...] = ()
     sample: Callable[[SampleIds], Any] | None = None
     bans: bool = False
+    reads: tuple[str, ...] = ()
     conflicts: Callable[[Values], Iterable[Problem]] | None = None
 
     @property
