@@ -54,7 +54,7 @@ from beamgen.settings.prompts import (
     token_ids,
 )
 from beamgen.settings.result import BeamOutput
-from beamgen.settings.sources import SourceBatch, right_pad
+from beamgen.settings.sources import AnySource, right_pad
 from beamgen.tokenizer.load import load_tokenizer
 from beamgen.tokenizer.tokenizer import Tokenizer
 
@@ -319,7 +319,7 @@ class Generator:
         config: SearchConfig | Sequence[SearchConfig],
         *,
         lora: LoraChoice = None,
-        source: SourceBatch | None = None,
+        source: AnySource | None = None,
     ) -> BeamOutput:
         """Run the graph on left-padded ids, both int64 ``[B, S]``.
 
@@ -382,7 +382,7 @@ class Generator:
 
     def _behind_encoder(
         self, batch: list[list[int]], decoder_prompt: Prompt | Sequence[Prompt] | None
-    ) -> tuple[list[list[int]], SourceBatch | None]:
+    ) -> tuple[list[list[int]], AnySource | None]:
         """What is continued, and what an encoder reads before that, if there is one.
 
         Raises:
