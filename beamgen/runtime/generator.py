@@ -222,11 +222,11 @@ class Generator:
             settings = with_target(settings, self._needed_tokenizer(), tgt_lang)
         batch = [self._encode(prompt, chat, add_special_tokens, src_lang) for prompt in given]
         batch, source = self._behind_encoder(batch, decoder_prompt)
-        configs = self._configs(settings, len(batch))
-        input_ids, attention_mask = left_pad(batch, configs[0].pad_token_id)
+        asked = self._configs(settings, len(batch))
+        input_ids, attention_mask = left_pad(batch, asked[0].pad_token_id)
         prompt_len = input_ids.shape[1]
         room = self.package.manifest.limits.room(prompt_len)
-        configs = [config.for_prompt(prompt_len, room) for config in configs]
+        configs = [config.for_prompt(prompt_len, room) for config in asked]
         output = self.search_ids(input_ids, attention_mask, configs, lora=lora, source=source)
         return self._generations(output, batch, prompt_len, configs)
 
@@ -237,6 +237,8 @@ class Generator:
         chat: bool = False,
         add_special_tokens: bool = True,
         decoder_prompt: Prompt | None = None,
+        src_lang: str | None = None,
+        tgt_lang: str | None = None,
         lora: str | None = None,
         **settings: Any,
     ) -> Request:
@@ -247,13 +249,19 @@ class Generator:
             chat: see ``generate``.
             add_special_tokens: see ``generate``.
             decoder_prompt: see ``generate``.
+            src_lang: see ``generate``.
+            tgt_lang: see ``generate``.
             lora: the name of one of ``loras``, or None.
             settings: see ``generate``; one value each.
 
         Raises:
             BeamgenError: what ``generate`` would refuse, but for too little memory.
         """
-        ids = self._encode(prompt, chat, add_special_tokens)
+        if src_lang is not None:
+            check_has_language([prompt], chat=chat)
+        if tgt_lang is not None:
+            settings = with_target(settings, self._needed_tokenizer(), tgt_lang)
+        ids = self._encode(prompt, chat, add_special_tokens, src_lang)
         batch, source = self._behind_encoder([ids], decoder_prompt)
         (config,) = self._configs(settings, 1)
         input_ids, attention_mask = left_pad(batch, config.pad_token_id)
@@ -356,7 +364,7 @@ class Generator:
         input_ids: Ids,
         attention_mask: Ids,
         config: SearchConfig | Sequence[SearchConfig],
-        source: SourceBatch | None,
+        source: AnySource | None,
     ) -> list[ResolvedSearch]:
         """The settings of searches of this length, all of it checked.
 

@@ -94,7 +94,7 @@ def requests_to_join(package: Package, plan: Plan) -> list[Request]:
             lora=plan.lora,
             source=source,
         )
-        given = prompt_feeds(prompt, np.ones_like(prompt), source)
+        given = dict(prompt_feeds(prompt, np.ones_like(prompt), source))
         if plan.ragged:
             del given["attention_mask"]
         if DECODER_PROMPT.name not in plan.per_request:
