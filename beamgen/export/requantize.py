@@ -16,7 +16,7 @@ from beamgen.export.prove import Progress
 from beamgen.export.request import ExportRequest
 from beamgen.export.texts import read_lines
 from beamgen.export.write import ExportResult, write_package
-from beamgen.package.folder import WEIGHTS, Package, check_target, refuse_encoder
+from beamgen.package.folder import WEIGHTS, Package, check_target
 from beamgen.package.source import lora_source, open_source
 from beamgen.quantization.record import Wanted
 from beamgen.quantization.saturation import saturates
@@ -81,7 +81,6 @@ def quantize(
     check_options("quantize", options, QuantizeOptions)
     text, parity = options.get("quality_text"), options.get("parity", True)
     manifest = package.manifest
-    refuse_encoder(package, "`beamgen quantize` rounds")
     int8_weights = options.get("int8_weights", "auto")
     wanted = Wanted(precision, int8_weights, None if text is None else local(text))
     if wanted.name == manifest.precision.name and _kind(wanted) == manifest.precision.int8_weights:
@@ -120,6 +119,7 @@ def quantize(
         manifest.rules,
         backend=manifest.backend,
         required=_required(package),
+        start=() if manifest.encoder is None else (manifest.encoder.decoder_start_token_id,),
         slots=manifest.lora_slots,
         loras=loras,
         precision=wanted,

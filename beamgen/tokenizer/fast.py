@@ -75,9 +75,9 @@ class FastTokenizer:
         ids: list[int] = self.backend.encode(text, add_special_tokens=add_special_tokens).ids
         return ids
 
-    def encode_target(self, text: str) -> list[int]:
+    def encode_target(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
         """The ids of a text: one vocabulary is for both languages."""
-        return self.encode(text, add_special_tokens=False)
+        return self.encode(text, add_special_tokens=add_special_tokens)
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """The text of ids."""

@@ -90,13 +90,13 @@ class HfTokenizer:
         """
         return self._ids(text, add_special_tokens=add_special_tokens)
 
-    def encode_target(self, text: str) -> list[int]:
+    def encode_target(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
         """The ids of a text in the language that is translated into.
 
         Raises:
             PromptError: see ``encode``.
         """
-        return self._ids(text_target=text, add_special_tokens=False)
+        return self._ids(text_target=text, add_special_tokens=add_special_tokens)
 
     def _ids(self, *text: str, **given: Any) -> list[int]:
         try:

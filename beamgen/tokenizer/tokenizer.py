@@ -50,8 +50,13 @@ class Tokenizer(Protocol):
             add_special_tokens: put those around it that belong around every text.
         """
 
-    def encode_target(self, text: str) -> list[int]:
-        """The ids of a text in the language that is translated into, and nothing around them."""
+    def encode_target(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
+        """The ids of a text in the language that is translated into, and nothing around them.
+
+        Args:
+            text: see ``encode``.
+            add_special_tokens: put those around it that a decoder learns to give.
+        """
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """The text of ids."""
