@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beamgen.bench.discovery import contestants, preparations
-from beamgen.bench.machine import peak_memory
 from beamgen.bench.workload import Task
 from beamgen.bench.workspace import Workspace
 from beamgen.errors import BeamgenError, CheckpointError, one_line
+from beamgen.runtime.machine import peak_memory
 from beamgen.seq2seq_adapter import Seq2SeqAdapter
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def describe(
     start = source_positions = None
     if isinstance(adapter, Seq2SeqAdapter):
         _check_reads_text(adapter, source)
-        (start,) = decoder_start(source, {})
+        start = decoder_start(source, {})
         source_positions = adapter.source_positions(source.config)
     limits = adapter.position_limits(source.config)
     own = source.generation_config

@@ -82,6 +82,18 @@ def decoder_prompt_options(command: Command) -> Command:
     )(command)
 
 
+def language_options(command: Command) -> Command:
+    """Add from which language into which, of tokenizers that are told."""
+    command = click.option(
+        "--tgt-lang",
+        metavar="CODE",
+        help="The language to translate into: its token is the forced_bos_token_id.",
+    )(command)
+    return click.option(
+        "--src-lang", metavar="CODE", help="The language of the prompts, of many that a model has."
+    )(command)
+
+
 def parse_decoder_prompt(text: str | None, ids: str | None) -> str | list[int] | None:
     """With what a decoder behind an encoder goes on, for all prompts."""
     if text is not None and ids is not None:

@@ -14,6 +14,7 @@ from beamgen.cli._options import (
     check_takes_special_tokens,
     common,
     decoder_prompt_options,
+    language_options,
     parse_decoder_prompt,
     parse_ids,
 )
@@ -41,6 +42,7 @@ Examples:
 @click.option("-p", "--prompt", help="The prompt, as text.")
 @click.option("--ids", help="The prompt, as token ids.")
 @decoder_prompt_options
+@language_options
 @click.option("--chat", is_flag=True, help="Put the prompt through the chat template.")
 @click.option(
     "--no-special-tokens", is_flag=True, help="Without what the tokenizer puts around a text."
@@ -61,6 +63,8 @@ def command(
     ids: str | None,
     decoder_prompt: str | None,
     decoder_ids: str | None,
+    src_lang: str | None,
+    tgt_lang: str | None,
     chat: bool,
     no_special_tokens: bool,
     lora: str | None,
@@ -85,6 +89,8 @@ def command(
             model,
             prompt if prompt is not None else parse_ids(ids or ""),
             decoder_prompt=parse_decoder_prompt(decoder_prompt, decoder_ids),
+            src_lang=src_lang,
+            tgt_lang=tgt_lang,
             chat=chat,
             add_special_tokens=not no_special_tokens,
             lora=lora,

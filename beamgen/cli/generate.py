@@ -19,6 +19,7 @@ from beamgen.cli._options import (
     check_takes_special_tokens,
     common,
     decoder_prompt_options,
+    language_options,
     parse_decoder_prompt,
     parse_ids,
 )
@@ -40,6 +41,7 @@ Examples:
   beamgen generate -m biogpt-onnx -p "aspirin is" --catalogue labels.txt --json
   beamgen generate -m biogpt-onnx -p "aspirin is" --lora drugs
   beamgen generate -m t5-onnx -p "translate English to German: a bird" --decoder-prompt "Ein"
+  beamgen generate -m nllb-onnx -p "a bird" --src-lang eng_Latn --tgt-lang deu_Latn
 """,
 )
 @click.option("-m", "--model", required=True, help="Package folder that `export` wrote.")
@@ -55,6 +57,7 @@ Examples:
     ),
     click.option("--ids", multiple=True, metavar='"1 2 3"', help="A prompt of ids; repeatable."),
     decoder_prompt_options,
+    language_options,
     click.option("--chat", is_flag=True, help="Put prompts through the chat template."),
     click.option(
         "--no-special-tokens",
@@ -101,6 +104,8 @@ def command(
     loras: tuple[str, ...],
     decoder_prompt: str | None,
     decoder_ids: str | None,
+    src_lang: str | None,
+    tgt_lang: str | None,
     chat: bool,
     no_special_tokens: bool,
     batch_size: int,
@@ -156,6 +161,8 @@ def command(
         "lora": lora,
         "add_special_tokens": not no_special_tokens,
         "decoder_prompt": goes_on,
+        "src_lang": src_lang,
+        "tgt_lang": tgt_lang,
     }
     searches = _generate(generator, batch, batch_size, ways, settings)
     for i, (prompt, hypotheses) in enumerate(searches):

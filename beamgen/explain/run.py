@@ -78,6 +78,8 @@ def explain(
     decoder_prompt: Prompt | None = None,
     chat: bool = False,
     add_special_tokens: bool = True,
+    src_lang: str | None = None,
+    tgt_lang: str | None = None,
     lora: str | None = None,
     verify: bool = True,
     **settings: Any,
@@ -90,6 +92,8 @@ def explain(
         decoder_prompt: with what the decoder behind an encoder goes on, text or ids.
         chat: put text through the tokenizer's chat template.
         add_special_tokens: those that the tokenizer puts around a text.
+        src_lang: see ``Generator.generate``.
+        tgt_lang: see ``Generator.generate``.
         lora: the name of a LoRA of the package.
         verify: compare the files with the manifest's hashes first.
         settings: as for ``Generator.generate``. All hypotheses are given unless
@@ -110,6 +114,8 @@ def explain(
         decoder_prompt=decoder_prompt,
         chat=chat,
         add_special_tokens=add_special_tokens,
+        src_lang=src_lang,
+        tgt_lang=tgt_lang,
         lora=lora,
         **{**settings, "num_return_sequences": config.num_beams},
     )

@@ -13,7 +13,7 @@ from beamgen.checkpoint.checkpoint import Checkpoint
 from beamgen.errors import AdapterError
 from beamgen.export.texts import Texts
 from beamgen.quantization.record import Precision, Quality
-from beamgen.seq2seq_adapter import Source
+from beamgen.seq2seq_adapter import Seq2SeqAdapter, Source
 
 if TYPE_CHECKING:
     from beamgen.export.teacher_forcing import TeacherForcing
@@ -155,14 +155,15 @@ def _longest(rows: Iterable[_Row]) -> list[_Row]:
 
 def _random_rows(checkpoint: Checkpoint, sources: Sequence[Source]) -> list[_Row]:
     """Rows of random ids, as the prompts of parity's grids are."""
-    length = min(_RANDOM_LENGTH, getattr(checkpoint.config, "max_position_embeddings", 8))
     rng = np.random.default_rng(0)
     if not sources:
+        length = min(_RANDOM_LENGTH, getattr(checkpoint.config, "max_position_embeddings", 8))
         drawn = rng.integers(0, checkpoint.vocab_size, (_ROWS, length))
         return [_Row(ids) for ids in drawn.tolist()]
-    longest = min(
-        _SOURCE_LENGTH, getattr(checkpoint.config, "max_position_embeddings", _SOURCE_LENGTH)
-    )
+    adapter = checkpoint.adapter()
+    assert isinstance(adapter, Seq2SeqAdapter), "a decoder alone has no sources"
+    positions = adapter.position_limits(checkpoint.config).max_positions
+    longest = min(_SOURCE_LENGTH, adapter.source_positions(checkpoint.config) or _SOURCE_LENGTH)
     # behind a padding token HF counts positions otherwise when it goes token by token
     ids = np.setdiff1d(np.arange(checkpoint.vocab_size), [checkpoint.config.pad_token_id])
 
@@ -172,10 +173,11 @@ def _random_rows(checkpoint: Checkpoint, sources: Sequence[Source]) -> list[_Row
             return rng.normal(size=sizes).astype(np.float32)
         return rng.choice(ids, sizes) if source.name == "input_ids" else np.ones(sizes, np.int64)
 
-    return [
-        _Row(rng.choice(ids, length).tolist(), {each.name: read(each) for each in sources})
-        for _ in range(_ROWS)
-    ]
+    def row() -> _Row:
+        drawn = rng.choice(ids, min(_RANDOM_LENGTH, positions))
+        return _Row(drawn.tolist(), {each.name: read(each) for each in sources})
+
+    return [row() for _ in range(_ROWS)]
 
 
 def _together(

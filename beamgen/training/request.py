@@ -238,8 +238,7 @@ def _encoder_side(
             f"max_length {max_length} is more than the encoder's {positions} positions hold",
             f"set --max-length {positions} or less",
         )
-    (start,) = decoder_start(checkpoint, {})
-    return EncoderSide(start, max_length or positions)
+    return EncoderSide(decoder_start(checkpoint, {}), max_length or positions)
 
 
 def _file_record(file: TrainingData) -> dict[str, Any]:

@@ -116,8 +116,16 @@ def test_the_tree_is_the_decoders_and_the_source_is_told(
 
 
 @pytest.mark.transformers_4
-def test_the_command_shows_what_the_encoder_read(texts: Path, tmp_path: Path) -> None:
-    base = ["explain", "-m", str(texts / "package"), "-p", "the old woman", "--max-new-tokens", "3"]
+def test_the_command_shows_what_the_encoder_read(text_packages, tmp_path: Path) -> None:
+    base = [
+        "explain",
+        "-m",
+        str(text_packages("t5").folder),
+        "-p",
+        "the old woman",
+        "--max-new-tokens",
+        "3",
+    ]
     plain = CliRunner().invoke(main, base)
     assert plain.exit_code == 0, plain.output
     assert plain.output.splitlines()[0] == "the old woman"

@@ -210,12 +210,10 @@ def test_a_decoder_alone_takes_no_decoder_prompt(generators) -> None:
 @pytest.mark.parametrize(
     "done",
     [
-        lambda package, to: package_as(package, "web", to),
-        lambda package, to: package_as(package, "triton", to),
         lambda package, to: package_as(package, "genai", to),
         lambda package, to: package_as(package, "text", to),
     ],
-    ids=["web", "triton", "genai", "text"],
+    ids=["genai", "text"],
 )
 def test_what_knows_decoders_alone_says_so(packages, done, tmp_path: Path) -> None:
     with pytest.raises(BeamgenError, match="holds an encoder-decoder") as error:
@@ -256,9 +254,9 @@ def _all_initializers(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
                 yield from _all_initializers(attribute.g)
 
 
-def test_text_in_and_hfs_text_out(texts: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(texts / "t5")
-    model = AutoModelForSeq2SeqLM.from_pretrained(texts / "t5").eval()
+def test_text_in_and_hfs_text_out(text_checkpoints, text_packages) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(text_checkpoints("t5"))
+    model = AutoModelForSeq2SeqLM.from_pretrained(text_checkpoints("t5")).eval()
     batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
     start = [0, *tokenizer("the", add_special_tokens=False).input_ids]
     with torch.no_grad():
@@ -269,7 +267,15 @@ def test_text_in_and_hfs_text_out(texts: Path) -> None:
             max_new_tokens=6,
         )
     prompts = [part for text in TEXTS for part in ("-p", text)]
-    asked = ["-m", str(texts / "package"), "--num-beams", "4", "--max-new-tokens", "6", "--json"]
+    asked = [
+        "-m",
+        str(text_packages("t5").folder),
+        "--num-beams",
+        "4",
+        "--max-new-tokens",
+        "6",
+        "--json",
+    ]
     told = CliRunner().invoke(main, ["generate", *asked, *prompts, "--decoder-prompt", "the"])
     assert told.exit_code == 0, told.output
     rows = [json.loads(line) for line in told.stdout.splitlines()]
@@ -282,10 +288,11 @@ def test_text_in_and_hfs_text_out(texts: Path) -> None:
     assert "leave one of the two out" in CliRunner().invoke(main, ["generate", *both]).output
 
 
-def test_a_tied_embedding_is_stored_once(texts: Path) -> None:
+def test_a_tied_embedding_is_stored_once(text_packages) -> None:
     """Encoder, decoder and head read one tensor, which is too large to stand in a body."""
-    model = onnx.load(texts / "package" / "model.onnx")
-    vocab_size = json.loads((texts / "t5" / "config.json").read_text())["vocab_size"]
+    package = text_packages("t5")
+    model = onnx.load(package.model)
+    vocab_size = package.manifest.vocab_size
     assert sum(sorted(t.dims) == [64, vocab_size] for t in _all_initializers(model.graph)) == 1
 
 
@@ -311,20 +318,20 @@ def pairs(tmp_path: Path) -> Path:
 
 
 def test_what_rounding_costs_is_measured_on_pairs(
-    texts: Path, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    text_checkpoints, text_packages, pairs: Path, tmp_path: Path, monkeypatch
 ) -> None:
     """And the rounded package searches with text as the other does."""
     monkeypatch.setattr(quality, "_ROWS", 4)
     made = quantize(
-        open_package(texts / "package"),
+        text_packages("t5"),
         tmp_path / "int8",
         quality_text=pairs,
         int8_weights="u8",
         parity=False,
     ).package
     found, noise = made.manifest.precision.quality, made.manifest.precision.noise
-    tokenizer = AutoTokenizer.from_pretrained(texts / "t5")
-    model = AutoModelForSeq2SeqLM.from_pretrained(texts / "t5").eval()
+    tokenizer = AutoTokenizer.from_pretrained(text_checkpoints("t5"))
+    model = AutoModelForSeq2SeqLM.from_pretrained(text_checkpoints("t5")).eval()
     losses, tokens = 0.0, 0
     for text in TEXTS:
         labels = tokenizer(text_target=text.upper(), return_tensors="pt").input_ids
@@ -336,7 +343,7 @@ def test_what_rounding_costs_is_measured_on_pairs(
     assert found.perplexity == pytest.approx(found.perplexity_fp32, rel=0.1)
     assert found.perplexity != found.perplexity_fp32
     assert 0 < noise < 0.5
-    assert made.manifest.encoder == open_package(texts / "package").manifest.encoder
+    assert made.manifest.encoder == text_packages("t5").manifest.encoder
     ((best,),) = Generator(made).generate([TEXTS[0]], num_beams=3, max_new_tokens=5)
     assert len(best.token_ids) <= 5
 
@@ -350,11 +357,11 @@ def test_what_rounding_costs_is_measured_on_pairs(
         ('{"prompt": 1, "completion": "a"}', "line 1 of .* is no pair of texts"),
     ],
 )
-def test_what_is_no_pair_is_refused(texts: Path, line: str, cause: str, tmp_path: Path) -> None:
+def test_what_is_no_pair_is_refused(text_packages, line: str, cause: str, tmp_path: Path) -> None:
     (tmp_path / "pairs.jsonl").write_text(line)
     with pytest.raises(BeamgenError, match=cause) as error:
         quantize(
-            open_package(texts / "package"),
+            text_packages("t5"),
             tmp_path / "made",
             quality_text=tmp_path / "pairs.jsonl",
         )

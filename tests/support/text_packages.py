@@ -1,27 +1,58 @@
-"""An encoder-decoder that reads text, tiny and of random weights."""
+"""Tiny encoder-decoders that read text, each with the tokenizer that its kind has."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 from transformers import AutoTokenizer
 
-from beamgen import export, find_adapter
+from beamgen import Package, export, find_adapter, open_package
 from beamgen.testing import tiny_model
-from support.saved_tokenizers import save
+from support.spm_tokenizers import publish
+
+#: adapter -> the tokenizer that such a checkpoint is published with.
+TOKENIZERS = {"t5": "t5", "marian": "two models", "mbart_seq2seq": "mbart"}
 
 
 @pytest.fixture(scope="session")
-def texts(once: Callable[..., Path]) -> Path:
-    """A folder with a T5 that reads text, ``t5``, and its ``package``; treat it as read-only."""
+def text_checkpoints(once: Callable[..., Path]) -> Callable[[str], Path]:
+    """``text_checkpoints("t5")``: a tiny random checkpoint with a tokenizer; read-only."""
 
-    def checkpoint(folder: Path) -> None:
-        save("unigram", folder)
-        config = find_adapter("t5").tiny_config()
-        config.vocab_size = len(AutoTokenizer.from_pretrained(folder))
-        tiny_model(config).save_pretrained(folder)
+    @cache
+    def make(name: str) -> Path:
+        def write(folder: Path) -> None:
+            publish(TOKENIZERS[name], folder)
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            config = find_adapter(name).tiny_config()
+            config.vocab_size = len(tokenizer)
+            config.eos_token_id, config.pad_token_id = (
+                tokenizer.eos_token_id,
+                tokenizer.pad_token_id,
+            )
+            if name == "marian":  # whose decoder begins with its last token
+                config.decoder_vocab_size = len(tokenizer)
+                config.decoder_start_token_id = tokenizer.pad_token_id
+            tiny_model(config).save_pretrained(folder)
 
-    saved = once("texts/t5", checkpoint)
-    return once("texts/package", lambda to: export(saved, to, parity=False)).parent
+        return once(f"text_checkpoints/{name}", write)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def text_packages(
+    once: Callable[..., Path], text_checkpoints: Callable[[str], Path]
+) -> Callable[[str], Package]:
+    """``text_packages("t5")``: the package of that checkpoint; read-only."""
+
+    @cache
+    def make(name: str) -> Package:
+        source = text_checkpoints(name)
+        return open_package(
+            once(f"text_packages/{name}", lambda folder: export(source, folder, parity=False))
+        )
+
+    return make

@@ -25,13 +25,15 @@ START = 0
 
 
 @pytest.fixture(scope="module")
-def trained(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> FinetuneResult:
+def trained(
+    text_checkpoints: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> FinetuneResult:
     """Until it says the first of them, of which it was shown no other; treat it as read-only."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "learned.jsonl").write_text("\n".join([json.dumps(PAIRS[0])] * 64))
     (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, PAIRS)))
     return finetune(
-        texts / "t5",
+        text_checkpoints("t5"),
         folder / "learned.jsonl",
         folder / "lora",
         eval_data=folder / "pairs.jsonl",
@@ -40,10 +42,10 @@ def trained(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> FinetuneRe
     )
 
 
-def test_the_loss_is_that_of_the_completions(trained: FinetuneResult, texts: Path) -> None:
+def test_the_loss_is_that_of_the_completions(trained: FinetuneResult, text_checkpoints) -> None:
     """Computed anew, row by row: the decoder begins with the start token, as a search does."""
-    base = AutoModelForSeq2SeqLM.from_pretrained(texts / "t5").eval()
-    tokenizer = AutoTokenizer.from_pretrained(texts / "t5")
+    base = AutoModelForSeq2SeqLM.from_pretrained(text_checkpoints("t5")).eval()
+    tokenizer = AutoTokenizer.from_pretrained(text_checkpoints("t5"))
 
     def mean_loss(model: torch.nn.Module) -> float:
         log_probs = []
@@ -63,9 +65,10 @@ def test_the_loss_is_that_of_the_completions(trained: FinetuneResult, texts: Pat
 
 
 def test_a_package_says_what_was_learned(
-    trained: FinetuneResult, texts: Path, tmp_path: Path
+    trained: FinetuneResult, text_checkpoints, tmp_path: Path
 ) -> None:
-    package = export(texts / "t5", tmp_path / "made", lora=[trained.folder], parity=False).package
+    base, lora = text_checkpoints("t5"), trained.folder
+    package = export(base, tmp_path / "made", lora=[lora], parity=False).package
     ((best,),) = Generator(package).generate([PAIRS[0]["prompt"]], max_new_tokens=12)
     assert (best.text, best.finish_reason) == (PAIRS[0]["completion"], "eos")
 
@@ -80,9 +83,9 @@ def test_a_package_says_what_was_learned(
     ],
 )  # fmt: skip
 def test_what_cannot_be_learned_is_refused(
-    row: dict, options: dict, cause: str, texts: Path, rows: Callable[..., Path], tmp_path: Path
+    row: dict, options: dict, cause: str, text_checkpoints, rows, tmp_path: Path
 ) -> None:
     with pytest.raises(BeamgenError, match=cause) as error:
-        finetune(texts / "t5", rows(row), tmp_path / "lora", **options)
+        finetune(text_checkpoints("t5"), rows(row), tmp_path / "lora", **options)
     two_lines(error)
     assert not (tmp_path / "lora").exists()
