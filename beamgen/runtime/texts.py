@@ -71,13 +71,20 @@ def encode_text(
     return tokenizer.encode(text, add_special_tokens=False)
 
 
-def encode_target(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Token ids of what a decoder behind an encoder goes on with, and nothing around them.
+def encode_target(
+    tokenizer: Tokenizer, text: str, *, add_special_tokens: bool = False
+) -> list[int]:
+    """Token ids of what a decoder behind an encoder goes on with, or of all that it is to give.
+
+    Args:
+        tokenizer: the package's, or the checkpoint's.
+        text: in the language that is translated into.
+        add_special_tokens: those that belong around all that it is to give.
 
     Raises:
         PromptError: the text holds what is no character.
     """
-    return tokenizer.encode_target(_checked(text))
+    return tokenizer.encode_target(_checked(text), add_special_tokens=add_special_tokens)
 
 
 def encode_continuation(
