@@ -109,7 +109,7 @@ def test_the_answers_in_node_are_the_packages(name: str, pages: MakePage) -> Non
             own = {"src_lang": given.get("src_lang")}
             assert source == page.generator.encode(given["prompts"], **own)
         assert record["source"]["text"] == tokenizer.decode(source, skip_special_tokens=True)
-        assert list(record)[0] == "source"
+        assert next(iter(record)) == "source"
     assert "tokens and scores of" in page.output
     reader = "the page's own reader" if name == "marian" else "@huggingface/tokenizers"
     assert f"hard texts by {reader}" in page.output
