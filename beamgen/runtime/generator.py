@@ -23,10 +23,16 @@ from beamgen.runtime.encoder import (
     refuse_decoder_prompt,
 )
 from beamgen.runtime.feeds import parameter_feeds, prompt_feeds
-from beamgen.runtime.generation import Generation, found_hypotheses, generation_of
+from beamgen.runtime.generation import (
+    Generation,
+    found_hypotheses,
+    from_first_beam,
+    generation_of,
+)
 from beamgen.runtime.loras import LoadedLoras, LoraChoice
 from beamgen.runtime.memory import check_memory, least_bytes
 from beamgen.runtime.no_numbers import bans, no_numbers
+from beamgen.runtime.request import Request
 from beamgen.runtime.requests import configs_of_rows
 from beamgen.runtime.session import load_session, run
 from beamgen.runtime.texts import (
@@ -53,7 +59,7 @@ from beamgen.settings.prompts import (
     token_ids,
 )
 from beamgen.settings.result import BeamOutput
-from beamgen.settings.sources import SourceBatch, right_pad
+from beamgen.settings.sources import AnySource, right_pad
 from beamgen.tokenizer.load import load_tokenizer
 from beamgen.tokenizer.tokenizer import Tokenizer
 
@@ -72,6 +78,7 @@ class Generator:
         threads: int | None = None,
         verify: bool = True,
         session: onnxruntime.InferenceSession | None = None,
+        load: bool = True,
     ) -> None:
         """Open a package and load its graph.
 
@@ -82,6 +89,8 @@ class Generator:
             verify: compare the files with the manifest's hashes first.
             session: one over the package's graph that is there already, with options of
                 its own; ``providers`` and ``threads`` then count for nothing.
+            load: load the graph now, and not before the first search: what only reads
+                prompts needs none.
 
         Raises:
             PackageError: the package cannot be read or loaded.
@@ -89,15 +98,26 @@ class Generator:
         if not isinstance(package, Package):
             package = open_package(package, verify=verify)
         self.package = package
-        self.session = session or load_session(
-            package, providers or ["CPUExecutionProvider"], threads
-        )
+        self._given = session, list(providers or ["CPUExecutionProvider"]), threads
         self._loras = LoadedLoras(package)
         self._checked_bytes = 0
         self._told_of_eos = False
-        wrong_here = inexact(package.manifest.precision.weights)
-        if wrong_here is not None and self.session.get_providers()[0] == "CPUExecutionProvider":
+        if not load:
+            return
+        on_cpu = self.session.get_providers()[0] == "CPUExecutionProvider"
+        wrong_here = inexact(package.manifest.precision.weights) if on_cpu else None
+        if wrong_here is not None:
             warnings.warn(wrong_here, BeamgenWarning, stacklevel=2)
+
+    @cached_property
+    def session(self) -> onnxruntime.InferenceSession:
+        """The ONNX Runtime session that searches.
+
+        Raises:
+            PackageError: ONNX Runtime does not load the graph.
+        """
+        session, providers, threads = self._given
+        return session or load_session(self.package, providers, threads)
 
     @property
     def search(self) -> SearchConfig:
@@ -203,9 +223,7 @@ class Generator:
             raise PromptError("no prompts were given", "pass at least one")
         if src_lang is not None:
             check_has_language(given, chat=chat)
-        if tgt_lang is not None:
-            tokenizer = self._needed_tokenizer()
-            settings = with_target(settings, tokenizer, tgt_lang, begun=decoder_prompt is not None)
+        settings = self._with_target(settings, tgt_lang, decoder_prompt)
         batch = [self._encode(prompt, chat, add_special_tokens, src_lang) for prompt in given]
         batch, source = self._behind_encoder(batch, decoder_prompt, tgt_lang)
         configs = self._configs(settings, len(batch))
@@ -214,6 +232,86 @@ class Generator:
         room = self.package.manifest.limits.room(prompt_len)
         configs = [config.for_prompt(prompt_len, room) for config in configs]
         output = self.search_ids(input_ids, attention_mask, configs, lora=lora, source=source)
+        return self._generations(output, batch, prompt_len, configs)
+
+    def request(
+        self,
+        prompt: Prompt,
+        *,
+        chat: bool = False,
+        add_special_tokens: bool = True,
+        decoder_prompt: Prompt | None = None,
+        src_lang: str | None = None,
+        tgt_lang: str | None = None,
+        lora: str | None = None,
+        **settings: Any,
+    ) -> Request:
+        """What ``generate`` would search for one prompt; nothing is searched yet.
+
+        Args:
+            prompt: one, as for ``generate``.
+            chat: see ``generate``.
+            add_special_tokens: see ``generate``.
+            decoder_prompt: see ``generate``.
+            src_lang: see ``generate``.
+            tgt_lang: see ``generate``.
+            lora: the name of one of ``loras``, or None.
+            settings: see ``generate``; one value each.
+
+        Raises:
+            BeamgenError: what ``generate`` would refuse, but for too little memory.
+        """
+        if src_lang is not None:
+            check_has_language([prompt], chat=chat)
+        settings = self._with_target(settings, tgt_lang, decoder_prompt)
+        ids = self._encode(prompt, chat, add_special_tokens, src_lang)
+        batch, source = self._behind_encoder([ids], decoder_prompt, tgt_lang)
+        (config,) = self._configs(settings, 1)
+        input_ids, attention_mask = left_pad(batch, config.pad_token_id)
+        (resolved,) = self._resolved(input_ids, attention_mask, [config], source)
+        self.check_lora(lora, 1)
+        return Request(tuple(batch[0]), resolved, lora, None if source is None else tuple(ids))
+
+    def answer(self, requests: Sequence[Request]) -> list[list[Generation]]:
+        """Search requests in one batch.
+
+        ``Request.may_share`` says which may be in it, so that each gets what it would get alone.
+        ``beam_indices`` are counted from 0 for each.
+
+        Raises:
+            BeamgenError: see ``generate``; requests differ in what a batch has to share.
+        """
+        first = requests[0]
+        prompts = [list(each.prompt) for each in requests]
+        sources = [list(each.source) for each in requests if each.source is not None]
+        pad = first.config.pad_token_id
+        input_ids, attention_mask = left_pad(prompts, pad)
+        output = self.search_ids(
+            input_ids,
+            attention_mask,
+            [each.config for each in requests],
+            lora=[each.lora for each in requests],
+            source=right_pad(sources, self.search.pad_token_id) if sources else None,
+        )
+        configs = [each.config for each in requests]
+        found = self._generations(output, prompts, input_ids.shape[1], configs)
+        return [
+            [from_first_beam(each, row * first.config.num_beams) for each in hypotheses]
+            for row, hypotheses in enumerate(found)
+        ]
+
+    def _generations(
+        self,
+        output: BeamOutput,
+        batch: Sequence[list[int]],
+        prompt_len: int,
+        configs: Sequence[ResolvedSearch],
+    ) -> list[list[Generation]]:
+        """The hypotheses of a batch of prompts that were padded to one length.
+
+        Raises:
+            PackageError: the model's scores are no numbers.
+        """
         for row, config in enumerate(configs):
             if not output.finish_reasons[row].any() and not bans(config):
                 raise no_numbers(self.package.folder)
@@ -232,7 +330,7 @@ class Generator:
         config: SearchConfig | Sequence[SearchConfig],
         *,
         lora: LoraChoice = None,
-        source: SourceBatch | None = None,
+        source: AnySource | None = None,
     ) -> BeamOutput:
         """Run the graph on left-padded ids, both int64 ``[B, S]``.
 
@@ -250,6 +348,33 @@ class Generator:
         """
         manifest = self.package.manifest
         input_ids, attention_mask = as_int64(input_ids), as_int64(attention_mask)
+        configs = self._resolved(input_ids, attention_mask, config, source)
+        adapted = self._loras.feeds(lora, len(input_ids))
+        self._check_memory(input_ids, configs[0])
+        if manifest.backend == "contrib":
+            return run_contrib(
+                self.session, self.package, input_ids, attention_mask, configs, adapted
+            )
+        feeds = {
+            **prompt_feeds(input_ids, attention_mask, source),
+            **parameter_feeds(manifest, configs),
+            **adapted,
+        }
+        return BeamOutput(*run(self.session, [field.name for field in fields(BeamOutput)], feeds))
+
+    def _resolved(
+        self,
+        input_ids: Ids,
+        attention_mask: Ids,
+        config: SearchConfig | Sequence[SearchConfig],
+        source: SourceBatch | None,
+    ) -> list[ResolvedSearch]:
+        """The settings of searches of this length, all of it checked.
+
+        Raises:
+            PromptError: see ``search_ids``.
+        """
+        manifest = self.package.manifest
         prompt_len = input_ids.shape[-1] if input_ids.ndim else 0
         room = manifest.limits.room(prompt_len)
         given = [config] if isinstance(config, SearchConfig) else config
@@ -264,25 +389,23 @@ class Generator:
             raise PromptError(
                 f"{len(configs)} configs were given for {len(input_ids)} rows", "give one for each"
             )
-        adapted = self._loras.feeds(lora, len(input_ids))
-        self._check_memory(input_ids, configs[0])
-        if manifest.backend == "contrib":
-            return run_contrib(
-                self.session, self.package, input_ids, attention_mask, configs, adapted
-            )
-        feeds = {
-            **prompt_feeds(input_ids, attention_mask, source),
-            **parameter_feeds(manifest, configs),
-            **adapted,
-        }
-        return BeamOutput(*run(self.session, [field.name for field in fields(BeamOutput)], feeds))
+        return configs
+
+    def _with_target(
+        self, settings: Mapping[str, Any], tgt_lang: str | None, decoder_prompt: object
+    ) -> dict[str, Any]:
+        """Settings with the language to translate into, unless decoder prompts are to hold it."""
+        if tgt_lang is None:
+            return dict(settings)
+        begun = decoder_prompt is not None
+        return with_target(settings, self._needed_tokenizer(), tgt_lang, begun=begun)
 
     def _behind_encoder(
         self,
         batch: list[list[int]],
         decoder_prompt: Prompt | Sequence[Prompt] | None,
         tgt_lang: str | None,
-    ) -> tuple[list[list[int]], SourceBatch | None]:
+    ) -> tuple[list[list[int]], AnySource | None]:
         """What is continued, and what an encoder reads before that, if there is one.
 
         Raises:
