@@ -226,11 +226,11 @@ class Generator:
         settings = self._with_target(settings, tgt_lang, decoder_prompt)
         batch = [self._encode(prompt, chat, add_special_tokens, src_lang) for prompt in given]
         batch, source = self._behind_encoder(batch, decoder_prompt, tgt_lang)
-        configs = self._configs(settings, len(batch))
-        input_ids, attention_mask = left_pad(batch, configs[0].pad_token_id)
+        asked = self._configs(settings, len(batch))
+        input_ids, attention_mask = left_pad(batch, asked[0].pad_token_id)
         prompt_len = input_ids.shape[1]
         room = self.package.manifest.limits.room(prompt_len)
-        configs = [config.for_prompt(prompt_len, room) for config in configs]
+        configs = [config.for_prompt(prompt_len, room) for config in asked]
         output = self.search_ids(input_ids, attention_mask, configs, lora=lora, source=source)
         return self._generations(output, batch, prompt_len, configs)
 
@@ -367,7 +367,7 @@ class Generator:
         input_ids: Ids,
         attention_mask: Ids,
         config: SearchConfig | Sequence[SearchConfig],
-        source: SourceBatch | None,
+        source: AnySource | None,
     ) -> list[ResolvedSearch]:
         """The settings of searches of this length, all of it checked.
 

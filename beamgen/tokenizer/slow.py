@@ -33,11 +33,6 @@ class Words(Protocol):
     @property
     def vocab(self) -> Mapping[str, int]: ...  # noqa: D102 - above
     @property
-    def special_spellings(self) -> frozenset[str]:
-        """Of the tokens that its config names."""
-        return self._special
-
-    @property
     def languages(self) -> Languages: ...  # noqa: D102
 
     def pieces(self, text: str) -> list[str]:
@@ -125,6 +120,11 @@ class SlowTokenizer:
     def chat_template(self) -> str | None:
         """The default one."""
         return self._templates.get(DEFAULT)
+
+    @property
+    def special_spellings(self) -> frozenset[str]:
+        """Of the tokens that its config names."""
+        return self._special
 
     @property
     def special_spellings(self) -> frozenset[str]:

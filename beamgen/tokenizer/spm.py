@@ -245,7 +245,8 @@ def _pieces_behind_a_code(model: Any, text: str) -> list[str]:
 
 def _joined(model: Any, pieces: Sequence[str], special: frozenset[str], behind: str) -> str:
     """What a model makes of the pieces between special ones, and those as they are spelled."""
-    text, some = "", []
+    text = ""
+    some: list[str] = []
     for piece in pieces:
         if piece in special:
             text += model.decode(some) + piece + behind
