@@ -127,11 +127,6 @@ class SlowTokenizer:
         return self._special
 
     @property
-    def special_spellings(self) -> frozenset[str]:
-        """Of the tokens that its config names."""
-        return self._special
-
-    @property
     def languages(self) -> Languages:
         """That it is told of."""
         return replace(self.words.languages, eos_token_id=self.eos_token_id)
