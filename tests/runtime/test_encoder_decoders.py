@@ -212,15 +212,13 @@ def test_a_decoder_alone_takes_no_decoder_prompt(generators) -> None:
 @pytest.mark.parametrize(
     "done",
     [
-        lambda package, to: package_as(package, "web", to),
-        lambda package, to: package_as(package, "triton", to),
         lambda package, to: package_as(package, "genai", to),
         lambda package, to: package_as(package, "text", to),
         lambda package, to: explain(package, [5, 9]),
         lambda package, to: quantize(package, to),
         lambda package, to: convert_lora(package, to),
     ],
-    ids=["web", "triton", "genai", "text", "explain", "quantize", "lora"],
+    ids=["genai", "text", "explain", "quantize", "lora"],
 )
 def test_what_knows_decoders_alone_says_so(packages, done, tmp_path: Path) -> None:
     with pytest.raises(BeamgenError, match="holds an encoder-decoder") as error:

@@ -22,7 +22,7 @@ from beamgen.tokenizer.tokenizer import Tokenizer
 
 #: Of texts with `make slow`; `make test` takes a few of them.
 COUNT = 3000
-FEW = COUNT // 25
+FEW = COUNT // 75
 
 #: Which of them version 5 decodes otherwise, or gives no languages.
 _OF_4 = ("two models", "one model", "nllb")
