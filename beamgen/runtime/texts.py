@@ -23,8 +23,17 @@ def check_has_language(prompts: Sequence[Prompt], *, chat: bool) -> None:
         )
 
 
-def with_target(settings: Mapping[str, Any], tokenizer: Tokenizer, tgt_lang: str) -> dict[str, Any]:
+def with_target(
+    settings: Mapping[str, Any], tokenizer: Tokenizer, tgt_lang: str, *, begun: bool = False
+) -> dict[str, Any]:
     """Settings with the token of the language to translate into as the first one.
+
+    Args:
+        settings: under HF's names.
+        tokenizer: which knows its languages.
+        tgt_lang: the code of one.
+        begun: there is a decoder prompt, which is to hold that token instead: HF forces none
+            behind one.
 
     Raises:
         PromptError: there is no such language.
@@ -35,7 +44,8 @@ def with_target(settings: Mapping[str, Any], tokenizer: Tokenizer, tgt_lang: str
             "tgt_lang and forced_bos_token_id were given, which say the same",
             "leave one of the two out",
         )
-    return {**settings, "forced_bos_token_id": tokenizer.languages.id_of(tgt_lang)}
+    token = tokenizer.languages.id_of(tgt_lang)
+    return dict(settings) if begun else {**settings, "forced_bos_token_id": token}
 
 
 def encode_text(
