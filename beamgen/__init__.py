@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from beamgen.adapter import DecoderAdapter as DecoderAdapter
     from beamgen.adapter import KVGeometry as KVGeometry
     from beamgen.adapter import PositionLimits as PositionLimits
+    from beamgen.batch.batch import batch as batch
+    from beamgen.batch.report import BatchProgress as BatchProgress
+    from beamgen.batch.report import BatchReport as BatchReport
     from beamgen.bench.bench import bench as bench
     from beamgen.bench.discovery import CONTESTANTS as CONTESTANTS
     from beamgen.bench.report import BenchReport as BenchReport
@@ -77,6 +80,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "adapter": ("DecoderAdapter", "KVGeometry", "PositionLimits"),
+    "batch.batch": ("batch",),
+    "batch.report": ("BatchProgress", "BatchReport"),
     "bench.bench": ("bench",),
     "bench.discovery": ("CONTESTANTS",),
     "bench.report": ("BenchReport",),

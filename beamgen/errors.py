@@ -67,6 +67,14 @@ class TrainingDataError(BeamgenError):
     """Rows that cannot be learned; the message names the file and the lines."""
 
 
+class InputError(BeamgenError):
+    """A file of prompts that cannot be read as one."""
+
+
+class BatchError(BeamgenError):
+    """A folder of answers that belongs to another job, or a job that cannot go on."""
+
+
 class JobError(BeamgenError):
     """A process of the benchmark that gave no result; a table shows the cause."""
 

@@ -10,12 +10,12 @@ from typing import Unpack
 
 from beamgen.bench.compare import workload_result
 from beamgen.bench.discovery import contestants
-from beamgen.bench.machine import describe_machine, versions
 from beamgen.bench.opening import bench_folder, open_workspace
 from beamgen.bench.report import BenchReport
 from beamgen.bench.request import BenchOptions, bench_request
 from beamgen.bench.turns import prepare_files, take_turns
 from beamgen.export.prove import Progress
+from beamgen.runtime.machine import describe_machine, versions
 
 
 def bench(

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from beamgen.bench.machine import version
 from beamgen.bench.workload import Task
 from beamgen.bench.workspace import Workspace
+from beamgen.runtime.machine import version
 
 if TYPE_CHECKING:
     from beamgen.settings.prompts import Ids

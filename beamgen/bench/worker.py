@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from beamgen.bench.discovery import contestants, preparations
-from beamgen.bench.machine import peak_memory
 from beamgen.bench.workload import Task
 from beamgen.bench.workspace import Workspace
 from beamgen.errors import BeamgenError, CheckpointError, one_line
 from beamgen.registry import is_encoder_decoder
+from beamgen.runtime.machine import peak_memory
 
 #: Searches that stop at their first token have prompts of their own, numbered from here.
 _ONE_TOKEN_PROMPTS = 1_000_000

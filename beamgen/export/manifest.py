@@ -42,6 +42,7 @@ def manifest_of(request: ExportRequest, graph: ir.Model, precision: Precision) -
         limits=request.adapter.position_limits(checkpoint.config),
         cache=request.geometry,
         encoder=_encoder(request),
+        counts_padding=request.adapter.counts_padding,
         search=request.search,
         rules=request.rules,
         inputs=[

@@ -15,6 +15,7 @@ from beamgen.export.save import save_graph
 from beamgen.export.texts import Texts
 from beamgen.package import embedded
 from beamgen.package.folder import Package, open_package, write_manifest
+from beamgen.tokenizer.convert import convert_tokenizer
 
 
 def write_search(
@@ -41,5 +42,6 @@ def write_search(
     if request.hears:
         for name in extractor_files(request.checkpoint.folder):
             shutil.copyfile(request.checkpoint.folder / name, folder / name)
+    convert_tokenizer(folder)
     write_manifest(folder, made)
     return open_package(folder, verify=False)

@@ -71,6 +71,8 @@ class Manifest:
         limits: how long a sequence may be.
         cache: shape of the cache of keys and values; None in a file that does not tell.
         encoder: what reads a source, in a package of an encoder-decoder; None in others.
+        counts_padding: whether the positions of a prompt count the padding before it, so that a
+            batch changes its answer, as in HF; None in a file that does not tell.
         search: the defaults of the search parameters.
         rules: of ``generate``, which the search follows; a release of transformers in the
             file, 4.57 in one that says none.
@@ -97,6 +99,7 @@ class Manifest:
     rules: Rules = UNSAID
     cache: KVGeometry | None = None
     encoder: Encoder | None = None
+    counts_padding: bool | None = None
     precision: Precision = field(default_factory=Precision)
     lora_slots: tuple[Slot, ...] = ()
     loras: dict[str, dict[str, Any]] = field(default_factory=dict)

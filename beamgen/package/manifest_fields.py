@@ -64,6 +64,7 @@ _FIELDS: Mapping[str, Shape] = {
     "limits": {"max_positions": int, "recompute_boundary": _COUNT, "attention_window": _COUNT},
     "cache": (_CACHE, _NOTHING),
     "encoder": (_ENCODER, _NOTHING),
+    "counts_padding": (bool, _NOTHING),
     "search": dict,
     "inputs": [_PORT],
     "outputs": [_PORT],
@@ -87,7 +88,7 @@ _FIELDS: Mapping[str, Shape] = {
 }
 
 #: Fields that beamgen 0.1 did not write, or that not every package has.
-_LATER = {"cache", "encoder"}
+_LATER = {"cache", "encoder", "counts_padding"}
 
 
 def check_fields(values: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -93,3 +93,10 @@ def generation_of(
         found.beam_indices.tolist()[: len(ids)] if asked else None,
         segments,
     )
+
+
+def from_first_beam(generation: Generation, first: int) -> Generation:
+    """A hypothesis of a batch with its beams counted from its own row's first, not from 0."""
+    if generation.beam_indices is None or not first:
+        return generation
+    return replace(generation, beam_indices=[beam - first for beam in generation.beam_indices])

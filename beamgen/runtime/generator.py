@@ -18,10 +18,16 @@ from beamgen.runtime.contrib import run_contrib
 from beamgen.runtime.empty_prompt import begun
 from beamgen.runtime.encoder import check_source_of, decoder_prompts, refuse_decoder_prompt
 from beamgen.runtime.feeds import parameter_feeds, prompt_feeds
-from beamgen.runtime.generation import Generation, found_hypotheses, generation_of
+from beamgen.runtime.generation import (
+    Generation,
+    found_hypotheses,
+    from_first_beam,
+    generation_of,
+)
 from beamgen.runtime.loras import LoadedLoras, LoraChoice
 from beamgen.runtime.memory import check_memory, least_bytes
 from beamgen.runtime.no_numbers import bans, no_numbers
+from beamgen.runtime.request import Request
 from beamgen.runtime.requests import configs_of_rows
 from beamgen.runtime.session import load_session, run
 from beamgen.runtime.speech import (
@@ -29,9 +35,17 @@ from beamgen.runtime.speech import (
     detecting,
     heard,
     refuse_fallback,
+    refuse_of_speech,
     spoken_prompts,
 )
-from beamgen.runtime.texts import added_eos, encode_continuation, encode_target, encode_text
+from beamgen.runtime.texts import (
+    added_eos,
+    check_has_language,
+    encode_continuation,
+    encode_target,
+    encode_text,
+    with_target,
+)
 from beamgen.settings.catalogue import Catalogue, check_listed
 from beamgen.settings.config import ResolvedSearch, SearchConfig
 from beamgen.settings.contrib import SEED_BITS
@@ -49,7 +63,6 @@ from beamgen.settings.prompts import (
 )
 from beamgen.settings.result import BeamOutput
 from beamgen.settings.sources import AnySource, FeatureBatch, right_pad
-from beamgen.settings.task_prompt import check_task
 from beamgen.tokenizer.load import load_tokenizer
 from beamgen.tokenizer.tokenizer import Tokenizer
 
@@ -68,6 +81,7 @@ class Generator:
         threads: int | None = None,
         verify: bool = True,
         session: onnxruntime.InferenceSession | None = None,
+        load: bool = True,
     ) -> None:
         """Open a package and load its graph.
 
@@ -78,6 +92,8 @@ class Generator:
             verify: compare the files with the manifest's hashes first.
             session: one over the package's graph that is there already, with options of
                 its own; ``providers`` and ``threads`` then count for nothing.
+            load: load the graph now, and not before the first search: what only reads
+                prompts needs none.
 
         Raises:
             PackageError: the package cannot be read or loaded.
@@ -85,15 +101,26 @@ class Generator:
         if not isinstance(package, Package):
             package = open_package(package, verify=verify)
         self.package = package
-        self.session = session or load_session(
-            package, providers or ["CPUExecutionProvider"], threads
-        )
+        self._given = session, list(providers or ["CPUExecutionProvider"]), threads
         self._loras = LoadedLoras(package)
         self._checked_bytes = 0
         self._told_of_eos = False
-        wrong_here = inexact(package.manifest.precision.weights)
-        if wrong_here is not None and self.session.get_providers()[0] == "CPUExecutionProvider":
+        if not load:
+            return
+        on_cpu = self.session.get_providers()[0] == "CPUExecutionProvider"
+        wrong_here = inexact(package.manifest.precision.weights) if on_cpu else None
+        if wrong_here is not None:
             warnings.warn(wrong_here, BeamgenWarning, stacklevel=2)
+
+    @cached_property
+    def session(self) -> onnxruntime.InferenceSession:
+        """The ONNX Runtime session that searches.
+
+        Raises:
+            PackageError: ONNX Runtime does not load the graph.
+        """
+        session, providers, threads = self._given
+        return session or load_session(self.package, providers, threads)
 
     @property
     def search(self) -> SearchConfig:
@@ -148,6 +175,8 @@ class Generator:
         sampling_rate: int | None = None,
         language: Language = None,
         task: str | None = None,
+        src_lang: str | None = None,
+        tgt_lang: str | None = None,
         lora: LoraChoice = None,
         **settings: Any,
     ) -> list[list[Generation]]:
@@ -177,6 +206,10 @@ class Generator:
             language: that is spoken, by its code or its name in English; one for all clips or
                 one for each. By default the model's, or else the one that it takes each for.
             task: ``transcribe``, or ``translate`` into English; by default the model's.
+            src_lang: the language that texts are in, of a tokenizer that is told one, by HF's
+                code; by default the tokenizer's own.
+            tgt_lang: the language to translate into, of such a tokenizer: its token is the
+                ``forced_bos_token_id``.
             lora: the name of one of ``loras`` for all prompts, or a list of one for each
                 prompt, None being the base model. A contrib package takes one for all.
             settings: HF's names (``num_beams``, ``max_new_tokens``,
@@ -193,41 +226,125 @@ class Generator:
 
         Raises:
             PromptError: a prompt is too long, holds unknown ids, or is empty while the model
-                has no BOS to begin with.
+                has no BOS to begin with; or there is no such language.
             SettingError: a setting is unknown or impossible.
             PackageError: the model's scores are no numbers.
             LoraError: there is no such LoRA, or its file is damaged or does not fit.
         """
-        if self.package.manifest.features is None:
-            check_task(None, None if language is None else str(language), task)
-            if sampling_rate is not None:
-                raise PromptError(
-                    f"a sampling rate was given, and {self.package.folder} reads text",
-                    "leave it out",
-                )
-            given = as_batch(prompts)
-            if not given:
-                raise PromptError("no prompts were given", "pass at least one")
-            ids = [self._encode(prompt, chat, add_special_tokens) for prompt in given]
-            batch, source = self._behind_encoder(ids, decoder_prompt)
-            configs = self._configs(settings, len(batch))
-        else:
+        if self.package.manifest.features is not None:
             refuse_fallback(settings)
-            source = heard(self.package, prompts, sampling_rate)
-            configs = self._configs(settings, len(source))
+            source: AnySource | None = heard(self.package, prompts, sampling_rate)
+            asked = self._configs(settings, len(source))
             batch = self.spoken_prompts(
                 source,
                 decoder_prompt=decoder_prompt,
                 language=language,
                 task=task,
-                return_timestamps=configs[0].return_timestamps,
+                return_timestamps=asked[0].return_timestamps,
                 lora=lora,
             )
-        input_ids, attention_mask = left_pad(batch, configs[0].pad_token_id)
+        else:
+            refuse_of_speech(self.package, language, task, sampling_rate)
+            given = as_batch(prompts)
+            if not given:
+                raise PromptError("no prompts were given", "pass at least one")
+            if src_lang is not None:
+                check_has_language(given, chat=chat)
+            if tgt_lang is not None:
+                settings = with_target(settings, self._needed_tokenizer(), tgt_lang)
+            ids = [self._encode(prompt, chat, add_special_tokens, src_lang) for prompt in given]
+            batch, source = self._behind_encoder(ids, decoder_prompt)
+            asked = self._configs(settings, len(batch))
+        input_ids, attention_mask = left_pad(batch, asked[0].pad_token_id)
         prompt_len = input_ids.shape[1]
         room = self.package.manifest.limits.room(prompt_len)
-        configs = [config.for_prompt(prompt_len, room) for config in configs]
+        configs = [config.for_prompt(prompt_len, room) for config in asked]
         output = self.search_ids(input_ids, attention_mask, configs, lora=lora, source=source)
+        return self._generations(output, batch, prompt_len, configs)
+
+    def request(
+        self,
+        prompt: Prompt,
+        *,
+        chat: bool = False,
+        add_special_tokens: bool = True,
+        decoder_prompt: Prompt | None = None,
+        src_lang: str | None = None,
+        tgt_lang: str | None = None,
+        lora: str | None = None,
+        **settings: Any,
+    ) -> Request:
+        """What ``generate`` would search for one prompt; nothing is searched yet.
+
+        Args:
+            prompt: one, as for ``generate``.
+            chat: see ``generate``.
+            add_special_tokens: see ``generate``.
+            decoder_prompt: see ``generate``.
+            src_lang: see ``generate``.
+            tgt_lang: see ``generate``.
+            lora: the name of one of ``loras``, or None.
+            settings: see ``generate``; one value each.
+
+        Raises:
+            BeamgenError: what ``generate`` would refuse, but for too little memory.
+        """
+        if self.package.manifest.features is not None:
+            raise PromptError(
+                f"{self.package.folder} hears, and requests are made of text", "use generate"
+            )
+        if src_lang is not None:
+            check_has_language([prompt], chat=chat)
+        if tgt_lang is not None:
+            settings = with_target(settings, self._needed_tokenizer(), tgt_lang)
+        ids = self._encode(prompt, chat, add_special_tokens, src_lang)
+        batch, source = self._behind_encoder([ids], decoder_prompt)
+        (config,) = self._configs(settings, 1)
+        input_ids, attention_mask = left_pad(batch, config.pad_token_id)
+        (resolved,) = self._resolved(input_ids, attention_mask, [config], source)
+        self.check_lora(lora, 1)
+        return Request(tuple(batch[0]), resolved, lora, None if source is None else tuple(ids))
+
+    def answer(self, requests: Sequence[Request]) -> list[list[Generation]]:
+        """Search requests in one batch.
+
+        ``Request.may_share`` says which may be in it, so that each gets what it would get alone.
+        ``beam_indices`` are counted from 0 for each.
+
+        Raises:
+            BeamgenError: see ``generate``; requests differ in what a batch has to share.
+        """
+        first = requests[0]
+        prompts = [list(each.prompt) for each in requests]
+        sources = [list(each.source) for each in requests if each.source is not None]
+        pad = first.config.pad_token_id
+        input_ids, attention_mask = left_pad(prompts, pad)
+        output = self.search_ids(
+            input_ids,
+            attention_mask,
+            [each.config for each in requests],
+            lora=[each.lora for each in requests],
+            source=right_pad(sources, self.search.pad_token_id) if sources else None,
+        )
+        configs = [each.config for each in requests]
+        found = self._generations(output, prompts, input_ids.shape[1], configs)
+        return [
+            [from_first_beam(each, row * first.config.num_beams) for each in hypotheses]
+            for row, hypotheses in enumerate(found)
+        ]
+
+    def _generations(
+        self,
+        output: BeamOutput,
+        batch: Sequence[list[int]],
+        prompt_len: int,
+        configs: Sequence[ResolvedSearch],
+    ) -> list[list[Generation]]:
+        """The hypotheses of a batch of prompts that were padded to one length.
+
+        Raises:
+            PackageError: the model's scores are no numbers.
+        """
         for row, config in enumerate(configs):
             if not output.finish_reasons[row].any() and not bans(config):
                 raise no_numbers(self.package.folder)
@@ -264,6 +381,33 @@ class Generator:
         """
         manifest = self.package.manifest
         input_ids, attention_mask = as_int64(input_ids), as_int64(attention_mask)
+        configs = self._resolved(input_ids, attention_mask, config, source)
+        adapted = self._loras.feeds(lora, len(input_ids))
+        self._check_memory(input_ids, configs[0])
+        if manifest.backend == "contrib":
+            return run_contrib(
+                self.session, self.package, input_ids, attention_mask, configs, adapted
+            )
+        feeds = {
+            **prompt_feeds(input_ids, attention_mask, source),
+            **parameter_feeds(manifest, configs),
+            **adapted,
+        }
+        return BeamOutput(*run(self.session, [field.name for field in fields(BeamOutput)], feeds))
+
+    def _resolved(
+        self,
+        input_ids: Ids,
+        attention_mask: Ids,
+        config: SearchConfig | Sequence[SearchConfig],
+        source: AnySource | None,
+    ) -> list[ResolvedSearch]:
+        """The settings of searches of this length, all of it checked.
+
+        Raises:
+            PromptError: see ``search_ids``.
+        """
+        manifest = self.package.manifest
         prompt_len = input_ids.shape[-1] if input_ids.ndim else 0
         room = manifest.limits.room(prompt_len)
         given = [config] if isinstance(config, SearchConfig) else config
@@ -278,18 +422,7 @@ class Generator:
             raise PromptError(
                 f"{len(configs)} configs were given for {len(input_ids)} rows", "give one for each"
             )
-        adapted = self._loras.feeds(lora, len(input_ids))
-        self._check_memory(input_ids, configs[0])
-        if manifest.backend == "contrib":
-            return run_contrib(
-                self.session, self.package, input_ids, attention_mask, configs, adapted
-            )
-        feeds = {
-            **prompt_feeds(input_ids, attention_mask, source),
-            **parameter_feeds(manifest, configs),
-            **adapted,
-        }
-        return BeamOutput(*run(self.session, [field.name for field in fields(BeamOutput)], feeds))
+        return configs
 
     def spoken_prompts(
         self,
@@ -380,18 +513,25 @@ class Generator:
             self._checked_bytes = needed
 
     def encode(
-        self, prompt: Prompt, *, chat: bool = False, add_special_tokens: bool = True
+        self,
+        prompt: Prompt,
+        *,
+        chat: bool = False,
+        add_special_tokens: bool = True,
+        src_lang: str | None = None,
     ) -> list[int]:
         """Token ids of one prompt; for the arguments see ``generate``.
 
         Raises:
             PromptError: the package has no tokenizer, or no chat template that takes the
-                prompt; or it has tokens that the model lacks.
+                prompt; or it has tokens that the model lacks; or there is no such language.
         """
         if not isinstance(prompt, str) and not is_chat(prompt):
             return token_ids(prompt)
         tokenizer = self._needed_tokenizer()
-        ids = encode_text(tokenizer, prompt, chat=chat, add_special_tokens=add_special_tokens)
+        ids = encode_text(
+            tokenizer, prompt, chat=chat, add_special_tokens=add_special_tokens, src_lang=src_lang
+        )
         self._check_known(tokenizer, ids)
         return ids
 
@@ -413,9 +553,13 @@ class Generator:
             for entry in entries
         )
 
-    def _encode(self, prompt: Prompt, chat: bool, add_special_tokens: bool) -> list[int]:
+    def _encode(
+        self, prompt: Prompt, chat: bool, add_special_tokens: bool, src_lang: str | None
+    ) -> list[int]:
         """As ``encode`` does; an EOS behind a text is told of, once."""
-        ids = self.encode(prompt, chat=chat, add_special_tokens=add_special_tokens)
+        ids = self.encode(
+            prompt, chat=chat, add_special_tokens=add_special_tokens, src_lang=src_lang
+        )
         looked_at = self._told_of_eos or self.package.manifest.encoder is not None
         if isinstance(prompt, str) and not chat and add_special_tokens and not looked_at:
             eos = added_eos(self._needed_tokenizer(), prompt, ids, self.search.eos_token_id)

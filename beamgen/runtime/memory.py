@@ -8,6 +8,7 @@ from math import prod
 from pathlib import Path
 
 from beamgen.errors import PromptError
+from beamgen.package.folder import Package
 from beamgen.package.manifest import Manifest
 from beamgen.settings.config import ResolvedSearch
 
@@ -43,6 +44,16 @@ def least_bytes(manifest: Manifest, rows: int, prompt_len: int, config: Resolved
     states = rows * beams * sum(map(prod, kind.states)) * _FLOAT_BYTES
     logits = 2 * rows * beams * manifest.vocab_size * _FLOAT_BYTES if goes_on else 0
     return states + cache + max(logits, cache if goes_on else 0)
+
+
+def search_bytes(manifest: Manifest, rows: int, prompt_len: int, config: ResolvedSearch) -> int:
+    """TODO calibrate."""
+    return 2 * least_bytes(manifest, rows, prompt_len, config)
+
+
+def loaded_bytes(package: Package) -> int:
+    """TODO calibrate."""
+    return 100 << 20
 
 
 def check_memory(needed: int) -> None:

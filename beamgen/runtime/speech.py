@@ -48,6 +48,21 @@ def heard(package: Package, given: Any, sampling_rate: int | None) -> FeatureBat
     return FeatureBatch(name, extractor.features(samples))
 
 
+def refuse_of_speech(
+    package: Package, language: Language, task: str | None, sampling_rate: int | None
+) -> None:
+    """Refuse what is said of audio for a package that reads text.
+
+    Raises:
+        SettingError, PromptError: it is.
+    """
+    check_task(None, None if language is None else str(language), task)
+    if sampling_rate is not None:
+        raise PromptError(
+            f"a sampling rate was given, and {package.folder} reads text", "leave it out"
+        )
+
+
 def refuse_fallback(settings: Mapping[str, Any]) -> None:
     """Refuse several temperatures for one clip, as HF's ``generate`` takes them there.
 

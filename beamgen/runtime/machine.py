@@ -1,4 +1,4 @@
-"""What the bench ran on: processor, instructions, memory, versions."""
+"""The machine: processor, instructions, cores, memory, and versions of what is installed."""
 
 from __future__ import annotations
 
