@@ -35,6 +35,14 @@ from beamgen.runtime.no_numbers import bans, no_numbers
 from beamgen.runtime.request import Request
 from beamgen.runtime.requests import configs_of_rows
 from beamgen.runtime.session import load_session, run
+from beamgen.runtime.speech import (
+    Language,
+    detecting,
+    heard,
+    refuse_fallback,
+    refuse_of_speech,
+    spoken_prompts,
+)
 from beamgen.runtime.texts import (
     added_eos,
     check_has_language,
@@ -59,7 +67,7 @@ from beamgen.settings.prompts import (
     token_ids,
 )
 from beamgen.settings.result import BeamOutput
-from beamgen.settings.sources import AnySource, right_pad
+from beamgen.settings.sources import AnySource, FeatureBatch, right_pad
 from beamgen.tokenizer.load import load_tokenizer
 from beamgen.tokenizer.tokenizer import Tokenizer
 
@@ -164,11 +172,14 @@ class Generator:
 
     def generate(
         self,
-        prompts: Prompt | Sequence[Prompt],
+        prompts: Any,
         *,
         chat: bool = False,
         add_special_tokens: bool = True,
         decoder_prompt: Prompt | Sequence[Prompt] | None = None,
+        sampling_rate: int | None = None,
+        language: Language = None,
+        task: str | None = None,
         src_lang: str | None = None,
         tgt_lang: str | None = None,
         lora: LoraChoice = None,
@@ -177,6 +188,9 @@ class Generator:
         """The best hypotheses of each prompt, best first.
 
         In a package of an encoder-decoder the prompts are the sources, which the encoder reads.
+        Where it hears, they are audio, one clip or several: paths of audio files, float
+        samples ``[n]`` from -1 to 1, or ``{"array": samples, "sampling_rate": Hz}``; or a
+        ``FeatureBatch``.
 
         Args:
             prompts: one or several of: text, token ids, or chat messages
@@ -193,6 +207,10 @@ class Generator:
                 ids, one for all sources or one for each, all of one length. HF's
                 ``decoder_input_ids``; ``decoder_start_token_id`` goes before it where none
                 begins with it.
+            sampling_rate: of audio that is given as samples, in Hz.
+            language: that is spoken, by its code or its name in English; one for all clips or
+                one for each. By default the model's, or else the one that it takes each for.
+            task: ``transcribe``, or ``translate`` into English; by default the model's.
             src_lang: the language that texts are in, of a tokenizer that is told one, by HF's
                 code; by default the tokenizer's own.
             tgt_lang: the language to translate into, of such a tokenizer: its token is the
@@ -218,15 +236,30 @@ class Generator:
             PackageError: the model's scores are no numbers.
             LoraError: there is no such LoRA, or its file is damaged or does not fit.
         """
-        given = as_batch(prompts)
-        if not given:
-            raise PromptError("no prompts were given", "pass at least one")
-        if src_lang is not None:
-            check_has_language(given, chat=chat)
-        settings = self._with_target(settings, tgt_lang, decoder_prompt)
-        batch = [self._encode(prompt, chat, add_special_tokens, src_lang) for prompt in given]
-        batch, source = self._behind_encoder(batch, decoder_prompt, tgt_lang)
-        asked = self._configs(settings, len(batch))
+        if self.package.manifest.features is not None:
+            refuse_fallback(settings)
+            features = heard(self.package, prompts, sampling_rate)
+            source: AnySource | None = features
+            asked = self._configs(settings, len(features))
+            batch = self.spoken_prompts(
+                features,
+                decoder_prompt=decoder_prompt,
+                language=language,
+                task=task,
+                return_timestamps=asked[0].return_timestamps,
+                lora=lora,
+            )
+        else:
+            refuse_of_speech(self.package, language, task, sampling_rate)
+            given = as_batch(prompts)
+            if not given:
+                raise PromptError("no prompts were given", "pass at least one")
+            if src_lang is not None:
+                check_has_language(given, chat=chat)
+            settings = self._with_target(settings, tgt_lang, decoder_prompt)
+            ids = [self._encode(prompt, chat, add_special_tokens, src_lang) for prompt in given]
+            batch, source = self._behind_encoder(ids, decoder_prompt, tgt_lang)
+            asked = self._configs(settings, len(batch))
         input_ids, attention_mask = left_pad(batch, asked[0].pad_token_id)
         prompt_len = input_ids.shape[1]
         room = self.package.manifest.limits.room(prompt_len)
@@ -261,6 +294,10 @@ class Generator:
         Raises:
             BeamgenError: what ``generate`` would refuse, but for too little memory.
         """
+        if self.package.manifest.features is not None:
+            raise PromptError(
+                f"{self.package.folder} hears, and requests are made of text", "use generate"
+            )
         if src_lang is not None:
             check_has_language([prompt], chat=chat)
         settings = self._with_target(settings, tgt_lang, decoder_prompt)
@@ -400,6 +437,51 @@ class Generator:
         begun = decoder_prompt is not None
         return with_target(settings, self._needed_tokenizer(), tgt_lang, begun=begun)
 
+    def spoken_prompts(
+        self,
+        source: FeatureBatch,
+        *,
+        decoder_prompt: Prompt | Sequence[Prompt] | None = None,
+        language: Language = None,
+        task: str | None = None,
+        return_timestamps: bool = False,
+        lora: LoraChoice = None,
+    ) -> list[list[int]]:
+        """What the decoder behind an encoder that hears begins with, for each row of a source.
+
+        For the arguments see ``generate``. Where no language is known, one run of the file finds
+        out that of each row.
+
+        Raises:
+            PromptError, SettingError: see ``generate``.
+        """
+        manifest, rows = self.package.manifest, len(source)
+        encoder = manifest.encoder
+        assert encoder is not None, "a decoder alone has no sources"
+        start, tasks = encoder.decoder_start_token_id, encoder.tasks
+        if decoder_prompt is not None:
+            if language is not None or task is not None:
+                raise PromptError(
+                    "a decoder prompt was given, and a language or a task, which make one",
+                    "leave one of the two out",
+                )
+            ids = [self._encode_target(prompt) for prompt in as_batch(decoder_prompt)]
+            return decoder_prompts(ids, rows, start, prepends_start=encoder.prepends_start)
+
+        def detect(unknown: Sequence[int]) -> Sequence[int]:
+            assert tasks is not None, "a model without tokens of languages is not asked for one"
+            search = detecting(self.search, tasks, manifest.vocab_size)
+            ids = np.full((len(unknown), 1), start)
+            part = FeatureBatch(source.name, source.values[list(unknown)])
+            chosen = lora if lora is None or isinstance(lora, str) else [lora[i] for i in unknown]
+            output = self.search_ids(ids, np.ones_like(ids), search, lora=chosen, source=part)
+            found: list[int] = output.sequences[:, 0, 1].tolist()
+            return found
+
+        return spoken_prompts(
+            self.package, rows, language, task, return_timestamps=return_timestamps, detect=detect
+        )
+
     def _behind_encoder(
         self,
         batch: list[list[int]],
@@ -417,11 +499,12 @@ class Generator:
             return begun(batch, self.package), None
         given = [] if decoder_prompt is None else as_batch(decoder_prompt)
         ids = [self._encode_target(prompt) for prompt in given]
+        start, prepends = encoder.decoder_start_token_id, encoder.prepends_start
         if tgt_lang is not None:
             language = self._needed_tokenizer().languages.id_of(tgt_lang)
-            ids = [begin_with(language, each, encoder.decoder_start_token_id) for each in ids]
+            ids = [begin_with(language, each, start) for each in ids]
         return (
-            decoder_prompts(ids, len(batch), encoder.decoder_start_token_id),
+            decoder_prompts(ids, len(batch), start, prepends_start=prepends),
             right_pad(batch, self.search.pad_token_id),
         )
 

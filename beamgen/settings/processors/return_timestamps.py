@@ -17,9 +17,8 @@ def _conflicts(values: Values) -> Iterator[Problem]:
     if not values["return_timestamps"]:
         return
     if values["no_timestamps_token_id"] is None:
-        cause = (
-            "return_timestamps is set, and there is no no_timestamps_token_id: no tokens of times"
-        )
+        cause = "return_timestamps asks for tokens of times, which follow no_timestamps_token_id, "
+        cause += "and there is none"
         yield cause, "leave out return_timestamps, or name that token in generation_config.json"
     if len(values["eos_token_id"]) != 1:
         cause = (
@@ -37,7 +36,6 @@ RETURN_TIMESTAMPS = Setting(
     "tokens of times around what is said",
     default=False,
     in_hf=False,
-    option=True,
     examples=(False, True),
     asks=TIMES,
     conflicts=_conflicts,
