@@ -72,7 +72,7 @@ def write_package(request: ExportRequest, say: Progress) -> ExportResult:
             f"taking the {adapter.name} of transformers, not the Python code of {checkpoint.source}"
         )
     takes_text = _takes_text(checkpoint)
-    texts = texts_of(request.precision, checkpoint, adapter)
+    texts = texts_of(request.precision, checkpoint, adapter, request.start)
     if request.parity and request.precision.int8_weights == "s8":
         check_exact("int8")
     with new_package_folder(target, force=request.force, inputs=request.inputs) as folder:

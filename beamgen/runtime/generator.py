@@ -16,7 +16,12 @@ from beamgen.package.folder import Package, open_package
 from beamgen.quantization.saturation import inexact
 from beamgen.runtime.contrib import run_contrib
 from beamgen.runtime.empty_prompt import begun
-from beamgen.runtime.encoder import check_source_of, decoder_prompts, refuse_decoder_prompt
+from beamgen.runtime.encoder import (
+    begin_with,
+    check_source_of,
+    decoder_prompts,
+    refuse_decoder_prompt,
+)
 from beamgen.runtime.feeds import parameter_feeds, prompt_feeds
 from beamgen.runtime.generation import (
     Generation,
@@ -191,7 +196,7 @@ class Generator:
             src_lang: the language that texts are in, of a tokenizer that is told one, by HF's
                 code; by default the tokenizer's own.
             tgt_lang: the language to translate into, of such a tokenizer: its token is the
-                ``forced_bos_token_id``.
+                ``forced_bos_token_id``, or goes before a decoder prompt, behind the start.
             lora: the name of one of ``loras`` for all prompts, or a list of one for each
                 prompt, None being the base model. A contrib package takes one for all.
             settings: HF's names (``num_beams``, ``max_new_tokens``,
@@ -218,15 +223,14 @@ class Generator:
             raise PromptError("no prompts were given", "pass at least one")
         if src_lang is not None:
             check_has_language(given, chat=chat)
-        if tgt_lang is not None:
-            settings = with_target(settings, self._needed_tokenizer(), tgt_lang)
+        settings = self._with_target(settings, tgt_lang, decoder_prompt)
         batch = [self._encode(prompt, chat, add_special_tokens, src_lang) for prompt in given]
-        batch, source = self._behind_encoder(batch, decoder_prompt)
-        configs = self._configs(settings, len(batch))
-        input_ids, attention_mask = left_pad(batch, configs[0].pad_token_id)
+        batch, source = self._behind_encoder(batch, decoder_prompt, tgt_lang)
+        asked = self._configs(settings, len(batch))
+        input_ids, attention_mask = left_pad(batch, asked[0].pad_token_id)
         prompt_len = input_ids.shape[1]
         room = self.package.manifest.limits.room(prompt_len)
-        configs = [config.for_prompt(prompt_len, room) for config in configs]
+        configs = [config.for_prompt(prompt_len, room) for config in asked]
         output = self.search_ids(input_ids, attention_mask, configs, lora=lora, source=source)
         return self._generations(output, batch, prompt_len, configs)
 
@@ -237,6 +241,8 @@ class Generator:
         chat: bool = False,
         add_special_tokens: bool = True,
         decoder_prompt: Prompt | None = None,
+        src_lang: str | None = None,
+        tgt_lang: str | None = None,
         lora: str | None = None,
         **settings: Any,
     ) -> Request:
@@ -247,14 +253,19 @@ class Generator:
             chat: see ``generate``.
             add_special_tokens: see ``generate``.
             decoder_prompt: see ``generate``.
+            src_lang: see ``generate``.
+            tgt_lang: see ``generate``.
             lora: the name of one of ``loras``, or None.
             settings: see ``generate``; one value each.
 
         Raises:
             BeamgenError: what ``generate`` would refuse, but for too little memory.
         """
-        ids = self._encode(prompt, chat, add_special_tokens)
-        batch, source = self._behind_encoder([ids], decoder_prompt)
+        if src_lang is not None:
+            check_has_language([prompt], chat=chat)
+        settings = self._with_target(settings, tgt_lang, decoder_prompt)
+        ids = self._encode(prompt, chat, add_special_tokens, src_lang)
+        batch, source = self._behind_encoder([ids], decoder_prompt, tgt_lang)
         (config,) = self._configs(settings, 1)
         input_ids, attention_mask = left_pad(batch, config.pad_token_id)
         (resolved,) = self._resolved(input_ids, attention_mask, [config], source)
@@ -356,7 +367,7 @@ class Generator:
         input_ids: Ids,
         attention_mask: Ids,
         config: SearchConfig | Sequence[SearchConfig],
-        source: SourceBatch | None,
+        source: AnySource | None,
     ) -> list[ResolvedSearch]:
         """The settings of searches of this length, all of it checked.
 
@@ -380,8 +391,20 @@ class Generator:
             )
         return configs
 
+    def _with_target(
+        self, settings: Mapping[str, Any], tgt_lang: str | None, decoder_prompt: object
+    ) -> dict[str, Any]:
+        """Settings with the language to translate into, unless decoder prompts are to hold it."""
+        if tgt_lang is None:
+            return dict(settings)
+        begun = decoder_prompt is not None
+        return with_target(settings, self._needed_tokenizer(), tgt_lang, begun=begun)
+
     def _behind_encoder(
-        self, batch: list[list[int]], decoder_prompt: Prompt | Sequence[Prompt] | None
+        self,
+        batch: list[list[int]],
+        decoder_prompt: Prompt | Sequence[Prompt] | None,
+        tgt_lang: str | None,
     ) -> tuple[list[list[int]], AnySource | None]:
         """What is continued, and what an encoder reads before that, if there is one.
 
@@ -394,6 +417,9 @@ class Generator:
             return begun(batch, self.package), None
         given = [] if decoder_prompt is None else as_batch(decoder_prompt)
         ids = [self._encode_target(prompt) for prompt in given]
+        if tgt_lang is not None:
+            language = self._needed_tokenizer().languages.id_of(tgt_lang)
+            ids = [begin_with(language, each, encoder.decoder_start_token_id) for each in ids]
         return (
             decoder_prompts(ids, len(batch), encoder.decoder_start_token_id),
             right_pad(batch, self.search.pad_token_id),

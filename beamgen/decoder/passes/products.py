@@ -8,8 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from beamgen.decoder.contract import source_name
 from beamgen.quantization.rounding import Floats
 from beamgen.tape import Tape, replace
+
+_TOKEN_IDS = ("input_ids", source_name("input_ids"))
 
 
 @dataclass(frozen=True)
@@ -124,10 +127,11 @@ def part_biases(graph: ir.Graph) -> None:
 
 
 def find_lookups(graph: ir.Graph) -> list[Lookup]:
-    """The tables that ``input_ids`` choose from."""
-    ids = next(value for value in graph.inputs if value.name == "input_ids")
+    """The tables that token ids choose from: a decoder's, and those that its encoder reads."""
     return [
         Lookup(ids, node.inputs[0], node)
+        for ids in graph.inputs
+        if ids.name in _TOKEN_IDS
         for node, index in ids.uses()
         if node.op_type == "Gather"
         and index == 1

@@ -78,8 +78,9 @@ def write(
     """
     batching, settings = options.get("batching", "dynamic"), options.get("settings") or {}
     max_batch_size = options.get("max_batch_size")
-    if options.get("tgt_lang") and batching != "simple":
-        settings = _with_target(package, settings, options["tgt_lang"])
+    tgt_lang = options.get("tgt_lang")
+    if tgt_lang is not None and batching != "simple":
+        settings = _with_target(package, settings, tgt_lang)
     if batching not in BATCHINGS:
         raise SettingError(
             f"there is no batching called '{batching}'", f"there are {', '.join(BATCHINGS)}"
