@@ -208,6 +208,32 @@ def test_what_several_products_read_is_rounded_once() -> None:
     assert Counter(node.domain for node in model.graph)["beamgen"] == 1
 
 
+def test_what_experts_are_chosen_by_stays_float32() -> None:
+    """A router's result, scaled and biased as may be; what its choice weighs is rounded."""
+    model = ir.from_proto(
+        parser.parse_model(
+            """<ir_version: 10, opset_import: ["": 23]>
+            g (int64[b, n] input_ids) => (float[b, n, 2] y)
+            <float[4, 2] t = {1,2,3,4,5,6,7,8}, float[2, 2] attend = {1,0,0,1},
+             float[2, 2] router = {1,0,0,1}, float[2] bias = {1,2},
+             float[2, 2] expert = {2,0,0,2}, int64[1] two = {2}> {
+                x = Gather(t, input_ids)
+                h = MatMul(x, attend)
+                logits = MatMul(h, router)
+                biased = Add(logits, bias)
+                sizes = Shape(h)
+                shaped = Reshape(biased, sizes)
+                shares = Softmax(shaped)
+                weights, chosen = TopK(shares, two)
+                given = MatMul(h, expert)
+                y = Mul(given, weights)
+            }"""
+        )
+    )
+    record = quantize(model, "int8")
+    assert set(record.quantized) == {"t", "attend", "expert"}
+
+
 @pytest.mark.parametrize("tokens", [0, 3])
 def test_an_expert_may_have_no_tokens(tokens: int) -> None:
     """ONNX Runtime reduces nothing to nothing, and not to a peak for each of no tokens."""
@@ -287,6 +313,7 @@ def test_activations_are_rounded_as_emulated() -> None:
     )
     nothing = torch.zeros(1, 2, 40)
     assert not blocks_to_int8(nothing).any()
+    assert blocks_to_int8(nothing[0, :0]).shape == (0, 40), "an expert that no token goes to"
 
 
 @pytest.mark.parametrize("precision", ["int8", "int4"])

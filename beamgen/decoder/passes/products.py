@@ -66,8 +66,18 @@ class Lookup:
         return self.node.outputs[0]
 
 
+#: Operators that choose; of what was rounded, they may choose something else.
+_CHOICES = ("TopK", "ArgMax")
+#: Another product, or what reads no number of its input.
+_ENDS = ("MatMul", "Gemm", "Shape", "Size")
+
+
 def find_products(graph: ir.Graph) -> list[Product]:
-    """All products of a graph with a constant matrix."""
+    """The products of a graph with a constant matrix, but routers, which choose experts."""
+    return [product for product in _constant_products(graph) if not _chooses(product)]
+
+
+def _constant_products(graph: ir.Graph) -> list[Product]:
     found = []
     for node in graph:
         if node.domain != "" or node.op_type not in ("MatMul", "Gemm"):
@@ -83,6 +93,19 @@ def find_products(graph: ir.Graph) -> list[Product]:
             head = _tied_head(node, x.producer(), weight) if by_row else None
             found.append(head or Product(node, weight, by_row, node.outputs[0], node))
     return found
+
+
+def _chooses(product: Product) -> bool:
+    """Whether a choice is made by what a product gives, before another product reads it."""
+    reached, seen = [product.out], set()
+    while reached:
+        for node, _ in reached.pop().uses():
+            if node.op_type in _CHOICES:
+                return True
+            if node not in seen and node.op_type not in _ENDS:
+                seen.add(node)
+                reached += node.outputs
+    return False
 
 
 def part_biases(graph: ir.Graph) -> None:
