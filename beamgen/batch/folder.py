@@ -104,7 +104,7 @@ class JobFolder:
         write_text(self.path / MANIFEST, text + "\n")
 
     def _names(self, window: int | None = None) -> list[tuple[int, int | None, Path]]:
-        """Shards, of one window or all: window, part and path; parts in their order, then the whole."""
+        """Window, part and path of shards; of each window its parts, then the whole of it."""
         pattern = "*.jsonl" if window is None else f"{window:08d}*.jsonl"
         named = [(_NAME.fullmatch(path.name), path) for path in sorted(self._shards.glob(pattern))]
         return [

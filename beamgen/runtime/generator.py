@@ -18,6 +18,7 @@ from beamgen.runtime.contrib import run_contrib
 from beamgen.runtime.empty_prompt import begun
 from beamgen.runtime.encoder import check_source_of, decoder_prompts, refuse_decoder_prompt
 from beamgen.runtime.feeds import parameter_feeds, prompt_feeds
+from beamgen.runtime.footprint import search_bytes
 from beamgen.runtime.generation import (
     Generation,
     found_hypotheses,
@@ -25,7 +26,7 @@ from beamgen.runtime.generation import (
     generation_of,
 )
 from beamgen.runtime.loras import LoadedLoras, LoraChoice
-from beamgen.runtime.memory import check_memory, least_bytes
+from beamgen.runtime.memory import check_memory
 from beamgen.runtime.no_numbers import bans, no_numbers
 from beamgen.runtime.request import Request
 from beamgen.runtime.requests import configs_of_rows
@@ -209,9 +210,9 @@ class Generator:
         input_ids, attention_mask = left_pad(batch, configs[0].pad_token_id)
         prompt_len = input_ids.shape[1]
         room = self.package.manifest.limits.room(prompt_len)
-        configs = [config.for_prompt(prompt_len, room) for config in configs]
-        output = self.search_ids(input_ids, attention_mask, configs, lora=lora, source=source)
-        return self._generations(output, batch, prompt_len, configs)
+        resolved = [config.for_prompt(prompt_len, room) for config in configs]
+        output = self.search_ids(input_ids, attention_mask, resolved, lora=lora, source=source)
+        return self._generations(output, batch, prompt_len, resolved)
 
     def request(
         self,
@@ -268,7 +269,7 @@ class Generator:
         configs = [each.config for each in requests]
         found = self._generations(output, prompts, input_ids.shape[1], configs)
         return [
-            [from_first_beam(each, row * first.config.num_beams) for each in hypotheses]
+            [from_first_beam(each, row * first.config.chains) for each in hypotheses]
             for row, hypotheses in enumerate(found)
         ]
 
@@ -322,7 +323,8 @@ class Generator:
         input_ids, attention_mask = as_int64(input_ids), as_int64(attention_mask)
         configs = self._resolved(input_ids, attention_mask, config, source)
         adapted = self._loras.feeds(lora, len(input_ids))
-        self._check_memory(input_ids, configs[0])
+        read = input_ids if source is None else source.input_ids
+        self._check_memory(read, max(configs, key=lambda each: each.max_new_tokens))
         if manifest.backend == "contrib":
             return run_contrib(
                 self.session, self.package, input_ids, attention_mask, configs, adapted
@@ -400,7 +402,7 @@ class Generator:
         if self.session.get_providers()[0] != "CPUExecutionProvider":
             return
         rows, prompt_len = prompts.shape
-        needed = least_bytes(self.package.manifest, rows, prompt_len, config)
+        needed = search_bytes(self.package, rows, prompt_len, config)
         if needed > self._checked_bytes:  # ONNX Runtime keeps the memory of searches before
             check_memory(needed)
             self._checked_bytes = needed
