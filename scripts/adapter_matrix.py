@@ -49,6 +49,7 @@ RECORD = Path(__file__).parent.parent / "docs" / "adapter-matrix.json"
 _SEARCH = {"num_beams": 4, "max_new_tokens": 10, "eos_token_id": 2}
 _CONTRIB = {**_SEARCH, "length_penalty": 0.0}
 _PROMPTS = [[5, 6, 7, 8], [9], [10, 11]]
+_OF_ONE_LENGTH = [[5, 6, 7, 8], [9, 12, 13, 14], [10, 11, 15, 16]]  # where padding is counted
 _VERSIONS = ("transformers", "onnxruntime", "onnxruntime-genai", "peft", "tritonclient")
 
 
@@ -81,6 +82,7 @@ class Subject:
         adapter = next(each for each in adapters() if each.name == name)
         tiny_model(adapter.tiny_config()).save_pretrained(folder / "checkpoint")
         self.folder, self.node_modules = folder, node_modules
+        self.prompts = _OF_ONE_LENGTH if adapter.counts_padding else _PROMPTS
         self.checkpoint = open_checkpoint(folder / "checkpoint")
         self._made = Counter[str]()
         self._plain: Package | None = None
@@ -140,17 +142,17 @@ def slots(subject: Subject) -> Cell:
     report = check_parity(package, with_lora, grid=searches, lora="one")
     kinds = Counter(leaf(slot.module) for slot in package.manifest.lora_slots)
     listed = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-    return _judged(report, f"{listed}; {_mixed(Generator(package))}")
+    return _judged(report, f"{listed}; {_mixed(Generator(package), subject.prompts)}")
 
 
-def _mixed(generator: Generator) -> str:
+def _mixed(generator: Generator, prompts: list[list[int]]) -> str:
     """Whether the rows of a batch may have LoRAs of their own."""
     chosen = ["one", None, "two"]
     try:
-        together = generator.generate(_PROMPTS, lora=chosen)
+        together = generator.generate(prompts, lora=chosen)
     except BeamgenError as error:
         return error.cause
-    alone = [generator.generate([p], lora=n)[0] for p, n in zip(_PROMPTS, chosen, strict=True)]
+    alone = [generator.generate([p], lora=n)[0] for p, n in zip(prompts, chosen, strict=True)]
     same = [[h.token_ids for h in row] for row in together] == [
         [h.token_ids for h in row] for row in alone
     ]
@@ -215,7 +217,10 @@ def _cell(make: Callable[[Subject], Cell], subject: Subject) -> Cell:
     try:
         return make(subject)
     except BeamgenError as error:
-        return Cell("refused", error.cause, error.cure)
+        place = f"{subject.folder}/"  # the record names no folder of this machine
+        return Cell(
+            "refused", error.cause.replace(place, ""), (error.cure or "").replace(place, "")
+        )
     except Exception as error:  # a defect, which the log has
         traceback.print_exc()
         return Cell("differs", f"{type(error).__name__}: {error}")

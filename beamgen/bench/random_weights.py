@@ -50,7 +50,8 @@ def random_checkpoint(adapter: DecoderAdapter, folder: Path, seed: int = 0) -> P
 
 def _has_shape(adapter: DecoderAdapter) -> bool:
     """Without making the config, which would import transformers."""
-    return type(adapter).full_config is not DecoderAdapter.full_config
+    own = type(adapter).full_config is not DecoderAdapter.full_config
+    return own or adapter.full_sizes is not None
 
 
 def _parameters(adapter: DecoderAdapter) -> int:

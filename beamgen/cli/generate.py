@@ -33,6 +33,7 @@ Examples:
   beamgen generate -m biogpt-onnx -p "aspirin is" --catalogue labels.txt --json
   beamgen generate -m biogpt-onnx -p "aspirin is" --lora drugs
   beamgen generate -m t5-onnx -p "translate English to German: a bird" --decoder-prompt "Ein"
+  beamgen generate -m nllb-onnx -p "a bird" --src-lang eng_Latn --tgt-lang deu_Latn
 """,
 )
 @click.option("-m", "--model", required=True, help="Package folder that `export` wrote.")
@@ -53,6 +54,14 @@ Examples:
         help="Of an encoder-decoder, which reads the prompts: with what the decoder goes on.",
     ),
     click.option("--decoder-ids", metavar='"1 2 3"', help="The same as ids."),
+    click.option(
+        "--src-lang", metavar="CODE", help="The language of the prompts, of many that a model has."
+    ),
+    click.option(
+        "--tgt-lang",
+        metavar="CODE",
+        help="The language to translate into: its token is the forced_bos_token_id.",
+    ),
     click.option("--chat", is_flag=True, help="Put prompts through the chat template."),
     click.option(
         "--no-special-tokens",
@@ -99,6 +108,8 @@ def command(
     loras: tuple[str, ...],
     decoder_prompt: str | None,
     decoder_ids: str | None,
+    src_lang: str | None,
+    tgt_lang: str | None,
     chat: bool,
     no_special_tokens: bool,
     batch_size: int,
@@ -154,6 +165,8 @@ def command(
         "lora": lora,
         "add_special_tokens": not no_special_tokens,
         "decoder_prompt": goes_on,
+        "src_lang": src_lang,
+        "tgt_lang": tgt_lang,
     }
     searches = _generate(generator, batch, batch_size, ways, settings)
     for i, (prompt, hypotheses) in enumerate(searches):

@@ -13,6 +13,7 @@ from beamgen.export.save import save_graph
 from beamgen.export.texts import Texts
 from beamgen.package import embedded
 from beamgen.package.folder import Package, open_package, write_manifest
+from beamgen.tokenizer.convert import convert_tokenizer
 
 
 def write_search(
@@ -36,5 +37,6 @@ def write_search(
         graph.metadata_props.update(embedded.records(made))
         save_graph(graph, folder, external_data=request.external_data)
     request.checkpoint.copy_companions(folder)
+    convert_tokenizer(folder)
     write_manifest(folder, made)
     return open_package(folder, verify=False)

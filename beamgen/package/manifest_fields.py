@@ -20,7 +20,22 @@ _CACHE: Shape = {
     "value_dim": _COUNT,
     "states?": [[int]],
 }
-_ENCODER: Shape = {"decoder_start_token_id": int, "max_positions": _COUNT}
+_TASKS: Shape = {
+    "languages": {...: int},
+    "language_names": {...: str},
+    "tasks": {...: int},
+    "no_timestamps": _COUNT,
+    "forced": [(int, _NOTHING)],
+    "multilingual": bool,
+    "language": _WORD,
+    "task": _WORD,
+}
+_ENCODER: Shape = {
+    "decoder_start_token_id": int,
+    "max_positions": _COUNT,
+    "prepends_start?": bool,
+    "tasks?": (_TASKS, _NOTHING),
+}
 _PORT: Shape = {"name": str, "dtype": str, "shape": list}
 _VERDICT: Shape = ({"verdict": str, "cases?": int, "transformers?": str}, _NOTHING)
 _QUALITY: Shape = {

@@ -31,7 +31,14 @@ from beamgen.runtime.no_numbers import bans, no_numbers
 from beamgen.runtime.request import Request
 from beamgen.runtime.requests import configs_of_rows
 from beamgen.runtime.session import load_session, run
-from beamgen.runtime.texts import added_eos, encode_continuation, encode_target, encode_text
+from beamgen.runtime.texts import (
+    added_eos,
+    check_has_language,
+    encode_continuation,
+    encode_target,
+    encode_text,
+    with_target,
+)
 from beamgen.settings.catalogue import Catalogue, check_listed
 from beamgen.settings.config import ResolvedSearch, SearchConfig
 from beamgen.settings.contrib import SEED_BITS
@@ -48,7 +55,7 @@ from beamgen.settings.prompts import (
     token_ids,
 )
 from beamgen.settings.result import BeamOutput
-from beamgen.settings.sources import SourceBatch, right_pad
+from beamgen.settings.sources import AnySource, right_pad
 from beamgen.tokenizer.load import load_tokenizer
 from beamgen.tokenizer.tokenizer import Tokenizer
 
@@ -158,6 +165,8 @@ class Generator:
         chat: bool = False,
         add_special_tokens: bool = True,
         decoder_prompt: Prompt | Sequence[Prompt] | None = None,
+        src_lang: str | None = None,
+        tgt_lang: str | None = None,
         lora: LoraChoice = None,
         **settings: Any,
     ) -> list[list[Generation]]:
@@ -180,6 +189,10 @@ class Generator:
                 ids, one for all sources or one for each, all of one length. HF's
                 ``decoder_input_ids``; ``decoder_start_token_id`` goes before it where none
                 begins with it.
+            src_lang: the language that texts are in, of a tokenizer that is told one, by HF's
+                code; by default the tokenizer's own.
+            tgt_lang: the language to translate into, of such a tokenizer: its token is the
+                ``forced_bos_token_id``.
             lora: the name of one of ``loras`` for all prompts, or a list of one for each
                 prompt, None being the base model. A contrib package takes one for all.
             settings: HF's names (``num_beams``, ``max_new_tokens``,
@@ -196,7 +209,7 @@ class Generator:
 
         Raises:
             PromptError: a prompt is too long, holds unknown ids, or is empty while the model
-                has no BOS to begin with.
+                has no BOS to begin with; or there is no such language.
             SettingError: a setting is unknown or impossible.
             PackageError: the model's scores are no numbers.
             LoraError: there is no such LoRA, or its file is damaged or does not fit.
@@ -204,7 +217,11 @@ class Generator:
         given = as_batch(prompts)
         if not given:
             raise PromptError("no prompts were given", "pass at least one")
-        batch = [self._encode(prompt, chat, add_special_tokens) for prompt in given]
+        if src_lang is not None:
+            check_has_language(given, chat=chat)
+        if tgt_lang is not None:
+            settings = with_target(settings, self._needed_tokenizer(), tgt_lang)
+        batch = [self._encode(prompt, chat, add_special_tokens, src_lang) for prompt in given]
         batch, source = self._behind_encoder(batch, decoder_prompt)
         configs = self._configs(settings, len(batch))
         input_ids, attention_mask = left_pad(batch, configs[0].pad_token_id)
@@ -303,7 +320,7 @@ class Generator:
         config: SearchConfig | Sequence[SearchConfig],
         *,
         lora: LoraChoice = None,
-        source: SourceBatch | None = None,
+        source: AnySource | None = None,
     ) -> BeamOutput:
         """Run the graph on left-padded ids, both int64 ``[B, S]``.
 
@@ -367,7 +384,7 @@ class Generator:
 
     def _behind_encoder(
         self, batch: list[list[int]], decoder_prompt: Prompt | Sequence[Prompt] | None
-    ) -> tuple[list[list[int]], SourceBatch | None]:
+    ) -> tuple[list[list[int]], AnySource | None]:
         """What is continued, and what an encoder reads before that, if there is one.
 
         Raises:
@@ -408,18 +425,25 @@ class Generator:
             self._checked_bytes = needed
 
     def encode(
-        self, prompt: Prompt, *, chat: bool = False, add_special_tokens: bool = True
+        self,
+        prompt: Prompt,
+        *,
+        chat: bool = False,
+        add_special_tokens: bool = True,
+        src_lang: str | None = None,
     ) -> list[int]:
         """Token ids of one prompt; for the arguments see ``generate``.
 
         Raises:
             PromptError: the package has no tokenizer, or no chat template that takes the
-                prompt; or it has tokens that the model lacks.
+                prompt; or it has tokens that the model lacks; or there is no such language.
         """
         if not isinstance(prompt, str) and not is_chat(prompt):
             return token_ids(prompt)
         tokenizer = self._needed_tokenizer()
-        ids = encode_text(tokenizer, prompt, chat=chat, add_special_tokens=add_special_tokens)
+        ids = encode_text(
+            tokenizer, prompt, chat=chat, add_special_tokens=add_special_tokens, src_lang=src_lang
+        )
         self._check_known(tokenizer, ids)
         return ids
 
@@ -441,9 +465,13 @@ class Generator:
             for entry in entries
         )
 
-    def _encode(self, prompt: Prompt, chat: bool, add_special_tokens: bool) -> list[int]:
+    def _encode(
+        self, prompt: Prompt, chat: bool, add_special_tokens: bool, src_lang: str | None
+    ) -> list[int]:
         """As ``encode`` does; an EOS behind a text is told of, once."""
-        ids = self.encode(prompt, chat=chat, add_special_tokens=add_special_tokens)
+        ids = self.encode(
+            prompt, chat=chat, add_special_tokens=add_special_tokens, src_lang=src_lang
+        )
         looked_at = self._told_of_eos or self.package.manifest.encoder is not None
         if isinstance(prompt, str) and not chat and add_special_tokens and not looked_at:
             eos = added_eos(self._needed_tokenizer(), prompt, ids, self.search.eos_token_id)

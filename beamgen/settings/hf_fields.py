@@ -97,6 +97,7 @@ def chosen_settings(
     spelled_out: Collection[str],
     known: Collection[str],
     rules: Rules,
+    read_apart: Collection[str] = (),
 ) -> dict[str, Any]:
     """The settings of a checkpoint with a caller's on top.
 
@@ -108,6 +109,7 @@ def chosen_settings(
         spelled_out: fields the checkpoint's file names.
         known: fields that a search honours.
         rules: of the search.
+        read_apart: fields of the checkpoint's that are no settings of a search.
 
     Raises:
         SettingError: a field is unknown, or set and refused.
@@ -127,7 +129,8 @@ def chosen_settings(
         if (name in known and (name in given or (name in spelled_out and value is not None)))
         or value != defaults.get(name)
     }
-    refuse_unsupported(settings, known, given)
+    looked_at = {n: v for n, v in settings.items() if n in given or n not in read_apart}
+    refuse_unsupported(looked_at, known, given)
     if not rules.twenty_counts_prompt and "max_length" not in given:
         longest = settings.get("max_length")
         if longest is not None and longest == defaults.get("max_length"):

@@ -12,7 +12,6 @@ import onnx
 import pytest
 import torch
 from click.testing import CliRunner
-from support.saved_tokenizers import save
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig, PreTrainedModel
 
 from beamgen import (
@@ -22,7 +21,6 @@ from beamgen import (
     convert_lora,
     explain,
     export,
-    find_adapter,
     open_package,
     package_as,
     quantize,
@@ -31,7 +29,6 @@ from beamgen.cli import main
 from beamgen.export import encoder
 from beamgen.settings.rules import installed_rules
 from beamgen.settings.sources import SourceBatch
-from beamgen.testing import tiny_model
 
 pytestmark = pytest.mark.transformers_4  # see What is left in CONTRIBUTING.md
 
@@ -266,23 +263,9 @@ def _all_initializers(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
                 yield from _all_initializers(attribute.g)
 
 
-@pytest.fixture(scope="module")
-def texts(once: Callable[..., Path]) -> Path:
-    """A folder with a T5 that reads text, and its package."""
-
-    def make(folder: Path) -> None:
-        save("unigram", folder / "t5")
-        config = find_adapter("t5").tiny_config()
-        config.vocab_size = len(AutoTokenizer.from_pretrained(folder / "t5"))
-        tiny_model(config).save_pretrained(folder / "t5")
-        export(folder / "t5", folder / "package", parity=False)
-
-    return once("texts/t5", make)
-
-
-def test_text_in_and_hfs_text_out(texts: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(texts / "t5")
-    model = AutoModelForSeq2SeqLM.from_pretrained(texts / "t5").eval()
+def test_text_in_and_hfs_text_out(text_checkpoints, text_packages) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(text_checkpoints("t5"))
+    model = AutoModelForSeq2SeqLM.from_pretrained(text_checkpoints("t5")).eval()
     batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
     start = [0, *tokenizer("the", add_special_tokens=False).input_ids]
     with torch.no_grad():
@@ -293,7 +276,15 @@ def test_text_in_and_hfs_text_out(texts: Path) -> None:
             max_new_tokens=6,
         )
     prompts = [part for text in TEXTS for part in ("-p", text)]
-    asked = ["-m", str(texts / "package"), "--num-beams", "4", "--max-new-tokens", "6", "--json"]
+    asked = [
+        "-m",
+        str(text_packages("t5").folder),
+        "--num-beams",
+        "4",
+        "--max-new-tokens",
+        "6",
+        "--json",
+    ]
     told = CliRunner().invoke(main, ["generate", *asked, *prompts, "--decoder-prompt", "the"])
     assert told.exit_code == 0, told.output
     rows = [json.loads(line) for line in told.stdout.splitlines()]
@@ -306,10 +297,11 @@ def test_text_in_and_hfs_text_out(texts: Path) -> None:
     assert "leave one of the two out" in CliRunner().invoke(main, ["generate", *both]).output
 
 
-def test_a_tied_embedding_is_stored_once(texts: Path) -> None:
+def test_a_tied_embedding_is_stored_once(text_packages) -> None:
     """Encoder, decoder and head read one tensor, which is too large to stand in a body."""
-    model = onnx.load(texts / "package" / "model.onnx")
-    vocab_size = json.loads((texts / "t5" / "config.json").read_text())["vocab_size"]
+    package = text_packages("t5")
+    model = onnx.load(package.model)
+    vocab_size = package.manifest.vocab_size
     assert sum(sorted(t.dims) == [64, vocab_size] for t in _all_initializers(model.graph)) == 1
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from beamgen.formats.web.modules import JINJA, TOKENIZERS, add_modules
+from beamgen.tokenizer.languages import Languages
 from beamgen.tokenizer.tokenizer import Tokenizer
 
 TOKENIZER, PIECES = "tokenizer.json", "pieces.json"
@@ -49,6 +50,7 @@ def add_text(
         "module": f"{vendor}/tokenizers.js",
         "clean_up_tokenization_spaces": tokenizer.clean_up_tokenization_spaces,
         "chat": None,
+        "languages": _languages(tokenizer.languages),
     }
     if tokenizer.chat_template:
         add_modules(JINJA, folder / vendor, node_modules)
@@ -58,6 +60,18 @@ def add_text(
             "special_tokens": tokenizer.special_tokens_map,
         }
     return text
+
+
+def _languages(languages: Languages) -> dict[str, Any] | None:
+    """What goes around a text in each language, and is the first token of a translation."""
+    if not languages.ids:
+        return None
+    return {
+        "ids": dict(languages.ids),
+        "src_lang": languages.src_lang,
+        "eos_token_id": languages.eos_token_id,
+        "before": languages.before,
+    }
 
 
 def _pieces(tokenizer: Tokenizer, vocab_size: int) -> dict[str, Any]:

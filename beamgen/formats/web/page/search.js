@@ -1,6 +1,6 @@
 // One search: a prompt and settings in, the record of what it did and found out.
 
-import { feeds, problems, resolve } from './settings.js';
+import { feeds, problems, resolve, sourceProblems } from './settings.js';
 import { readSearch } from './trace.js';
 
 /** What the reader can put right: which field it is, and one sentence. */
@@ -11,36 +11,48 @@ export class InputError extends Error {
   }
 }
 
-/** Token ids of a prompt, which is text, or ids where there is no tokenizer. */
+/** Token ids of a prompt, which is text, or ids where there is no tokenizer; of an
+ *  encoder-decoder, of the text that it reads. */
 export function promptIds(page, text, prompt) {
-  if (prompt.ids) return checkedIds(page, prompt.ids);
-  if (page.text.kind !== 'tokenizer') return checkedIds(page, readIds(prompt.text));
-  if (prompt.text.trim() === '') {
-    throw new InputError('prompt', 'The prompt is empty. Write something for the model to continue.');
+  const what = page.encoder ? 'text' : 'prompt';
+  if (prompt.ids || page.text.kind !== 'tokenizer') {
+    const ids = checkedIds(page, prompt.ids ?? readIds(prompt.text, 'prompt'), 'prompt');
+    if (ids.length) return ids;
+    throw new InputError('prompt', `The ${what} is empty. Give at least one token id.`);
   }
-  return text.encode(prompt.text, prompt.chat);
+  if (prompt.text.trim() === '') {
+    const end = page.encoder ? 'read' : 'continue';
+    throw new InputError('prompt', `The ${what} is empty. Write something for the model to ${end}.`);
+  }
+  return text.encode(prompt.text, prompt);
 }
 
-function readIds(written) {
+/** What the decoder behind an encoder begins with: its start, and what the answer is to begin with. */
+function decoderIds(page, text, { decoder_ids, decoder_text }) {
+  const start = page.encoder.decoder_start_token_id;
+  let ids = decoder_ids;
+  if (!ids && page.text.kind === 'tokenizer') ids = text.encodeTarget(decoder_text ?? '');
+  ids = checkedIds(page, ids ?? readIds(decoder_text ?? '', 'decoder_prompt'), 'decoder_prompt');
+  return ids[0] === start ? ids : [start, ...ids];
+}
+
+function readIds(written, field) {
   const words = written.split(/[\s,;]+/).filter(Boolean);
   const wrong = words.find((word) => !/^\d+$/.test(word));
   if (wrong !== undefined) {
     throw new InputError(
-      'prompt',
+      field,
       `“${wrong}” is no token id. This page takes whole numbers, with spaces between them.`,
     );
   }
   return words.map(Number);
 }
 
-function checkedIds(page, ids) {
-  if (!ids.length) {
-    throw new InputError('prompt', 'The prompt is empty. Give at least one token id.');
-  }
+function checkedIds(page, ids, field) {
   const outside = ids.find((id) => id >= page.vocab_size);
   if (outside !== undefined) {
     throw new InputError(
-      'prompt',
+      field,
       `There is no token ${outside}: the ids go from 0 to ${page.vocab_size - 1}.`,
     );
   }
@@ -51,17 +63,30 @@ function checkedIds(page, ids) {
  * Search; returns the record of what was found and how.
  *
  * @param parts `{page, text, session, Tensor}`.
- * @param prompt `{text, chat}` or `{ids}`.
+ * @param prompt `{text, chat}` or `{ids}`; of an encoder-decoder besides `decoder_text` or
+ *   `decoder_ids`, with which the answer begins, `src_lang` and `tgt_lang`.
  * @param given settings that are not the package's own; null where one is.
  */
 export async function search({ page, text, session, Tensor }, prompt, given) {
-  const ids = promptIds(page, text, prompt);
-  const settings = resolve(page, ids.length, given);
-  const [problem] = problems(page, ids.length, settings);
+  const read = promptIds(page, text, prompt);
+  const ids = page.encoder ? decoderIds(page, text, prompt) : read;
+  const settings = resolve(page, ids.length, { ...given, ...language(page, prompt) });
+  const [problem] = [...sourceProblems(page, read.length), ...problems(page, ids.length, settings)];
   if (problem) throw new InputError(problem.field, problem.message);
-  const outputs = await session.run(feeds(page, ids, settings, Tensor));
-  const shown = page.text.kind === 'ids' ? null : text.decode(ids);
+  const outputs = await session.run(feeds(page, { ids, read }, settings, Tensor));
+  const shown = (some) => ({ text: page.text.kind === 'ids' ? null : text.decode(some), ids: some });
   // fixed in the file, and part of how it searched
   const { eos_token_id } = page.search;
-  return readSearch(outputs, { text: shown, ids }, { ...settings, eos_token_id }, text);
+  const record = readSearch(outputs, shown(ids), { ...settings, eos_token_id }, text);
+  return page.encoder ? { source: shown(read), ...record } : record;
+}
+
+/** The setting that a language to translate into is; none where the package's own counts. */
+function language(page, { tgt_lang }) {
+  if (!tgt_lang) return {};
+  const token = page.text.languages?.ids[tgt_lang];
+  if (token === undefined) {
+    throw new InputError('tgt_lang', `This model’s tokenizer knows no language ${tgt_lang}.`);
+  }
+  return { forced_bos_token_id: token };
 }

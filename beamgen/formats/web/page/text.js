@@ -1,5 +1,6 @@
 // Text and token ids: with the model's own tokenizer, or what can be said without one.
 
+import { Charsmap } from './charsmap.js';
 import { idsAsText } from './format.js';
 
 /** Rust's reading of byte tokens: a run that is no UTF-8 becomes one mark for each byte. */
@@ -13,6 +14,36 @@ const byteRuns = {
     }
   },
 };
+
+/** What the library reads by JavaScript's own rules, as Hugging Face's, in Rust, reads it. */
+function readAsRust({ normalizer, pre_tokenizer, tokenizer: file }) {
+  for (const [part, { type, ...about }] of steps(normalizer, file.normalizer)) {
+    if (type === 'Precompiled') {
+      const map = new Charsmap(about.precompiled_charsmap);
+      part.normalize = (text) => map.ofGraphemes(text);
+    } else if (type === 'Strip') {
+      const [left, right] = [/^\p{White_Space}+/u, /\p{White_Space}+$/u];
+      const sides = [...(about.strip_left ? [left] : []), ...(about.strip_right ? [right] : [])];
+      part.normalize = (text) => sides.reduce((rest, side) => rest.replace(side, ''), text);
+    }
+  }
+  for (const [part, { type }] of steps(pre_tokenizer, file.pre_tokenizer)) {
+    if (type === 'WhitespaceSplit') {
+      part.pre_tokenize_text = (text) => text.match(/\P{White_Space}+/gu) ?? [];
+    } else if (part.pattern?.unicode) {
+      const { source, flags } = part.pattern;
+      const space = (sign) => (sign === '\\s' ? '\\p{White_Space}' : '\\P{White_Space}');
+      part.pattern = new RegExp(source.replace(/\\[sS]/g, space), flags);
+    }
+  }
+}
+
+/** Parts of the library with what the file says of each. */
+function steps(part, about) {
+  if (!part) return [];
+  const list = part.normalizers ?? part.tokenizers;
+  return list ? list.map((each, i) => [each, (about.normalizers ?? about.pretokenizers)[i]]) : [[part, about]];
+}
 
 /**
  * What turns text into ids and back.
@@ -58,6 +89,7 @@ class TokenizerText extends Text {
     for (const part of [decoder, ...(decoder?.decoders ?? [])]) {
       if (part?.config?.type === 'ByteFallback') part.text_decoder = byteRuns;
     }
+    readAsRust(this.tokenizer);
     if (this.about.chat) {
       const { Template } = await this.importModule(this.about.chat.module);
       this.template = new Template(this.about.chat.template);
@@ -65,7 +97,9 @@ class TokenizerText extends Text {
     return this;
   }
 
-  encode(text, chat = false) {
+  /** The ids of a text, as a chat's message, or in one of the languages that there are. */
+  encode(text, { chat = false, src_lang } = {}) {
+    if (src_lang) return this.inLanguage(text, src_lang);
     if (!chat) return text === '' ? this.ofNothing() : this.tokenizer.encode(text).ids;
     const messages = [{ role: 'user', content: text }];
     const { special_tokens } = this.about.chat;
@@ -75,6 +109,17 @@ class TokenizerText extends Text {
       ...special_tokens,
     });
     return this.tokenizer.encode(rendered, { add_special_tokens: false }).ids;
+  }
+
+  /** The ids of a text in the language that is translated into, and nothing around them. */
+  encodeTarget(text) {
+    return text === '' ? [] : this.tokenizer.encode(text, { add_special_tokens: false }).ids;
+  }
+
+  inLanguage(text, code) {
+    const { ids, eos_token_id, before } = this.about.languages;
+    const read = [...this.encodeTarget(text), eos_token_id];
+    return before ? [ids[code], ...read] : [...read, ids[code]];
   }
 
   /** A prompt of nothing is still its special tokens, for tokenizers that add some. */
