@@ -113,7 +113,7 @@ class Planner:
         asked = self._job.asked
         prompt = _prompt(row.values, asked.column)
         own = self._own(row.values) if asked.settings_from_columns else {}
-        ways: dict[str, Any] = {"lora": asked.lora, "decoder_prompt": asked.decoder_prompt}
+        ways: dict[str, Any] = {name: getattr(asked, name) for name in ROW_OPTIONS}
         ways |= {name: own.pop(name) for name in ROW_OPTIONS if name in own}
         request = self._generator.request(
             prompt,

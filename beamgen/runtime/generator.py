@@ -55,7 +55,7 @@ from beamgen.settings.prompts import (
     token_ids,
 )
 from beamgen.settings.result import BeamOutput
-from beamgen.settings.sources import AnySource, right_pad
+from beamgen.settings.sources import AnySource, SourceBatch, right_pad
 from beamgen.tokenizer.load import load_tokenizer
 from beamgen.tokenizer.tokenizer import Tokenizer
 
@@ -238,6 +238,8 @@ class Generator:
         chat: bool = False,
         add_special_tokens: bool = True,
         decoder_prompt: Prompt | None = None,
+        src_lang: str | None = None,
+        tgt_lang: str | None = None,
         lora: str | None = None,
         **settings: Any,
     ) -> Request:
@@ -248,13 +250,19 @@ class Generator:
             chat: see ``generate``.
             add_special_tokens: see ``generate``.
             decoder_prompt: see ``generate``.
+            src_lang: see ``generate``.
+            tgt_lang: see ``generate``.
             lora: the name of one of ``loras``, or None.
             settings: see ``generate``; one value each.
 
         Raises:
             BeamgenError: what ``generate`` would refuse, but for too little memory.
         """
-        ids = self._encode(prompt, chat, add_special_tokens)
+        if src_lang is not None:
+            check_has_language([prompt], chat=chat)
+        if tgt_lang is not None:
+            settings = with_target(settings, self._needed_tokenizer(), tgt_lang)
+        ids = self._encode(prompt, chat, add_special_tokens, src_lang)
         batch, source = self._behind_encoder([ids], decoder_prompt)
         (config,) = self._configs(settings, 1)
         input_ids, attention_mask = left_pad(batch, config.pad_token_id)
@@ -340,7 +348,7 @@ class Generator:
         input_ids, attention_mask = as_int64(input_ids), as_int64(attention_mask)
         configs = self._resolved(input_ids, attention_mask, config, source)
         adapted = self._loras.feeds(lora, len(input_ids))
-        read = input_ids if source is None else source.input_ids
+        read = source.input_ids if isinstance(source, SourceBatch) else input_ids
         self._check_memory(read, max(configs, key=lambda each: each.max_new_tokens))
         if manifest.backend == "contrib":
             return run_contrib(
@@ -358,7 +366,7 @@ class Generator:
         input_ids: Ids,
         attention_mask: Ids,
         config: SearchConfig | Sequence[SearchConfig],
-        source: SourceBatch | None,
+        source: AnySource | None,
     ) -> list[ResolvedSearch]:
         """The settings of searches of this length, all of it checked.
 
