@@ -23,6 +23,7 @@ from beamgen.runtime.encoder import (
     refuse_decoder_prompt,
 )
 from beamgen.runtime.feeds import parameter_feeds, prompt_feeds
+from beamgen.runtime.footprint import search_bytes
 from beamgen.runtime.generation import (
     Generation,
     found_hypotheses,
@@ -30,7 +31,7 @@ from beamgen.runtime.generation import (
     generation_of,
 )
 from beamgen.runtime.loras import LoadedLoras, LoraChoice
-from beamgen.runtime.memory import check_memory, least_bytes
+from beamgen.runtime.memory import check_memory
 from beamgen.runtime.no_numbers import bans, no_numbers
 from beamgen.runtime.request import Request
 from beamgen.runtime.requests import configs_of_rows
@@ -67,7 +68,7 @@ from beamgen.settings.prompts import (
     token_ids,
 )
 from beamgen.settings.result import BeamOutput
-from beamgen.settings.sources import AnySource, FeatureBatch, right_pad
+from beamgen.settings.sources import AnySource, FeatureBatch, SourceBatch, right_pad
 from beamgen.tokenizer.load import load_tokenizer
 from beamgen.tokenizer.tokenizer import Tokenizer
 
@@ -333,7 +334,7 @@ class Generator:
         configs = [each.config for each in requests]
         found = self._generations(output, prompts, input_ids.shape[1], configs)
         return [
-            [from_first_beam(each, row * first.config.num_beams) for each in hypotheses]
+            [from_first_beam(each, row * first.config.chains) for each in hypotheses]
             for row, hypotheses in enumerate(found)
         ]
 
@@ -387,7 +388,8 @@ class Generator:
         input_ids, attention_mask = as_int64(input_ids), as_int64(attention_mask)
         configs = self._resolved(input_ids, attention_mask, config, source)
         adapted = self._loras.feeds(lora, len(input_ids))
-        self._check_memory(input_ids, configs[0])
+        read = source.input_ids if isinstance(source, SourceBatch) else input_ids
+        self._check_memory(read, max(configs, key=lambda each: each.max_new_tokens))
         if manifest.backend == "contrib":
             return run_contrib(
                 self.session, self.package, input_ids, attention_mask, configs, adapted
@@ -526,7 +528,7 @@ class Generator:
         if self.session.get_providers()[0] != "CPUExecutionProvider":
             return
         rows, prompt_len = prompts.shape
-        needed = least_bytes(self.package.manifest, rows, prompt_len, config)
+        needed = search_bytes(self.package, rows, prompt_len, config)
         if needed > self._checked_bytes:  # ONNX Runtime keeps the memory of searches before
             check_memory(needed)
             self._checked_bytes = needed
