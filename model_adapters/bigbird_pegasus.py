@@ -23,18 +23,9 @@ class BigBirdPegasusAdapter(Seq2SeqAdapter):
     name = "bigbird_pegasus"
     model_type = "bigbird_pegasus"
     class_names = ("BigBirdPegasusForConditionalGeneration",)
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import BigBirdPegasusConfig
-
-        return BigBirdPegasusConfig(**TINY)
-
-    def full_config(self) -> PretrainedConfig:
-        """``google/bigbird-pegasus-large-arxiv``: 16 + 16 layers of 1,024, 96,103 tokens."""
-        from transformers import BigBirdPegasusConfig
-
-        return BigBirdPegasusConfig()
+    tiny_sizes = TINY
+    # google/bigbird-pegasus-large-arxiv: 16 + 16 layers of 1,024, 96,103 tokens
+    full_sizes = {}
 
     def source_positions(self, config: PretrainedConfig) -> int:
         """The longest source whose every token is attended to.

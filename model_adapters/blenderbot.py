@@ -9,7 +9,7 @@ from beamgen.seq2seq_adapter import Seq2SeqAdapter
 from model_adapters._bart_seq2seq import TINY
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+    pass
 
 
 @register
@@ -19,18 +19,13 @@ class BlenderbotAdapter(Seq2SeqAdapter):
     name = "blenderbot"
     model_type = "blenderbot"
     class_names = ("BlenderbotForConditionalGeneration",)
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import BlenderbotConfig
-
-        return BlenderbotConfig(**TINY)
-
-    def full_config(self) -> PretrainedConfig:
-        """``facebook/blenderbot-400M-distill``: 2 + 12 layers of 1,280, 8,008 tokens."""
-        from transformers import BlenderbotConfig
-
-        return BlenderbotConfig(
-            d_model=1280, encoder_layers=2, decoder_layers=12, encoder_ffn_dim=5120,
-            decoder_ffn_dim=5120, scale_embedding=True,
-        )  # fmt: skip
+    tiny_sizes = TINY
+    # facebook/blenderbot-400M-distill: 2 + 12 layers of 1,280, 8,008 tokens
+    full_sizes = {
+        "d_model": 1280,
+        "encoder_layers": 2,
+        "decoder_layers": 12,
+        "encoder_ffn_dim": 5120,
+        "decoder_ffn_dim": 5120,
+        "scale_embedding": True,
+    }

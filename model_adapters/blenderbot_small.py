@@ -9,7 +9,7 @@ from beamgen.seq2seq_adapter import Seq2SeqAdapter
 from model_adapters._bart_seq2seq import TINY
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+    pass
 
 
 @register
@@ -19,15 +19,6 @@ class BlenderbotSmallAdapter(Seq2SeqAdapter):
     name = "blenderbot_small"
     model_type = "blenderbot-small"
     class_names = ("BlenderbotSmallForConditionalGeneration",)
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import BlenderbotSmallConfig
-
-        return BlenderbotSmallConfig(**TINY)
-
-    def full_config(self) -> PretrainedConfig:
-        """``facebook/blenderbot_small-90M``: 8 + 8 layers of 512, 54,944 tokens."""
-        from transformers import BlenderbotSmallConfig
-
-        return BlenderbotSmallConfig(vocab_size=54944, scale_embedding=True)
+    tiny_sizes = TINY
+    # facebook/blenderbot_small-90M: 8 + 8 layers of 512, 54,944 tokens
+    full_sizes = {"vocab_size": 54944, "scale_embedding": True}

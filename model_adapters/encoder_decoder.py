@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from beamgen.adapter import KVGeometry, PositionLimits, cache_keyword, hands_masks_on
+from beamgen.adapter import (
+    TINY_SIZES,
+    KVGeometry,
+    PositionLimits,
+    cache_keyword,
+    hands_masks_on,
+)
 from beamgen.errors import AdapterError
 from beamgen.registry import register
 from beamgen.seq2seq_adapter import Seq2SeqAdapter
 from model_adapters._bart_seq2seq import past_padding
-from model_adapters._tiny import tiny
 
 if TYPE_CHECKING:
     import torch
@@ -33,9 +38,12 @@ class EncoderDecoderAdapter(Seq2SeqAdapter):
         """A config of two layers and 96 tokens on either side, of unequal widths."""
         from transformers import BertConfig, EncoderDecoderConfig
 
+        sizes = {
+            name: size for name, size in TINY_SIZES.items() if name != "num_key_value_heads"
+        }
         ends = {"pad_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 1}
         return EncoderDecoderConfig.from_encoder_decoder_configs(
-            tiny(BertConfig, hidden_size=32), tiny(BertConfig), **ends
+            BertConfig(**{**sizes, "hidden_size": 32}), BertConfig(**sizes), **ends
         )
 
     def source_positions(self, config: PretrainedConfig) -> int | None:

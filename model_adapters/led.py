@@ -22,24 +22,23 @@ class LEDAdapter(OldBartKin):
     name = "led"
     model_type = "led"
     class_names = ("LEDForConditionalGeneration",)
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens, whose tokens see two on either side."""
-        from transformers import LEDConfig
-
-        lengths = {"max_encoder_position_embeddings": 128, "max_decoder_position_embeddings": 128}
-        sizes = {name: size for name, size in TINY.items() if name != "max_position_embeddings"}
-        return LEDConfig(**sizes, **lengths, attention_window=4)
-
-    def full_config(self) -> PretrainedConfig:
-        """``allenai/led-base-16384``: 6 + 6 layers of 768, 50,265 tokens."""
-        from transformers import LEDConfig
-
-        return LEDConfig(
-            d_model=768, encoder_layers=6, decoder_layers=6, encoder_attention_heads=12,
-            decoder_attention_heads=12, encoder_ffn_dim=3072, decoder_ffn_dim=3072,
-            attention_window=[1024] * 6,
-        )  # fmt: skip
+    tiny_sizes = {
+        **{name: size for name, size in TINY.items() if name != "max_position_embeddings"},
+        "max_encoder_position_embeddings": 128,
+        "max_decoder_position_embeddings": 128,
+        "attention_window": 4,  # two tokens on either side
+    }
+    # allenai/led-base-16384: 6 + 6 layers of 768, 50,265 tokens
+    full_sizes = {
+        "d_model": 768,
+        "encoder_layers": 6,
+        "decoder_layers": 6,
+        "encoder_attention_heads": 12,
+        "decoder_attention_heads": 12,
+        "encoder_ffn_dim": 3072,
+        "decoder_ffn_dim": 3072,
+        "attention_window": [1024] * 6,
+    }
 
     def source_positions(self, config: PretrainedConfig) -> int:
         """The longest source."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from beamgen.registry import register
-from model_adapters._t5 import TINY, T5Kin
+from model_adapters._t5 import T5Kin
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -18,24 +18,23 @@ class LongT5Adapter(T5Kin):
     name = "longt5"
     model_type = "longt5"
     class_names = ("LongT5ForConditionalGeneration",)
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens, whose sources have several blocks."""
-        from transformers import LongT5Config
-
-        blocks = {"local_radius": 2, "global_block_size": 4}
-        kind = "transient-global"
-        return LongT5Config(**TINY, **blocks, encoder_attention_type=kind)
-
-    def full_config(self) -> PretrainedConfig:
-        """``google/long-t5-tglobal-base``: 12 + 12 layers of 768, 32,128 tokens."""
-        from transformers import LongT5Config
-
-        return LongT5Config(
-            d_model=768, d_ff=2048, num_layers=12, num_decoder_layers=12, num_heads=12,
-            feed_forward_proj="gated-gelu", encoder_attention_type="transient-global",
-            tie_word_embeddings=False, decoder_start_token_id=0,
-        )  # fmt: skip
+    tiny_sizes = {
+        **T5Kin.tiny_sizes,
+        "local_radius": 2,
+        "global_block_size": 4,
+        "encoder_attention_type": "transient-global",
+    }
+    # google/long-t5-tglobal-base: 12 + 12 layers of 768, 32,128 tokens
+    full_sizes = {
+        "d_model": 768,
+        "num_layers": 12,
+        "num_decoder_layers": 12,
+        "num_heads": 12,
+        "feed_forward_proj": "gated-gelu",
+        "encoder_attention_type": "transient-global",
+        "tie_word_embeddings": False,
+        "decoder_start_token_id": 0,
+    }
 
     def traced_source_len(self, config: PretrainedConfig) -> int:
         """Of more than a block of either kind, and no multiple of one: both are made then."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from beamgen.registry import register
 from beamgen.seq2seq_adapter import Seq2SeqAdapter
@@ -12,15 +10,16 @@ from model_adapters._bart_seq2seq import TINY, past_padding
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PretrainedConfig
 
 
 class M2M100Kin(Seq2SeqAdapter):
     """Positions that pass over padding tokens."""
 
-    implied: ClassVar[Mapping[str, object]] = MappingProxyType(
-        {"add_final_layer_norm": True, "normalize_before": True, "static_position_embeddings": True}
-    )
+    implied = {
+        "add_final_layer_norm": True,
+        "normalize_before": True,
+        "static_position_embeddings": True,
+    }
 
     def place(self, decoder: Any, input_ids: torch.Tensor, position_ids: torch.Tensor) -> None:
         """Let the decoder embed these positions ``[B, N]``; a padding token has none."""
@@ -36,15 +35,6 @@ class M2M100Adapter(M2M100Kin):
     name = "m2m_100"
     model_type = "m2m_100"
     class_names = ("M2M100ForConditionalGeneration",)
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import M2M100Config
-
-        return M2M100Config(**TINY)
-
-    def full_config(self) -> PretrainedConfig:
-        """``facebook/nllb-200-distilled-600M``: 12 + 12 layers of 1,024, 256,206 tokens."""
-        from transformers import M2M100Config
-
-        return M2M100Config(vocab_size=256206, decoder_start_token_id=2)
+    tiny_sizes = TINY
+    # facebook/nllb-200-distilled-600M: 12 + 12 layers of 1,024, 256,206 tokens
+    full_sizes = {"vocab_size": 256206, "decoder_start_token_id": 2}

@@ -10,7 +10,7 @@ from model_adapters._bart_seq2seq import TINY
 from model_adapters._old_bart import OldBartKin
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 
 @register
@@ -20,18 +20,9 @@ class MvpAdapter(OldBartKin):
     name = "mvp"
     model_type = "mvp"
     class_names = ("MvpForConditionalGeneration",)
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import MvpConfig
-
-        return MvpConfig(**TINY)
-
-    def full_config(self) -> PretrainedConfig:
-        """``RUCAIBox/mvp``: 12 + 12 layers of 1,024, 50,267 tokens."""
-        from transformers import MvpConfig
-
-        return MvpConfig()
+    tiny_sizes = TINY
+    # RUCAIBox/mvp: 12 + 12 layers of 1,024, 50,267 tokens
+    full_sizes = {}
 
     def prepare(self, model: PreTrainedModel) -> None:
         """Nothing to swap.

@@ -13,7 +13,7 @@ from model_adapters.m2m_100 import M2M100Kin
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 
 @register
@@ -27,22 +27,16 @@ class NllbMoeAdapter(M2M100Kin):
     model_type = "nllb-moe"
     class_names = ("NllbMoeForConditionalGeneration",)
     until = "4.57"
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import NllbMoeConfig
-
-        experts = {"num_experts": 4, "encoder_sparse_step": 2, "decoder_sparse_step": 2}
-        return NllbMoeConfig(**{**TINY, **experts})
-
-    def full_config(self) -> PretrainedConfig:
-        """``facebook/nllb-moe-54b``: 24 + 24 layers of 2,048, 128 experts, 256,206 tokens."""
-        from transformers import NllbMoeConfig
-
-        return NllbMoeConfig(
-            d_model=2048, encoder_layers=24, decoder_layers=24, encoder_ffn_dim=8192,
-            decoder_ffn_dim=8192, vocab_size=256206,
-        )  # fmt: skip
+    tiny_sizes = {**TINY, "num_experts": 4, "encoder_sparse_step": 2, "decoder_sparse_step": 2}
+    # facebook/nllb-moe-54b: 24 + 24 layers of 2,048, 128 experts, 256,206 tokens
+    full_sizes = {
+        "d_model": 2048,
+        "encoder_layers": 24,
+        "decoder_layers": 24,
+        "encoder_ffn_dim": 8192,
+        "decoder_ffn_dim": 8192,
+        "vocab_size": 256206,
+    }
 
     def prepare(self, model: PreTrainedModel) -> None:
         """Route in a form that a trace can hold.

@@ -21,23 +21,26 @@ class PegasusXAdapter(Seq2SeqAdapter):
     name = "pegasus_x"
     model_type = "pegasus_x"
     class_names = ("PegasusXForConditionalGeneration",)
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens, whose sources have several blocks."""
-        from transformers import PegasusXConfig
-
-        ends = {"pad_token_id": 0, "decoder_start_token_id": 0, "eos_token_id": 1}
-        return PegasusXConfig(**{**TINY, **ends}, block_size=4, num_global_tokens=3)
-
-    def full_config(self) -> PretrainedConfig:
-        """``google/pegasus-x-base``: 12 + 12 layers of 768, 96,103 tokens."""
-        from transformers import PegasusXConfig
-
-        return PegasusXConfig(
-            d_model=768, encoder_layers=12, decoder_layers=12, encoder_ffn_dim=3072,
-            decoder_ffn_dim=3072, encoder_attention_heads=12, decoder_attention_heads=12,
-            activation_function="relu", num_global_tokens=128,
-        )  # fmt: skip
+    tiny_sizes = {
+        **TINY,
+        "pad_token_id": 0,
+        "decoder_start_token_id": 0,
+        "eos_token_id": 1,
+        "block_size": 4,
+        "num_global_tokens": 3,
+    }
+    # google/pegasus-x-base: 12 + 12 layers of 768, 96,103 tokens
+    full_sizes = {
+        "d_model": 768,
+        "encoder_layers": 12,
+        "decoder_layers": 12,
+        "encoder_ffn_dim": 3072,
+        "decoder_ffn_dim": 3072,
+        "encoder_attention_heads": 12,
+        "decoder_attention_heads": 12,
+        "activation_function": "relu",
+        "num_global_tokens": 128,
+    }
 
     def traced_source_len(self, config: PretrainedConfig) -> int:
         """Of more than a block, and no multiple of one: it is padded then."""

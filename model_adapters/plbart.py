@@ -9,7 +9,7 @@ from beamgen.seq2seq_adapter import Seq2SeqAdapter
 from model_adapters._bart_seq2seq import TINY
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+    pass
 
 
 @register
@@ -19,15 +19,6 @@ class PLBartAdapter(Seq2SeqAdapter):
     name = "plbart"
     model_type = "plbart"
     class_names = ("PLBartForConditionalGeneration",)
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import PLBartConfig
-
-        return PLBartConfig(**TINY)
-
-    def full_config(self) -> PretrainedConfig:
-        """``uclanlp/plbart-base``: 6 + 6 layers of 768, 50,005 tokens."""
-        from transformers import PLBartConfig
-
-        return PLBartConfig(decoder_start_token_id=2)
+    tiny_sizes = TINY
+    # uclanlp/plbart-base: 6 + 6 layers of 768, 50,005 tokens
+    full_sizes = {"decoder_start_token_id": 2}

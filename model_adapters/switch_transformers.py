@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from beamgen.adapter import routed
 from beamgen.registry import register
-from model_adapters._t5 import TINY, T5Kin
+from model_adapters._t5 import T5Kin
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 
 @register
@@ -25,24 +25,19 @@ class SwitchTransformersAdapter(T5Kin):
     name = "switch_transformers"
     model_type = "switch_transformers"
     class_names = ("SwitchTransformersForConditionalGeneration",)
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import SwitchTransformersConfig
-
-        return SwitchTransformersConfig(
-            **TINY, num_experts=4, num_sparse_encoder_layers=1,
-            num_sparse_decoder_layers=1,
-        )  # fmt: skip
-
-    def full_config(self) -> PretrainedConfig:
-        """``google/switch-base-8``: 12 + 12 layers of 768, 8 experts, 32,128 tokens."""
-        from transformers import SwitchTransformersConfig
-
-        return SwitchTransformersConfig(
-            d_ff=3072, num_sparse_encoder_layers=6, num_sparse_decoder_layers=6,
-            decoder_start_token_id=0,
-        )  # fmt: skip
+    tiny_sizes = {
+        **T5Kin.tiny_sizes,
+        "num_experts": 4,
+        "num_sparse_encoder_layers": 1,
+        "num_sparse_decoder_layers": 1,
+    }
+    # google/switch-base-8: 12 + 12 layers of 768, 8 experts, 32,128 tokens
+    full_sizes = {
+        "d_ff": 3072,
+        "num_sparse_encoder_layers": 6,
+        "num_sparse_decoder_layers": 6,
+        "decoder_start_token_id": 0,
+    }
 
     def prepare(self, model: PreTrainedModel) -> None:
         """Route in a form that a trace can hold."""

@@ -6,11 +6,11 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from beamgen.registry import register
-from model_adapters._t5 import TINY, T5Kin, attend
+from model_adapters._t5 import T5Kin, attend
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 
 @register
@@ -20,19 +20,10 @@ class UMT5Adapter(T5Kin):
     name = "umt5"
     model_type = "umt5"
     class_names = ("UMT5ForConditionalGeneration",)
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens, gated and with a head of its own."""
-        from transformers import UMT5Config
-
-        # its head is not the embedding, and not scaled: smaller weights give as lively logits
-        return UMT5Config(**{**TINY, "initializer_factor": 0.15})
-
-    def full_config(self) -> PretrainedConfig:
-        """``google/umt5-small``: 8 + 8 layers of 512, 256,384 tokens."""
-        from transformers import UMT5Config
-
-        return UMT5Config(vocab_size=256384, decoder_start_token_id=0)
+    # its head is not the embedding, and not scaled: smaller weights give as lively logits
+    tiny_sizes = {**T5Kin.tiny_sizes, "initializer_factor": 0.15}
+    # google/umt5-small: 8 + 8 layers of 512, 256,384 tokens
+    full_sizes = {"vocab_size": 256384, "decoder_start_token_id": 0}
 
     def prepare(self, model: PreTrainedModel) -> None:
         """Let the decoder attend as other models do, by its own names."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from beamgen.errors import PromptError
 from beamgen.package.folder import Package
 from beamgen.settings.kinds import is_int
 from beamgen.settings.prompts import Ids
-from beamgen.settings.sources import SourceBatch, check_source
+from beamgen.settings.sources import AnySource, FeatureBatch, check_features, check_source
 
 
 def start_of_each(given: int | Sequence[int] | None, rows: int, start: int) -> list[int]:
@@ -23,31 +23,43 @@ def start_of_each(given: int | Sequence[int] | None, rows: int, start: int) -> l
     Raises:
         PromptError: there are more or fewer than sources, or it is no token id.
     """
-    is_one = given is None or is_int(given) or isinstance(given, str)
-    starts: list[Any] = [given] * rows if is_one else list(given)  # type: ignore[arg-type] # not one
-    if len(starts) != rows:
-        raise PromptError(
-            f"decoder_start_token_id names {len(starts)} tokens for {rows} sources",
-            "give one for all of them, or one for each",
-        )
+    starts = one_for_each("decoder_start_token_id", given, rows)
     wrong = next((each for each in starts if each is not None and not is_int(each)), None)
     if wrong is not None:
         raise PromptError(
             f"decoder_start_token_id has to be a token id, not {wrong!r:.60}",
-            "give one for all sources, or one for each",
+            "give one for all of them, or one for each",
         )
     return [start if each is None else int(each) for each in starts]
 
 
+def one_for_each(name: str, given: Any, rows: int) -> list[Any]:
+    """What was given for each of so many sources: one value for all, or one for each.
+
+    Raises:
+        PromptError: there are more or fewer than sources.
+    """
+    if given is None or isinstance(given, str) or not isinstance(given, Iterable):
+        return [given] * rows
+    values = list(given)
+    if len(values) != rows:
+        raise PromptError(
+            f"{name} has {len(values)} values for {rows} sources",
+            "give one for all of them, or one for each",
+        )
+    return values
+
+
 def decoder_prompts(
-    given: Sequence[Sequence[int]], starts: Sequence[int], languages: Sequence[int] = ()
+    given: Sequence[Sequence[int]], starts: Sequence[int], *, prepends_start: bool = True
 ) -> list[list[int]]:
     """A decoder prompt for each source, all of one length.
 
     Args:
         given: one for all, or one for each; none where the decoder begins with its start alone.
-        starts: the id that each decoder begins with, which goes before them where none has its.
-        languages: an id for each that goes between the start and what is given.
+        starts: ``decoder_start_token_id`` of each, which goes before them where none begins
+            with its own.
+        prepends_start: whether it does so.
 
     Raises:
         PromptError: there are more or fewer than sources, or they differ in length.
@@ -68,21 +80,25 @@ def decoder_prompts(
             "one batch",
             "give prompts of one length, or search those sources in batches of their own",
         )
-    prompts = prompts if len(prompts) == rows else [list(prompts[0]) for _ in starts]
-    if all(prompt[:1] != [start] for prompt, start in zip(prompts, starts, strict=True)):
-        prompts = [[start, *prompt] for prompt, start in zip(prompts, starts, strict=True)]
-    for prompt, language in zip(prompts, languages, strict=False):
-        if prompt[1:2] != [language]:
-            prompt.insert(1, language)
+    prompts = prompts if len(prompts) == rows else prompts * rows
+    begun = list(zip(prompts, starts, strict=True))
+    if not given or (prepends_start and all(prompt[:1] != [start] for prompt, start in begun)):
+        return [[start, *prompt] for prompt, start in begun]
     return prompts
 
 
-def refuse_encoders(package: Package, given: Mapping[str, object]) -> None:
-    """Refuse for a decoder alone what only one behind an encoder can be given.
+def begin_with(token: int, prompt: Sequence[int], start: int) -> list[int]:
+    """A decoder prompt with a token before it, behind the start where that is there already."""
+    begun, rest = ([start], list(prompt[1:])) if prompt[:1] == [start] else ([], list(prompt))
+    return [*begun, *rest] if rest[:1] == [token] else [*begun, token, *rest]
+
+
+def refuse_for_decoder(package: Package, given: Mapping[str, object]) -> None:
+    """Refuse what only a decoder behind an encoder can be given, for one that has its prompt.
 
     Args:
         package: of a decoder alone.
-        given: by the name of the argument, None where it was not given.
+        given: by the argument's name, None where it was not given.
 
     Raises:
         PromptError: something was given.
@@ -95,7 +111,15 @@ def refuse_encoders(package: Package, given: Mapping[str, object]) -> None:
             )
 
 
-def check_source_of(package: Package, source: SourceBatch | None, attention_mask: Ids) -> None:
+def _kind(package: Package) -> str:
+    """What to pass as a source, for messages."""
+    features = package.manifest.features
+    if features is None:
+        return "SourceBatch(ids, mask)"
+    return f"FeatureBatch({features[0]!r}, array)"
+
+
+def check_source_of(package: Package, source: AnySource | None, attention_mask: Ids) -> None:
     """Refuse a source without encoder, an encoder without source, and what it cannot read.
 
     Args:
@@ -112,12 +136,22 @@ def check_source_of(package: Package, source: SourceBatch | None, attention_mask
             return
         raise PromptError(
             f"{package.folder} has {'no' if encoder is None else 'an'} encoder",
-            "leave out source" if encoder is None else "pass source=SourceBatch(ids, mask)",
+            "leave out source" if encoder is None else f"pass source={_kind(package)}",
         )
-    check_source(source, package.manifest.vocab_size, encoder.max_positions)
-    if len(source.input_ids) != len(attention_mask):
+    features = package.manifest.features
+    if isinstance(source, FeatureBatch) != (features is not None):
         raise PromptError(
-            f"there are {len(source.input_ids)} sources and {len(attention_mask)} decoder prompts",
+            f"the encoder of {package.folder} reads {'text' if features is None else features[0]}, "
+            f"and was given {type(source).__name__}",
+            f"pass source={_kind(package)}",
+        )
+    if isinstance(source, FeatureBatch):
+        check_features(source, *(features or ("", ())))
+    else:
+        check_source(source, package.manifest.vocab_size, encoder.max_positions)
+    if len(source) != len(attention_mask):
+        raise PromptError(
+            f"there are {len(source)} sources and {len(attention_mask)} decoder prompts",
             "give one for each",
         )
     if not attention_mask.all():

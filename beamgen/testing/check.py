@@ -11,11 +11,12 @@ import numpy as np
 
 from beamgen.adapter import DecoderAdapter, cache_keyword
 from beamgen.checkpoint.checkpoint import demo_checkpoint
+from beamgen.checkpoint.example_inputs import example_inputs
 from beamgen.errors import AdapterError, BeamgenError, one_line
 from beamgen.registry import find_adapter, is_encoder_decoder
 from beamgen.testing.field_check import check_fields, compare, listed
 from beamgen.testing.fields import variants
-from beamgen.testing.loop_decoder import LoopDecoder, hf_logits, source_of
+from beamgen.testing.loop_decoder import LoopDecoder, hf_logits
 from beamgen.testing.models import tiny_model
 
 _MAX_PARAMETERS = 300_000
@@ -43,8 +44,8 @@ def check_adapter(adapter: DecoderAdapter | str, *, quick: bool = False) -> list
     subject = find_adapter(adapter) if isinstance(adapter, str) else adapter
     if subject.needs is not None:
         raise AdapterError(
-            f"the adapter '{subject.name}' is of a class of transformers {subject.needs}, and "
-            "another one is installed",
+            f"the adapter '{subject.name}' is of a class of transformers {subject.needs}, and an "
+            "older one is installed",
             f"check it where that is: pip install 'transformers=={subject.needs}.*'",
         )
     whole = _SEQ2SEQ_CHECKS if is_encoder_decoder(subject) else _CHECKS
@@ -94,8 +95,7 @@ def _check_tiny_config(adapter: DecoderAdapter) -> None:
     _expect(adapter.kv_geometry(config).num_layers >= 2, "it has fewer than two layers")
     for name in ("eos_token_id", "pad_token_id"):
         token = getattr(config, name)
-        size = config.get_text_config().vocab_size
-        _expect(token is not None and 0 <= token < size, f"its {name} is {token}")
+        _expect(token is not None and 0 <= token < config.vocab_size, f"its {name} is {token}")
 
 
 def _check_geometry(adapter: DecoderAdapter) -> None:
@@ -106,10 +106,10 @@ def _check_geometry(adapter: DecoderAdapter) -> None:
     model, geometry = tiny_model(config), adapter.kv_geometry(config)
     with torch.no_grad():
         ids = torch.ones(1, 3, dtype=torch.long)
-        given = {"input_ids": ids}
-        if config.is_encoder_decoder:
-            source = {name: torch.from_numpy(x) for name, x in source_of(config).items()}
-            encoded = model.get_encoder()(**source)
+        given = example_inputs(config, ids)
+        if config.is_encoder_decoder:  # not every encoder may be told of a cache
+            read = {k: x for k, x in given.items() if k != "decoder_input_ids"}
+            encoded = model.get_encoder()(**read)
             given = {"decoder_input_ids": ids, "encoder_outputs": encoded}
         output = model(**given, use_cache=True)
     cache = output.get(cache_keyword(model))

@@ -12,7 +12,7 @@ from beamgen.settings.kinds import Number, is_int
 from beamgen.settings.parameter import Problem
 from beamgen.settings.processors.processor import Functions, Processor
 from beamgen.settings.rules import Rules
-from beamgen.settings.setting import Setting, Values
+from beamgen.settings.setting import IDS, SOURCE, Setting, Values
 
 
 def _out_of_reach(values: Values, rules: Rules) -> Iterator[Problem]:
@@ -39,6 +39,8 @@ SETTING = Setting(
     default=1.0,
     per_row=True,
     examples=(1.0, 1.4, 0.7),
+    reads=(SOURCE,),
+    asks=IDS,
     unlike=_out_of_reach,
 )
 

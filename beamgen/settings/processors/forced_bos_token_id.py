@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from beamgen.settings.kinds import OptionalTokenId
 from beamgen.settings.processors.processor import Functions, Processor
-from beamgen.settings.setting import Setting
+from beamgen.settings.setting import HISTORY, Setting
 
 SETTING = Setting(
     "forced_bos_token_id",
@@ -12,6 +12,7 @@ SETTING = Setting(
     "the first token after a prompt of one, -1: none",
     per_row=True,
     sample=lambda ids: ids.some[0],
+    reads=(HISTORY,),
 )
 
 
