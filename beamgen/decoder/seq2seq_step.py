@@ -16,7 +16,7 @@ import torch
 from transformers import EncoderDecoderCache, PreTrainedModel
 
 from beamgen.adapter import DecoderAdapter
-from beamgen.decoder.attention import asked_by
+from beamgen.decoder.attention import Asked, asked_by
 from beamgen.decoder.contract import Contract, loop_contract, with_sources
 from beamgen.decoder.loop_step import LoopCache, LoopStep
 from beamgen.decoder.traced_step import BATCH, KVPairs, SlotPairs
@@ -73,6 +73,23 @@ class Seq2SeqCache(LoopCache, EncoderDecoderCache):  # type: ignore[misc] # tran
         """What a layer's cross-attention reads, if these are its keys."""
         found: _CrossLayer = self.cross_attention_cache.layers[layer]
         return found if keys is found.keys else None
+
+
+def _crossed_attention(
+    query: torch.Tensor, layer: _CrossLayer, asked: Asked, bias: torch.Tensor | None
+) -> torch.Tensor:
+    """What a source gives to queries ``[B, H, N, D]``; H may be a multiple of its heads."""
+    batch, heads, _, width = query.shape
+    rows = query
+    if heads != layer.keys.shape[1]:  # queries of one head of keys are as many more tokens
+        rows = query.reshape(batch, layer.keys.shape[1], -1, width)
+    scores = rows @ (layer.keys * asked.scale)  # the product with the scale is lifted, too
+    if asked.softcap is not None:
+        scores = torch.tanh(scores / asked.softcap) * asked.softcap
+    if bias is not None:
+        scores = scores + bias
+    attended = torch.softmax(scores, dim=-1) @ layer.values
+    return attended.reshape(batch, heads, -1, attended.shape[-1])
 
 
 def loop_step(
@@ -179,17 +196,13 @@ class Seq2SeqStep(LoopStep):
             if crossed is None:
                 return own(module, query, key, value, attention_mask, **given)
             asked = asked_by(module, query, value, given, causal=False)
-            if not asked.is_standard or asked.window is not None:
+            if asked.window is not None or asked.sinks is not None:
                 raise AdapterError(
-                    f"{type(module).__name__} asks more of cross-attention than a scale: a "
-                    "window, a soft cap or sinks, which an exported decoder does not do",
+                    f"{type(module).__name__} asks more of cross-attention than a scale and a soft "
+                    "cap: a window or sinks, which an exported decoder does not do",
                     "this checkpoint cannot be exported",
                 )
-            # the scale is multiplied with what is lifted out of the loops
-            scores = query @ (crossed.keys * asked.scale)
-            if cache.cross_attention_cache.bias is not None:
-                scores = scores + cache.cross_attention_cache.bias
-            attended = torch.softmax(scores, dim=-1) @ crossed.values
+            attended = _crossed_attention(query, crossed, asked, cache.cross_attention_cache.bias)
             return attended.transpose(1, 2).contiguous(), None
 
         return attention
