@@ -33,7 +33,7 @@ from beamgen.settings.config import SearchConfig
 from beamgen.settings.rules import installed_rules
 from beamgen.testing import tiny_model
 
-ENCODER_DECODERS = [each for each in adapters() if is_encoder_decoder(each)]
+ENCODER_DECODERS = [each for each in adapters() if is_encoder_decoder(each) and each.needs is None]
 LAYERS = 2
 
 
