@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from beamgen.checkpoint.checkpoint import Checkpoint as Checkpoint
     from beamgen.checkpoint.checkpoint import open_checkpoint as open_checkpoint
     from beamgen.checkpoint.lora_source import read_lora as read_lora
+    from beamgen.doctor.diagnosis import Diagnosis as Diagnosis
+    from beamgen.doctor.doctor import doctor as doctor
     from beamgen.errors import BeamgenError as BeamgenError
     from beamgen.errors import BeamgenWarning as BeamgenWarning
     from beamgen.explain.explanation import Explanation as Explanation
@@ -87,6 +89,8 @@ _HOMES = {
     "bench.report": ("BenchReport",),
     "checkpoint.checkpoint": ("Checkpoint", "open_checkpoint"),
     "checkpoint.lora_source": ("read_lora",),
+    "doctor.diagnosis": ("Diagnosis",),
+    "doctor.doctor": ("doctor",),
     "errors": ("BeamgenError", "BeamgenWarning"),
     "explain.explanation": ("Explanation",),
     "explain.run": ("explain",),

@@ -320,6 +320,6 @@ def check_stateless(adapter: DecoderAdapter, config: PretrainedConfig, reader: s
     if adapter.kv_geometry(config).states:
         raise AdapterError(
             f"each beam of '{adapter.name}' carries states besides keys and values, "
-            f"for which {reader} has no place",
+            f"for which there is no place in {reader}",
             "use the file that `beamgen export` writes by default, with the loop backend",
         )

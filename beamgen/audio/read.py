@@ -50,7 +50,7 @@ def _read_wave(stream: object) -> tuple[Samples, int]:
     else:
         whole = np.frombuffer(stored, _LITTLE_ENDIAN[width])
     if width == 1:
-        samples = (whole.astype(np.float32) - 128) / 128
+        samples = (whole.astype(np.float32) - 128) / np.float32(128)
     else:
         samples = (whole / 2.0 ** (8 * whole.itemsize - 1)).astype(np.float32)
     return _mixed(samples.reshape(-1, channels)), rate

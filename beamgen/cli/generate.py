@@ -14,7 +14,15 @@ import click
 from rich.progress import track
 
 import beamgen
-from beamgen.cli._options import LocalPath, check_takes_special_tokens, common, parse_ids
+from beamgen.cli._options import (
+    LocalPath,
+    check_takes_special_tokens,
+    common,
+    decoder_prompt_options,
+    language_options,
+    parse_decoder_prompt,
+    parse_ids,
+)
 from beamgen.cli._print import ERR, finite, status
 from beamgen.cli._sections import SEARCH_SETTINGS, SectionedCommand, section
 from beamgen.cli._settings import chosen_settings, search_settings, speech_settings
@@ -49,20 +57,8 @@ Examples:
         help="One prompt per line; - is stdin. Piped stdin is read without it, too.",
     ),
     click.option("--ids", multiple=True, metavar='"1 2 3"', help="A prompt of ids; repeatable."),
-    click.option(
-        "--decoder-prompt",
-        metavar="TEXT",
-        help="Of an encoder-decoder, which reads the prompts: with what the decoder goes on.",
-    ),
-    click.option("--decoder-ids", metavar='"1 2 3"', help="The same as ids."),
-    click.option(
-        "--src-lang", metavar="CODE", help="The language of the prompts, of many that a model has."
-    ),
-    click.option(
-        "--tgt-lang",
-        metavar="CODE",
-        help="The language to translate into: its token is the forced_bos_token_id.",
-    ),
+    decoder_prompt_options,
+    language_options,
     click.option("--chat", is_flag=True, help="Put prompts through the chat template."),
     click.option(
         "--no-special-tokens",
@@ -156,7 +152,7 @@ def command(
             "--output-scores was given, and what is printed as text has no room for them",
             "pass --json, too",
         )
-    goes_on = _decoder_prompt(decoder_prompt, decoder_ids)
+    goes_on = parse_decoder_prompt(decoder_prompt, decoder_ids)
     settings = chosen_settings(values)
     if len(loras) > 1:
         raise beamgen.BeamgenError(
@@ -214,15 +210,6 @@ def _check_kind(package: beamgen.Package, texts: Sequence[Any], audio: Sequence[
         raise beamgen.BeamgenError(
             f"{package.folder} reads text, and was given audio", 'pass -p "TEXT"'
         )
-
-
-def _decoder_prompt(text: str | None, ids: str | None) -> str | list[int] | None:
-    """With what a decoder behind an encoder goes on, for all prompts."""
-    if text is not None and ids is not None:
-        raise beamgen.BeamgenError(
-            "--decoder-prompt and --decoder-ids were given", "leave one of the two out"
-        )
-    return text if ids is None else parse_ids(ids, "--decoder-ids")
 
 
 def _warn_of_divergence(package: beamgen.Package) -> None:

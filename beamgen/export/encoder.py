@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from beamgen.checkpoint.checkpoint import Checkpoint
-from beamgen.errors import CheckpointError, LoraError, SettingError
+from beamgen.errors import CheckpointError, SettingError
 from beamgen.export.checks import check_ids
 from beamgen.seq2seq_adapter import Seq2SeqAdapter, TaskTokens
 from beamgen.settings.rules import installed_rules
@@ -19,7 +19,7 @@ def check_supported(options: Mapping[str, Any]) -> None:
 
     Raises:
         CheckpointError: transformers 5 is installed, whose encoders and caches are others.
-        SettingError, LoraError: it is asked for.
+        SettingError: it is asked for.
     """
     what = "an encoder-decoder"
     if installed_rules().release != "4.57":
@@ -31,16 +31,6 @@ def check_supported(options: Mapping[str, Any]) -> None:
         raise SettingError(
             f"ONNX Runtime's operators are written for decoders here, not for {what}",
             "leave out --search contrib",
-        )
-    precision = options.get("precision", "fp32")
-    if precision != "fp32":
-        raise SettingError(
-            f"{what} is exported in fp32 only, not in {precision}", "leave out --precision"
-        )
-    if options.get("lora") or options.get("lora_slots") is not None:
-        raise LoraError(
-            f"{what} takes no LoRA here",
-            "merge it with peft (merge_and_unload, save_pretrained), and export that folder",
         )
 
 

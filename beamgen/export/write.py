@@ -75,7 +75,7 @@ def write_package(request: ExportRequest, say: Progress) -> ExportResult:
     takes_text = _takes_text(checkpoint)
     if request.hears:
         _look_for_extractor(checkpoint)
-    texts = texts_of(request.precision, checkpoint, adapter)
+    texts = texts_of(request.precision, checkpoint, adapter, request.start)
     if request.parity and request.precision.int8_weights == "s8":
         check_exact("int8")
     with new_package_folder(target, force=request.force, inputs=request.inputs) as folder:

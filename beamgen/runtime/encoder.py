@@ -44,6 +44,12 @@ def decoder_prompts(
     return prompts if len(prompts) == rows else prompts * rows
 
 
+def begin_with(token: int, prompt: Sequence[int], start: int) -> list[int]:
+    """A decoder prompt with a token before it, behind the start where that is there already."""
+    begun, rest = ([start], list(prompt[1:])) if prompt[:1] == [start] else ([], list(prompt))
+    return [*begun, *rest] if rest[:1] == [token] else [*begun, token, *rest]
+
+
 def refuse_decoder_prompt(package: Package, given: object) -> None:
     """Refuse a decoder prompt for a decoder that has its prompt already.
 

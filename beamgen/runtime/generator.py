@@ -16,8 +16,14 @@ from beamgen.package.folder import Package, open_package
 from beamgen.quantization.saturation import inexact
 from beamgen.runtime.contrib import run_contrib
 from beamgen.runtime.empty_prompt import begun
-from beamgen.runtime.encoder import check_source_of, decoder_prompts, refuse_decoder_prompt
+from beamgen.runtime.encoder import (
+    begin_with,
+    check_source_of,
+    decoder_prompts,
+    refuse_decoder_prompt,
+)
 from beamgen.runtime.feeds import parameter_feeds, prompt_feeds
+from beamgen.runtime.footprint import search_bytes
 from beamgen.runtime.generation import (
     Generation,
     found_hypotheses,
@@ -25,7 +31,7 @@ from beamgen.runtime.generation import (
     generation_of,
 )
 from beamgen.runtime.loras import LoadedLoras, LoraChoice
-from beamgen.runtime.memory import check_memory, least_bytes
+from beamgen.runtime.memory import check_memory
 from beamgen.runtime.no_numbers import bans, no_numbers
 from beamgen.runtime.request import Request
 from beamgen.runtime.requests import configs_of_rows
@@ -62,7 +68,7 @@ from beamgen.settings.prompts import (
     token_ids,
 )
 from beamgen.settings.result import BeamOutput
-from beamgen.settings.sources import AnySource, FeatureBatch, right_pad
+from beamgen.settings.sources import AnySource, FeatureBatch, SourceBatch, right_pad
 from beamgen.tokenizer.load import load_tokenizer
 from beamgen.tokenizer.tokenizer import Tokenizer
 
@@ -209,7 +215,7 @@ class Generator:
             src_lang: the language that texts are in, of a tokenizer that is told one, by HF's
                 code; by default the tokenizer's own.
             tgt_lang: the language to translate into, of such a tokenizer: its token is the
-                ``forced_bos_token_id``.
+                ``forced_bos_token_id``, or goes before a decoder prompt, behind the start.
             lora: the name of one of ``loras`` for all prompts, or a list of one for each
                 prompt, None being the base model. A contrib package takes one for all.
             settings: HF's names (``num_beams``, ``max_new_tokens``,
@@ -233,10 +239,11 @@ class Generator:
         """
         if self.package.manifest.features is not None:
             refuse_fallback(settings)
-            source: AnySource | None = heard(self.package, prompts, sampling_rate)
-            asked = self._configs(settings, len(source))
+            features = heard(self.package, prompts, sampling_rate)
+            source: AnySource | None = features
+            asked = self._configs(settings, len(features))
             batch = self.spoken_prompts(
-                source,
+                features,
                 decoder_prompt=decoder_prompt,
                 language=language,
                 task=task,
@@ -250,10 +257,9 @@ class Generator:
                 raise PromptError("no prompts were given", "pass at least one")
             if src_lang is not None:
                 check_has_language(given, chat=chat)
-            if tgt_lang is not None:
-                settings = with_target(settings, self._needed_tokenizer(), tgt_lang)
+            settings = self._with_target(settings, tgt_lang, decoder_prompt)
             ids = [self._encode(prompt, chat, add_special_tokens, src_lang) for prompt in given]
-            batch, source = self._behind_encoder(ids, decoder_prompt)
+            batch, source = self._behind_encoder(ids, decoder_prompt, tgt_lang)
             asked = self._configs(settings, len(batch))
         input_ids, attention_mask = left_pad(batch, asked[0].pad_token_id)
         prompt_len = input_ids.shape[1]
@@ -295,10 +301,9 @@ class Generator:
             )
         if src_lang is not None:
             check_has_language([prompt], chat=chat)
-        if tgt_lang is not None:
-            settings = with_target(settings, self._needed_tokenizer(), tgt_lang)
+        settings = self._with_target(settings, tgt_lang, decoder_prompt)
         ids = self._encode(prompt, chat, add_special_tokens, src_lang)
-        batch, source = self._behind_encoder([ids], decoder_prompt)
+        batch, source = self._behind_encoder([ids], decoder_prompt, tgt_lang)
         (config,) = self._configs(settings, 1)
         input_ids, attention_mask = left_pad(batch, config.pad_token_id)
         (resolved,) = self._resolved(input_ids, attention_mask, [config], source)
@@ -329,7 +334,7 @@ class Generator:
         configs = [each.config for each in requests]
         found = self._generations(output, prompts, input_ids.shape[1], configs)
         return [
-            [from_first_beam(each, row * first.config.num_beams) for each in hypotheses]
+            [from_first_beam(each, row * first.config.chains) for each in hypotheses]
             for row, hypotheses in enumerate(found)
         ]
 
@@ -383,7 +388,8 @@ class Generator:
         input_ids, attention_mask = as_int64(input_ids), as_int64(attention_mask)
         configs = self._resolved(input_ids, attention_mask, config, source)
         adapted = self._loras.feeds(lora, len(input_ids))
-        self._check_memory(input_ids, configs[0])
+        read = source.input_ids if isinstance(source, SourceBatch) else input_ids
+        self._check_memory(read, max(configs, key=lambda each: each.max_new_tokens))
         if manifest.backend == "contrib":
             return run_contrib(
                 self.session, self.package, input_ids, attention_mask, configs, adapted
@@ -423,6 +429,15 @@ class Generator:
                 f"{len(configs)} configs were given for {len(input_ids)} rows", "give one for each"
             )
         return configs
+
+    def _with_target(
+        self, settings: Mapping[str, Any], tgt_lang: str | None, decoder_prompt: object
+    ) -> dict[str, Any]:
+        """Settings with the language to translate into, unless decoder prompts are to hold it."""
+        if tgt_lang is None:
+            return dict(settings)
+        begun = decoder_prompt is not None
+        return with_target(settings, self._needed_tokenizer(), tgt_lang, begun=begun)
 
     def spoken_prompts(
         self,
@@ -470,7 +485,10 @@ class Generator:
         )
 
     def _behind_encoder(
-        self, batch: list[list[int]], decoder_prompt: Prompt | Sequence[Prompt] | None
+        self,
+        batch: list[list[int]],
+        decoder_prompt: Prompt | Sequence[Prompt] | None,
+        tgt_lang: str | None,
     ) -> tuple[list[list[int]], AnySource | None]:
         """What is continued, and what an encoder reads before that, if there is one.
 
@@ -484,6 +502,9 @@ class Generator:
         given = [] if decoder_prompt is None else as_batch(decoder_prompt)
         ids = [self._encode_target(prompt) for prompt in given]
         start, prepends = encoder.decoder_start_token_id, encoder.prepends_start
+        if tgt_lang is not None:
+            language = self._needed_tokenizer().languages.id_of(tgt_lang)
+            ids = [begin_with(language, each, start) for each in ids]
         return (
             decoder_prompts(ids, len(batch), start, prepends_start=prepends),
             right_pad(batch, self.search.pad_token_id),
@@ -507,7 +528,7 @@ class Generator:
         if self.session.get_providers()[0] != "CPUExecutionProvider":
             return
         rows, prompt_len = prompts.shape
-        needed = least_bytes(self.package.manifest, rows, prompt_len, config)
+        needed = search_bytes(self.package, rows, prompt_len, config)
         if needed > self._checked_bytes:  # ONNX Runtime keeps the memory of searches before
             check_memory(needed)
             self._checked_bytes = needed

@@ -210,6 +210,11 @@ class SearchConfig:
             _refuse_unheeded(chosen)
         return config
 
+    @property
+    def chains(self) -> int:
+        """Sequences that are searched for each prompt: its beams, or the draws of one beam."""
+        return self.num_beams if self.num_beams > 1 else self.num_return_sequences
+
     def ready_to_draw(self) -> SearchConfig:
         """These settings, with HF's default of what is impossible where tokens are drawn."""
         wrong = [name for name in SAMPLING if _is_impossible(name, getattr(self, name))]

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from beamgen.adapter import DecoderAdapter
-from beamgen.decoder.contract import TOKEN_MASK, cache_names, state_names
+from beamgen.decoder.contract import TOKEN_MASK, cache_names, source_name, state_names
 from beamgen.registry import adapter_or_default
 from beamgen.seq2seq_adapter import Seq2SeqAdapter, example_features
 
@@ -119,7 +119,7 @@ class LoopDecoder:
             "last_n": np.array(last_n),
             "seq_len": np.array(slots.max() + 1),
             TOKEN_MASK: np.ones((1, len(ids)), np.int64),
-            **{f"source.{name}": x for name, x in self._sources.items()},
+            **{source_name(name): x for name, x in self._sources.items()},
             **past,
             **self._empty(self._past_names),
         }

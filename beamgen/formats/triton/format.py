@@ -79,7 +79,7 @@ def write(
     batching, settings = options.get("batching", "dynamic"), options.get("settings") or {}
     max_batch_size = options.get("max_batch_size")
     tgt_lang = options.get("tgt_lang")
-    if tgt_lang and batching != "simple":
+    if tgt_lang is not None and batching != "simple":
         settings = _with_target(package, settings, tgt_lang)
     if batching not in BATCHINGS:
         raise SettingError(

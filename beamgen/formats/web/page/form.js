@@ -19,7 +19,7 @@ const NUMBERS = [
 function languageName(code) {
   try {
     const name = new Intl.DisplayNames(['en'], { type: 'language', fallback: 'none' });
-    const found = name.of(code.replace(/_XX$/, '').replace('_', '-'));
+    const found = name.of(code.replace(/_[A-Z]{2}$/, '').replace('_', '-'));
     return found ? `${found} (${code})` : code;
   } catch {
     return code;
