@@ -163,7 +163,7 @@ class _Plans:
             planned = self._planner.plan(window, self._reader.read(window))
             done = self._begun.get(window.index, frozenset())
             batches = still_to_do(planned.batches, done)
-            yield _block(Opened(window, len(batches), planned.failed))
+            yield _block(Opened(window, planned.failed, planned.memory))
             for batch in batches:
                 yield _block(batch)
 
