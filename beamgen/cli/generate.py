@@ -278,7 +278,7 @@ def _generate(
         if config.do_sample and config.seed is not None:
             own["seed"] = (config.seed + done) % generator.seeds
         rows = slice(done, done + len(group))
-        theirs = {name: given and given[rows] for name, given in of_each.items()}
+        theirs: dict[str, Any] = {name: each and each[rows] for name, each in of_each.items()}
         yield from zip(group, generator.generate(group, **ways, **theirs, **own), strict=True)
         done += len(group)
 
