@@ -41,8 +41,8 @@ class OldBartKin(Seq2SeqAdapter):
             return attended
 
         table = decoder.embed_positions
-        x = decoder.embed_tokens(input_ids) * getattr(decoder, "embed_scale", 1.0)
-        x: torch.Tensor = decoder.layernorm_embedding(
+        x: torch.Tensor = decoder.embed_tokens(input_ids) * getattr(decoder, "embed_scale", 1.0)
+        x = decoder.layernorm_embedding(
             x + table.weight[position_ids + getattr(table, "offset", 0)]
         )
         for index, layer in enumerate(decoder.layers):
