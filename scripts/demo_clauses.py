@@ -164,7 +164,8 @@ class Clause:
         direct, denied = self.accusative, self.negative
         if denied and isinstance(direct, NounPhrase) and not direct.is_definite:
             direct, denied = direct.denied, False
-        pronouns, nouns = [], []
+        pronouns: list[str] = []
+        nouns: list[str] = []
         # pronouns go first, the accusative before the dative; nouns the other way round
         if direct is not None:
             (pronouns if direct.is_pronoun else nouns).append(direct.german("acc", you))

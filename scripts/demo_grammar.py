@@ -32,6 +32,7 @@ _SHORT = {
 _SHORT_SUBJECTS = re.compile(
     r"\b(I am|(?:he|she) is|(?:you|we|they) are|(?:I|you|he|she|we|they) will)\b(?! not)"
 )
+_HAS_MANNER = ("work", "sing", "dance", "swim", "cook", "play", "read")
 _WHO = Name("who", "he", german_word="wer")
 
 
@@ -92,17 +93,15 @@ class Writer:
                 False,
             )
         elif self.maybe(0.25 if counted else 0.15):
-            own = ("the", "the", "the", "these", "my", "your", "his", "her", "our", "their", "")
+            many = ("the", "the", "the", "these", "my", "your", "his", "her", "our", "their", "")
             numbers = [english for english, _ in lexicon.NUMBERS] if counted else []
-            determiner = self.rng.choice([*own, *self.rng.sample(numbers, min(2, len(numbers)))])
+            determiner = self.rng.choice([*many, *self.rng.sample(numbers, min(2, len(numbers)))])
             plural = True
         else:
-            own = (
-                ("the",) * 5
-                + ("a",) * 3
-                + ("this", "my", "my", "your", "his", "her", "our", "their")
-            )
-            determiner, plural = self.rng.choice((*own, "every") if counted else own), False
+            theirs = ("my", "my", "your", "his", "her", "our", "their")
+            own = [*["the"] * 5, *["a"] * 3, "this", *theirs]
+            own += ["every"] if counted else []
+            determiner, plural = self.rng.choice(own), False
         adjective = self.rng.choice(adjectives(kind)) if self.maybe(0.3) else None
         if adjective and adjective.english == "old" and kind == "food":
             adjective = None
@@ -267,15 +266,7 @@ class Writer:
         animals = verb.base in ("sleep", "swim", "wait", "play", "eat", "get up", "arrive")
         subject = self.somebody(animals=animals)
         clause = Clause(subject, verb, self.tense(verb, subject))
-        if self.maybe(0.2) and verb.base in (
-            "work",
-            "sing",
-            "dance",
-            "swim",
-            "cook",
-            "play",
-            "read",
-        ):
+        if self.maybe(0.2) and verb.base in _HAS_MANNER:
             manners = list(lexicon.MANNERS)
             if clause.subject.agreement not in ("we", "they"):
                 manners.remove(("together", "zusammen"))
@@ -381,21 +372,9 @@ class Writer:
             return self.timed(Clause(subject, None, tense, where=self.near()), frequent=False)
         if draw < 0.45:
             return self.timed(Clause(self.somebody(), None, tense, where=self.somewhere()))
-        kind = self.rng.choice(
-            (
-                "person",
-                "person",
-                "animal",
-                "thing",
-                "clothes",
-                "vehicle",
-                "text",
-                "place",
-                "food",
-                "drink",
-            )
-        )
-        subject = (
+        kinds = "person person animal thing clothes vehicle text place food drink"
+        kind = self.rng.choice(kinds.split())
+        subject: Phrase = (
             self.somebody(animals=False)
             if kind == "person"
             else self.noun_phrase(kind, counted=False)

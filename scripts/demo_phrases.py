@@ -13,13 +13,14 @@ ADDRESSES = ("du", "Sie", "ihr")
 
 _CASES = ("nom", "acc", "dat", "gen")
 _GENDERS = ("m", "f", "n", "p")
+_Table = dict[str, tuple[str, str, str, str]]
 # Endings by case, of masculine, feminine, neuter and plural.
-_STRONG = {
+_STRONG: _Table = {
     "nom": ("er", "e", "es", "e"), "acc": ("en", "e", "es", "e"),
     "dat": ("em", "er", "em", "en"), "gen": ("es", "er", "es", "er"),
 }  # fmt: skip
 _EIN = _STRONG | {"nom": ("", "e", "", "e"), "acc": ("en", "e", "", "e")}
-_WEAK_ADJECTIVE = {
+_WEAK_ADJECTIVE: _Table = {
     "nom": ("e", "e", "e", "en"), "acc": ("en", "e", "e", "en"),
     "dat": ("en",) * 4, "gen": ("en",) * 4,
 }  # fmt: skip
@@ -172,9 +173,7 @@ class NounPhrase:
         owner = self.owner.german("gen", you) if isinstance(self.owner, NounPhrase) else ""
         return " ".join(filter(None, (determiner, adjective, noun, owner)))
 
-    def _determined(
-        self, case: str, column: int, you: str
-    ) -> tuple[str, dict[str, tuple[str, ...]]]:
+    def _determined(self, case: str, column: int, you: str) -> tuple[str, _Table]:
         """The determiner, and the endings of adjectives behind it."""
         word = self.determiner
         if isinstance(self.owner, Name):

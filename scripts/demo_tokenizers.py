@@ -7,6 +7,7 @@ import string
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import sentencepiece as spm
 from sacremoses import MosesTokenizer
@@ -137,7 +138,7 @@ def build_phi3_tokenizer(texts: Sequence[str], folder: Path) -> PreTrainedTokeni
     )
 
 
-def learn_unigram(texts: Iterable[str], vocab_size: int, **options: object) -> bytes:
+def learn_unigram(texts: Iterable[str], vocab_size: int, **options: Any) -> bytes:
     """Learns a SentencePiece model with all printable ASCII in its alphabet.
 
     It normalizes as SentencePiece does by default.
