@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,7 +21,6 @@ class MarianAdapter(Seq2SeqAdapter):
     name = "marian"
     model_type = "marian"
     class_names = ("MarianMTModel",)
-    demo = Path(__file__).parent / "demo" / "marian"
     implied: ClassVar[Mapping[str, object]] = MappingProxyType({"static_position_embeddings": True})
 
     def tiny_config(self) -> PretrainedConfig:

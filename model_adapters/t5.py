@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from beamgen.registry import register
@@ -19,7 +18,6 @@ class T5Adapter(T5Kin):
     name = "t5"
     model_type = "t5"
     class_names = ("T5ForConditionalGeneration",)
-    demo = Path(__file__).parent / "demo" / "t5"
 
     def tiny_config(self) -> PretrainedConfig:
         """A config of two layers and 96 tokens."""

@@ -354,59 +354,55 @@ class Writer:
         tense = self.rng.choice(["present"] * 6 + ["past"] * 3 + ["future"])
         draw = self.rng.random()
         if draw < 0.2:
-            who = self.rng.choice((self.pronoun("he", "she"), self.name()))
-            masculine = who.agreement == "he"
-            if (
-                isinstance(who, Name)
-                and who.word not in (lexicon.WOMEN + " " + lexicon.MEN).split()
-            ):
-                who = self.pronoun("he", "she")
-                masculine = who.word == "he"
-            trade, german = self.rng.choice(list(lines(lexicon.TRADES)))
-            word = german.split()[0 if masculine else 1]
-            article = "an" if trade[0] in "aeiou" else "a"
-            return Clause(who, None, tense, predicate=Adverbial(f"{article} {trade}", word))
+            return self.having_a_trade(tense)
         if draw < 0.35:
             kind = self.rng.choice(("thing", "animal", "vehicle", "clothes", "text"))
-            subject = self.noun_phrase(kind, counted=False)
-            return self.timed(Clause(subject, None, tense, where=self.near()), frequent=False)
+            what = self.noun_phrase(kind, counted=False)
+            return self.timed(Clause(what, None, tense, where=self.near()), frequent=False)
         if draw < 0.45:
             return self.timed(Clause(self.somebody(), None, tense, where=self.somewhere()))
+        return self.being_so(tense)
+
+    def having_a_trade(self, tense: str) -> Clause:
+        """She is a doctor; of names that nobody has, German could not tell the gender."""
+        who = self.rng.choice((self.pronoun("he", "she"), self.name()))
+        known = f"{lexicon.WOMEN} {lexicon.MEN}".split()
+        if isinstance(who, Name) and who.word not in known:
+            who = self.pronoun("he", "she")
+        trade, german = self.rng.choice(list(lines(lexicon.TRADES)))
+        word = german.split()[0 if who.agreement == "he" else 1]
+        article = "an" if trade[0] in "aeiou" else "a"
+        return Clause(who, None, tense, predicate=Adverbial(f"{article} {trade}", word))
+
+    def being_so(self, tense: str) -> Clause:
+        """Someone or something is old, or older than another."""
         kinds = "person person animal thing clothes vehicle text place food drink"
         kind = self.rng.choice(kinds.split())
-        subject: Phrase = (
-            self.somebody(animals=False)
-            if kind == "person"
-            else self.noun_phrase(kind, counted=False)
-        )
+        subject: Phrase
+        if kind == "person":
+            subject = self.somebody(animals=False)
+        else:
+            subject = self.noun_phrase(kind, counted=False)
         if isinstance(subject, NounPhrase):
-            if not subject.is_definite:
-                subject = replace(subject, determiner="the")
-            subject = replace(subject, adjective=None)
+            determiner = subject.determiner if subject.is_definite else "the"
+            subject = replace(subject, determiner=determiner, adjective=None)
         adjective = self.rng.choice(adjectives(kind))
-        if (
-            isinstance(subject, NounPhrase)
-            and self.maybe(0.2)
-            and adjective.english not in lexicon.COLOURS
-        ):
+        is_colour = adjective.english in lexicon.COLOURS
+        if isinstance(subject, NounPhrase) and self.maybe(0.2) and not is_colour:
             other = replace(self.noun_phrase(kind, counted=False), adjective=None)
             if other.noun != subject.noun and other.is_definite:
-                return Clause(
-                    subject, None, tense,
-                    predicate=Adverbial(
-                        f"{adjective.english_comparative} than {other.english(False)}",
-                        f"{adjective.german_comparative} als {other.german('nom', 'du')}",
-                    ),
-                ) if other.determiner != "your" else self.being()  # fmt: skip
-        degree = self.rng.choice(
-            (("", ""), ("", ""), ("", ""), ("very ", "sehr "), ("too ", "zu "))
-        )
-        if adjective.english in lexicon.COLOURS:
+                if other.determiner == "your":
+                    return self.being()
+                english = f"{adjective.english_comparative} than {other.english(False)}"
+                german = f"{adjective.german_comparative} als {other.german('nom', 'du')}"
+                return Clause(subject, None, tense, predicate=Adverbial(english, german))
+        degrees = (("", ""), ("", ""), ("", ""), ("very ", "sehr "), ("too ", "zu "))
+        degree = self.rng.choice(degrees)
+        if is_colour:
             degree = ("", "")
         predicate = Adverbial(degree[0] + adjective.english, degree[1] + adjective.german)
-        return self.timed(
-            Clause(subject, None, tense, predicate=predicate), frequent=tense == "present"
-        )
+        is_present = tense == "present"
+        return self.timed(Clause(subject, None, tense, predicate=predicate), frequent=is_present)
 
     def sentence(self) -> Pair:
         """A sentence in both languages."""
