@@ -27,7 +27,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("beamgen needs Python 3.11 or newer: make PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
 	@echo "setting up $(VENV): some minutes, and a gigabyte or more for torch"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[biogpt,export,optimum,finetune,genai,text,triton,docs,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[batch,biogpt,export,optimum,finetune,genai,text,triton,docs,dev]'
 	@touch $@
 
 $(VENV_5)/.installed: pyproject.toml constraints-5.txt

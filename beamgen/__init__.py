@@ -15,12 +15,17 @@ if TYPE_CHECKING:
     from beamgen.adapter import DecoderAdapter as DecoderAdapter
     from beamgen.adapter import KVGeometry as KVGeometry
     from beamgen.adapter import PositionLimits as PositionLimits
+    from beamgen.batch.batch import batch as batch
+    from beamgen.batch.report import BatchProgress as BatchProgress
+    from beamgen.batch.report import BatchReport as BatchReport
     from beamgen.bench.bench import bench as bench
     from beamgen.bench.discovery import CONTESTANTS as CONTESTANTS
     from beamgen.bench.report import BenchReport as BenchReport
     from beamgen.checkpoint.checkpoint import Checkpoint as Checkpoint
     from beamgen.checkpoint.checkpoint import open_checkpoint as open_checkpoint
     from beamgen.checkpoint.lora_source import read_lora as read_lora
+    from beamgen.doctor.diagnosis import Diagnosis as Diagnosis
+    from beamgen.doctor.doctor import doctor as doctor
     from beamgen.errors import BeamgenError as BeamgenError
     from beamgen.errors import BeamgenWarning as BeamgenWarning
     from beamgen.explain.explanation import Explanation as Explanation
@@ -65,9 +70,11 @@ if TYPE_CHECKING:
     from beamgen.registry import register as register
     from beamgen.runtime.generation import Generation as Generation
     from beamgen.runtime.generator import Generator as Generator
+    from beamgen.runtime.segments import Segment as Segment
     from beamgen.settings.catalogue import Catalogue as Catalogue
     from beamgen.settings.config import SearchConfig as SearchConfig
     from beamgen.settings.setting import Setting as Setting
+    from beamgen.settings.sources import FeatureBatch as FeatureBatch
     from beamgen.settings.table import SETTINGS as SETTINGS
     from beamgen.tokenizer.tokenizer import Tokenizer as Tokenizer
     from beamgen.training.finetune import finetune as finetune
@@ -75,11 +82,15 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "adapter": ("DecoderAdapter", "KVGeometry", "PositionLimits"),
+    "batch.batch": ("batch",),
+    "batch.report": ("BatchProgress", "BatchReport"),
     "bench.bench": ("bench",),
     "bench.discovery": ("CONTESTANTS",),
     "bench.report": ("BenchReport",),
     "checkpoint.checkpoint": ("Checkpoint", "open_checkpoint"),
     "checkpoint.lora_source": ("read_lora",),
+    "doctor.diagnosis": ("Diagnosis",),
+    "doctor.doctor": ("doctor",),
     "errors": ("BeamgenError", "BeamgenWarning"),
     "explain.explanation": ("Explanation",),
     "explain.run": ("explain",),
@@ -115,9 +126,11 @@ _HOMES = {
     ),
     "runtime.generation": ("Generation",),
     "runtime.generator": ("Generator",),
+    "runtime.segments": ("Segment",),
     "settings.catalogue": ("Catalogue",),
     "settings.config": ("SearchConfig",),
     "settings.setting": ("Setting",),
+    "settings.sources": ("FeatureBatch",),
     "settings.table": ("SETTINGS",),
     "tokenizer.tokenizer": ("Tokenizer",),
     "training.finetune": ("finetune",),

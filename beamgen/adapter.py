@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import inspect
 import sys
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -152,7 +151,7 @@ def routed(
     return found
 
 
-class DecoderAdapter(ABC):
+class DecoderAdapter:
     """Wraps one decoder-only architecture of ``transformers`` for export.
 
     Subclass it in a file of your own, decorate it with
@@ -180,6 +179,10 @@ class DecoderAdapter(ABC):
         implied: keys of ``config.json`` that some release of transformers does not read, with the
             value that the class has no other for: ``{"position_embedding_type": "absolute"}``.
         since: the first release of transformers tested here that has its classes.
+        tiny_sizes: what the config of a tiny model has, in the class's own names, besides
+            ``TINY_SIZES`` as far as the class has those names, and ``TINY_TOKENS``.
+        full_sizes: what the config of a checkpoint that people use has, which
+            ``beamgen bench --shape NAME`` fills with random weights; None: no such shape.
     """
 
     name: ClassVar[str]
@@ -193,6 +196,8 @@ class DecoderAdapter(ABC):
     fused: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
     implied: ClassVar[Mapping[str, object]] = MappingProxyType({})
     since: ClassVar[str] = "4.57"
+    tiny_sizes: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    full_sizes: ClassVar[Mapping[str, Any] | None] = None
 
     @property
     def needs(self) -> str | None:
@@ -204,21 +209,37 @@ class DecoderAdapter(ABC):
         older = _release(installed) < _release(self.since)
         return self.since if older else None
 
-    @abstractmethod
     def tiny_config(self) -> PretrainedConfig:
         """A config of at most some 100,000 parameters for the conformance suite.
 
         Two layers or more, a vocabulary of some hundred tokens, at least 64
-        positions, and ``bos``/``eos``/``pad`` ids inside the vocabulary.
+        positions, and ``bos``/``eos``/``pad`` ids inside the vocabulary: by default
+        ``tiny_sizes`` in the config class of ``model_type``.
         """
+        config_class = self._config_class()
+        taken = inspect.signature(config_class.__init__).parameters
+        shared = {name: size for name, size in TINY_SIZES.items() if name in taken}
+        return config_class(**{**shared, **TINY_TOKENS, **self.tiny_sizes})
 
     def full_config(self) -> PretrainedConfig | None:
-        """A config of the size that people use, or None.
+        """A config of the size that people use: ``full_sizes``, or None where those are.
 
-        ``beamgen bench --shape NAME`` fills it with random weights, because the speed of a
-        search depends on shapes alone. With ``bos``/``eos``/``pad`` ids, as ``tiny_config``.
+        With ``bos``/``eos``/``pad`` ids, as ``tiny_config``. The speed of a search depends on
+        shapes alone.
         """
-        return None
+        return None if self.full_sizes is None else self._config_class()(**self.full_sizes)
+
+    def _config_class(self) -> type[PretrainedConfig]:
+        from transformers import CONFIG_MAPPING, __version__
+
+        if self.model_type not in CONFIG_MAPPING:
+            raise AdapterError(
+                f"transformers {__version__} has no config of model_type '{self.model_type}', "
+                f"which '{self.name}' names",
+                "correct model_type, or define tiny_config with the config's class",
+            )
+        found: type[PretrainedConfig] = CONFIG_MAPPING[self.model_type]
+        return found
 
     def kv_geometry(self, config: PretrainedConfig) -> KVGeometry:
         """Shape of the KV cache, from the attribute names HF configs share."""
@@ -245,7 +266,7 @@ class DecoderAdapter(ABC):
             else None,
         )
 
-    def prepare(self, model: PreTrainedModel) -> None:  # noqa: B027 - a hook, empty by default
+    def prepare(self, model: PreTrainedModel) -> None:
         """Swap, in place, layers that trace badly for equal ones that trace well.
 
         The model handed in is the exporter's own and is thrown away after the
@@ -299,6 +320,6 @@ def check_stateless(adapter: DecoderAdapter, config: PretrainedConfig, reader: s
     if adapter.kv_geometry(config).states:
         raise AdapterError(
             f"each beam of '{adapter.name}' carries states besides keys and values, "
-            f"for which {reader} has no place",
+            f"for which there is no place in {reader}",
             "use the file that `beamgen export` writes by default, with the loop backend",
         )

@@ -241,6 +241,11 @@ def is_encoder_decoder(adapter: DecoderAdapter) -> bool:
     return isinstance(adapter, Seq2SeqAdapter)
 
 
+def read_apart(adapter: DecoderAdapter) -> frozenset[str]:
+    """Fields of a generation config that are no settings of a search, and that it reads."""
+    return adapter.generation_fields if isinstance(adapter, Seq2SeqAdapter) else frozenset()
+
+
 def _names(adapter: DecoderAdapter) -> set[str]:
     return {adapter.model_type, *_own_names(adapter)}
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
 
 from beamgen.adapter import DecoderAdapter, KVGeometry, cache_keyword
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,44 @@ TEXT = (
 )
 
 
+@dataclass(frozen=True)
+class TaskTokens:
+    """Tokens of a decoder's prompt that say what is wanted, as generation configs name them.
+
+    Attributes:
+        languages: ids by code, ``{"en": 50259}``; none where there is one language.
+        language_names: codes by other words for them, ``{"english": "en"}``.
+        tasks: ids by name, ``{"transcribe": 50359}``.
+        no_timestamps: the id that asks for no times, or None.
+        forced: ids that follow the start token where neither language nor task is given, HF's
+            ``forced_decoder_ids``; None in place of a language that is to be detected.
+        multilingual: whether a language and a task may be given.
+        language: the code of the default, or None.
+        task: the name of the default, or None.
+    """
+
+    languages: Mapping[str, int]
+    language_names: Mapping[str, str]
+    tasks: Mapping[str, int]
+    no_timestamps: int | None = None
+    forced: tuple[int | None, ...] = ()
+    multilingual: bool = True
+    language: str | None = None
+    task: str | None = None
+
+
+def example_features(
+    sources: Iterable[Source], rows: int, seed: int = 1
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Random sources of those kinds that are no text, by name: float32, of one size each."""
+    dice, found = np.random.default_rng(seed), {}
+    for each in sources:
+        sizes = [size for size in each.axes[1:] if isinstance(size, int)]
+        if not each.integer:
+            found[each.name] = dice.normal(size=(rows, *sizes)).astype(np.float32)
+    return found
+
+
 class Seq2SeqAdapter(DecoderAdapter):
     """Wraps one encoder-decoder of ``transformers`` for export.
 
@@ -46,7 +88,17 @@ class Seq2SeqAdapter(DecoderAdapter):
     ``forward`` is what a decoder's is; its cache holds besides what was encoded,
     ``cache.encoded [B, source, hidden]``, and is an ``EncoderDecoderCache`` whose
     cross-attention keys and values are there already.
+
+    Attributes:
+        prepends_start: whether ``generate`` puts ``decoder_start_token_id`` before decoder
+            prompts that lack it.
+        generation_fields: fields of a generation config that ``task_tokens`` reads, or that
+            are of what a class of HF does around a search; others that a file does not honour
+            are refused.
     """
+
+    prepends_start: ClassVar[bool] = True
+    generation_fields: ClassVar[frozenset[str]] = frozenset()
 
     def sources(self, config: PretrainedConfig) -> tuple[Source, ...]:
         """The file's inputs; by default a padded text."""
@@ -57,6 +109,17 @@ class Seq2SeqAdapter(DecoderAdapter):
         """The longest source that the encoder has positions for; None where any will do."""
         positions: int | None = getattr(config, "max_position_embeddings", None)
         return positions
+
+    def task_tokens(
+        self, generation_config: GenerationConfig, config: PretrainedConfig
+    ) -> TaskTokens | None:
+        """The tokens by which a decoder's prompt asks for a language or a task, or None.
+
+        Raises:
+            AdapterError: the generation config names them in a way that makes no sense.
+        """
+        del generation_config, config
+        return None
 
     def kv_geometry(self, config: PretrainedConfig) -> KVGeometry:
         """Shape of the decoder's cache for its own tokens."""

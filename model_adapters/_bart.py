@@ -10,25 +10,23 @@ if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel
 
-#: The sizes of a tiny config, in their names.
-SIZES = {
-    "decoder_layers": 2,
-    "d_model": 64,
-    "decoder_attention_heads": 4,
-    "decoder_ffn_dim": 128,
-    "encoder_layers": 2,
-    "encoder_attention_heads": 4,
-    "encoder_ffn_dim": 64,
-    "is_encoder_decoder": False,
-    "is_decoder": True,
-    "forced_eos_token_id": None,
-}
-
 
 class BartDecoder(DecoderAdapter):
     """The decoder of an encoder-decoder alone: learned positions, which count padding."""
 
     counts_padding = True
+    tiny_sizes = {
+        "decoder_layers": 2,
+        "d_model": 64,
+        "decoder_attention_heads": 4,
+        "decoder_ffn_dim": 128,
+        "encoder_layers": 2,
+        "encoder_attention_heads": 4,
+        "encoder_ffn_dim": 64,
+        "is_encoder_decoder": False,
+        "is_decoder": True,
+        "forced_eos_token_id": None,
+    }
 
     def kv_geometry(self, config: PretrainedConfig) -> KVGeometry:
         """The decoder's layers and heads."""

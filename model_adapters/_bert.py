@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from beamgen.adapter import DecoderAdapter, PositionLimits, hands_masks_on
@@ -16,7 +15,8 @@ if TYPE_CHECKING:
 class BertDecoder(DecoderAdapter):
     """Attends by itself before transformers 5, with a mask of its own kind."""
 
-    implied = MappingProxyType({"position_embedding_type": "absolute"})
+    implied = {"position_embedding_type": "absolute"}
+    tiny_sizes = {"is_decoder": True}
 
     def position_limits(self, config: PretrainedConfig) -> PositionLimits:
         """How long a sequence may be.

@@ -19,6 +19,22 @@ _ENDLESS = 2**31
 class T5Kin(Seq2SeqAdapter):
     """A bias by distance instead of positions, and scores that are not scaled."""
 
+    tiny_sizes = {
+        "d_model": 64,
+        "d_kv": 16,
+        "d_ff": 128,
+        "num_layers": 2,
+        "num_decoder_layers": 2,
+        "num_heads": 4,
+        "relative_attention_num_buckets": 8,
+        "relative_attention_max_distance": 16,
+        "dropout_rate": 0.0,
+        "bos_token_id": None,
+        "eos_token_id": 1,
+        "decoder_start_token_id": 0,
+        "initializer_factor": 0.4,  # scores are not scaled: by more, float32 cannot tell them apart
+    }
+
     def source_positions(self, config: PretrainedConfig) -> None:
         """Any."""
         del config
@@ -52,16 +68,6 @@ class T5Kin(Seq2SeqAdapter):
 
     def place(self, decoder: Any, input_ids: torch.Tensor, position_ids: torch.Tensor) -> None:
         """Nothing is embedded: the first layer reads the cache's positions."""
-
-
-#: The sizes of a tiny config.
-TINY: dict[str, Any] = {
-    "d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_decoder_layers": 2,
-    "num_heads": 4, "vocab_size": 96, "relative_attention_num_buckets": 8,
-    "relative_attention_max_distance": 16, "dropout_rate": 0.0, "pad_token_id": 0,
-    "eos_token_id": 1, "decoder_start_token_id": 0,
-    "initializer_factor": 0.4,  # scores are not scaled: by more, float32 cannot tell them apart
-}  # fmt: skip
 
 
 def _attend(

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from beamgen.adapter import DecoderAdapter
 from beamgen.registry import register
-from model_adapters._tiny import tiny
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
 
 
 @register
@@ -19,9 +13,4 @@ class ArceeAdapter(DecoderAdapter):
     name = "arcee"
     model_type = "arcee"
     class_names = ("ArceeForCausalLM", "ArceeModel")
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import ArceeConfig
-
-        return tiny(ArceeConfig, head_dim=16)
+    tiny_sizes = {"head_dim": 16}

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar
-
 from beamgen.registry import register
 from beamgen.seq2seq_adapter import Seq2SeqAdapter
 from model_adapters._bart_seq2seq import TINY
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
 
 
 @register
@@ -21,19 +14,15 @@ class BartSeq2SeqAdapter(Seq2SeqAdapter):
     name = "bart_seq2seq"
     model_type = "bart"
     class_names = ("BartForConditionalGeneration",)
-    implied: ClassVar[Mapping[str, object]] = MappingProxyType({"normalize_embedding": True})
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import BartConfig
-
-        return BartConfig(**TINY)
-
-    def full_config(self) -> PretrainedConfig:
-        """``facebook/bart-base``: 6 + 6 layers of 768, 50,265 tokens."""
-        from transformers import BartConfig
-
-        return BartConfig(
-            d_model=768, encoder_layers=6, decoder_layers=6, encoder_attention_heads=12,
-            decoder_attention_heads=12, encoder_ffn_dim=3072, decoder_ffn_dim=3072,
-        )  # fmt: skip
+    implied = {"normalize_embedding": True}
+    tiny_sizes = TINY
+    # facebook/bart-base: 6 + 6 layers of 768, 50,265 tokens
+    full_sizes = {
+        "d_model": 768,
+        "encoder_layers": 6,
+        "decoder_layers": 6,
+        "encoder_attention_heads": 12,
+        "decoder_attention_heads": 12,
+        "encoder_ffn_dim": 3072,
+        "decoder_ffn_dim": 3072,
+    }

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from beamgen.adapter import DecoderAdapter, PositionLimits, cache_keyword
 from beamgen.registry import register
-from model_adapters._tiny import tiny
 
 if TYPE_CHECKING:
     import torch
@@ -20,26 +19,17 @@ class BloomAdapter(DecoderAdapter):
     name = "bloom"
     model_type = "bloom"
     class_names = ("BloomForCausalLM", "BloomModel")
-
-    def full_config(self) -> PretrainedConfig:
-        """The config of BLOOM 560M: 24 layers of 1024, 250,880 tokens."""
-        from transformers import BloomConfig
-
-        return BloomConfig(
-            vocab_size=250_880,
-            hidden_size=1024,
-            n_layer=24,
-            n_head=16,
-            bos_token_id=1,
-            eos_token_id=2,
-            pad_token_id=3,
-        )
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import BloomConfig
-
-        return tiny(BloomConfig, n_layer=2, n_head=4)
+    tiny_sizes = {"n_layer": 2, "n_head": 4}
+    # BLOOM 560M: 24 layers of 1024, 250,880 tokens
+    full_sizes = {
+        "vocab_size": 250_880,
+        "hidden_size": 1024,
+        "n_layer": 24,
+        "n_head": 16,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 3,
+    }
 
     def position_limits(self, config: PretrainedConfig) -> PositionLimits:
         """What BLOOM was trained on: ALiBi itself knows no limit."""

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from beamgen.adapter import DecoderAdapter
 from beamgen.registry import register
-from model_adapters._tiny import tiny
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
 
 
 @register
@@ -19,9 +13,4 @@ class CodeGenAdapter(DecoderAdapter):
     name = "codegen"
     model_type = "codegen"
     class_names = ("CodeGenForCausalLM", "CodeGenModel")
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import CodeGenConfig
-
-        return tiny(CodeGenConfig, n_layer=2, n_embd=64, n_head=4, n_positions=256, rotary_dim=8)
+    tiny_sizes = {"n_layer": 2, "n_embd": 64, "n_head": 4, "n_positions": 256, "rotary_dim": 8}

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from beamgen.registry import register
 from model_adapters._old import OldDecoder
-from model_adapters._tiny import tiny
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 
 @register
@@ -20,12 +19,7 @@ class CTRLAdapter(OldDecoder):
     name = "ctrl"
     model_type = "ctrl"
     class_names = ("CTRLLMHeadModel", "CTRLModel")
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import CTRLConfig
-
-        return tiny(CTRLConfig, n_layer=2, n_embd=64, n_head=4, dff=128, n_positions=256)
+    tiny_sizes = {"n_layer": 2, "n_embd": 64, "n_head": 4, "dff": 128, "n_positions": 256}
 
     def forward(
         self,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from beamgen.adapter import DecoderAdapter, KVGeometry
 from beamgen.registry import register
 from model_adapters._experts import callable_experts
-from model_adapters._tiny import tiny
 
 if TYPE_CHECKING:
     import torch
@@ -21,27 +20,21 @@ class DeepseekV3Adapter(DecoderAdapter):
     name = "deepseek_v3"
     model_type = "deepseek_v3"
     class_names = ("DeepseekV3ForCausalLM", "DeepseekV3Model")
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import DeepseekV3Config
-
-        return tiny(
-            DeepseekV3Config,
-            num_key_value_heads=4,
-            moe_intermediate_size=32,
-            n_routed_experts=4,
-            n_shared_experts=1,
-            num_experts_per_tok=2,
-            n_group=2,
-            topk_group=1,
-            first_k_dense_replace=1,
-            q_lora_rank=32,
-            kv_lora_rank=32,
-            qk_nope_head_dim=16,
-            qk_rope_head_dim=8,
-            v_head_dim=16,
-        )
+    tiny_sizes = {
+        "num_key_value_heads": 4,
+        "moe_intermediate_size": 32,
+        "n_routed_experts": 4,
+        "n_shared_experts": 1,
+        "num_experts_per_tok": 2,
+        "n_group": 2,
+        "topk_group": 1,
+        "first_k_dense_replace": 1,
+        "q_lora_rank": 32,
+        "kv_lora_rank": 32,
+        "qk_nope_head_dim": 16,
+        "qk_rope_head_dim": 8,
+        "v_head_dim": 16,
+    }
 
     def kv_geometry(self, config: PretrainedConfig) -> KVGeometry:
         """Keys and values of every head; of transformers 5 on, what they are expanded from."""

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from beamgen.adapter import DecoderAdapter
 from beamgen.registry import register
-from model_adapters._tiny import tiny
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
 
 
 @register
@@ -19,9 +13,4 @@ class Ernie45Adapter(DecoderAdapter):
     name = "ernie4_5"
     model_type = "ernie4_5"
     class_names = ("Ernie4_5ForCausalLM", "Ernie4_5Model")
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import Ernie4_5Config
-
-        return tiny(Ernie4_5Config, head_dim=16)
+    tiny_sizes = {"head_dim": 16}

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from beamgen.adapter import DecoderAdapter, KVGeometry
 from beamgen.registry import register
-from model_adapters._tiny import tiny
 
 if TYPE_CHECKING:
     import torch
@@ -25,12 +24,6 @@ class FalconAdapter(DecoderAdapter):
     model_type = "falcon"
     class_names = ("FalconForCausalLM", "FalconModel")
     attention = "sdpa"
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import FalconConfig
-
-        return tiny(FalconConfig)
 
     def kv_geometry(self, config: PretrainedConfig) -> KVGeometry:
         """One head where queries share it; the new architecture's are stored for each query."""

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from beamgen.adapter import DecoderAdapter
 from beamgen.registry import register
-from model_adapters._tiny import tiny
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
 
 
 @register
@@ -19,25 +13,16 @@ class Gemma3Adapter(DecoderAdapter):
     name = "gemma3"
     model_type = "gemma3_text"
     class_names = ("Gemma3ForCausalLM", "Gemma3TextModel")
-
-    def full_config(self) -> PretrainedConfig:
-        """The config of Gemma 3 1B: 26 layers of 1152, 262,144 tokens."""
-        from transformers import Gemma3TextConfig
-
-        return Gemma3TextConfig(
-            vocab_size=262_144,
-            hidden_size=1152,
-            intermediate_size=6912,
-            num_hidden_layers=26,
-            num_attention_heads=4,
-            num_key_value_heads=1,
-            head_dim=256,
-            sliding_window=512,
-            max_position_embeddings=32_768,
-        )
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import Gemma3TextConfig
-
-        return tiny(Gemma3TextConfig, head_dim=16)
+    tiny_sizes = {"head_dim": 16}
+    # Gemma 3 1B: 26 layers of 1152, 262,144 tokens
+    full_sizes = {
+        "vocab_size": 262_144,
+        "hidden_size": 1152,
+        "intermediate_size": 6912,
+        "num_hidden_layers": 26,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 1,
+        "head_dim": 256,
+        "sliding_window": 512,
+        "max_position_embeddings": 32_768,
+    }

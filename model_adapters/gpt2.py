@@ -9,7 +9,7 @@ from beamgen.adapter import DecoderAdapter
 from beamgen.registry import register
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 
 @register
@@ -21,6 +21,9 @@ class GPT2Adapter(DecoderAdapter):
     class_names = ("GPT2LMHeadModel", "GPT2Model")
     demo = Path(__file__).parent / "demo" / "gpt2"
     held_out = Path(__file__).parent / "demo" / "held-out-gpt2.txt"
+    tiny_sizes = {"n_layer": 2, "n_embd": 64, "n_head": 4, "n_positions": 256}
+    # GPT-2 small: 12 layers of 768, 50,257 tokens
+    full_sizes = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 
     def prepare(self, model: PreTrainedModel) -> None:
         """Replace ``Conv1D`` (addmm on flattened rows) by one MatMul and Add.
@@ -44,24 +47,3 @@ class GPT2Adapter(DecoderAdapter):
             for name, child in list(parent.named_children()):
                 if isinstance(child, Conv1D):
                     setattr(parent, name, MatMulAdd(child))
-
-    def full_config(self) -> PretrainedConfig:
-        """The config of GPT-2 small: 12 layers of 768, 50,257 tokens."""
-        from transformers import GPT2Config
-
-        return GPT2Config(bos_token_id=1, eos_token_id=2, pad_token_id=0)
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import GPT2Config
-
-        return GPT2Config(
-            n_layer=2,
-            n_embd=64,
-            n_head=4,
-            vocab_size=96,
-            n_positions=256,
-            bos_token_id=1,
-            eos_token_id=2,
-            pad_token_id=0,
-        )

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from beamgen.adapter import DecoderAdapter, KVGeometry
 from beamgen.registry import register
-from model_adapters._tiny import tiny
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -19,12 +18,7 @@ class GPTBigCodeAdapter(DecoderAdapter):
     name = "gpt_bigcode"
     model_type = "gpt_bigcode"
     class_names = ("GPTBigCodeForCausalLM", "GPTBigCodeModel")
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import GPTBigCodeConfig
-
-        return tiny(GPTBigCodeConfig, n_layer=2, n_embd=64, n_head=4, n_positions=256)
+    tiny_sizes = {"n_layer": 2, "n_embd": 64, "n_head": 4, "n_positions": 256}
 
     def kv_geometry(self, config: PretrainedConfig) -> KVGeometry:
         """One head where queries share it (``multi_query``), else as many as queries have."""

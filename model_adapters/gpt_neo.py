@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.registry import register
-from model_adapters._tiny import tiny
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 
 @register
@@ -19,14 +18,7 @@ class GPTNeoAdapter(DecoderAdapter):
     name = "gpt_neo"
     model_type = "gpt_neo"
     class_names = ("GPTNeoForCausalLM", "GPTNeoModel")
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import GPTNeoConfig
-
-        return tiny(
-            GPTNeoConfig, num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]]
-        )
+    tiny_sizes = {"num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]]}
 
     def prepare(self, model: PreTrainedModel) -> None:
         """Let the layers attend through the interface, with the window of the local ones.

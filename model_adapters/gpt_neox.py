@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from beamgen.adapter import DecoderAdapter
 from beamgen.registry import register
-from model_adapters._tiny import tiny
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
 
 
 @register
@@ -19,24 +13,14 @@ class GPTNeoXAdapter(DecoderAdapter):
     name = "gpt_neox"
     model_type = "gpt_neox"
     class_names = ("GPTNeoXForCausalLM", "GPTNeoXModel")
-
-    def full_config(self) -> PretrainedConfig:
-        """The config of Pythia 160M: 12 layers of 768, 50,304 tokens."""
-        from transformers import GPTNeoXConfig
-
-        return GPTNeoXConfig(
-            vocab_size=50_304,
-            hidden_size=768,
-            intermediate_size=3072,
-            num_hidden_layers=12,
-            num_attention_heads=12,
-            max_position_embeddings=2048,
-            bos_token_id=0,
-            eos_token_id=0,
-        )
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import GPTNeoXConfig
-
-        return tiny(GPTNeoXConfig)
+    # Pythia 160M: 12 layers of 768, 50,304 tokens
+    full_sizes = {
+        "vocab_size": 50_304,
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "max_position_embeddings": 2048,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+    }

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.registry import register
 from model_adapters._experts import stacked_experts
-from model_adapters._tiny import tiny
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 
 @register
@@ -22,13 +20,8 @@ class GraniteMoeAdapter(DecoderAdapter):
     name = "granitemoe"
     model_type = "granitemoe"
     class_names = ("GraniteMoeForCausalLM", "GraniteMoeModel")
-    implied = MappingProxyType({"position_embedding_type": "rope"})
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import GraniteMoeConfig
-
-        return tiny(GraniteMoeConfig, num_local_experts=4)
+    implied = {"position_embedding_type": "rope"}
+    tiny_sizes = {"num_local_experts": 4}
 
     def prepare(self, model: PreTrainedModel) -> None:
         """Call all experts at once: HF 4.57 splits tokens by sizes that a trace would freeze."""

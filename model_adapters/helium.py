@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from beamgen.adapter import DecoderAdapter
 from beamgen.registry import register
-from model_adapters._tiny import tiny
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
 
 
 @register
@@ -19,9 +13,4 @@ class HeliumAdapter(DecoderAdapter):
     name = "helium"
     model_type = "helium"
     class_names = ("HeliumForCausalLM", "HeliumModel")
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import HeliumConfig
-
-        return tiny(HeliumConfig, head_dim=16)
+    tiny_sizes = {"head_dim": 16}

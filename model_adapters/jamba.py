@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from beamgen.adapter import DecoderAdapter, KVGeometry, cache_keyword
 from beamgen.registry import register
 from model_adapters._experts import callable_experts
-from model_adapters._tiny import tiny
 
 if TYPE_CHECKING:
     import torch
@@ -21,22 +20,16 @@ class JambaAdapter(DecoderAdapter):
     name = "jamba"
     model_type = "jamba"
     class_names = ("JambaForCausalLM", "JambaModel")
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of four layers and 96 tokens: Mamba and attention, with experts and without."""
-        from transformers import JambaConfig
-
-        return tiny(
-            JambaConfig,
-            num_hidden_layers=4,
-            attn_layer_period=2,
-            attn_layer_offset=1,
-            expert_layer_period=3,
-            num_experts=4,
-            intermediate_size=64,
-            mamba_d_state=8,
-            use_mamba_kernels=False,
-        )
+    tiny_sizes = {
+        "num_hidden_layers": 4,
+        "attn_layer_period": 2,
+        "attn_layer_offset": 1,
+        "expert_layer_period": 3,
+        "num_experts": 4,
+        "intermediate_size": 64,
+        "mamba_d_state": 8,
+        "use_mamba_kernels": False,
+    }
 
     def kv_geometry(self, config: PretrainedConfig) -> KVGeometry:
         """The layers that attend, and two states of each other: convolution's and recurrence's."""

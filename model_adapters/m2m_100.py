@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from beamgen.registry import register
 from beamgen.seq2seq_adapter import Seq2SeqAdapter
@@ -12,7 +10,6 @@ from model_adapters._bart_seq2seq import TINY
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PretrainedConfig
 
 
 @register
@@ -22,21 +19,14 @@ class M2M100Adapter(Seq2SeqAdapter):
     name = "m2m_100"
     model_type = "m2m_100"
     class_names = ("M2M100ForConditionalGeneration",)
-    implied: ClassVar[Mapping[str, object]] = MappingProxyType(
-        {"add_final_layer_norm": True, "normalize_before": True, "static_position_embeddings": True}
-    )
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import M2M100Config
-
-        return M2M100Config(**TINY)
-
-    def full_config(self) -> PretrainedConfig:
-        """``facebook/nllb-200-distilled-600M``: 12 + 12 layers of 1,024, 256,206 tokens."""
-        from transformers import M2M100Config
-
-        return M2M100Config(vocab_size=256206, decoder_start_token_id=2)
+    implied = {
+        "add_final_layer_norm": True,
+        "normalize_before": True,
+        "static_position_embeddings": True,
+    }
+    tiny_sizes = TINY
+    # facebook/nllb-200-distilled-600M: 12 + 12 layers of 1,024, 256,206 tokens
+    full_sizes = {"vocab_size": 256206, "decoder_start_token_id": 2}
 
     def place(self, decoder: Any, input_ids: torch.Tensor, position_ids: torch.Tensor) -> None:
         """Let the decoder embed these positions ``[B, N]``; a padding token has none.

@@ -2,44 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
 from beamgen.registry import register
 from beamgen.seq2seq_adapter import Seq2SeqAdapter
 from model_adapters._bart_seq2seq import TINY
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
-
-
-@register
-class MarianAdapter(Seq2SeqAdapter):
-    """Marian of ``transformers``, which begins with the padding token."""
-
-    name = "marian"
-    model_type = "marian"
-    class_names = ("MarianMTModel",)
-    implied: ClassVar[Mapping[str, object]] = MappingProxyType({"static_position_embeddings": True})
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import MarianConfig
-
-        return MarianConfig(**{**TINY, **_ends(96)})
-
-    def full_config(self) -> PretrainedConfig:
-        """``Helsinki-NLP/opus-mt-en-de``: 6 + 6 layers of 512, 58,101 tokens."""
-        from transformers import MarianConfig
-
-        sizes: dict[str, Any] = {
-            "d_model": 512, "encoder_layers": 6, "decoder_layers": 6,
-            "encoder_attention_heads": 8, "decoder_attention_heads": 8, "encoder_ffn_dim": 2048,
-            "decoder_ffn_dim": 2048, "activation_function": "swish", "scale_embedding": True,
-            "max_position_embeddings": 512, "vocab_size": 58101, "forced_eos_token_id": 0,
-        }  # fmt: skip
-        return MarianConfig(**sizes, **_ends(58101))
 
 
 def _ends(vocab_size: int) -> dict[str, Any]:
@@ -49,4 +16,31 @@ def _ends(vocab_size: int) -> dict[str, Any]:
         "decoder_start_token_id": vocab_size - 1,
         "eos_token_id": 0,
         "decoder_vocab_size": vocab_size,
+    }
+
+
+@register
+class MarianAdapter(Seq2SeqAdapter):
+    """Marian of ``transformers``, which begins with the padding token."""
+
+    name = "marian"
+    model_type = "marian"
+    class_names = ("MarianMTModel",)
+    implied = {"static_position_embeddings": True}
+    tiny_sizes = {**TINY, **_ends(96)}
+    # Helsinki-NLP/opus-mt-en-de: 6 + 6 layers of 512, 58,101 tokens
+    full_sizes = {
+        "d_model": 512,
+        "encoder_layers": 6,
+        "decoder_layers": 6,
+        "encoder_attention_heads": 8,
+        "decoder_attention_heads": 8,
+        "encoder_ffn_dim": 2048,
+        "decoder_ffn_dim": 2048,
+        "activation_function": "swish",
+        "scale_embedding": True,
+        "max_position_embeddings": 512,
+        "vocab_size": 58_101,
+        "forced_eos_token_id": 0,
+        **_ends(58_101),
     }

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from beamgen.registry import register
-from model_adapters._bart import SIZES, BartDecoder
-from model_adapters._tiny import tiny
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+from model_adapters._bart import BartDecoder
 
 
 @register
@@ -19,9 +13,3 @@ class MBartAdapter(BartDecoder):
     name = "mbart"
     model_type = "mbart"
     class_names = ("MBartForCausalLM",)
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import MBartConfig
-
-        return tiny(MBartConfig, **SIZES)

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from beamgen.adapter import DecoderAdapter
 from beamgen.registry import register
-from model_adapters._tiny import tiny
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
 
 
 @register
@@ -19,27 +13,17 @@ class MistralAdapter(DecoderAdapter):
     name = "mistral"
     model_type = "mistral"
     class_names = ("MistralForCausalLM", "MistralModel")
-
-    def full_config(self) -> PretrainedConfig:
-        """The config of Mistral 7B v0.3: 32 layers of 4096, 32,768 tokens."""
-        from transformers import MistralConfig
-
-        return MistralConfig(
-            vocab_size=32_768,
-            hidden_size=4096,
-            intermediate_size=14_336,
-            num_hidden_layers=32,
-            num_attention_heads=32,
-            num_key_value_heads=8,
-            max_position_embeddings=32_768,
-            rope_theta=1_000_000.0,
-            sliding_window=None,
-            bos_token_id=1,
-            eos_token_id=2,
-        )
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import MistralConfig
-
-        return tiny(MistralConfig)
+    # Mistral 7B v0.3: 32 layers of 4096, 32,768 tokens
+    full_sizes = {
+        "vocab_size": 32_768,
+        "hidden_size": 4096,
+        "intermediate_size": 14_336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 32_768,
+        "rope_theta": 1_000_000.0,
+        "sliding_window": None,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from beamgen.adapter import DecoderAdapter, PositionLimits
 from beamgen.errors import AdapterError
 from beamgen.registry import register
-from model_adapters._tiny import tiny
 
 if TYPE_CHECKING:
     import torch
@@ -31,12 +30,7 @@ class MptAdapter(DecoderAdapter):
     name = "mpt"
     model_type = "mpt"
     class_names = ("MptForCausalLM", "MptModel")
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import MptConfig
-
-        return tiny(MptConfig, n_layers=2, d_model=64, n_heads=4, max_seq_len=256)
+    tiny_sizes = {"n_layers": 2, "d_model": 64, "n_heads": 4, "max_seq_len": 256}
 
     def position_limits(self, config: PretrainedConfig) -> PositionLimits:
         """The length up to which HF computes its ALiBi."""

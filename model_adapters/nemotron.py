@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from beamgen.adapter import DecoderAdapter
 from beamgen.registry import register
-from model_adapters._tiny import tiny
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
 
 
 @register
@@ -19,9 +13,3 @@ class NemotronAdapter(DecoderAdapter):
     name = "nemotron"
     model_type = "nemotron"
     class_names = ("NemotronForCausalLM", "NemotronModel")
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import NemotronConfig
-
-        return tiny(NemotronConfig)

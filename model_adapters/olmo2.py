@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from beamgen.adapter import DecoderAdapter
 from beamgen.registry import register
-from model_adapters._tiny import tiny
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
 
 
 @register
@@ -19,26 +13,16 @@ class Olmo2Adapter(DecoderAdapter):
     name = "olmo2"
     model_type = "olmo2"
     class_names = ("Olmo2ForCausalLM", "Olmo2Model")
-
-    def full_config(self) -> PretrainedConfig:
-        """The config of OLMo 2 1B: 16 layers of 2048, 100,352 tokens."""
-        from transformers import Olmo2Config
-
-        return Olmo2Config(
-            vocab_size=100_352,
-            hidden_size=2048,
-            intermediate_size=8192,
-            num_hidden_layers=16,
-            num_attention_heads=16,
-            max_position_embeddings=4096,
-            rope_theta=500_000.0,
-            bos_token_id=100_257,
-            eos_token_id=100_257,
-            pad_token_id=100_277,
-        )
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import Olmo2Config
-
-        return tiny(Olmo2Config)
+    # OLMo 2 1B: 16 layers of 2048, 100,352 tokens
+    full_sizes = {
+        "vocab_size": 100_352,
+        "hidden_size": 2048,
+        "intermediate_size": 8192,
+        "num_hidden_layers": 16,
+        "num_attention_heads": 16,
+        "max_position_embeddings": 4096,
+        "rope_theta": 500_000.0,
+        "bos_token_id": 100_257,
+        "eos_token_id": 100_257,
+        "pad_token_id": 100_277,
+    }

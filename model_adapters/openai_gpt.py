@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from beamgen.registry import register
 from model_adapters._old import OldDecoder
-from model_adapters._tiny import tiny
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 
 @register
@@ -20,12 +19,7 @@ class OpenAIGPTAdapter(OldDecoder):
     name = "openai_gpt"
     model_type = "openai-gpt"
     class_names = ("OpenAIGPTLMHeadModel", "OpenAIGPTModel")
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import OpenAIGPTConfig
-
-        return tiny(OpenAIGPTConfig, n_layer=2, n_embd=64, n_head=4, n_positions=256)
+    tiny_sizes = {"n_layer": 2, "n_embd": 64, "n_head": 4, "n_positions": 256}
 
     def forward(
         self,

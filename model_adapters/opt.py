@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from beamgen.adapter import DecoderAdapter
 from beamgen.registry import register
-from model_adapters._tiny import tiny
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
 
 
 @register
@@ -19,15 +13,6 @@ class OPTAdapter(DecoderAdapter):
     name = "opt"
     model_type = "opt"
     class_names = ("OPTForCausalLM", "OPTModel")
-
-    def full_config(self) -> PretrainedConfig:
-        """The config of OPT 125M: 12 layers of 768, 50,272 tokens."""
-        from transformers import OPTConfig
-
-        return OPTConfig()
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import OPTConfig
-
-        return tiny(OPTConfig, ffn_dim=128, word_embed_proj_dim=64)
+    tiny_sizes = {"ffn_dim": 128, "word_embed_proj_dim": 64}
+    # OPT 125M: 12 layers of 768, 50,272 tokens
+    full_sizes = {}

@@ -9,7 +9,6 @@ from beamgen.errors import AdapterError
 from beamgen.registry import register
 from model_adapters._experts import callable_experts
 from model_adapters._longrope import recomputed
-from model_adapters._tiny import tiny
 
 if TYPE_CHECKING:
     import torch
@@ -23,12 +22,7 @@ class PhimoeAdapter(DecoderAdapter):
     name = "phimoe"
     model_type = "phimoe"
     class_names = ("PhimoeForCausalLM", "PhimoeModel")
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import PhimoeConfig
-
-        return tiny(PhimoeConfig, num_local_experts=4)
+    tiny_sizes = {"num_local_experts": 4}
 
     def position_limits(self, config: PretrainedConfig) -> PositionLimits:
         """The limits, with the length at which LongRoPE switches factors."""

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from beamgen.adapter import DecoderAdapter
 from beamgen.registry import register
-from model_adapters._tiny import tiny
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
 
 
 @register
@@ -19,27 +13,17 @@ class Qwen2Adapter(DecoderAdapter):
     name = "qwen2"
     model_type = "qwen2"
     class_names = ("Qwen2ForCausalLM", "Qwen2Model")
-
-    def full_config(self) -> PretrainedConfig:
-        """The config of Qwen2.5 0.5B: 24 layers of 896, 151,936 tokens."""
-        from transformers import Qwen2Config
-
-        return Qwen2Config(
-            vocab_size=151_936,
-            hidden_size=896,
-            intermediate_size=4864,
-            num_hidden_layers=24,
-            num_attention_heads=14,
-            num_key_value_heads=2,
-            max_position_embeddings=32_768,
-            rope_theta=1_000_000.0,
-            tie_word_embeddings=True,
-            bos_token_id=151_643,
-            eos_token_id=151_643,
-        )
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import Qwen2Config
-
-        return tiny(Qwen2Config)
+    # Qwen2.5 0.5B: 24 layers of 896, 151,936 tokens
+    full_sizes = {
+        "vocab_size": 151_936,
+        "hidden_size": 896,
+        "intermediate_size": 4864,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 14,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 32_768,
+        "rope_theta": 1_000_000.0,
+        "tie_word_embeddings": True,
+        "bos_token_id": 151_643,
+        "eos_token_id": 151_643,
+    }

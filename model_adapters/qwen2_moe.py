@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 from beamgen.adapter import DecoderAdapter
 from beamgen.registry import register
 from model_adapters._experts import route_by_softmax
-from model_adapters._tiny import tiny
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 
 @register
@@ -20,19 +19,13 @@ class Qwen2MoeAdapter(DecoderAdapter):
     name = "qwen2_moe"
     model_type = "qwen2_moe"
     class_names = ("Qwen2MoeForCausalLM", "Qwen2MoeModel")
+    tiny_sizes = {
+        "moe_intermediate_size": 64,
+        "shared_expert_intermediate_size": 64,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+    }
 
     def prepare(self, model: PreTrainedModel) -> None:
         """Let each layer call its experts at once."""
         route_by_softmax(model)
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import Qwen2MoeConfig
-
-        return tiny(
-            Qwen2MoeConfig,
-            moe_intermediate_size=64,
-            shared_expert_intermediate_size=64,
-            num_experts=4,
-            num_experts_per_tok=2,
-        )

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from beamgen.adapter import DecoderAdapter
 from beamgen.registry import register
-from model_adapters._tiny import tiny
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
 
 
 @register
@@ -19,28 +13,19 @@ class Qwen3Adapter(DecoderAdapter):
     name = "qwen3"
     model_type = "qwen3"
     class_names = ("Qwen3ForCausalLM", "Qwen3Model")
-
-    def full_config(self) -> PretrainedConfig:
-        """The config of Qwen3 0.6B: 28 layers of 1024, 151,936 tokens."""
-        from transformers import Qwen3Config
-
-        return Qwen3Config(
-            vocab_size=151_936,
-            hidden_size=1024,
-            intermediate_size=3072,
-            num_hidden_layers=28,
-            num_attention_heads=16,
-            num_key_value_heads=8,
-            head_dim=128,
-            max_position_embeddings=40_960,
-            rope_theta=1_000_000.0,
-            tie_word_embeddings=True,
-            bos_token_id=151_643,
-            eos_token_id=151_645,
-        )
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import Qwen3Config
-
-        return tiny(Qwen3Config, head_dim=32)
+    tiny_sizes = {"head_dim": 32}
+    # Qwen3 0.6B: 28 layers of 1024, 151,936 tokens
+    full_sizes = {
+        "vocab_size": 151_936,
+        "hidden_size": 1024,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "max_position_embeddings": 40_960,
+        "rope_theta": 1_000_000.0,
+        "tie_word_embeddings": True,
+        "bos_token_id": 151_643,
+        "eos_token_id": 151_645,
+    }

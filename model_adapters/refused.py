@@ -26,7 +26,6 @@ for _refusal in (
             "speecht5",
             "udop",
             "vision-encoder-decoder",
-            "whisper",
         ),
     ),
     Refusal(

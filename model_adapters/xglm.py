@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from beamgen.adapter import DecoderAdapter, hands_masks_on
 from beamgen.registry import register
-from model_adapters._tiny import tiny
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 
 @register
@@ -20,12 +19,7 @@ class XGLMAdapter(DecoderAdapter):
     name = "xglm"
     model_type = "xglm"
     class_names = ("XGLMForCausalLM", "XGLMModel")
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens."""
-        from transformers import XGLMConfig
-
-        return tiny(XGLMConfig, num_layers=2, d_model=64, attention_heads=4, ffn_dim=128)
+    tiny_sizes = {"num_layers": 2, "d_model": 64, "attention_heads": 4, "ffn_dim": 128}
 
     def forward(
         self,

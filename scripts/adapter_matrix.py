@@ -8,8 +8,9 @@ into ``docs/adapter-matrix.json``, of which the page Architectures makes a table
     python scripts/adapter_matrix.py mixtral --only int8,slots
 
 The folder ``node_modules`` has ``onnxruntime-web``, of the version in
-``beamgen/formats/web/modules.py``; without it each page fetches its own. It takes a minute for each
-adapter.
+``beamgen/formats/web/modules.py``; without it each page fetches its own. It takes half a minute to
+a minute for each adapter. Those whose classes only a later transformers has are left out, and
+added where that is installed, by name.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import torch
 from beamgen import (
     GRIDS,
     BeamgenError,
+    DecoderAdapter,
     Generator,
     Package,
     adapters,
@@ -49,6 +51,9 @@ RECORD = Path(__file__).parent.parent / "docs" / "adapter-matrix.json"
 _SEARCH = {"num_beams": 4, "max_new_tokens": 10, "eos_token_id": 2}
 _CONTRIB = {**_SEARCH, "length_penalty": 0.0}
 _PROMPTS = [[5, 6, 7, 8], [9], [10, 11]]
+_OF_ONE_LENGTH = [[5, 6, 7, 8], [9, 12, 13, 14], [10, 11, 15, 16]]  # where padding is counted
+#: Of a row that was made with another transformers than the rest.
+TRANSFORMERS = "transformers"
 _VERSIONS = ("transformers", "onnxruntime", "onnxruntime-genai", "peft", "tritonclient")
 
 
@@ -81,6 +86,7 @@ class Subject:
         adapter = next(each for each in adapters() if each.name == name)
         tiny_model(adapter.tiny_config()).save_pretrained(folder / "checkpoint")
         self.folder, self.node_modules = folder, node_modules
+        self.prompts = _OF_ONE_LENGTH if adapter.counts_padding else _PROMPTS
         self.checkpoint = open_checkpoint(folder / "checkpoint")
         self._made = Counter[str]()
         self._plain: Package | None = None
@@ -140,17 +146,17 @@ def slots(subject: Subject) -> Cell:
     report = check_parity(package, with_lora, grid=searches, lora="one")
     kinds = Counter(leaf(slot.module) for slot in package.manifest.lora_slots)
     listed = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-    return _judged(report, f"{listed}; {_mixed(Generator(package))}")
+    return _judged(report, f"{listed}; {_mixed(Generator(package), subject.prompts)}")
 
 
-def _mixed(generator: Generator) -> str:
+def _mixed(generator: Generator, prompts: list[list[int]]) -> str:
     """Whether the rows of a batch may have LoRAs of their own."""
     chosen = ["one", None, "two"]
     try:
-        together = generator.generate(_PROMPTS, lora=chosen)
+        together = generator.generate(prompts, lora=chosen)
     except BeamgenError as error:
         return error.cause
-    alone = [generator.generate([p], lora=n)[0] for p, n in zip(_PROMPTS, chosen, strict=True)]
+    alone = [generator.generate([p], lora=n)[0] for p, n in zip(prompts, chosen, strict=True)]
     same = [[h.token_ids for h in row] for row in together] == [
         [h.token_ids for h in row] for row in alone
     ]
@@ -215,7 +221,10 @@ def _cell(make: Callable[[Subject], Cell], subject: Subject) -> Cell:
     try:
         return make(subject)
     except BeamgenError as error:
-        return Cell("refused", error.cause, error.cure)
+        place = f"{subject.folder}/"  # the record names no folder of this machine
+        return Cell(
+            "refused", error.cause.replace(place, ""), (error.cure or "").replace(place, "")
+        )
     except Exception as error:  # a defect, which the log has
         traceback.print_exc()
         return Cell("differs", f"{type(error).__name__}: {error}")
@@ -235,8 +244,13 @@ def main(
     found = json.loads(record.read_text()) if record.is_file() else {"adapters": {}}
     rows = found["adapters"]
     columns = only.split(",") if only else list(CELLS)
-    for name in names or [adapter.name for adapter in adapters()]:
+    known = {adapter.name: adapter for adapter in adapters() if adapter.needs is None}
+    if unknown := sorted(set(names) - set(known)):
+        raise click.UsageError(f"no adapter here is called {', '.join(unknown)}")
+    for name in names or known:
         row = rows.setdefault(name, {})
+        if known[name].since != DecoderAdapter.since:
+            row[TRANSFORMERS] = metadata.version("transformers")
         wanted = [column for column in columns if not (missing and column in row)]
         with tempfile.TemporaryDirectory(prefix="beamgen-matrix-") as scratch:
             subject = Subject(name, Path(scratch), node_modules) if wanted else None
@@ -247,7 +261,8 @@ def main(
                 row[column] = asdict(cell)
                 took = time.monotonic() - started
                 click.echo(f"{name} {column} {took:.0f}s: {cell.outcome}: {cell.said[:300]}")
-                found["versions"] = {package: metadata.version(package) for package in _VERSIONS}
+                if TRANSFORMERS not in row:
+                    found["versions"] = {each: metadata.version(each) for each in _VERSIONS}
                 ordered = {each: rows[each] for each in sorted(rows)}
                 text = json.dumps({**found, "adapters": ordered}, indent=1, ensure_ascii=False)
                 record.write_text(text + "\n", encoding="utf-8")

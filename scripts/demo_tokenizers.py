@@ -20,6 +20,7 @@ from transformers import (
     MarianTokenizer,
     PreTrainedTokenizerBase,
     T5TokenizerFast,
+    WhisperTokenizerFast,
 )
 from transformers.convert_slow_tokenizer import convert_slow_tokenizer
 
@@ -201,3 +202,35 @@ def build_t5_tokenizer(texts: Sequence[str], folder: Path) -> PreTrainedTokenize
     return T5TokenizerFast(
         vocab_file=str(folder / "spiece.model"), model_max_length=128, legacy=True
     )
+
+
+def build_whisper_tokenizer(
+    texts: Sequence[str], folder: Path, seconds: int
+) -> PreTrainedTokenizerBase:
+    """Builds a byte-level BPE with Whisper's tokens for tasks and times, in Whisper's order."""
+    pieces, merges = learn_bpe(
+        texts,
+        pre_tokenizers.ByteLevel(add_prefix_space=False),
+        trainers.BpeTrainer(
+            vocab_size=500,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_vocabulary(folder / "vocab.json", [*pieces, "<|endoftext|>"])
+    write_lines(folder / "merges.txt", ["#version: 0.2", *merges])
+    tasks = (
+        "startoftranscript", "en", "de", "translate", "transcribe", "startoflm", "startofprev",
+        "nospeech", "notimestamps",
+    )  # fmt: skip
+    tokenizer = WhisperTokenizerFast(
+        vocab_file=str(folder / "vocab.json"),
+        merges_file=str(folder / "merges.txt"),
+        pad_token="<|endoftext|>",
+        additional_special_tokens=["<|endoftext|>", *(f"<|{task}|>" for task in tasks)],
+        model_max_length=64,
+    )
+    times = (f"<|{0.02 * i:.2f}|>" for i in range(50 * seconds + 1))
+    tokenizer.add_tokens([AddedToken(time, special=False, normalized=False) for time in times])
+    return tokenizer

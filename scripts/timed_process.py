@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from beamgen import Generator
-from beamgen.bench.machine import peak_memory
 from beamgen.bench.random_weights import find_shape, random_checkpoint
 from beamgen.bench.workload import Task
+from beamgen.runtime.machine import peak_memory
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ pytest_plugins = [
     "support.quantized_packages",
     "support.ruled_packages",
     "support.skips",
+    "support.text_packages",
     "support.trainings",
     "support.web_site",
 ]

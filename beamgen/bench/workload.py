@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from beamgen.bench.machine import available_cores
 from beamgen.errors import SettingError
+from beamgen.runtime.machine import available_cores
 
 if TYPE_CHECKING:
     from beamgen.settings.prompts import Ids

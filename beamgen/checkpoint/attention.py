@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from beamgen.checkpoint.example_inputs import example_inputs
 from beamgen.errors import CheckpointError
 from beamgen.registry import adapter_or_default
 
@@ -88,9 +89,6 @@ def _logits(model: PreTrainedModel) -> torch.Tensor:
     dice = torch.Generator().manual_seed(0)
     ids = torch.randint(config.vocab_size, (2, length), generator=dice)
     ids[1, : length // 2] = ids[0, : length // 2]
-    given = {"input_ids": ids}
-    if model.config.is_encoder_decoder:
-        given = {"input_ids": ids[:1].expand(2, -1), "decoder_input_ids": ids}
     with torch.no_grad():
-        logits: torch.Tensor = model(**given, use_cache=False).logits
+        logits: torch.Tensor = model(**example_inputs(model.config, ids), use_cache=False).logits
     return logits

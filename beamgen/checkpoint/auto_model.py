@@ -9,11 +9,19 @@ if TYPE_CHECKING:
 
 
 def auto_model(config: PretrainedConfig) -> Any:
-    """``AutoModelForCausalLM``, or ``AutoModelForSeq2SeqLM`` where an encoder comes first.
+    """``AutoModelForCausalLM``; where an encoder comes first, that of texts or that of speech.
 
     Raises:
         ImportError: torch is not installed.
     """
-    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+    from transformers import (
+        MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING,
+        AutoModelForCausalLM,
+        AutoModelForSeq2SeqLM,
+        AutoModelForSpeechSeq2Seq,
+    )
 
-    return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    if not config.is_encoder_decoder:
+        return AutoModelForCausalLM
+    hears = type(config) in MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING
+    return AutoModelForSpeechSeq2Seq if hears else AutoModelForSeq2SeqLM

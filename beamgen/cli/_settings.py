@@ -43,6 +43,25 @@ def search_settings(command: Command) -> Command:
     return command
 
 
+def speech_settings(command: Command) -> Command:
+    """Options for what a model that hears is asked for; ``chosen_settings`` takes the last."""
+    for option in (
+        click.option(
+            "--return-timestamps/--no-return-timestamps",
+            default=None,
+            help="Tell when each piece was said.",
+        ),
+        click.option("--task", metavar="NAME", help="transcribe, or translate into English."),
+        click.option(
+            "--language",
+            metavar="NAME",
+            help="That is spoken: en or English.  [default: the model finds out]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def _option(setting: beamgen.Setting) -> Callable[[Command], Command]:
     """An option in the setting's name and words."""
     kind, dashed = setting.kind, setting.name.replace("_", "-")

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 import beamgen
-from beamgen.cli._options import LocalPath, check_takes_special_tokens, common, parse_ids
+from beamgen.cli._options import (
+    LocalPath,
+    check_takes_special_tokens,
+    common,
+    decoder_prompt_options,
+    language_options,
+    parse_decoder_prompt,
+    parse_ids,
+)
 from beamgen.cli._print import print_json, status
 from beamgen.cli._sections import SEARCH_SETTINGS, SectionedCommand, section
 from beamgen.cli._settings import chosen_settings, search_settings
@@ -32,6 +41,8 @@ Examples:
 @click.option("-m", "--model", required=True, help="Package folder that `export` wrote.")
 @click.option("-p", "--prompt", help="The prompt, as text.")
 @click.option("--ids", help="The prompt, as token ids.")
+@decoder_prompt_options
+@language_options
 @click.option("--chat", is_flag=True, help="Put the prompt through the chat template.")
 @click.option(
     "--no-special-tokens", is_flag=True, help="Without what the tokenizer puts around a text."
@@ -50,6 +61,10 @@ def command(
     model: str,
     prompt: str | None,
     ids: str | None,
+    decoder_prompt: str | None,
+    decoder_ids: str | None,
+    src_lang: str | None,
+    tgt_lang: str | None,
     chat: bool,
     no_special_tokens: bool,
     lora: str | None,
@@ -73,6 +88,9 @@ def command(
         explanation = beamgen.explain(
             model,
             prompt if prompt is not None else parse_ids(ids or ""),
+            decoder_prompt=parse_decoder_prompt(decoder_prompt, decoder_ids),
+            src_lang=src_lang,
+            tgt_lang=tgt_lang,
             chat=chat,
             add_special_tokens=not no_special_tokens,
             lora=lora,
@@ -101,7 +119,11 @@ def _check_output(output: Path, force: bool) -> None:
 
 
 def _show(explanation: beamgen.Explanation) -> None:
-    click.secho(_text(explanation), bold=True)
+    if explanation.source_ids is not None:
+        source = _shown_text(explanation.source_text, explanation.source_ids)
+        click.secho(source, bold=True)
+    if explanation.source_ids is None or explanation.text != "":
+        click.secho(_text(explanation), bold=True)
     click.echo(", ".join(f"{name} {value}" for name, value in explanation.settings.items()))
     heads = f"{'after':>{_AFTER}} | {'token':{_TOKEN}}   log-prob     summed     score"
     click.echo(f"\n    {heads}")
@@ -140,7 +162,11 @@ def _line(explanation: beamgen.Explanation, step: int, continuation: Any) -> str
 
 def _text(of: Any) -> str:
     """Of a prompt or a hypothesis, which may have its ids only."""
-    return _visible(of.text) if of.text is not None else " ".join(map(str, of.ids))
+    return _shown_text(of.text, of.ids)
+
+
+def _shown_text(text: str | None, ids: Sequence[int]) -> str:
+    return _visible(text) if text is not None else " ".join(map(str, ids))
 
 
 def _tail(text: str) -> str:

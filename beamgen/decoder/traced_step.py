@@ -35,7 +35,7 @@ from beamgen.decoder.recurrence import Recurrence
 from beamgen.decoder.rotary import traceable_rotary
 from beamgen.decoder.traceable import traceable
 from beamgen.errors import AdapterError
-from beamgen.lora.slots import Slot
+from beamgen.lora.slots import Slot, path_ends
 from beamgen.seq2seq_adapter import Source
 
 ATTENTION_NAME = "beamgen_traced"
@@ -104,9 +104,11 @@ class TracedStep(torch.nn.Module, ABC):
         by itself: it gets its own implementation back, and all keys from the cache.
 
         Raises:
-            AdapterError: a layer asks for what is not known here, or sizes differ.
+            AdapterError: a layer asks for what is not known here, sizes differ, or a slot's
+                layer is never run.
         """
         self._asked: dict[int, Asked] = {}
+        self._fed: set[str] = set()
         self._fed_tokens: set[str] = set()
         why: Exception | None = None
         self._full = self._reads_key_positions = True  # all that may be asked for
@@ -134,10 +136,24 @@ class TracedStep(torch.nn.Module, ABC):
         elif all(asked.is_standard for asked in self._asked.values()):
             self._full = False
         self._reads_key_positions = self._asked_for_positions
+        self._check_fed()
         self.slots = tuple(
             replace(slot, shared=slot.module in self._fed_tokens) for slot in self.slots
         )
         verify_sizes([tuple(output.shape) for output in outputs], self.contract)
+
+    def _check_fed(self) -> None:
+        """Refuse a slot at a layer that the model has and never runs."""
+        idle = [slot.module for slot in self.slots if slot.module not in self._fed]
+        if not idle:
+            return
+        ends = path_ends([slot.module for slot in self.slots if slot.module in self._fed], idle)
+        more = f" and {len(idle) - 1} other layers of the slots" if len(idle) > 1 else ""
+        name = f"--lora-slots {','.join(ends)}, or " if ends else ""
+        raise AdapterError(
+            f"the model never runs {idle[0]}{more}: no LoRA does anything there",
+            f"pass {name}--lora without --lora-slots, which merges a LoRA that has such layers",
+        )
 
     def _run(self) -> tuple[torch.Tensor, ...]:
         with torch.no_grad():
@@ -297,6 +313,7 @@ class TracedStep(torch.nn.Module, ABC):
         A layer that is fed tokens without their rows, as experts are, takes one for all.
         """
         x, *_ = given
+        self._fed.add(slot.module)
         added: torch.Tensor
         if x.dim() == 2:
             self._fed_tokens.add(slot.module)

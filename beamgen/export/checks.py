@@ -18,7 +18,8 @@ from beamgen.settings.given import ids_of, known_settings
 from beamgen.settings.kinds import Ids
 from beamgen.settings.parameter import Parameter, Required
 from beamgen.settings.rules import Rules
-from beamgen.settings.table import BY_NAME, PARAMETERS
+from beamgen.settings.setting import IDS
+from beamgen.settings.table import BY_NAME, SETTINGS, parameters_with
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -153,10 +154,31 @@ def check_honoured(backend: str, search: SearchConfig) -> None:
         check_penalty(search.num_beams, search.length_penalty, longest)
 
 
-def parameters_of(backend: str, search: SearchConfig, vocab_size: int) -> tuple[Parameter, ...]:
-    """The inputs of a file besides the prompts."""
+def check_offered(search: SearchConfig, has: Collection[str]) -> None:
+    """Refuse defaults that a file has no input for.
+
+    Args:
+        search: the defaults.
+        has: what some settings ask for, as far as it is there.
+
+    Raises:
+        SettingError: one is on.
+    """
+    for setting in SETTINGS:
+        lacks = setting.asks is not None and setting.asks not in has
+        if lacks and not setting.is_off(getattr(search, setting.name)):
+            raise SettingError(
+                f"a file cannot honour {setting.name} here: {setting.asks}",
+                f"leave it out; if the checkpoint sets it: --set {setting.name}=default",
+            )
+
+
+def parameters_of(
+    backend: str, search: SearchConfig, vocab_size: int, has: Collection[str] = (IDS,)
+) -> tuple[Parameter, ...]:
+    """The inputs of a file besides the prompts; ``has`` is what some settings ask for."""
     if backend == "loop":
-        return PARAMETERS
+        return parameters_with(has)
     return contrib.parameters(contrib.operator_of(search), vocab_size)
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from beamgen.checkpoint.checkpoint import Checkpoint
-from beamgen.errors import CheckpointError, LoraError, SettingError
+from beamgen.errors import CheckpointError, SettingError
+from beamgen.export.checks import check_ids
+from beamgen.seq2seq_adapter import Seq2SeqAdapter, TaskTokens
 from beamgen.settings.rules import installed_rules
+from beamgen.settings.task_prompt import check_task, code_of
 
 
 def check_supported(options: Mapping[str, Any]) -> None:
@@ -15,7 +19,7 @@ def check_supported(options: Mapping[str, Any]) -> None:
 
     Raises:
         CheckpointError: transformers 5 is installed, whose encoders and caches are others.
-        SettingError, LoraError: it is asked for.
+        SettingError: it is asked for.
     """
     what = "an encoder-decoder"
     if installed_rules().release != "4.57":
@@ -28,19 +32,9 @@ def check_supported(options: Mapping[str, Any]) -> None:
             f"ONNX Runtime's operators are written for decoders here, not for {what}",
             "leave out --search contrib",
         )
-    precision = options.get("precision", "fp32")
-    if precision != "fp32":
-        raise SettingError(
-            f"{what} is exported in fp32 only, not in {precision}", "leave out --precision"
-        )
-    if options.get("lora") or options.get("lora_slots") is not None:
-        raise LoraError(
-            f"{what} takes no LoRA here",
-            "merge it with peft (merge_and_unload, save_pretrained), and export that folder",
-        )
 
 
-def decoder_start(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> tuple[int, ...]:
+def decoder_start(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> int:
     """The id that the decoder begins with, as ``generate`` takes it.
 
     Args:
@@ -62,4 +56,36 @@ def decoder_start(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> tuple[
             f"decoder_start_token_id is {found}",
             "set decoder_start_token_id in generation_config.json, to an id of the vocabulary",
         )
-    return (start,)
+    return start
+
+
+def task_tokens(
+    checkpoint: Checkpoint, adapter: Seq2SeqAdapter, asked: Mapping[str, Any]
+) -> TaskTokens | None:
+    """The tokens that ask for a language or a task, with what a caller wants by default.
+
+    Args:
+        checkpoint: whose generation config names them.
+        adapter: the architecture's, which reads it.
+        asked: ``language`` and ``task``, as far as they are given.
+
+    Raises:
+        AdapterError: see ``Seq2SeqAdapter.task_tokens``.
+        SettingError: the model has no such language or task, or ids beyond its vocabulary.
+    """
+    tokens = adapter.task_tokens(checkpoint.generation_config, checkpoint.config)
+    language, task = asked.get("language"), asked.get("task")
+    check_task(tokens, language, task)
+    if tokens is None:
+        return None
+    check_ids(
+        {
+            "lang_to_id": tuple(tokens.languages.values()),
+            "task_to_id": tuple(tokens.tasks.values()),
+            "forced_decoder_ids": tuple(i for i in tokens.forced if i is not None),
+        },
+        checkpoint.vocab_size,
+    )
+    if language is not None:
+        tokens = replace(tokens, language=code_of(tokens, language))
+    return tokens if task is None else replace(tokens, task=task)

@@ -42,6 +42,7 @@ def manifest_of(request: ExportRequest, graph: ir.Model, precision: Precision) -
         limits=request.adapter.position_limits(checkpoint.config),
         cache=request.geometry,
         encoder=_encoder(request),
+        counts_padding=request.adapter.counts_padding,
         search=request.search,
         rules=request.rules,
         inputs=[
@@ -70,8 +71,10 @@ def _encoder(request: ExportRequest) -> Encoder | None:
     """What comes before the decoder, if anything does."""
     if not isinstance(request.adapter, Seq2SeqAdapter):
         return None
-    (start,) = request.start
-    return Encoder(start, request.adapter.source_positions(request.checkpoint.config))
+    adapter, config = request.adapter, request.checkpoint.config
+    return Encoder(
+        request.start[0], adapter.source_positions(config), adapter.prepends_start, request.tasks
+    )
 
 
 def _versions() -> dict[str, str]:

@@ -23,6 +23,7 @@ from beamgen.export.checks import (
     check_ids,
     check_ids_with_files,
     check_lengths,
+    check_offered,
     check_with_files,
     parameters_of,
     required_parameters,
@@ -33,7 +34,7 @@ from beamgen.export.decoder_file import (
     given_decoder,
     refuse_lora,
 )
-from beamgen.export.encoder import check_supported, decoder_start
+from beamgen.export.encoder import check_supported, decoder_start, task_tokens
 from beamgen.export.options import check_options
 from beamgen.export.texts import read_lines
 from beamgen.lora.align import aligned
@@ -44,11 +45,14 @@ from beamgen.lora.slots import Lora, Slot, leaf
 from beamgen.lora.targets import ALL_LINEAR, check_layers, find_slots, linear_layers
 from beamgen.package.folder import check_target
 from beamgen.quantization.record import Wanted
-from beamgen.registry import is_encoder_decoder
+from beamgen.registry import is_encoder_decoder, read_apart
+from beamgen.seq2seq_adapter import Seq2SeqAdapter, TaskTokens
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.parameter import NOTHING_REQUIRED, Parameter, Required
 from beamgen.settings.rules import Rules, check_comparable, installed_rules, rules_named
-from beamgen.settings.sources import DECODER_PROMPT
+from beamgen.settings.setting import IDS
+from beamgen.settings.sources import DECODER_PROMPT, offered
+from beamgen.settings.task_prompt import check_task, split, task_prompt
 
 
 class ExportOptions(TypedDict, total=False):
@@ -122,6 +126,7 @@ class ExportRequest:
         backend: ``loop`` or ``contrib``.
         required: inputs that get no default.
         start: ids with which the decoder behind an encoder begins; none where there is none.
+        tasks: the tokens among them that ask for a language or a task, or None.
         slots: the linear layers that take a LoRA.
         loras: source and weights of LoRAs for them, by name.
         precision: how the weights are to be stored.
@@ -140,6 +145,7 @@ class ExportRequest:
     backend: str = "loop"
     required: Required = NOTHING_REQUIRED
     start: tuple[int, ...] = ()
+    tasks: TaskTokens | None = None
     slots: Sequence[Slot] = ()
     loras: Mapping[str, tuple[str, Lora]] = field(default_factory=dict)
     precision: Wanted = Wanted()  # noqa: RUF009 - frozen
@@ -159,8 +165,21 @@ class ExportRequest:
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         """What the file takes besides the prompts."""
-        own = parameters_of(self.backend, self.search, self.checkpoint.vocab_size)
+        size = self.checkpoint.vocab_size
+        own = parameters_of(self.backend, self.search, size, self.offered)
         return (DECODER_PROMPT, *own) if self.start else own
+
+    @property
+    def hears(self) -> bool:
+        """Whether an encoder reads features, which are made of audio."""
+        return IDS not in self.offered
+
+    @property
+    def offered(self) -> frozenset[str]:
+        """What the file has of that which some settings ask for."""
+        adapter, config = self.adapter, self.checkpoint.config
+        sources = adapter.sources(config) if isinstance(adapter, Seq2SeqAdapter) else ()
+        return offered(sources, self.search)
 
 
 def export_request(
@@ -177,7 +196,8 @@ def export_request(
     check_options("export", options, ExportOptions)
     force, backend = options.get("force", False), options.get("backend", "loop")
     lora, lora_slots = options.get("lora", ()), options.get("lora_slots")
-    settings, required = options.get("settings") or {}, options.get("required", ())
+    settings, task = split(options.get("settings") or {})
+    required = options.get("required", ())
     precision = _precision(options)
     check_backend_name(backend)
     check_with_decoder(options)
@@ -223,14 +243,17 @@ def export_request(
 
     checkpoint = read_checkpoint(files, options.get("ignore_unread", ()))
     adapter = checkpoint.adapter(DEFAULT if is_unknown else _model_class(options))
-    start: tuple[int, ...] = ()
     if is_encoder_decoder(adapter):
         check_supported(options)
-        start = decoder_start(checkpoint, settings)
     checkpoint = checkpoint if to_merge is None else checkpoint.with_lora(lora[0])
     search = SearchConfig.from_generation_config(
-        checkpoint.generation_config, settings, checkpoint.generation_fields, rules
+        checkpoint.generation_config,
+        settings,
+        checkpoint.generation_fields,
+        rules,
+        read_apart(adapter),
     )
+    start, tasks = _decoder_prompt(checkpoint, adapter, search, {**settings, **task})
     asked = ExportRequest(
         checkpoint,
         adapter,
@@ -239,6 +262,7 @@ def export_request(
         rules,
         backend=backend,
         start=start,
+        tasks=tasks,
         loras=loras,
         precision=precision,
         external_data=options.get("external_data", False),
@@ -247,6 +271,7 @@ def export_request(
         inputs=inputs,
     )
     check_honoured(backend, search)
+    check_offered(search, asked.offered)
     if backend == "contrib":
         check_stateless(adapter, checkpoint.config, "ONNX Runtime's operators")
     check_ids(search.named_ids, checkpoint.vocab_size)
@@ -258,6 +283,24 @@ def export_request(
     if decoder_path is not None:
         asked = replace(asked, decoder=given_decoder(decoder_path, checkpoint, adapter))
     return asked if lora_slots is None else _with_slots(asked, lora_slots)
+
+
+def _decoder_prompt(
+    checkpoint: Checkpoint,
+    adapter: DecoderAdapter,
+    search: SearchConfig,
+    settings: Mapping[str, Any],
+) -> tuple[tuple[int, ...], TaskTokens | None]:
+    """What a decoder behind an encoder begins with by default, and the tokens of its tasks."""
+    if not isinstance(adapter, Seq2SeqAdapter):
+        check_task(None, settings.get("language"), settings.get("task"))
+        return (), None
+    start = decoder_start(checkpoint, settings)
+    tasks = task_tokens(checkpoint, adapter, settings)
+    if tasks is None:
+        return (start,), None
+    prompt = task_prompt(tasks, start, return_timestamps=search.return_timestamps)
+    return tuple(prompt), tasks
 
 
 def _model_class(options: ExportOptions) -> str | None:

@@ -48,6 +48,7 @@ class Format:
         write: ``write(package, folder, say, target=..., **options)`` fills an empty folder and
             returns its checks. The folder will be called ``target``.
         after: commands and hints that come next, for the folder written.
+        reads_text: it takes packages of encoder-decoders that read text, too.
     """
 
     title: str
@@ -56,6 +57,7 @@ class Format:
     options: type
     write: Callable[..., Sequence[Check]]
     after: Callable[[Path], Sequence[str]]
+    reads_text: bool = False
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from beamgen.errors import PackageError, SettingError, close_matches
 from beamgen.export.prove import Progress
 from beamgen.formats.format import FORMATS, Check, Format, Packaged
 from beamgen.package import embedded
-from beamgen.package.folder import Package, refuse_encoder
+from beamgen.package.folder import MODEL, Package, refuse_encoder
 from beamgen.package.folders import Kind, check_replaceable, holds, new_folder, note_files
 
 
@@ -46,7 +46,7 @@ def package_as(
     """
     form = _find(format)
     _check_options(format, form, options)
-    refuse_encoder(package, f"the {format} format takes")
+    _check_encoder(package, format, form)
     name = package.folder.resolve().name.removesuffix("-onnx")
     target = local(output if output is not None else form.output.format(name=name))
     if holds(package.folder, target):
@@ -60,6 +60,24 @@ def package_as(
             _write_mark(folder / form.mark, format, package, checks)
         note_files(folder, kind)
     return Packaged(target, format, checks, form.after(target))
+
+
+def _check_encoder(package: Package, name: str, form: Format) -> None:
+    """Refuse an encoder for a format that takes none, or none of its kind.
+
+    Raises:
+        PackageError: see ``refuse_encoder``.
+        SettingError: the encoder reads no text.
+    """
+    if not form.reads_text:
+        refuse_encoder(package, f"the {name} format takes")
+    features = package.manifest.features
+    if features is not None:
+        raise SettingError(
+            f"the encoder of {package.folder} reads {features[0]}, and the {name} format takes "
+            "texts and token ids",
+            f"feed its {MODEL}, which any ONNX Runtime runs",
+        )
 
 
 def _find(name: str) -> Format:

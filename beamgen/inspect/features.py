@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.auto_model import auto_model
+from beamgen.checkpoint.example_inputs import example_inputs
 from beamgen.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -117,8 +118,7 @@ def _watch(model: PreTrainedModel) -> _Seen:
                 config._attn_implementation = name
         try:
             ids = torch.ones(1, 3, dtype=torch.long)
-            given = {"decoder_input_ids": ids} if model.config.is_encoder_decoder else {}
-            model(input_ids=ids, use_cache=False, **given)
+            model(**example_inputs(model.config, ids), use_cache=False)
         except Exception:  # one that knows its own implementations only
             return _Seen()
     return seen

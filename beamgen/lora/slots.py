@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -91,6 +91,16 @@ class Lora:
             for module, pair in self.weights.items()
             for part, tensor in zip((A, B), pair, strict=True)
         }
+
+
+def path_ends(modules: Iterable[str], others: Collection[str]) -> list[str]:
+    """The shortest ends of some layers' paths that no path of ``others`` has."""
+    found = set()
+    for module in modules:
+        parts = module.split(".")
+        ends = (".".join(parts[-count:]) for count in range(1, len(parts) + 1))
+        found.add(next(e for e in ends if not any(f".{o}".endswith(f".{e}") for o in others)))
+    return sorted(found)
 
 
 def leaf(module: str) -> str:

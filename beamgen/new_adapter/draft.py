@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from beamgen.adapter import DecoderAdapter, KVGeometry, cache_keyword
+from beamgen.adapter import TINY_SIZES, TINY_TOKENS, DecoderAdapter, KVGeometry, cache_keyword
 from beamgen.default_adapter import DefaultAdapter, tiny_sizes
 from beamgen.errors import AdapterError, MissingExtraError, close_matches, one_line
 
@@ -18,6 +18,8 @@ _LAYERS = ("decoder_layers", "num_decoder_layers", "num_hidden_layers", "n_layer
 _HEADS = ("decoder_attention_heads", "num_decoder_attention_heads", "num_key_value_heads",
           "num_kv_heads", "num_attention_heads", "n_heads", "n_head")  # fmt: skip
 _WIDTHS = ("head_dim", "v_head_dim", "qk_head_dim", "kv_channels", "d_kv")
+#: What ``DecoderAdapter.tiny_config`` knows.
+_SHARED = {**TINY_SIZES, **TINY_TOKENS}
 #: By which a config says that its model is to decode by itself.
 _AS_DECODER = {"is_decoder": True, "is_encoder_decoder": False}
 _POSITIONS = ("n_positions", "max_seq_len", "max_seq_length", "seq_length", "n_ctx")
@@ -32,7 +34,7 @@ class Draft:
         config_class: the class's name in transformers, as the two below.
         model_class: with the language-modelling head.
         backbone_class: without it.
-        sizes: of the tiny config.
+        sizes: of the tiny config, besides those that every adapter's has.
         geometry: ``kv_geometry``'s expressions by field, where its default does not hold.
         positions: the expression of ``max_positions``, likewise; else None.
     """
@@ -78,7 +80,7 @@ def draft(model_type: str) -> Draft:
         config_class.__name__,
         model_class,
         backbone,
-        sizes,
+        {name: size for name, size in sizes.items() if _SHARED.get(name) != size},
         _geometry(config, geometry),
         _positions(config),
     )

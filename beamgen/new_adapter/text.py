@@ -10,14 +10,9 @@ from beamgen.new_adapter.draft import Draft
 _HEAD = '''"""{title}."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+{imports}
 from beamgen import {imported}
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig
-
+{typing_only}
 
 @register
 class {adapter}Adapter(DecoderAdapter):
@@ -26,15 +21,16 @@ class {adapter}Adapter(DecoderAdapter):
     name = "{name}"
     model_type = "{model_type}"
     class_names = {class_names}
-
-    def tiny_config(self) -> PretrainedConfig:
-        """A config of two layers and 96 tokens, for the conformance suite."""
-        from transformers import {config_class}
-
-        return {config_class}(
-{sizes}
-        )
 '''
+_SIZES = """    tiny_sizes = {{
+{sizes}
+    }}
+"""
+_FOR_TYPES = "\nfrom typing import TYPE_CHECKING\n"
+_TYPES = """
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+"""
 _GEOMETRY = '''
     def kv_geometry(self, config: PretrainedConfig) -> KVGeometry:
         """Shape of the KV cache, by this config's names."""
@@ -57,16 +53,20 @@ def adapter_text(name: str, draft: Draft) -> str:
     title = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", draft.config_class.removesuffix("Config"))
     classes = dict.fromkeys([draft.model_class, draft.backbone_class])
     listed = ", ".join(f'"{each}"' for each in classes)
+    overrides = draft.geometry or draft.positions
     text = _HEAD.format(
         title=title,
+        imports=_FOR_TYPES if overrides else "",
         imported=", ".join([*names, "register"]),
+        typing_only=_TYPES if overrides else "",
         adapter=draft.config_class.removesuffix("Config"),
         name=name,
         model_type=draft.model_type,
         class_names=f"({listed})" if len(classes) > 1 else f"({listed},)",
-        config_class=draft.config_class,
-        sizes=_arguments(draft.sizes),
     )
+    if draft.sizes:
+        sizes = "\n".join(f'        "{name}": {size!r},' for name, size in draft.sizes.items())
+        text += _SIZES.format(sizes=sizes)
     if draft.geometry:
         text += _GEOMETRY.format(fields=_arguments(draft.geometry))
     if draft.positions:

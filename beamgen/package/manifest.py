@@ -10,6 +10,7 @@ from beamgen.adapter import KVGeometry, PositionLimits
 from beamgen.lora.slots import Slot
 from beamgen.package.manifest_fields import check_fields
 from beamgen.quantization.record import Precision
+from beamgen.seq2seq_adapter import TaskTokens
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.contrib import operator_of
 from beamgen.settings.rules import UNSAID, Rules, rules_named
@@ -27,10 +28,32 @@ class Encoder:
     Attributes:
         decoder_start_token_id: with which the decoder begins.
         max_positions: tokens of the longest source; None where any will do.
+        prepends_start: whether the start token goes before decoder prompts that lack it.
+        tasks: tokens of the decoder's prompt that ask for a language or a task, or None.
     """
 
     decoder_start_token_id: int
     max_positions: int | None = None
+    prepends_start: bool = True
+    tasks: TaskTokens | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; what most have not is left out."""
+        values = asdict(self)
+        if self.prepends_start:
+            del values["prepends_start"]
+        if self.tasks is None:
+            del values["tasks"]
+        return values
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Encoder:
+        """Read what ``to_json`` wrote."""
+        tasks = values.get("tasks")
+        if tasks is None:
+            return cls(**values)
+        forced = tuple(tasks["forced"])
+        return cls(**{**values, "tasks": TaskTokens(**{**tasks, "forced": forced})})
 
 
 @dataclass(frozen=True)
@@ -48,6 +71,8 @@ class Manifest:
         limits: how long a sequence may be.
         cache: shape of the cache of keys and values; None in a file that does not tell.
         encoder: what reads a source, in a package of an encoder-decoder; None in others.
+        counts_padding: whether the positions of a prompt count the padding before it, so that a
+            batch changes its answer, as in HF; None in a file that does not tell.
         search: the defaults of the search parameters.
         rules: of ``generate``, which the search follows; a release of transformers in the
             file, 4.57 in one that says none.
@@ -74,12 +99,21 @@ class Manifest:
     rules: Rules = UNSAID
     cache: KVGeometry | None = None
     encoder: Encoder | None = None
+    counts_padding: bool | None = None
     precision: Precision = field(default_factory=Precision)
     lora_slots: tuple[Slot, ...] = ()
     loras: dict[str, dict[str, Any]] = field(default_factory=dict)
     parity: dict[str, Any] | None = None
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def features(self) -> tuple[str, tuple[int, ...]] | None:
+        """What the encoder reads, where that is no text: the input's name, and a row's sizes."""
+        first = self.inputs[0] if self.encoder is not None else None
+        if first is None or first["dtype"] != "float":
+            return None
+        return first["name"], tuple(first["shape"][1:])
 
     @property
     def operator(self) -> str | None:
@@ -96,6 +130,8 @@ class Manifest:
         }
         if self.encoder is None:
             del values["encoder"]
+        else:
+            values["encoder"] = self.encoder.to_json()
         return {"schema_version": values.pop("schema_version"), **values}
 
     @classmethod
@@ -114,7 +150,7 @@ class Manifest:
                 **values,
                 "limits": PositionLimits(**values["limits"]),
                 "cache": _geometry(values["cache"]) if values.get("cache") else None,
-                "encoder": Encoder(**values["encoder"]) if values.get("encoder") else None,
+                "encoder": Encoder.from_json(values["encoder"]) if values.get("encoder") else None,
                 "search": SearchConfig.from_json(values["search"]),
                 "rules": rules_named(values["rules"]) if "rules" in values else UNSAID,
                 "precision": Precision.from_json(values["precision"]),

@@ -20,7 +20,22 @@ _CACHE: Shape = {
     "value_dim": _COUNT,
     "states?": [[int]],
 }
-_ENCODER: Shape = {"decoder_start_token_id": int, "max_positions": _COUNT}
+_TASKS: Shape = {
+    "languages": {...: int},
+    "language_names": {...: str},
+    "tasks": {...: int},
+    "no_timestamps": _COUNT,
+    "forced": [(int, _NOTHING)],
+    "multilingual": bool,
+    "language": _WORD,
+    "task": _WORD,
+}
+_ENCODER: Shape = {
+    "decoder_start_token_id": int,
+    "max_positions": _COUNT,
+    "prepends_start?": bool,
+    "tasks?": (_TASKS, _NOTHING),
+}
 _PORT: Shape = {"name": str, "dtype": str, "shape": list}
 _VERDICT: Shape = ({"verdict": str, "cases?": int, "transformers?": str}, _NOTHING)
 _QUALITY: Shape = {
@@ -49,6 +64,7 @@ _FIELDS: Mapping[str, Shape] = {
     "limits": {"max_positions": int, "recompute_boundary": _COUNT, "attention_window": _COUNT},
     "cache": (_CACHE, _NOTHING),
     "encoder": (_ENCODER, _NOTHING),
+    "counts_padding": (bool, _NOTHING),
     "search": dict,
     "inputs": [_PORT],
     "outputs": [_PORT],
@@ -72,7 +88,7 @@ _FIELDS: Mapping[str, Shape] = {
 }
 
 #: Fields that beamgen 0.1 did not write, or that not every package has.
-_LATER = {"cache", "encoder"}
+_LATER = {"cache", "encoder", "counts_padding"}
 
 
 def check_fields(values: Mapping[str, Any]) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 from beamgen.checkpoint.attention import forgetful_default
 from beamgen.errors import MissingExtraError, SettingError, one_line
 from beamgen.parity.candidates import Candidates
-from beamgen.parity.catalogue import within_catalogue
 from beamgen.parity.draws import seeded_multinomial
+from beamgen.parity.further import given_besides
 from beamgen.parity.hf_output import hf_beam_output
 from beamgen.parity.positions import silent, takes_positions
 from beamgen.parity.watch import watched
@@ -21,7 +21,7 @@ from beamgen.settings.config import ResolvedSearch, SearchConfig
 from beamgen.settings.hf_fields import hf_defaults
 from beamgen.settings.prompts import Ids
 from beamgen.settings.result import BeamOutput
-from beamgen.settings.sources import SourceBatch
+from beamgen.settings.sources import AnySource, FeatureBatch
 from beamgen.settings.table import SETTINGS
 
 if TYPE_CHECKING:
@@ -33,7 +33,16 @@ _SMALL_MODEL = 20_000_000  # parameters
 
 
 #: What HF is given in another way: random numbers, a function, a field of its own.
-_GIVEN_APART = frozenset({"seed", "catalogue", "output_scores"})
+_GIVEN_APART = frozenset(
+    {
+        "seed",
+        "catalogue",
+        "output_scores",
+        "return_timestamps",
+        "no_timestamps_token_id",
+        "max_initial_timestamp_index",
+    }
+)
 
 
 class Reference:
@@ -71,7 +80,7 @@ class Reference:
         attention_mask: Ids,
         config: SearchConfig,
         *,
-        source: SourceBatch | None = None,
+        source: AnySource | None = None,
         scores: bool = True,
         draws: Callable[[ResolvedSearch], AbstractContextManager[None]] | None = None,
     ) -> BeamOutput:
@@ -83,6 +92,8 @@ class Reference:
         Without ``scores``, which cost HF time and memory, all but the sequences is
         left empty.
         """
+        from transformers import GenerationMixin
+
         torch = self._torch
         config = config.for_prompt(input_ids.shape[1])
         settings = self._settings(config)
@@ -98,12 +109,14 @@ class Reference:
         )
         given = _read(torch.from_numpy(input_ids), torch.from_numpy(attention_mask), source)
         with torch.no_grad(), drawn, silent():
-            output = self._model.generate(
+            # what a class of its own puts around the search is no part of it
+            output = GenerationMixin.generate(
+                self._model,
                 # by position: not every model's own preparation names them
                 given.pop(self._model.main_input_name),
                 **given,
                 generation_config=settings,
-                **within_catalogue(config, input_ids.shape[1], vocab_size),
+                **given_besides(config, input_ids.shape[1], vocab_size),
             )
         if not scores:
             none = np.zeros((batch, 0))
@@ -146,7 +159,7 @@ class Reference:
         attention_mask: Ids,
         config: SearchConfig,
         *,
-        source: SourceBatch | None = None,
+        source: AnySource | None = None,
     ) -> SearchTrace:
         """What HF's beam search decided at each step, by watching its own functions.
 
@@ -165,7 +178,7 @@ class Reference:
         tokens: Tokens,
         config: SearchConfig,
         *,
-        source: SourceBatch | None = None,
+        source: AnySource | None = None,
     ) -> float:
         """Summed log-probability of a continuation, by teacher forcing and HF's processors.
 
@@ -189,7 +202,7 @@ class Reference:
         tokens: Tokens,
         config: SearchConfig,
         *,
-        source: SourceBatch | None = None,
+        source: AnySource | None = None,
     ) -> torch.Tensor:
         """What each token of a continuation was chosen by: processed scores ``[len(tokens), V]``.
 
@@ -221,7 +234,7 @@ class Reference:
         config: SearchConfig,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor,
-        source: SourceBatch | None,
+        source: AnySource | None,
     ) -> Any:
         """HF's own list of processors, in HF's own order."""
         settings = self._settings(config)
@@ -235,23 +248,27 @@ class Reference:
         return self._model._get_logits_processor(
             settings,
             input_ids_seq_length=input_ids.shape[1],
-            encoder_input_ids=read["input_ids"],
-            **within_catalogue(config, input_ids.shape[1], self._vocab_size),
+            encoder_input_ids=read[self._model.main_input_name],
+            **given_besides(config, input_ids.shape[1], self._vocab_size),
             device="cpu",
-            model_kwargs={"attention_mask": read["attention_mask"]},
+            model_kwargs={"attention_mask": read.get("attention_mask")},
         )
 
 
-def _read(ids: torch.Tensor, mask: torch.Tensor, source: SourceBatch | None) -> dict[str, Any]:
+def _read(ids: torch.Tensor, mask: torch.Tensor, source: AnySource | None) -> dict[str, Any]:
     """What a model is given, by HF's names: ids of a decoder, alone or behind an encoder."""
     import torch
 
     if source is None:
         return {"input_ids": ids, "attention_mask": mask}
     encoded = {name: torch.from_numpy(array) for name, array in source.feeds().items()}
+    if isinstance(source, FeatureBatch):  # without it HF guesses, and warns that it does
+        encoded["attention_mask"] = torch.ones(
+            len(source), source.values.shape[-1], dtype=mask.dtype
+        )
     return {**encoded, "decoder_input_ids": ids}
 
 
-def _start(input_ids: Ids, source: SourceBatch | None) -> int | None:
+def _start(input_ids: Ids, source: AnySource | None) -> int | None:
     """The token that HF would put before prompts that lack it: one that they begin with."""
     return None if source is None else int(input_ids[0, 0])

@@ -12,7 +12,7 @@ import numpy as np
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.prompts import Ids, left_pad
 from beamgen.settings.result import BeamOutput
-from beamgen.settings.sources import SourceBatch, right_pad
+from beamgen.settings.sources import AnySource, FeatureBatch, right_pad
 
 Prompts = tuple[tuple[int, ...], ...]
 
@@ -54,8 +54,9 @@ class ParityCase:
         prompts: token ids per row; of an encoder-decoder the decoder's.
         prompt_len: S, to which the prompts are padded on the left.
         config: every setting.
-        sources: token ids per row that an encoder reads, if there is one.
+        sources: token ids per row that an encoder reads, if there is one that reads ids.
         source_len: to which they are padded on the right.
+        features: what an encoder reads that reads no ids.
     """
 
     name: str
@@ -64,6 +65,7 @@ class ParityCase:
     config: SearchConfig
     sources: Prompts = ()
     source_len: int = 0
+    features: FeatureBatch | None = field(default=None, compare=False)
 
     @property
     def title(self) -> str:
@@ -88,8 +90,10 @@ class ParityCase:
         """input_ids and attention_mask, int64 ``[B, S]``."""
         return left_pad(self.prompts, self.config.pad_token_id, self.prompt_len)
 
-    def source(self) -> SourceBatch | None:
+    def source(self) -> AnySource | None:
         """What an encoder reads, if there is one."""
+        if self.features is not None:
+            return self.features
         if not self.sources:
             return None
         return right_pad(self.sources, self.config.pad_token_id, self.source_len)

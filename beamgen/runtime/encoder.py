@@ -7,16 +7,19 @@ from collections.abc import Sequence
 from beamgen.errors import PromptError
 from beamgen.package.folder import Package
 from beamgen.settings.prompts import Ids
-from beamgen.settings.sources import SourceBatch, check_source
+from beamgen.settings.sources import AnySource, FeatureBatch, check_features, check_source
 
 
-def decoder_prompts(given: Sequence[Sequence[int]], rows: int, start: int) -> list[list[int]]:
+def decoder_prompts(
+    given: Sequence[Sequence[int]], rows: int, start: int, *, prepends_start: bool = True
+) -> list[list[int]]:
     """A decoder prompt for each of so many sources, all of one length.
 
     Args:
         given: one for all, or one for each; none where the decoder begins with ``start`` alone.
         rows: B.
         start: ``decoder_start_token_id``, which goes before them where none begins with it.
+        prepends_start: whether it does so.
 
     Raises:
         PromptError: there are more or fewer than sources, or they differ in length.
@@ -36,9 +39,15 @@ def decoder_prompts(given: Sequence[Sequence[int]], rows: int, start: int) -> li
             "one batch",
             "give prompts of one length, or search those sources in batches of their own",
         )
-    if all(prompt[:1] != [start] for prompt in prompts):
+    if not given or (prepends_start and all(prompt[:1] != [start] for prompt in prompts)):
         prompts = [[start, *prompt] for prompt in prompts]
     return prompts if len(prompts) == rows else prompts * rows
+
+
+def begin_with(token: int, prompt: Sequence[int], start: int) -> list[int]:
+    """A decoder prompt with a token before it, behind the start where that is there already."""
+    begun, rest = ([start], list(prompt[1:])) if prompt[:1] == [start] else ([], list(prompt))
+    return [*begun, *rest] if rest[:1] == [token] else [*begun, token, *rest]
 
 
 def refuse_decoder_prompt(package: Package, given: object) -> None:
@@ -54,7 +63,15 @@ def refuse_decoder_prompt(package: Package, given: object) -> None:
         )
 
 
-def check_source_of(package: Package, source: SourceBatch | None, attention_mask: Ids) -> None:
+def _kind(package: Package) -> str:
+    """What to pass as a source, for messages."""
+    features = package.manifest.features
+    if features is None:
+        return "SourceBatch(ids, mask)"
+    return f"FeatureBatch({features[0]!r}, array)"
+
+
+def check_source_of(package: Package, source: AnySource | None, attention_mask: Ids) -> None:
     """Refuse a source without encoder, an encoder without source, and what it cannot read.
 
     Args:
@@ -71,12 +88,22 @@ def check_source_of(package: Package, source: SourceBatch | None, attention_mask
             return
         raise PromptError(
             f"{package.folder} has {'no' if encoder is None else 'an'} encoder",
-            "leave out source" if encoder is None else "pass source=SourceBatch(ids, mask)",
+            "leave out source" if encoder is None else f"pass source={_kind(package)}",
         )
-    check_source(source, package.manifest.vocab_size, encoder.max_positions)
-    if len(source.input_ids) != len(attention_mask):
+    features = package.manifest.features
+    if isinstance(source, FeatureBatch) != (features is not None):
         raise PromptError(
-            f"there are {len(source.input_ids)} sources and {len(attention_mask)} decoder prompts",
+            f"the encoder of {package.folder} reads {'text' if features is None else features[0]}, "
+            f"and was given {type(source).__name__}",
+            f"pass source={_kind(package)}",
+        )
+    if isinstance(source, FeatureBatch):
+        check_features(source, *(features or ("", ())))
+    else:
+        check_source(source, package.manifest.vocab_size, encoder.max_positions)
+    if len(source) != len(attention_mask):
+        raise PromptError(
+            f"there are {len(source)} sources and {len(attention_mask)} decoder prompts",
             "give one for each",
         )
     if not attention_mask.all():

@@ -9,15 +9,26 @@ from beamgen.package.manifest import Manifest
 from beamgen.settings.config import ResolvedSearch, stacked_inputs
 from beamgen.settings.kinds import Arrays
 from beamgen.settings.prompts import Ids
-from beamgen.settings.sources import DECODER_PROMPT, SourceBatch
+from beamgen.settings.setting import IDS, TIMES, Setting
+from beamgen.settings.sources import DECODER_PROMPT, AnySource
 from beamgen.settings.table import SETTINGS
 
 
-def prompt_feeds(input_ids: Ids, attention_mask: Ids, source: SourceBatch | None) -> dict[str, Ids]:
+def prompt_feeds(input_ids: Ids, attention_mask: Ids, source: AnySource | None) -> Arrays:
     """Prompts ``[B, S]`` by the names of a file's inputs, and what the encoder before it reads."""
     if source is None:
         return {"input_ids": input_ids, "attention_mask": attention_mask}
     return {**source.feeds(), DECODER_PROMPT.name: input_ids}
+
+
+def _absent(manifest: Manifest, setting: Setting) -> SettingError:
+    """The error to raise for a setting that a file has no input for."""
+    if setting.asks == TIMES or (setting.asks == IDS and manifest.features is not None):
+        return SettingError(f"the package takes no {setting.name}: {setting.asks}", "leave it out")
+    return SettingError(
+        f"the package takes no {setting.name}: it was exported by an older beamgen",
+        "export the checkpoint again",
+    )
 
 
 def parameter_feeds(manifest: Manifest, configs: Sequence[ResolvedSearch]) -> Arrays:
@@ -38,9 +49,6 @@ def parameter_feeds(manifest: Manifest, configs: Sequence[ResolvedSearch]) -> Ar
     for setting in SETTINGS:
         absent = {parameter.name for parameter in setting.parameters} - taken
         if absent and not all(setting.is_off(vars(config)[setting.name]) for config in configs):
-            raise SettingError(
-                f"the package takes no {setting.name}: it was exported by an older beamgen",
-                "export the checkpoint again",
-            )
+            raise _absent(manifest, setting)
     arrays = configs[0].inputs() if len(configs) == 1 else stacked_inputs(configs)
     return {name: array for name, array in arrays.items() if name in taken}

@@ -2,16 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from beamgen.errors import PromptError
+from beamgen.errors import PromptError, SettingError
 from beamgen.settings.prompts import Prompt
 from beamgen.tokenizer.tokenizer import Tokenizer
 
 
+def check_has_language(prompts: Sequence[Prompt], *, chat: bool) -> None:
+    """Refuse a language for prompts of which none can be told it.
+
+    Raises:
+        PromptError: they are token ids or chats.
+    """
+    if chat or not any(isinstance(prompt, str) for prompt in prompts):
+        raise PromptError(
+            "a source's language was given, and no prompt is a plain text",
+            "leave src_lang out: ids hold their language's token, and a chat has its template",
+        )
+
+
+def with_target(
+    settings: Mapping[str, Any], tokenizer: Tokenizer, tgt_lang: str, *, begun: bool = False
+) -> dict[str, Any]:
+    """Settings with the token of the language to translate into as the first one.
+
+    Args:
+        settings: under HF's names.
+        tokenizer: which knows its languages.
+        tgt_lang: the code of one.
+        begun: there is a decoder prompt, which is to hold that token instead: HF forces none
+            behind one.
+
+    Raises:
+        PromptError: there is no such language.
+        SettingError: the settings name another first token.
+    """
+    if settings.get("forced_bos_token_id") is not None:
+        raise SettingError(
+            "tgt_lang and forced_bos_token_id were given, which say the same",
+            "leave one of the two out",
+        )
+    token = tokenizer.languages.id_of(tgt_lang)
+    return dict(settings) if begun else {**settings, "forced_bos_token_id": token}
+
+
 def encode_text(
-    tokenizer: Tokenizer, prompt: Prompt, *, chat: bool = False, add_special_tokens: bool = True
+    tokenizer: Tokenizer,
+    prompt: Prompt,
+    *,
+    chat: bool = False,
+    add_special_tokens: bool = True,
+    src_lang: str | None = None,
 ) -> list[int]:
     """Token ids of a text or of messages.
 
@@ -21,13 +64,16 @@ def encode_text(
         chat: put a text through the template too, as one user message.
         add_special_tokens: those that the tokenizer puts around a text. A chat has its
             template's.
+        src_lang: the language of a plain text; see ``Tokenizer.encode``.
 
     Raises:
-        PromptError: a text holds what is no character, or the chat template is missing,
-            damaged, or does not take the messages.
+        PromptError: a text holds what is no character, there is no such language, or the chat
+            template is missing, damaged, or does not take the messages.
     """
     if isinstance(prompt, str) and not chat:
-        return tokenizer.encode(_checked(prompt), add_special_tokens=add_special_tokens)
+        return tokenizer.encode(
+            _checked(prompt), add_special_tokens=add_special_tokens, src_lang=src_lang
+        )
     messages: Any = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
     for number, message in enumerate(messages, start=1):
         _check_message(message, f"message {number} of {len(messages)}")
@@ -35,13 +81,20 @@ def encode_text(
     return tokenizer.encode(text, add_special_tokens=False)
 
 
-def encode_target(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Token ids of what a decoder behind an encoder goes on with, and nothing around them.
+def encode_target(
+    tokenizer: Tokenizer, text: str, *, add_special_tokens: bool = False
+) -> list[int]:
+    """Token ids of what a decoder behind an encoder goes on with, or of all that it is to give.
+
+    Args:
+        tokenizer: the package's, or the checkpoint's.
+        text: in the language that is translated into.
+        add_special_tokens: those that belong around all that it is to give.
 
     Raises:
         PromptError: the text holds what is no character.
     """
-    return tokenizer.encode_target(_checked(text))
+    return tokenizer.encode_target(_checked(text), add_special_tokens=add_special_tokens)
 
 
 def encode_continuation(

@@ -53,8 +53,8 @@ from beamgen.seq2seq_adapter import Source
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.parameter import NOTHING_REQUIRED, Required
 from beamgen.settings.rules import Rules
-from beamgen.settings.sources import DECODER_PROMPT
-from beamgen.settings.table import PARAMETERS
+from beamgen.settings.sources import DECODER_PROMPT, offered
+from beamgen.settings.table import parameters_with
 from beamgen.tape import Tape
 
 #: Steps between two compactions of the cache.
@@ -95,7 +95,8 @@ def build_loop(
     main = Tape("search")
     read = _Read.of(main, decoder.sources, start, required)
     input_ids, attention_mask = read.input_ids, read.attention_mask
-    parameters = parameter_inputs(PARAMETERS, config.for_prompt(1).inputs(), required.parameters)
+    taken = parameters_with(offered(decoder.sources, config))
+    parameters = parameter_inputs(taken, config.for_prompt(1).inputs(), required.parameters)
     settings = {**_settings(main, parameters, decoder.attention_window), **read.processed}
     lora = slot_inputs(decoder.slots, "rows", required=required.slots)
     nested = NestedDecoder(decoder.model.graph, lora, read.sources, external=external)
@@ -191,8 +192,8 @@ class _Read:
             [*encoded, given],
             prompt.prompt_ids,
             prompt.prompt_mask,
-            {source_name(source): x for source, x in zip(sources, encoded, strict=True)},
-            {SOURCE_IDS: encoded[0]},
+            {source_name(source.name): x for source, x in zip(sources, encoded, strict=True)},
+            {SOURCE_IDS: encoded[0]} if sources[0].integer else {},
         )
 
 

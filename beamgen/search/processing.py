@@ -36,11 +36,9 @@ _PROCESSORS = [each for each in PROCESSORS if each not in _WARPERS and each is n
 def in_use(tape: Tape, parameters: Mapping[str, ir.Value]) -> ir.Value:
     """Whether any processor has work in every step, a scalar: some setting is not off."""
     settings = [
-        setting
+        processor.settings[0]
         for processor in (*_PROCESSORS, _LAST)
-        if not processor.in_some_steps
-        for setting in processor.settings
-        if setting.in_graph
+        if processor.settings and not processor.in_some_steps and _is_in(processor, parameters)
     ]
     each = [_is_on(tape, setting, parameters) for setting in (*settings, BY_NAME["do_sample"])]
     together = tape.standard("Concat", *each, output="settings_on", axis=0)
@@ -62,6 +60,12 @@ def _is_on(tape: Tape, setting: Setting, parameters: Mapping[str, ir.Value]) -> 
     return tape.standard("Cast", differs, output=f"{setting.name}.on", to=ir.DataType.INT64)
 
 
+def _is_in(processor: Processor, parameters: Mapping[str, ir.Value]) -> bool:
+    """Whether a graph has the inputs that a processor reads, if it has any."""
+    named = [each.name for setting in processor.settings for each in setting.parameters]
+    return not named or named[0] in parameters
+
+
 def processed(tape: Tape, step: Step, scores: ir.Value) -> ir.Value:
     """All processors up to the warpers, in HF's order, on ``[B, n, V]``."""
     history = tape.value(
@@ -75,6 +79,8 @@ def processed(tape: Tape, step: Step, scores: ir.Value) -> ir.Value:
     }
     histories = _histories(tape, step, history)
     for processor in _PROCESSORS:
+        if not _is_in(processor, readable):
+            continue
         reads = {**readable, "history": histories.get(processor.name, history)}
         scores = _applied(tape, processor, scores, reads)
         if processor is catalogue.PROCESSOR and step.rules.catalogue_wins:

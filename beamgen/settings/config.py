@@ -61,6 +61,9 @@ class SearchConfig:
         remove_invalid_values: replace scores that are not finite numbers.
         exponential_decay_length_penalty: (start, factor) or None.
         suppress_tokens, begin_suppress_tokens: ids that never come, or not first.
+        return_timestamps: tokens of times around what is said, for models that have them.
+        no_timestamps_token_id: the id before those of times, or None.
+        max_initial_timestamp_index: the latest time to begin at, or None.
         renormalize_logits: normalise after processing.
         output_scores: also give beam indices and each token's log-probability.
         seed: of the draws, 0 to 2**63 - 1; None takes another one each time.
@@ -99,6 +102,9 @@ class SearchConfig:
     exponential_decay_length_penalty: tuple[int, float] | None = None
     suppress_tokens: Ids = ()
     begin_suppress_tokens: Ids = ()
+    return_timestamps: bool = False
+    no_timestamps_token_id: int | None = None
+    max_initial_timestamp_index: int | None = None
     renormalize_logits: bool = False
     output_scores: bool = False
     seed: int | None = None
@@ -115,6 +121,7 @@ class SearchConfig:
         overrides: Mapping[str, Any] | None = None,
         spelled_out: Collection[str] = (),
         rules: Rules | None = None,
+        read_apart: Collection[str] = (),
     ) -> SearchConfig:
         """A checkpoint's own defaults, with the caller's settings on top.
 
@@ -124,6 +131,7 @@ class SearchConfig:
             spelled_out: fields the checkpoint's file names, which count even
                 where they have HF's default.
             rules: by which it says it; those of the installed transformers unless given.
+            read_apart: fields of the checkpoint's that are no settings of a search.
 
         The override ``"default"`` stands for HF's own default of that field.
         ``num_beams`` and the length limits get beamgen's defaults where the
@@ -143,6 +151,7 @@ class SearchConfig:
                 spelled_out,
                 BY_NAME,
                 rules or installed_rules(),
+                read_apart,
             )
         )
         if values.get("do_sample") and "do_sample" not in chosen:
@@ -200,6 +209,11 @@ class SearchConfig:
         if not config.do_sample and "do_sample" not in chosen:
             _refuse_unheeded(chosen)
         return config
+
+    @property
+    def chains(self) -> int:
+        """Sequences that are searched for each prompt: its beams, or the draws of one beam."""
+        return self.num_beams if self.num_beams > 1 else self.num_return_sequences
 
     def ready_to_draw(self) -> SearchConfig:
         """These settings, with HF's default of what is impossible where tokens are drawn."""
@@ -273,7 +287,7 @@ class ResolvedSearch(SearchConfig):
     min_new_tokens: int = 0
 
     def inputs(self) -> Arrays:
-        """The graph's parameter inputs, see ``beamgen.settings.table.PARAMETERS``."""
+        """The graph's parameter inputs, see ``beamgen.settings.table.parameters_with``."""
         return {
             name: array
             for setting in SETTINGS

@@ -71,6 +71,26 @@ REFUSED = {
     "watermarking_config": "a watermark is keyed outside the file",
 }
 
+_FALLBACK = "searching again at other temperatures is a loop around the search"
+_LONG_FORM = "audio of several windows takes a loop around the search"
+
+#: Arguments of ``generate`` of classes that transcribe, and fields of their generation configs:
+#: they are of what those do around a search.
+AROUND_SEARCH = {
+    "compression_ratio_threshold": _FALLBACK,
+    "condition_on_prev_tokens": _LONG_FORM,
+    "logprob_threshold": _FALLBACK,
+    "no_speech_threshold": "silence is passed over in a loop around the search",
+    "num_segment_frames": _LONG_FORM,
+    "prompt_condition_type": _LONG_FORM,
+    "prompt_ids": "a decoder prompt says what the decoder begins with (decoder_prompt)",
+    "return_segments": "return_timestamps gives them",
+    "return_token_timestamps": "times of words are read off cross-attention, which a file does not "
+    "give; return_timestamps gives those of whole pieces",
+}
+
+_REASONS = {**REFUSED, **AROUND_SEARCH}
+
 #: What null means where HF's default is a value, before transformers 5: off.
 _OFF = {"top_k": 0, "top_p": 1.0, "temperature": 1.0, "typical_p": 1.0}
 
@@ -97,6 +117,7 @@ def chosen_settings(
     spelled_out: Collection[str],
     known: Collection[str],
     rules: Rules,
+    read_apart: Collection[str] = (),
 ) -> dict[str, Any]:
     """The settings of a checkpoint with a caller's on top.
 
@@ -108,6 +129,7 @@ def chosen_settings(
         spelled_out: fields the checkpoint's file names.
         known: fields that a search honours.
         rules: of the search.
+        read_apart: fields of the checkpoint's that are no settings of a search.
 
     Raises:
         SettingError: a field is unknown, or set and refused.
@@ -115,7 +137,7 @@ def chosen_settings(
     Source: ``GenerationMixin._prepare_generated_length``, for ``max_length``.
     """
     defaults = hf_defaults()
-    refuse_unknown(overrides, set(defaults) | set(known))
+    refuse_unknown(overrides, {*defaults, *known, *generation_config.to_dict()})
     given = {
         name: defaults.get(name) if isinstance(value, str) and value == "default" else value
         for name, value in overrides.items()
@@ -127,7 +149,8 @@ def chosen_settings(
         if (name in known and (name in given or (name in spelled_out and value is not None)))
         or value != defaults.get(name)
     }
-    refuse_unsupported(settings, known, given)
+    looked_at = {n: v for n, v in settings.items() if n in given or n not in read_apart}
+    refuse_unsupported(looked_at, known, given)
     if not rules.twenty_counts_prompt and "max_length" not in given:
         longest = settings.get("max_length")
         if longest is not None and longest == defaults.get("max_length"):
@@ -178,8 +201,9 @@ def refuse_unknown(chosen: Collection[str], known: Collection[str]) -> None:
         SettingError: a name is not known, or known and not for a file.
     """
     for name in chosen:
-        if name not in known and name in REFUSED:
-            raise SettingError(f"a file cannot honour {name}: {REFUSED[name]}", "leave it out")
+        reason = _REASONS.get(name)
+        if name not in known and reason is not None:
+            raise SettingError(f"a file cannot honour {name}: {reason}", "leave it out")
         if name not in known and name == "decoder_start_token_id":
             raise SettingError(
                 "decoder_start_token_id changes nothing about a file that is exported already",
@@ -214,7 +238,7 @@ def refuse_unsupported(
     }
     if refused:
         reasons = "; ".join(
-            f"{name}={value!r} ({REFUSED.get(name, 'transformers does not know it')})"
+            f"{name}={value!r} ({_REASONS.get(name, 'transformers does not know it')})"
             for name, value in sorted(refused.items())
         )
         if refused.keys() <= set(given):

@@ -93,6 +93,13 @@ class Count(Kind):
 
 
 @dataclass(frozen=True)
+class OptionalCount(Count):
+    """A whole number of at least ``low`` or None; a list of one or none in the graph."""
+
+    axes: ClassVar[tuple[str, ...]] = ("n",)
+
+
+@dataclass(frozen=True)
 class Number(Kind):
     """A number within bounds that float32 can hold.
 

@@ -25,6 +25,12 @@ class _Required:
 
 REQUIRED = _Required()
 
+#: What of a prompt a setting may look at: tokens that came before, or those an encoder read.
+HISTORY, SOURCE = "history", "source"
+#: What some settings read, and not every model has: what is said of one that lacks it.
+IDS = "its encoder reads no token ids"
+TIMES = "its model has no tokens of times"
+
 #: When HF heeds a setting: always, with several beams, or where tokens are drawn.
 ALWAYS, WITH_BEAMS, WHEN_SAMPLING = "always", "with several beams", "when sampling"
 
@@ -73,6 +79,9 @@ class Setting:
             grid, and what requests to try a server with are given.
         sample: makes such a value of token ids, where it is a list of them.
         bans: whether it may leave a beam without any token.
+        reads: ``HISTORY``, ``SOURCE`` or both, where it looks at tokens and not at scores alone.
+            HF counts padding among them.
+        asks: ``IDS`` or ``TIMES``, what a file has to have to take it; None where any does.
         conflicts: what of the values of all settings cannot hold together with this one.
     """
 
@@ -89,6 +98,8 @@ class Setting:
     examples: tuple[Any, ...] = ()
     sample: Callable[[SampleIds], Any] | None = None
     bans: bool = False
+    reads: tuple[str, ...] = ()
+    asks: str | None = None
     conflicts: Callable[[Values], Iterable[Problem]] | None = None
 
     @property

@@ -6,10 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from beamgen.errors import PromptError
+from beamgen.seq2seq_adapter import Source
+from beamgen.settings.config import SearchConfig
 from beamgen.settings.parameter import Parameter
 from beamgen.settings.prompts import Ids, as_int64, check_ids
+from beamgen.settings.setting import IDS, TIMES
+
+
+def offered(sources: Sequence[Source], config: SearchConfig) -> frozenset[str]:
+    """What a file has of that which some settings ask for.
+
+    Args:
+        sources: what its encoder reads, none where there is no encoder.
+        config: the defaults of its search.
+    """
+    reads_ids = not sources or sources[0].integer
+    has_times = config.no_timestamps_token_id is not None
+    return frozenset([*([IDS] if reads_ids else ()), *([TIMES] if has_times else ())])
+
 
 #: What a decoder behind an encoder begins with: one row for all of a batch, or one for each.
 DECODER_PROMPT = Parameter(
@@ -48,6 +65,50 @@ class SourceBatch:
     def row(self, row: int) -> SourceBatch:
         """One row, as a batch."""
         return SourceBatch(self.input_ids[row : row + 1], self.attention_mask[row : row + 1])
+
+    def __len__(self) -> int:
+        """B."""
+        return len(self.input_ids)
+
+
+@dataclass(frozen=True)
+class FeatureBatch:
+    """What an encoder reads that is no text: one array, such as spectrograms.
+
+    Attributes:
+        name: of the file's input, which is HF's, e.g. ``input_features``.
+        values: float32 ``[B, ...]``.
+    """
+
+    name: str
+    values: npt.NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        """Take numbers of any kind.
+
+        Raises:
+            PromptError: they are something else.
+        """
+        values = np.asarray(self.values)
+        if values.dtype.kind not in "fiu":
+            raise PromptError(f"{self.name} holds {values.dtype}", "pass float32")
+        object.__setattr__(self, "values", values.astype(np.float32))
+
+    def feeds(self) -> dict[str, npt.NDArray[np.float32]]:
+        """By the name of a file's input, which is HF's."""
+        return {self.name: self.values}
+
+    def row(self, row: int) -> FeatureBatch:
+        """One row, as a batch."""
+        return FeatureBatch(self.name, self.values[row : row + 1])
+
+    def __len__(self) -> int:
+        """B."""
+        return len(self.values)
+
+
+#: What an encoder reads, whatever its kind.
+AnySource = SourceBatch | FeatureBatch
 
 
 def right_pad(batch: Sequence[Sequence[int]], pad_token_id: int, length: int = 0) -> SourceBatch:
@@ -97,3 +158,27 @@ def check_source(source: SourceBatch, vocab_size: int, max_positions: int | None
             f"shorten it to {max_positions} tokens, or divide the text",
         )
     check_ids("input_ids", ids, vocab_size)
+
+
+def check_features(source: FeatureBatch, name: str, sizes: Sequence[int]) -> None:
+    """Refuse what an encoder of one size would answer with nonsense.
+
+    Args:
+        source: what it is to read.
+        name: of the file's input.
+        sizes: of a row of it.
+
+    Raises:
+        PromptError: it is called otherwise, is of another shape, or holds what is no number.
+    """
+    found = source.values.shape
+    if source.name != name or len(found) != 1 + len(sizes) or found[1:] != tuple(sizes):
+        listed = ", ".join(["batch", *map(str, sizes)])
+        raise PromptError(
+            f"{source.name} is of shape {list(found)}, and the encoder reads {name} [{listed}]",
+            "use the feature extractor of the checkpoint, which pads to that",
+        )
+    for row in np.flatnonzero(~np.isfinite(source.values).reshape(len(source), -1).all(axis=1)):
+        raise PromptError(
+            f"{name} of source {row + 1} holds what is no number", "look at its input"
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from beamgen.settings.parameter import Parameter
 from beamgen.settings.processors import (
     bad_words_ids,
@@ -20,6 +22,7 @@ from beamgen.settings.processors import (
     remove_invalid_values,
     renormalize_logits,
     repetition_penalty,
+    return_timestamps,
     sequence_bias,
     suppress_tokens,
     temperature,
@@ -28,10 +31,12 @@ from beamgen.settings.processors import (
     typical_p,
 )
 from beamgen.settings.search import SEARCH_SETTINGS
-from beamgen.settings.setting import WHEN_SAMPLING, Setting
+from beamgen.settings.setting import IDS, WHEN_SAMPLING, Setting
 
-#: Logits processors in HF's order; ``one_end`` where HF has those that a caller gives it.
-#: Source: ``GenerationMixin._get_logits_processor``.
+#: Logits processors in HF's order; ``return_timestamps`` and ``one_end`` where HF has those
+#: that a caller gives it.
+#: Source: ``GenerationMixin._get_logits_processor``, ``_retrieve_logit_processors`` of a class
+#: that transcribes.
 PROCESSORS = tuple(
     module.PROCESSOR
     for module in (
@@ -48,6 +53,7 @@ PROCESSORS = tuple(
         exponential_decay_length_penalty,
         suppress_tokens,
         begin_suppress_tokens,
+        return_timestamps,
         one_end,
         temperature,
         top_k,
@@ -68,10 +74,19 @@ SETTINGS: tuple[Setting, ...] = (
 
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 
-#: The graph's inputs besides the prompts.
-PARAMETERS: tuple[Parameter, ...] = tuple(
-    parameter for setting in SETTINGS for parameter in setting.parameters
-)
+
+def parameters_with(has: Collection[str]) -> tuple[Parameter, ...]:
+    """A graph's inputs besides the prompts, where it has some of what settings ask for."""
+    return tuple(
+        parameter
+        for setting in SETTINGS
+        if setting.asks is None or setting.asks in has
+        for parameter in setting.parameters
+    )
+
+
+#: The inputs of a decoder's graph besides the prompts.
+PARAMETERS = parameters_with({IDS})
 
 #: Names of the settings of which each row of a batch may have its own.
 PER_ROW = frozenset(setting.name for setting in SETTINGS if setting.per_row)

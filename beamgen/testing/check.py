@@ -11,6 +11,7 @@ import numpy as np
 
 from beamgen.adapter import DecoderAdapter, cache_keyword
 from beamgen.checkpoint.checkpoint import demo_checkpoint
+from beamgen.checkpoint.example_inputs import example_inputs
 from beamgen.errors import AdapterError, BeamgenError, one_line
 from beamgen.registry import find_adapter, is_encoder_decoder
 from beamgen.testing.field_check import check_fields, compare, listed
@@ -105,8 +106,7 @@ def _check_geometry(adapter: DecoderAdapter) -> None:
     model, geometry = tiny_model(config), adapter.kv_geometry(config)
     with torch.no_grad():
         ids = torch.ones(1, 3, dtype=torch.long)
-        given = {"decoder_input_ids": ids} if config.is_encoder_decoder else {}
-        output = model(input_ids=ids, use_cache=True, **given)
+        output = model(**example_inputs(config, ids), use_cache=True)
     cache = output.get(cache_keyword(model))
     if cache is None:  # the exported step alone shows its sizes
         return

@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from beamgen.adapter import DecoderAdapter
-from beamgen.decoder.contract import TOKEN_MASK, cache_names, state_names
+from beamgen.decoder.contract import TOKEN_MASK, cache_names, source_name, state_names
+from beamgen.registry import adapter_or_default
+from beamgen.seq2seq_adapter import Seq2SeqAdapter, example_features
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -26,10 +28,11 @@ def hf_logits(model: PreTrainedModel, ids: Sequence[int]) -> Floats:
     """HF's logits ``[V]`` of what follows ids, with the positions that ``generate`` passes."""
     import torch
 
-    given = {"input_ids": torch.tensor([list(ids)])}
+    tokens = torch.tensor([list(ids)])
+    given = {"input_ids": tokens}
     if model.config.is_encoder_decoder:
-        given["decoder_input_ids"] = given["input_ids"]
-        given |= {name: torch.from_numpy(x) for name, x in source_of(model.config).items()}
+        encoded = {name: torch.from_numpy(x) for name, x in source_of(model.config).items()}
+        given = {**encoded, "decoder_input_ids": tokens}
     if "position_ids" in inspect.signature(model.forward).parameters:
         given["position_ids"] = torch.arange(len(ids))[None]
     with torch.no_grad():
@@ -37,8 +40,16 @@ def hf_logits(model: PreTrainedModel, ids: Sequence[int]) -> Floats:
     return logits
 
 
-def source_of(config: PretrainedConfig) -> dict[str, npt.NDArray[np.int64]]:
-    """A padded text for an encoder, the same for each call: ids and mask ``[1, source]``."""
+def source_of(config: PretrainedConfig) -> dict[str, npt.NDArray[Any]]:
+    """What an encoder reads, the same for each call: features, or a padded text.
+
+    A text is ids and mask ``[1, source]``.
+    """
+    adapter = adapter_or_default(config.model_type, encoder_decoder=True)
+    sources = adapter.sources(config) if isinstance(adapter, Seq2SeqAdapter) else ()
+    features = example_features(sources, 1)
+    if features:
+        return features
     ids = np.random.default_rng(1).integers(3, config.vocab_size - 1, (1, _SOURCE))
     mask = np.ones_like(ids)
     mask[:, -_PADDED:] = 0
@@ -108,7 +119,7 @@ class LoopDecoder:
             "last_n": np.array(last_n),
             "seq_len": np.array(slots.max() + 1),
             TOKEN_MASK: np.ones((1, len(ids)), np.int64),
-            **{f"source.{name}": x for name, x in self._sources.items()},
+            **{source_name(name): x for name, x in self._sources.items()},
             **past,
             **self._empty(self._past_names),
         }

@@ -9,7 +9,8 @@ Source: ``tokenization_*_fast.py`` of transformers 4.57.6.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,10 @@ class KnownClass:
         adjust_5: the same of version 5's class, to a file that it wrote.
         bos_and_eos: it puts a BOS and an EOS around texts as ``add_bos_token`` and
             ``add_eos_token`` say, whatever the file says.
+        heard: it is of speech: decoded text has no times in it, nor, where special tokens are
+            left out, what was said before.
+        languages: tokens around texts that say which language they are in, or None.
+        lists_tokens: what the config's ``added_tokens_decoder`` lists is added.
     """
 
     defaults: Values = field(default_factory=dict)
@@ -39,6 +44,37 @@ class KnownClass:
     adjust: Callable[[Tokenizer, Values], None] = lambda backend, values: None
     adjust_5: Callable[[Tokenizer, Values], None] = lambda backend, values: None
     bos_and_eos: bool = False
+    heard: bool = False
+    languages: LanguageTokens | None = None
+    lists_tokens: bool = True
+
+
+@dataclass(frozen=True)
+class LanguageTokens:
+    """Special tokens that are languages' codes.
+
+    Attributes:
+        pattern: how a code is spelled.
+        least: how many the class adds at the least; a config that lists fewer leaves that to it.
+        default: of texts of which none is given, where the config names none.
+        before: whether they stand before a text, or behind its EOS; by the class's arguments.
+    """
+
+    pattern: str
+    least: int
+    default: str
+    before: Callable[[Values], bool]
+
+    def of(self, tokens: Iterable[object]) -> list[str]:
+        """The codes among tokens.
+
+        Raises:
+            OtherKindError: they are fewer than the class adds.
+        """
+        codes = [spelled for spelled in map(str, tokens) if re.fullmatch(self.pattern, spelled)]
+        if len(codes) < self.least:
+            raise OtherKindError("its config does not list its languages")
+        return codes
 
 
 def _tokens(**tokens: str | None) -> dict[str, str | None]:
@@ -91,6 +127,47 @@ def _with_sentinels(values: Values) -> Values:
     return values
 
 
+def _with_mask(values: Values, **flags: bool) -> Values:
+    """The mask takes the space before it."""
+    from tokenizers import AddedToken
+
+    mask = values["mask_token"]
+    return (
+        {**values, "mask_token": AddedToken(mask, lstrip=True, **flags)}
+        if isinstance(mask, str)
+        else values
+    )
+
+
+def _with_plain_mask(values: Values) -> Values:
+    return _with_mask(values)
+
+
+def _with_special_mask(values: Values) -> Values:
+    return _with_mask(values, normalized=True, special=True)
+
+
+def _with_raw_mask(values: Values) -> Values:
+    return _with_mask(values, normalized=False)
+
+
+def _with_numbered_tokens(values: Values) -> Values:
+    """``<unk_2>`` and so on up to ``offset`` are special, and the mask of sentences."""
+    named = {key: str(values[f"{key}_token"]) for key in ("pad", "eos", "unk")}
+    if named != {"pad": "<pad>", "eos": "</s>", "unk": "<unk>"}:
+        raise OtherKindError("its padding, EOS or unknown token has another name")
+    sentence, offset = values["mask_token_sent"], values["offset"]
+    given = values.get(ADDITIONAL)
+    first = [] if sentence is None else [sentence]
+    if given is None:
+        return {**values, ADDITIONAL: [*first, *(f"<unk_{i}>" for i in range(2, offset))]}
+    tokens = list(given) if sentence in map(str, given) else [*first, *given]
+    tokens += [f"<unk_{i}>" for i in range(len(tokens), offset - 1)]
+    if len(set(map(str, tokens))) != len(tokens):
+        raise OtherKindError("its additional special tokens are numbered otherwise")
+    return {**values, ADDITIONAL: tokens}
+
+
 def _set_bert_normalizer(backend: Tokenizer, values: Values) -> None:
     """Case, accents and Chinese characters are the config's to decide."""
     from tokenizers import normalizers
@@ -125,16 +202,21 @@ def _set_prepend_scheme(backend: Tokenizer, values: Values) -> None:
 _END = "<|endoftext|>"
 _SENTENCEPIECE = _tokens(unk="<unk>", bos="<s>", eos="</s>")
 _ADDS_BOS = {"add_bos_token": True, "add_eos_token": False}
+_AROUND = _SENTENCEPIECE | _tokens(sep="</s>", cls="<s>", pad="<pad>", mask="<mask>")
+_COUNTRIES = r"[a-z]{2}_[A-Z]{2}"
+_SCRIPTS = r"[a-z]{3}_[A-Z][a-z]{3}"
 
 #: By HF's name without ``Fast``.
 KNOWN: dict[str, KnownClass] = {
     "PreTrainedTokenizer": KnownClass(),
     "TokenizersBackend": KnownClass(),
+    "BartTokenizer": KnownClass(_AROUND, arguments=_with_special_mask),
     "BertTokenizer": KnownClass(
         _tokens(unk="[UNK]", sep="[SEP]", pad="[PAD]", cls="[CLS]", mask="[MASK]")
         | {"do_lower_case": True, "tokenize_chinese_chars": True, "strip_accents": None},
         adjust=_set_bert_normalizer,
     ),
+    "BlenderbotTokenizer": KnownClass(_AROUND, arguments=_with_raw_mask),
     "BloomTokenizer": KnownClass(_SENTENCEPIECE | _tokens(pad="<pad>"), arguments=_no_prefix_space),
     "CodeGenTokenizer": KnownClass(_tokens(unk=_END, bos=_END, eos=_END), arguments=_no_bos),
     "CohereTokenizer": KnownClass(
@@ -152,16 +234,42 @@ KNOWN: dict[str, KnownClass] = {
         _tokens(unk="<unk>", bos="<bos>", eos="<eos>", pad="<pad>") | _ADDS_BOS,
         bos_and_eos=True,
     ),
+    "LEDTokenizer": KnownClass(_AROUND, arguments=_with_special_mask),
     "LlamaTokenizer": KnownClass(
         _SENTENCEPIECE | _ADDS_BOS,
         arguments=_untouched_prefix_space,
         adjust_5=_set_prepend_scheme,
         bos_and_eos=True,
     ),
+    "MBartTokenizer": KnownClass(
+        _AROUND,
+        arguments=_with_plain_mask,
+        languages=LanguageTokens(_COUNTRIES, 25, "en_XX", before=lambda values: False),
+    ),
+    "MBart50Tokenizer": KnownClass(
+        {key: token for key, token in _AROUND.items() if key != "bos_token"},
+        arguments=_with_plain_mask,
+        languages=LanguageTokens(_COUNTRIES, 52, "en_XX", before=lambda values: True),
+    ),
+    "NllbTokenizer": KnownClass(
+        _AROUND,
+        arguments=_with_special_mask,
+        languages=LanguageTokens(
+            _SCRIPTS, 1, "eng_Latn", before=lambda values: not values.get("legacy_behaviour")
+        ),
+    ),
+    "PegasusTokenizer": KnownClass(
+        _tokens(eos="</s>", unk="<unk>", pad="<pad>", mask="<mask_2>")
+        | {"mask_token_sent": "<mask_1>", "offset": 103},
+        arguments=_with_numbered_tokens,
+        lists_tokens=False,
+    ),
     "Qwen2Tokenizer": KnownClass(
         _tokens(unk=_END, bos=None, eos=_END, pad=_END), arguments=_with_flags
     ),
+    "RobertaTokenizer": KnownClass(_AROUND, arguments=_with_raw_mask),
     "T5Tokenizer": KnownClass(
         _tokens(eos="</s>", unk="<unk>", pad="<pad>"), arguments=_with_sentinels
     ),
+    "WhisperTokenizer": KnownClass(_tokens(unk=_END, bos=_END, eos=_END), heard=True),
 }

@@ -6,16 +6,18 @@ Source: ``PreTrainedTokenizerFast`` of transformers 4.57.6.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beamgen.tokenizer.chat import DEFAULT, default_template, read_templates, render
-from beamgen.tokenizer.classes import KNOWN, Values
+from beamgen.tokenizer.classes import KNOWN, LanguageTokens, Values
 from beamgen.tokenizer.clean_up import clean_up
 from beamgen.tokenizer.config import OtherKindError, TokenizerConfig, read_config
 from beamgen.tokenizer.files import TOKENIZER
+from beamgen.tokenizer.languages import NO_LANGUAGES, Languages
 from beamgen.tokenizer.special import SpecialTokens, special_tokens
 from beamgen.tokenizer.tokenizer import Messages
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from tokenizers import AddedToken, Tokenizer
 
 #: Without it version 5 leaves decoded text of a BPE as it is.
+#: A time as it is spelled.
+_TIME = re.compile(r"<\|(\d+\.\d+)\|>")
 _CLEANS_BPE = "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output"
 
 
@@ -36,6 +40,7 @@ class FastTokenizer:
         special: SpecialTokens,
         templates: Mapping[str, str],
         values: Values,
+        languages: Languages,
     ) -> None:
         """Take what ``read_fast`` has made ready."""
         self.name = name
@@ -43,7 +48,9 @@ class FastTokenizer:
         self.special_tokens_map = special.map
         self.clean_up_tokenization_spaces = bool(values.get("clean_up_tokenization_spaces"))
         self.split_special_tokens = bool(values.get("split_special_tokens"))
+        self.languages = languages
         self._special = special
+        self._heard = name in KNOWN and KNOWN[name].heard
         self._templates = templates
 
     @cached_property
@@ -70,18 +77,30 @@ class FastTokenizer:
         size: int = self.backend.get_vocab_size(with_added_tokens=True)
         return size
 
-    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+    def encode(
+        self, text: str, *, add_special_tokens: bool = True, src_lang: str | None = None
+    ) -> list[int]:
         """The ids of a text."""
-        ids: list[int] = self.backend.encode(text, add_special_tokens=add_special_tokens).ids
-        return ids
+        ids: list[int]
+        if src_lang is None:
+            ids = self.backend.encode(text, add_special_tokens=add_special_tokens).ids
+            return ids
+        self.languages.id_of(src_lang)
+        ids = self.backend.encode(text, add_special_tokens=False).ids
+        return self.languages.around(ids, src_lang) if add_special_tokens else ids
 
-    def encode_target(self, text: str) -> list[int]:
+    def encode_target(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
         """The ids of a text: one vocabulary is for both languages."""
-        return self.encode(text, add_special_tokens=False)
+        language = self.languages.tgt_lang
+        return self.encode(text, add_special_tokens=add_special_tokens, src_lang=language)
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """The text of ids."""
-        text: str = self.backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
+        kept = list(ids)
+        if self._heard and skip_special_tokens:
+            kept = _without_what_was_before(self.backend, kept)
+        text: str = self.backend.decode(kept, skip_special_tokens=skip_special_tokens)
+        text = _TIME.sub("", text) if self._heard else text
         return clean_up(text) if self.clean_up_tokenization_spaces else text
 
     def convert_ids_to_tokens(self, token: int) -> str | None:
@@ -116,7 +135,8 @@ def read_fast(folder: Path, name: str) -> FastTokenizer:
     backend.no_padding()
     special = special_tokens(values, of_version_5=config.of_version_5)
     backend.encode_special_tokens = bool(values.get("split_special_tokens"))
-    _add_tokens(backend, config.added_tokens, special)
+    listed = config.added_tokens if config.of_version_5 or KNOWN[name].lists_tokens else {}
+    _add_tokens(backend, listed, special)
     if config.of_version_5:
         if values.keys() & {"add_bos_token", "add_eos_token"} or backend.post_processor is None:
             _put_around(backend, values, special, strict=False)
@@ -128,8 +148,22 @@ def read_fast(folder: Path, name: str) -> FastTokenizer:
         if KNOWN[name].bos_and_eos:
             _put_around(backend, values, special, strict=True)
         KNOWN[name].adjust(backend, values)
+    # version 5 keeps no list of them
+    listed_codes = backend.get_vocab() if config.of_version_5 else special.additional
+    languages = _languages(backend, KNOWN[name].languages, listed_codes, values, special)
     templates = read_templates(folder, values.get("chat_template"))
-    return FastTokenizer(name, backend, special, templates, values)
+    return FastTokenizer(name, backend, special, templates, values, languages)
+
+
+def _without_what_was_before(backend: Tokenizer, ids: list[int]) -> list[int]:
+    """The ids without the text of an earlier window that they begin with.
+
+    Source: ``WhisperTokenizerFast._strip_prompt``.
+    """
+    before, start = (backend.token_to_id(f"<|startof{name}|>") for name in ("prev", "transcript"))
+    if not ids or ids[0] != before:
+        return ids
+    return ids[ids.index(start) :] if start in ids else []
 
 
 def _arguments(config: TokenizerConfig, backend: Tokenizer) -> Values:
@@ -167,6 +201,39 @@ def _add_tokens(
             made.append(token)
     if made:
         backend.add_tokens(made)
+
+
+def _languages(
+    backend: Tokenizer,
+    tokens: LanguageTokens | None,
+    among: Iterable[object],
+    values: Values,
+    special: SpecialTokens,
+) -> Languages:
+    """The languages of a class, of which one is put around texts.
+
+    Raises:
+        OtherKindError: the file lacks one, or does not say which they are.
+    """
+    from tokenizers.processors import TemplateProcessing
+
+    if tokens is None:
+        return NO_LANGUAGES
+    ids = {code: backend.token_to_id(code) for code in tokens.of(among)}
+    source = str(values.get("src_lang") or tokens.default)
+    target = str(values.get("tgt_lang") or source)
+    eos = special.spelling("eos_token")
+    eos_id = None if eos is None else backend.token_to_id(eos)
+    if not ids.keys() >= {source, target} or eos_id is None:
+        raise OtherKindError(f"its vocabulary lacks {source!r:.60}, {target!r:.60} or its EOS")
+    languages = Languages(ids, source, target, eos_id, tokens.before(values))
+    around = [source, "$A", eos] if languages.before else ["$A", eos, source]
+    backend.post_processor = TemplateProcessing(
+        single=around,
+        pair=[part for place in around for part in ([place, "$B"] if place == "$A" else [place])],
+        special_tokens=[(source, ids[source]), (eos, eos_id)],
+    )
+    return languages
 
 
 def _put_around(

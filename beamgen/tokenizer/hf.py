@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from beamgen.errors import PromptError, one_line
 from beamgen.tokenizer.chat import refused
+from beamgen.tokenizer.languages import NO_LANGUAGES, Languages
 from beamgen.tokenizer.tokenizer import Messages
 
 if TYPE_CHECKING:
@@ -82,21 +83,37 @@ class HfTokenizer:
         """How many tokens there are."""
         return len(self.tokenizer)
 
-    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+    @property
+    def languages(self) -> Languages:
+        """None that can be told from here: HF's classes keep them in ways of their own."""
+        return NO_LANGUAGES
+
+    def encode(
+        self, text: str, *, add_special_tokens: bool = True, src_lang: str | None = None
+    ) -> list[int]:
         """The ids of a text.
 
         Raises:
-            PromptError: the tokenizer cannot, by what stands in its files.
+            PromptError: the tokenizer cannot, by what stands in its files; or a language was given.
         """
+        if src_lang is not None:
+            raise PromptError(
+                f"the tokenizer {self.name} runs in transformers, which reads its language "
+                "from a file",
+                "set src_lang in the package's tokenizer_config.json",
+            )
         return self._ids(text, add_special_tokens=add_special_tokens)
 
-    def encode_target(self, text: str) -> list[int]:
+    def encode_target(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
         """The ids of a text in the language that is translated into.
 
         Raises:
             PromptError: see ``encode``.
         """
-        return self._ids(text_target=text, add_special_tokens=False)
+        # HF's classes look it up, whether or not it goes around the text; 5's take this one
+        if getattr(self.tokenizer, "tgt_lang", "") is None and self.tokenizer.src_lang:
+            self.tokenizer.tgt_lang = self.tokenizer.src_lang
+        return self._ids(text_target=text, add_special_tokens=add_special_tokens)
 
     def _ids(self, *text: str, **given: Any) -> list[int]:
         try:

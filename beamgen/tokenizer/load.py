@@ -18,6 +18,8 @@ from beamgen.tokenizer.files import has_tokenizer
 from beamgen.tokenizer.hf import load_hf
 from beamgen.tokenizer.moses import CLASSES as MOSES
 from beamgen.tokenizer.moses import read_moses
+from beamgen.tokenizer.spm import CLASSES as SPM
+from beamgen.tokenizer.spm import read_spm
 from beamgen.tokenizer.tokenizer import Tokenizer
 
 
@@ -35,7 +37,7 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Tokenize
     kind = ""
     try:
         try:
-            return _read(folder, trust_remote_code=trust_remote_code)
+            return read_without_transformers(folder, trust_remote_code=trust_remote_code)
         except OtherKindError as reason:
             kind = f" ({reason})"
             return load_hf(folder, trust_remote_code=trust_remote_code)
@@ -58,6 +60,14 @@ def load_or_reason(folder: Path) -> tuple[Tokenizer | None, str | None]:
         return None, error.cause
 
 
-def _read(folder: Path, *, trust_remote_code: bool) -> Tokenizer:
+def read_without_transformers(folder: Path, *, trust_remote_code: bool = False) -> Tokenizer:
+    """The tokenizer in a folder, of a kind that is known here.
+
+    Raises:
+        OtherKindError: it is of another.
+        Exception: each tokenizer library's own, of damaged files.
+    """
     name = class_name(folder, trust_remote_code=trust_remote_code)
-    return read_moses(folder, name) if name in MOSES else read_fast(folder, name)
+    if name in MOSES:
+        return read_moses(folder, name)
+    return read_spm(folder, name) if name in SPM else read_fast(folder, name)

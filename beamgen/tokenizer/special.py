@@ -46,6 +46,12 @@ class SpecialTokens:
                 found.setdefault(str(token), token)
         return list(found.values())
 
+    @property
+    def additional(self) -> list[str | AddedToken]:
+        """Those that have no attribute of their own."""
+        tokens = self.named.get(ADDITIONAL)
+        return list(tokens) if isinstance(tokens, list) else []
+
     def spelling(self, name: str) -> str | None:
         """How the token of an attribute is spelled; None where there is none."""
         token = self.named.get(name)

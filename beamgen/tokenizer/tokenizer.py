@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from beamgen.tokenizer.languages import Languages
+
 Messages = Sequence[Mapping[str, Any]]
 
 
@@ -20,6 +22,7 @@ class Tokenizer(Protocol):
         clean_up_tokenization_spaces: whether spaces before punctuation go from decoded text.
         split_special_tokens: whether a spelling of a special token reads as plain text.
         backend: a ``tokenizers.Tokenizer``; None where the tokenizer is Python code.
+        languages: that a token beside a text says it is in.
     """
 
     @property
@@ -38,20 +41,33 @@ class Tokenizer(Protocol):
     def split_special_tokens(self) -> bool: ...  # noqa: D102
     @property
     def backend(self) -> Any: ...  # noqa: D102
+    @property
+    def languages(self) -> Languages: ...  # noqa: D102
 
     def __len__(self) -> int:
         """How many tokens there are, added ones included."""
 
-    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+    def encode(
+        self, text: str, *, add_special_tokens: bool = True, src_lang: str | None = None
+    ) -> list[int]:
         """The ids of a text, cut by nothing.
 
         Args:
             text: of Unicode characters, no lone surrogates.
             add_special_tokens: put those around it that belong around every text.
+            src_lang: the code of the language that it is in; by default the tokenizer's own.
+
+        Raises:
+            PromptError: there is no such language.
         """
 
-    def encode_target(self, text: str) -> list[int]:
-        """The ids of a text in the language that is translated into, and nothing around them."""
+    def encode_target(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
+        """The ids of a text in the language that is translated into.
+
+        Args:
+            text: see ``encode``.
+            add_special_tokens: put those around it that belong around every translation.
+        """
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """The text of ids."""

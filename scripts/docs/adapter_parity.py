@@ -23,8 +23,8 @@ import transformers
 from architectures import RECORD, digest
 
 from beamgen import GRIDS, DecoderAdapter, adapters, check_parity, export, open_checkpoint
-from beamgen.bench.machine import describe_machine
 from beamgen.errors import BeamgenWarning
+from beamgen.runtime.machine import describe_machine
 from beamgen.testing import tiny_model
 
 _GRIDS = ("full", "settings")

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from beamgen import BeamgenError, bench
-from beamgen.bench.machine import available_cores
 from beamgen.bench.request import bench_request
 from beamgen.bench.workload import Conditions, Workload
+from beamgen.runtime.machine import available_cores
 
 
 def test_an_option_that_there_is_not_is_refused_as_python_does() -> None:

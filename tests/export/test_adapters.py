@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import ClassVar
 
 import pytest
 import torch
@@ -59,12 +60,25 @@ def test_the_suite_lists_every_failing_check() -> None:
     assert "'gpt2' finds another adapter" in error.value.cause
 
 
-def test_an_adapter_must_give_a_tiny_config() -> None:
-    class Incomplete(DecoderAdapter):
-        name, model_type, class_names = "incomplete", "incomplete", ("Incomplete",)
+def test_the_class_of_a_tiny_config_is_that_of_the_model_type() -> None:
+    class Sized(DecoderAdapter):
+        name, model_type, class_names = "sized", "opt", ("OPTForCausalLM",)
+        tiny_sizes: ClassVar = {"ffn_dim": 24, "vocab_size": 33}
 
-    with pytest.raises(TypeError, match="tiny_config"):
-        Incomplete()
+    config = Sized().tiny_config()
+    assert type(config).__name__ == "OPTConfig"
+    assert (config.ffn_dim, config.vocab_size, config.hidden_size) == (24, 33, 64)
+    assert not hasattr(config, "intermediate_size"), "which the class does not have"
+    assert Sized().full_config() is None
+
+
+def test_a_model_type_without_a_config_is_named() -> None:
+    class Unknown(DecoderAdapter):
+        name, model_type, class_names = "unknown", "nobody", ("NobodyForCausalLM",)
+
+    with pytest.raises(BeamgenError, match="no config of model_type 'nobody'") as error:
+        Unknown().tiny_config()
+    assert "define tiny_config" in (error.value.cure or "")
 
 
 @pytest.mark.parametrize(

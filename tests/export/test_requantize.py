@@ -16,13 +16,23 @@ from onnx import helper, numpy_helper
 from support.onnx_functions import call_of, initializers
 from support.peft_folders import save_lora
 
-from beamgen import BeamgenError, Generator, Package, check_parity, describe, export, open_package
+from beamgen import (
+    BeamgenError,
+    Generator,
+    Package,
+    adapters,
+    check_parity,
+    describe,
+    export,
+    open_package,
+)
 from beamgen.checkpoint.checkpoint import open_checkpoint
 from beamgen.cli import main
 from beamgen.export.requantize import quantize
 from beamgen.parity.grids.shapes import Likely, quick_grid
 from beamgen.parity.report import ParityCase
 from beamgen.quantization import saturation
+from beamgen.registry import is_encoder_decoder
 
 
 def _run(*arguments: object) -> Result:
@@ -34,7 +44,9 @@ _QUICK = [
     ("biogpt", "int4", "loop"),
     ("phi3", "fp16", "loop"),
     ("gpt2", "int8", "contrib"),
+    pytest.param("t5", "int8", "loop", marks=pytest.mark.transformers_4),
 ]
+_ENCODERS = [each.name for each in adapters() if is_encoder_decoder(each)]
 _REST = [
     *[(name, "int8", "loop") for name in ("biogpt", "phi3")],
     *[(name, "int4", "loop") for name in ("gpt2", "phi3")],
@@ -45,11 +57,22 @@ _REST = [
         for precision in ("int8", "int4")
     ],
 ]
+_REST_ENCODERS = [
+    (name, precision, "loop") for name in _ENCODERS for precision in ("fp16", "int8", "int4")
+]
 
 
 @pytest.mark.parametrize(
     ("name", "precision", "backend"),
-    [*_QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in _REST)],
+    [
+        *_QUICK,
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in _REST),
+        *(
+            pytest.param(*case, marks=[pytest.mark.slow, pytest.mark.transformers_4])
+            for case in _REST_ENCODERS
+            if case != ("t5", "int8", "loop")
+        ),
+    ],
 )
 def test_parity_with_hf_on_the_same_rounding(
     name: str, precision: str, backend: str, quantized: Callable[..., Package]

@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Phi3Config
 
 from beamgen import (
     BeamgenError,
+    Package,
     Packaged,
     export,
     find_adapter,
@@ -176,6 +177,27 @@ def test_a_sliding_window_is_in_the_decoder(tmp_path: Path) -> None:
     assert packaged.checks[0].passed, "prompts of 14 tokens, 12 new ones"
     config = json.loads((tmp_path / "genai" / "genai_config.json").read_text())
     assert "sliding_window" not in config["model"]["decoder"], "genai must not cut the cache"
+
+
+def _tiny_package(name: str, folder: Path) -> Package:
+    tiny_model(find_adapter(name).tiny_config()).save_pretrained(folder / "checkpoint")
+    return export(folder / "checkpoint", folder / "onnx", parity=False).package
+
+
+def test_padding_that_hf_counts_is_none_of_genai(tmp_path: Path) -> None:
+    """BART's positions count a batch's padding in ``generate``, and genai pads on the right."""
+    packaged = package_as(_tiny_package("bart", tmp_path), "genai", tmp_path / "genai")
+    greedy = packaged.checks[0]
+    assert greedy.passed
+    assert "in 8 of 8 cases" in greedy.what
+    assert "each gets what it gets alone" in greedy.what
+
+
+def test_values_of_another_width_are_refused(tmp_path: Path) -> None:
+    """genai makes the cache of both of one size."""
+    with pytest.raises(BeamgenError, match="keys of 24 and values of 16 for each head"):
+        package_as(_tiny_package("deepseek_v3", tmp_path), "genai", tmp_path / "genai")
+    assert not (tmp_path / "genai").exists()
 
 
 def test_a_recompute_boundary_is_the_context(tmp_path: Path) -> None:

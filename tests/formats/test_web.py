@@ -19,13 +19,13 @@ from support.web_site import EXAMPLES, Page, in_node
 
 from beamgen import explain, package_as
 from beamgen.errors import PackageError, PromptError
-from beamgen.formats.web.comparison_texts import TEXTS as COMPARED
 from beamgen.formats.web.node_check import check_in_node
 from beamgen.runtime.session import session_of
 from beamgen.runtime.trace import SearchTrace, read_trace
 from beamgen.search.traced import with_trace_outputs
 from beamgen.settings.prompts import left_pad
 from beamgen.tokenizer.added_text import token_text
+from beamgen.tokenizer.hard_texts import TEXTS as COMPARED
 
 SEARCHES: dict[str, dict[str, Any]] = {
     "beams": {"num_beams": 5, "num_return_sequences": 5},

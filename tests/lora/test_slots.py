@@ -101,6 +101,24 @@ def test_a_layer_that_is_fed_tokens_alone_takes_a_lora(tmp_path: Path) -> None:
     assert np.abs(expected - plain).max() > 0.1
 
 
+def test_a_layer_that_is_never_run_takes_no_lora(tmp_path: Path) -> None:
+    """BART's decoder alone has cross-attention, without anything to attend to."""
+    adapter = find_adapter("bart")
+    slots = find_slots(tiny_model(adapter.tiny_config()), ["all-linear"])
+    with pytest.raises(
+        BeamgenError,
+        match=r"never runs model\.decoder\.layers\.0\.encoder_attn"
+        r"\.k_proj and 7 other layers",
+    ) as refused:
+        export_decoder(adapter, tiny_model(adapter.tiny_config()), tmp_path, slots=slots)
+    _, _, named = (refused.value.cure or "").partition("--lora-slots ")
+    targets = named.partition(", or --lora without")[0].split(",")
+    assert targets == ["fc1", "fc2", *(f"self_attn.{each}_proj" for each in ("k", "out", "q", "v"))]
+    model = tiny_model(adapter.tiny_config())
+    decoder = export_decoder(adapter, model, tmp_path, slots=find_slots(model, targets))
+    assert len(decoder.slots) == 12
+
+
 def test_rows_have_no_loras_of_their_own_in_a_shared_slot(tmp_path: Path) -> None:
     """Refused by the layer's name, where one of them changes it."""
     slots = (replace(SLOTS[0], shared=True), SLOTS[1])

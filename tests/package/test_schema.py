@@ -20,6 +20,7 @@ from beamgen.cli import main
 from beamgen.lora.slots import Slot
 from beamgen.package.manifest import Encoder, Manifest
 from beamgen.quantization.record import Precision, Quality
+from beamgen.seq2seq_adapter import TaskTokens
 
 SCHEMA = json.loads((ROOT / "docs" / "beamgen.schema.json").read_text(encoding="utf-8"))
 
@@ -41,6 +42,7 @@ def test_the_schema_is_one() -> None:
         (PositionLimits, SCHEMA["$defs"]["limits"]),
         (KVGeometry, SCHEMA["$defs"]["cache"]),
         (Encoder, SCHEMA["$defs"]["encoder"]),
+        (TaskTokens, SCHEMA["$defs"]["tasks"]),
         (Slot, SCHEMA["$defs"]["slot"]),
         (Precision, SCHEMA["$defs"]["precision"]),
         (Quality, SCHEMA["$defs"]["quality"]),
@@ -50,7 +52,11 @@ def test_it_has_every_field_of_a_record(record: type, part: dict[str, Any]) -> N
     names = {field.name for field in fields(record)}
     assert names == set(part["properties"])
     # which beamgen 0.1 did not write, or a decoder alone has not
-    later = {Manifest: {"rules", "cache", "encoder"}, Slot: {"shared"}}
+    later = {
+        Manifest: {"rules", "cache", "encoder"},
+        Slot: {"shared"},
+        Encoder: {"prepends_start", "tasks"},
+    }
     assert names - set(part["required"]) == later.get(record, set())
 
 

@@ -12,26 +12,21 @@ import onnx
 import pytest
 import torch
 from click.testing import CliRunner
-from support.saved_tokenizers import save
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig, PreTrainedModel
 
 from beamgen import (
     BeamgenError,
     Generator,
     Package,
-    convert_lora,
-    explain,
     export,
-    find_adapter,
     open_package,
     package_as,
     quantize,
 )
 from beamgen.cli import main
-from beamgen.export import encoder
+from beamgen.export import encoder, quality
 from beamgen.settings.rules import installed_rules
 from beamgen.settings.sources import SourceBatch
-from beamgen.testing import tiny_model
 
 pytestmark = pytest.mark.transformers_4  # see What is left in CONTRIBUTING.md
 
@@ -215,15 +210,10 @@ def test_a_decoder_alone_takes_no_decoder_prompt(generators) -> None:
 @pytest.mark.parametrize(
     "done",
     [
-        lambda package, to: package_as(package, "web", to),
-        lambda package, to: package_as(package, "triton", to),
         lambda package, to: package_as(package, "genai", to),
         lambda package, to: package_as(package, "text", to),
-        lambda package, to: explain(package, [5, 9]),
-        lambda package, to: quantize(package, to),
-        lambda package, to: convert_lora(package, to),
     ],
-    ids=["web", "triton", "genai", "text", "explain", "quantize", "lora"],
+    ids=["genai", "text"],
 )
 def test_what_knows_decoders_alone_says_so(packages, done, tmp_path: Path) -> None:
     with pytest.raises(BeamgenError, match="holds an encoder-decoder") as error:
@@ -236,8 +226,6 @@ def test_what_knows_decoders_alone_says_so(packages, done, tmp_path: Path) -> No
     ("options", "cause"),
     [
         ({"backend": "contrib"}, "written for decoders here"),
-        ({"precision": "int8"}, "exported in fp32 only, not in int8"),
-        ({"lora_slots": []}, "takes no LoRA here"),
         ({"settings": {"decoder_start_token_id": 500}}, "decoder_start_token_id is 500"),
     ],
     ids=lambda each: each if isinstance(each, str) else None,
@@ -266,23 +254,9 @@ def _all_initializers(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
                 yield from _all_initializers(attribute.g)
 
 
-@pytest.fixture(scope="module")
-def texts(once: Callable[..., Path]) -> Path:
-    """A folder with a T5 that reads text, and its package."""
-
-    def make(folder: Path) -> None:
-        save("unigram", folder / "t5")
-        config = find_adapter("t5").tiny_config()
-        config.vocab_size = len(AutoTokenizer.from_pretrained(folder / "t5"))
-        tiny_model(config).save_pretrained(folder / "t5")
-        export(folder / "t5", folder / "package", parity=False)
-
-    return once("texts/t5", make)
-
-
-def test_text_in_and_hfs_text_out(texts: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(texts / "t5")
-    model = AutoModelForSeq2SeqLM.from_pretrained(texts / "t5").eval()
+def test_text_in_and_hfs_text_out(text_checkpoints, text_packages) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(text_checkpoints("t5"))
+    model = AutoModelForSeq2SeqLM.from_pretrained(text_checkpoints("t5")).eval()
     batch = tokenizer(TEXTS, padding=True, return_tensors="pt")
     start = [0, *tokenizer("the", add_special_tokens=False).input_ids]
     with torch.no_grad():
@@ -293,7 +267,15 @@ def test_text_in_and_hfs_text_out(texts: Path) -> None:
             max_new_tokens=6,
         )
     prompts = [part for text in TEXTS for part in ("-p", text)]
-    asked = ["-m", str(texts / "package"), "--num-beams", "4", "--max-new-tokens", "6", "--json"]
+    asked = [
+        "-m",
+        str(text_packages("t5").folder),
+        "--num-beams",
+        "4",
+        "--max-new-tokens",
+        "6",
+        "--json",
+    ]
     told = CliRunner().invoke(main, ["generate", *asked, *prompts, "--decoder-prompt", "the"])
     assert told.exit_code == 0, told.output
     rows = [json.loads(line) for line in told.stdout.splitlines()]
@@ -306,10 +288,11 @@ def test_text_in_and_hfs_text_out(texts: Path) -> None:
     assert "leave one of the two out" in CliRunner().invoke(main, ["generate", *both]).output
 
 
-def test_a_tied_embedding_is_stored_once(texts: Path) -> None:
+def test_a_tied_embedding_is_stored_once(text_packages) -> None:
     """Encoder, decoder and head read one tensor, which is too large to stand in a body."""
-    model = onnx.load(texts / "package" / "model.onnx")
-    vocab_size = json.loads((texts / "t5" / "config.json").read_text())["vocab_size"]
+    package = text_packages("t5")
+    model = onnx.load(package.model)
+    vocab_size = package.manifest.vocab_size
     assert sum(sorted(t.dims) == [64, vocab_size] for t in _all_initializers(model.graph)) == 1
 
 
@@ -323,3 +306,63 @@ def test_the_manifest_tells_of_the_encoder(packages: Callable[[str], Package]) -
     assert rows["decoder_input_ids"]["default"] == [[0]]
     assert open_package(package.folder).manifest == package.manifest
     assert "encoder" not in packages("gpt2").manifest.to_json()
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """What an encoder reads, and what its decoder is to give."""
+    path = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": text, "completion": text.upper()} for text in TEXTS]
+    path.write_text("\n\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return path
+
+
+def test_what_rounding_costs_is_measured_on_pairs(
+    text_checkpoints, text_packages, pairs: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """And the rounded package searches with text as the other does."""
+    monkeypatch.setattr(quality, "_ROWS", 4)
+    made = quantize(
+        text_packages("t5"),
+        tmp_path / "int8",
+        quality_text=pairs,
+        int8_weights="u8",
+        parity=False,
+    ).package
+    found, noise = made.manifest.precision.quality, made.manifest.precision.noise
+    tokenizer = AutoTokenizer.from_pretrained(text_checkpoints("t5"))
+    model = AutoModelForSeq2SeqLM.from_pretrained(text_checkpoints("t5")).eval()
+    losses, tokens = 0.0, 0
+    for text in TEXTS:
+        labels = tokenizer(text_target=text.upper(), return_tensors="pt").input_ids
+        with torch.no_grad():
+            mean = model(**tokenizer(text, return_tensors="pt"), labels=labels).loss
+        losses, tokens = losses + float(mean) * labels.numel(), tokens + labels.numel()
+    assert found.tokens == tokens
+    assert found.perplexity_fp32 == pytest.approx(np.exp(losses / tokens), rel=1e-4)
+    assert found.perplexity == pytest.approx(found.perplexity_fp32, rel=0.1)
+    assert found.perplexity != found.perplexity_fp32
+    assert 0 < noise < 0.5
+    assert made.manifest.encoder == text_packages("t5").manifest.encoder
+    ((best,),) = Generator(made).generate([TEXTS[0]], num_beams=3, max_new_tokens=5)
+    assert len(best.token_ids) <= 5
+
+
+@pytest.mark.parametrize(
+    ("line", "cause"),
+    [
+        ("a text", "line 1 of .* is no pair of texts"),
+        ('{"prompt": "a"}', "line 1 of .* is no pair of texts: 'completion'"),
+        ('["a", "b"]', "line 1 of .* is no pair of texts"),
+        ('{"prompt": 1, "completion": "a"}', "line 1 of .* is no pair of texts"),
+    ],
+)
+def test_what_is_no_pair_is_refused(text_packages, line: str, cause: str, tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text(line)
+    with pytest.raises(BeamgenError, match=cause) as error:
+        quantize(
+            text_packages("t5"),
+            tmp_path / "made",
+            quality_text=tmp_path / "pairs.jsonl",
+        )
+    assert '{"prompt": "...", "completion": "..."}' in error.value.cure

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import onnx
+import onnx_ir as ir
 import pytest
 from support.seq2seq_grid import each_with_each
 
@@ -22,9 +23,13 @@ from beamgen import (
 )
 from beamgen.decoder import seq2seq_step
 from beamgen.decoder.export import export_decoder
+from beamgen.decoder.passes.quantize import quantize
 from beamgen.errors import AdapterError
 from beamgen.parity.report import Verdict
 from beamgen.registry import is_encoder_decoder
+from beamgen.search.loop import build_loop
+from beamgen.settings.config import SearchConfig
+from beamgen.settings.rules import installed_rules
 from beamgen.testing import tiny_model
 
 pytestmark = pytest.mark.transformers_4  # see What is left in CONTRIBUTING.md
@@ -96,6 +101,57 @@ def test_the_encoders_weights_stand_before_the_loops(loop) -> None:
     # of each layer four projections and two products of the feed-forward part, and the bias
     assert len(large(model.graph)) == LAYERS * 6 + 1
     assert [name for graph in graphs for name in large(graph)] == []
+
+
+def test_a_lora_in_the_encoder_acts_before_the_loops(slotted: Callable[..., Package]) -> None:
+    """And so do those of the products that make keys and values of what it gives."""
+    package = slotted("t5")
+    model = onnx.load(package.model)
+    (outer,) = (node for node in model.graph.node if node.op_type == "Loop")
+    inside = [node for graph in _graphs(outer.attribute[0].g) for node in graph.node]
+    slots = {slot.inputs[0]: slot.module for slot in package.manifest.lora_slots}
+
+    def filled(nodes: Iterable[onnx.NodeProto]) -> set[str]:
+        return {slots[name] for node in nodes for name in node.input if name in slots}
+
+    once, in_steps = filled(model.graph.node), filled(inside)
+    assert once | in_steps == set(slots.values())
+    assert once.isdisjoint(in_steps)
+    crossing = {
+        name for name in slots.values() if name.endswith(("EncDecAttention.k", "EncDecAttention.v"))
+    }
+    assert once == {name for name in slots.values() if name.startswith("encoder.")} | crossing
+    assert len(crossing) == 2 * LAYERS
+
+
+@pytest.mark.parametrize(
+    "precision",
+    ["int8", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fp16", "int4"))],
+)
+def test_a_rounded_table_is_stored_once(precision: str, tmp_path: Path) -> None:
+    """Encoder, decoder and head read one tensor; small ones may stand in a body and before it."""
+    adapter = find_adapter("t5")
+    config = adapter.tiny_config()
+    config.vocab_size = 3000
+    decoder = export_decoder(adapter, tiny_model(config), tmp_path, every_expert=True)
+    record = quantize(decoder.model, precision, "u8" if precision == "int8" else "auto")
+    assert "shared.weight" in record.quantized
+    search = SearchConfig((1,), 0)
+    built = build_loop(decoder, search, installed_rules(), start=(0,))
+    tensors = [value for graph in built.graphs() for value in graph.initializers.values()]
+    tables = [value for value in tensors if value.name.startswith("model.shared.weight.")]
+    large = [value for value in tables if value.const_value.nbytes > 3000 * 4]
+    row = {"fp16": 2 * 64, "int8": 64, "int4": 32}[precision]
+    assert [value.const_value.nbytes for value in large if "scales" not in value.name] == [
+        3000 * row
+    ]
+    floats = [value for value in tensors if value.dtype == ir.DataType.FLOAT]
+    assert all(
+        len(value.shape) < 2 or value.shape[0] < 100 or "scales" in value.name for value in floats
+    )
+    # each of the encoder's products reads rounded weights, and what the cross-attention reads
+    lifted = {node.op_type for node in built.graph if node.name.startswith("encoder/")}
+    assert (precision == "fp16") == ("MatMulInteger" not in lifted and "MatMulNBits" not in lifted)
 
 
 @pytest.mark.slow

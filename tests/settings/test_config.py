@@ -9,7 +9,8 @@ from beamgen import BeamgenError, Catalogue, SearchConfig
 from beamgen.settings.config import stacked_inputs
 from beamgen.settings.hf_fields import REFUSED, WITHOUT_EFFECT, hf_defaults
 from beamgen.settings.rules import RULES
-from beamgen.settings.table import PARAMETERS, PER_ROW, SETTINGS
+from beamgen.settings.setting import IDS, TIMES
+from beamgen.settings.table import PER_ROW, SETTINGS, parameters_with
 
 BASE = SearchConfig(eos_token_id=(2,), pad_token_id=1)
 
@@ -251,8 +252,9 @@ def test_an_unknown_name_gets_a_suggestion() -> None:
 def test_inputs_are_what_the_graph_declares() -> None:
     config = BASE.with_overrides({"early_stopping": "never", "eos_token_id": [4, 5]})
     inputs = config.for_prompt(5).inputs()
-    assert list(inputs) == [parameter.name for parameter in PARAMETERS]
-    for parameter in PARAMETERS:
+    every = parameters_with({IDS, TIMES})
+    assert list(inputs) == [parameter.name for parameter in every]
+    for parameter in every:
         assert inputs[parameter.name].dtype == parameter.dtype
         assert inputs[parameter.name].ndim == len(parameter.axes)
     assert inputs["early_stopping"].tolist() == [2]

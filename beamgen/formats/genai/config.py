@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.checkpoint import Checkpoint
-from beamgen.errors import SettingError
+from beamgen.errors import AdapterError, SettingError
 from beamgen.package.folder import MODEL
 from beamgen.package.manifest import Manifest
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.table import SETTINGS
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 CONFIG = "genai_config.json"
 
@@ -134,6 +137,21 @@ def check_runs(search: SearchConfig) -> None:
             + "; and which ".join(problems),
             "export a package with other defaults: --num-beams, --do-sample, "
             "--num-return-sequences",
+        )
+
+
+def check_widths(adapter: DecoderAdapter, config: PretrainedConfig) -> None:
+    """Refuse a model whose values are not as wide as its keys.
+
+    Raises:
+        AdapterError: they are not; genai makes both caches of ``head_size``.
+    """
+    keys, values = adapter.kv_geometry(config).widths
+    if keys != values:
+        raise AdapterError(
+            f"'{adapter.name}' keeps keys of {keys} and values of {values} for each head, and "
+            "onnxruntime-genai has one head_size for both",
+            "use the package itself, or another format: triton, web, text",
         )
 
 

@@ -18,7 +18,7 @@ from beamgen.export.decoder_file import refuse_own_decoder
 from beamgen.export.prove import Progress
 from beamgen.export.save import save_graph
 from beamgen.formats.format import Check, Format
-from beamgen.formats.genai.config import CONFIG, check_runs, genai_config, not_carried
+from beamgen.formats.genai.config import CONFIG, check_runs, check_widths, genai_config, not_carried
 from beamgen.package import embedded
 from beamgen.package.folder import Package
 from beamgen.package.source import open_source
@@ -57,6 +57,7 @@ def write(
 
     Raises:
         SettingError: genai would fail on the package's search.
+        AdapterError: it has no place for what the model keeps.
         DecoderFileError: the package's decoder came from a file.
         CheckpointError, LoraError: what it was exported from is not there.
         MissingExtraError: torch is not installed.
@@ -71,6 +72,7 @@ def write(
     source = open_source(package, options.get("checkpoint"), trust_remote_code=trust_remote_code)
     adapter = source.adapter(package.manifest.adapter)
     check_stateless(adapter, source.config, "onnxruntime-genai")
+    check_widths(adapter, source.config)
     say(f"tracing {source.source} ({adapter.name}, {source.dtype}) in float32")
     with tempfile.TemporaryDirectory(prefix=".decoder-", dir=folder) as scratch:
         graph = _step(source, adapter, package.manifest.lora_slots, Path(scratch))

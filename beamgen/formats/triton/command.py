@@ -16,6 +16,7 @@ Examples:
   beamgen package triton -m biogpt-onnx --batching ragged --inputs max_new_tokens
   beamgen package triton -m biogpt-onnx -o model_repository/three --num-beams 3
   beamgen package triton -m gpt2-onnx --lora drugs --max-batch-size 16
+  beamgen package triton -m nllb-onnx --batching ragged --tgt-lang deu_Latn
 """,
 )
 @click.option(
@@ -29,10 +30,15 @@ Examples:
 @click.option(
     "--inputs",
     metavar="NAME,...|all|none",
-    help="Parameters that every request gives; the others are fixed.  "
+    help="What every request gives; all else is fixed.  "
     "[default: max_new_tokens, length_penalty; seed, temperature, top_k, top_p]",
 )
 @click.option("--lora", help="The package's LoRA to build in.")
+@click.option(
+    "--tgt-lang",
+    metavar="CODE",
+    help="The language to translate into, which is then fixed: the forced_bos_token_id.",
+)
 def command(inputs: str | None, settings: Mapping[str, Any], **options: Any) -> dict[str, Any]:
     """Write a model for Triton's ONNX Runtime backend: requests are joined into batches.
 

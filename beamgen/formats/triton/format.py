@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from beamgen.errors import MissingExtraError, SettingError
+from beamgen.errors import MissingExtraError, PromptError, SettingError
 from beamgen.export.prove import Progress
 from beamgen.formats.format import Check, Format
 from beamgen.formats.triton.checks import check_config, check_joined, load
@@ -27,6 +27,8 @@ from beamgen.formats.triton.requests import plain_requests, requests_to_join
 from beamgen.formats.triton.server import check_served
 from beamgen.package import embedded
 from beamgen.package.folder import MODEL, WEIGHTS, Package
+from beamgen.runtime.texts import with_target
+from beamgen.tokenizer.load import load_tokenizer
 
 BATCHINGS = ("dynamic", "ragged", "simple")
 
@@ -45,6 +47,7 @@ class TritonOptions(TypedDict, total=False):
         inputs: parameters that every request has to give; see ``make_plan``.
         lora: of the package's, the one to build in; without it slots stay empty.
         settings: what to fix otherwise than in the package, under HF's names.
+        tgt_lang: the language to translate into, by the code that the package's tokenizer has.
     """
 
     batching: str
@@ -52,6 +55,7 @@ class TritonOptions(TypedDict, total=False):
     inputs: Sequence[str] | None
     lora: str | None
     settings: Mapping[str, Any] | None
+    tgt_lang: str | None
 
 
 def write(
@@ -69,10 +73,14 @@ def write(
     Raises:
         SettingError: a combination that Triton or the model cannot do.
         LoraError: there is no such LoRA.
+        PromptError: there is no such language.
         MissingExtraError: onnxscript is not installed, which rewrites the file.
     """
     batching, settings = options.get("batching", "dynamic"), options.get("settings") or {}
     max_batch_size = options.get("max_batch_size")
+    tgt_lang = options.get("tgt_lang")
+    if tgt_lang is not None and batching != "simple":
+        settings = _with_target(package, settings, tgt_lang)
     if batching not in BATCHINGS:
         raise SettingError(
             f"there is no batching called '{batching}'", f"there are {', '.join(BATCHINGS)}"
@@ -99,6 +107,16 @@ def write(
     return _finish(package, folder, say, target.absolute().name, plan)
 
 
+def _with_target(package: Package, settings: Mapping[str, Any], tgt_lang: str) -> dict[str, Any]:
+    tokenizer = load_tokenizer(package.folder)
+    if tokenizer is None:
+        raise PromptError(
+            f"{package.folder} has no tokenizer, which would know the language '{tgt_lang}'",
+            "name its token: --set forced_bos_token_id=ID",
+        )
+    return with_target(settings, tokenizer, tgt_lang)
+
+
 def _refuse_all(options: TritonOptions) -> None:
     """Refuse options for a file that is copied as it is."""
     given = {**options, **(options.get("settings") or {})}
@@ -119,14 +137,23 @@ def _rewrite(package: Package, plan: Plan, place: Path) -> None:
         import onnx_ir as ir
 
         from beamgen.export.save import save_graph
-        from beamgen.formats.triton.graph import join_prompts, set_inputs
+        from beamgen.formats.triton.graph import (
+            check_sources,
+            join_prompts,
+            join_sources,
+            set_inputs,
+        )
     except ImportError as error:
         raise MissingExtraError(
             "beamgen package triton", "triton", error.name or "onnxscript"
         ) from error
     search = plan.search
     model = set_inputs(ir.load(package.model), plan.values(package), plan.per_request, plan.outputs)
-    if plan.ragged:
+    encoder = package.manifest.encoder
+    if encoder is not None:
+        model = check_sources(model, encoder.max_positions)
+        model = join_sources(model, search.pad_token_id) if plan.ragged else model
+    elif plan.ragged:
         model = join_prompts(model, search.pad_token_id, search.fill_token_id)
     kind = "ragged" if plan.ragged else "dynamic"
     model.metadata_props[embedded.FORMAT] = f"Triton's ONNX Runtime backend, {kind} batching"
@@ -168,7 +195,8 @@ def _config(package: Package, name: str, plan: Plan | None, ports: Ports) -> Mod
         needed.pop(PROMPT_LENGTHS)
         dtype, _ = needed.pop("input_ids")
         (whole,) = tensors({"input_ids": (dtype, (-1, -1))})
-        ragged = [Tensor(whole.name, whole.data_type, whole.dims, ragged=True, about="the prompt")]
+        what = "the prompt" if package.manifest.encoder is None else "what the encoder reads"
+        ragged = [Tensor(whole.name, whole.data_type, whole.dims, ragged=True, about=what)]
     return ModelConfig(
         name,
         _about(package, plan),
@@ -210,4 +238,5 @@ FORMAT = Format(
     options=TritonOptions,
     write=write,
     after=_after,
+    reads_text=True,
 )

@@ -14,12 +14,10 @@ from beamgen.package.folder import Package
 from beamgen.runtime.loras import LoadedLoras
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.prompts import check_ids, check_lengths
+from beamgen.settings.sources import DECODER_PROMPT
 from beamgen.settings.table import PARAMETERS, PER_ROW, SAMPLING
 
 _MAX_INT32 = 2**31 - 1
-
-#: Processors that read the prompt with its padding, as HF's do.
-_READ_PADDING = ("repetition_penalty", "no_repeat_ngram_size")
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class Plan:
 
     Attributes:
         search: the settings, of which those in ``per_request`` do not count.
-        per_request: parameters that every request gives, in the file's order.
+        per_request: inputs besides the prompts that every request gives, in the file's order.
         lora: the name of the one that is built in, or None.
         ragged: prompts of one batch may differ in length.
         max_batch_size: rows of one run at most.
@@ -48,7 +46,11 @@ class Plan:
 
     def values(self, package: Package) -> Mapping[str, npt.NDArray[np.generic]]:
         """What every input but the prompts is set to."""
-        return {**self.search.for_prompt(1).inputs(), **LoadedLoras(package).feeds(self.lora, 1)}
+        return {
+            **self.search.for_prompt(1).inputs(),
+            **LoadedLoras(package).feeds(self.lora, 1),
+            **_decoder_start(package),
+        }
 
 
 def make_plan(
@@ -68,7 +70,8 @@ def make_plan(
         max_batch_size: see ``Plan``.
         inputs: parameters for requests to give, or ``["all"]``; None are those that
             requests mostly want: ``max_new_tokens``, with beams ``length_penalty``, with
-            sampling ``seed``, ``temperature``, ``top_k`` and ``top_p``.
+            sampling ``seed``, ``temperature``, ``top_k`` and ``top_p``. Of an encoder-decoder
+            ``decoder_input_ids`` may be one; else its decoder begins with its start token.
         settings: what is fixed otherwise than in the package, under HF's names.
         lora: the name of one to build in.
 
@@ -93,40 +96,62 @@ def make_plan(
             f"set it to {_MAX_INT32} or less",
         )
     search = package.manifest.search.with_overrides(settings)
-    chosen = _chosen(search, inputs, ragged)
-    _check_inputs(search, chosen, ragged)
+    reads_padding = _read_padding(package) if ragged else {}
+    chosen = _chosen(search, inputs, reads_padding, package)
+    _check_inputs(search, chosen, reads_padding)
     if ragged:
-        _check_padding(search, package)
+        _check_padding(search, package, reads_padding)
     _check_fixed(search, chosen, package)
     if lora is not None:
         package.lora_path(lora)
     return Plan(search, chosen, lora, ragged, max_batch_size)
 
 
-def _chosen(search: SearchConfig, inputs: Sequence[str] | None, ragged: bool) -> tuple[str, ...]:
-    """The parameters that requests give, in the file's order."""
+def _decoder_start(package: Package) -> dict[str, npt.NDArray[np.generic]]:
+    """What a decoder behind an encoder begins with, where no request says so."""
+    encoder = package.manifest.encoder
+    if encoder is None:
+        return {}
+    return {DECODER_PROMPT.name: np.array([[encoder.decoder_start_token_id]])}
+
+
+def _read_padding(package: Package) -> Mapping[str, float]:
+    """Settings that read the padding of prompts, or of sources, and where they are off."""
+    if package.manifest.encoder is None:
+        return {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
+    return {"encoder_no_repeat_ngram_size": 0}
+
+
+def _chosen(
+    search: SearchConfig,
+    inputs: Sequence[str] | None,
+    reads_padding: Collection[str],
+    package: Package,
+) -> tuple[str, ...]:
+    """What requests give besides their prompts, in the file's order."""
     idle = unheeded(search)
     if inputs is None:
         usual = ("max_new_tokens", "length_penalty", "seed", "temperature", "top_k", "top_p")
         wanted = [name for name in usual if name not in idle]
     elif list(inputs) == ["all"]:
-        padded = _READ_PADDING if ragged else ()
-        wanted = sorted(PER_ROW - idle.keys() - set(padded))
+        wanted = sorted(PER_ROW - idle.keys() - set(reads_padding))
     else:
         wanted = list(inputs)
-    known = {parameter.name for parameter in PARAMETERS}
+    prompt = [] if package.manifest.encoder is None else [DECODER_PROMPT.name]
+    own = {*prompt, *PER_ROW}
+    known = [*prompt, *(parameter.name for parameter in PARAMETERS)]
     for name in wanted:
         if name not in known:
             raise SettingError(
                 f"the file has no parameter called '{name}'",
-                close_matches(name, PER_ROW) or f"requests may give {', '.join(sorted(PER_ROW))}",
+                close_matches(name, own) or f"requests may give {', '.join(sorted(own))}",
             )
-        if name not in PER_ROW:
+        if name not in own:
             raise SettingError(
                 f"{name} is one for all rows of a batch, so no request can have its own",
                 "set it here for all requests, or pass --batching simple",
             )
-    return tuple(parameter.name for parameter in PARAMETERS if parameter.name in wanted)
+    return tuple(name for name in known if name in wanted)
 
 
 def unheeded(search: SearchConfig) -> dict[str, str]:
@@ -137,7 +162,9 @@ def unheeded(search: SearchConfig) -> dict[str, str]:
     return names
 
 
-def _check_inputs(search: SearchConfig, chosen: Collection[str], ragged: bool) -> None:
+def _check_inputs(
+    search: SearchConfig, chosen: Collection[str], reads_padding: Collection[str]
+) -> None:
     for name, cure in unheeded(search).items():
         if name in chosen:
             raise SettingError(f"{name} would change nothing in this model", cure)
@@ -146,16 +173,20 @@ def _check_inputs(search: SearchConfig, chosen: Collection[str], ragged: bool) -
             "without a seed of its own a request's draws would hang on its place in the batch",
             "add seed to --inputs, or pass --batching simple",
         )
-    for name in _READ_PADDING if ragged else ():
+    for name in reads_padding:
         if name in chosen:
             raise _reads_padding(name)
 
 
-def _check_padding(search: SearchConfig, package: Package) -> None:
+def _check_padding(
+    search: SearchConfig, package: Package, reads_padding: Mapping[str, float]
+) -> None:
     """Refuse what would see that a neighbour's prompt is longer."""
-    for name, off in zip(_READ_PADDING, (1.0, 0), strict=True):
+    for name, off in reads_padding.items():
         if getattr(search, name) != off:
             raise _reads_padding(name)
+    if package.manifest.encoder is not None:  # all others look at what the decoder has
+        return
     if search.forced_bos_token_id is not None:
         raise _reads_padding("forced_bos_token_id")
     sequences = (*search.bad_words_ids, *(ids for ids, _ in search.sequence_bias))
@@ -178,11 +209,12 @@ def _reads_padding(name: str) -> SettingError:
 
 def _check_fixed(search: SearchConfig, chosen: Collection[str], package: Package) -> None:
     """Hold what all requests share within the model."""
+    is_known = package.manifest.encoder is not None and DECODER_PROMPT.name not in chosen
     for total, new, counts in (
         ("max_length", "max_new_tokens", search.max_length is not None),
         ("min_length", "min_new_tokens", search.min_length > 0),
     ):
-        if counts and new not in chosen and getattr(search, new) is None:
+        if counts and not is_known and new not in chosen and getattr(search, new) is None:
             raise SettingError(
                 f"{total} counts the prompt, whose length differs by request",
                 f"set --{new.replace('_', '-')} N, or add {new} to --inputs",

@@ -13,11 +13,13 @@ from beamgen.formats.lengths import checked_tokens
 from beamgen.formats.triton.plan import Plan
 from beamgen.formats.triton.ports import PROMPT_LENGTHS
 from beamgen.package.folder import Package
-from beamgen.runtime.feeds import parameter_feeds
+from beamgen.runtime.feeds import parameter_feeds, prompt_feeds
 from beamgen.runtime.generator import Generator
 from beamgen.runtime.loras import LoadedLoras
 from beamgen.settings.contrib_inputs import feeds
+from beamgen.settings.prompts import Ids
 from beamgen.settings.result import BeamOutput
+from beamgen.settings.sources import DECODER_PROMPT, SourceBatch
 from beamgen.settings.table import BY_NAME, PARAMETERS
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -79,26 +81,56 @@ def requests_to_join(package: Package, plan: Plan) -> list[Request]:
     for row in range(min(len(_LENGTHS), plan.max_batch_size)):
         length = _LENGTHS[row if plan.ragged else 1]
         ids = rng.integers(0, package.manifest.vocab_size, (1, length))
-        own = {name: _example(name, row) for name in plan.per_request}
+        own = {name: _example(name, row) for name in plan.per_request if name in _DTYPES}
         if "max_new_tokens" in own:
             own["max_new_tokens"] = checked_tokens(plan.search, int(own["max_new_tokens"]))
-        answer = generator.search_ids(
-            ids, np.ones_like(ids), [plan.search.with_overrides(own)], lora=plan.lora
+        prompt, source = _read(
+            package, ids, rng if DECODER_PROMPT.name in plan.per_request else None
         )
-        given: Arrays = {"input_ids": ids}
-        if not plan.ragged:
-            given["attention_mask"] = np.ones_like(ids)
+        answer = generator.search_ids(
+            prompt,
+            np.ones_like(prompt),
+            [plan.search.with_overrides(own)],
+            lora=plan.lora,
+            source=source,
+        )
+        absent = {"attention_mask"} if plan.ragged else set()
+        absent |= {DECODER_PROMPT.name} - set(plan.per_request)
+        read = prompt_feeds(prompt, np.ones_like(prompt), source)
+        given: Arrays = {name: value for name, value in read.items() if name not in absent}
         given |= {name: np.array([[value]], _DTYPES[name]) for name, value in own.items()}
         expected = {name: getattr(answer, name) for name in plan.outputs}
         requests.append(Request(given, expected, plan.search.fill_token_id))
     return requests
 
 
+def _read(
+    package: Package, ids: Ids, drawn: np.random.Generator | None
+) -> tuple[Ids, SourceBatch | None]:
+    """Ids as prompts; of an encoder-decoder as sources, and the start token as their prompts.
+
+    Args:
+        package: which will read them.
+        ids: int64 ``[B, S]``.
+        drawn: draws what decoder prompts go on with; None where they are the start alone.
+    """
+    encoder = package.manifest.encoder
+    if encoder is None:
+        return ids, None
+    prompt = np.full((len(ids), 1), encoder.decoder_start_token_id)
+    if drawn is not None:
+        more = drawn.integers(0, package.manifest.vocab_size, (len(ids), 2))
+        prompt = np.concatenate([prompt, more], axis=1)
+    return prompt, SourceBatch(ids, np.ones_like(ids))
+
+
 def join(requests: Sequence[Request], plan: Plan) -> Arrays:
     """What Triton's backend feeds the file for requests that it joins."""
     given = [request.given for request in requests]
     feeds: Arrays = {
-        name: np.concatenate([values[name].reshape(-1) for values in given])
+        name: np.concatenate([values[name] for values in given])
+        if name == DECODER_PROMPT.name
+        else np.concatenate([values[name].reshape(-1) for values in given])
         for name in plan.per_request
     }
     prompts = [values["input_ids"] for values in given]
@@ -116,16 +148,17 @@ def plain_requests(package: Package) -> list[Request]:
     generator = Generator(package, verify=False)
     manifest = package.manifest
     ids = np.random.default_rng(0).integers(0, manifest.vocab_size, (2, 5))
-    mask = np.ones_like(ids)
+    prompt, source = _read(package, ids, None)
+    mask = np.ones_like(prompt)
     limits = {"max_new_tokens": checked_tokens(manifest.search, 6)}
     config = manifest.search.with_overrides({**limits, "num_return_sequences": 1})
-    config = config.for_prompt(ids.shape[1])
+    config = config.for_prompt(prompt.shape[1])
     if manifest.backend == "contrib":
-        whole = feeds(ids, mask, config, manifest.vocab_size)
+        whole = feeds(prompt, mask, config, manifest.vocab_size)
     else:
-        whole = {"input_ids": ids, "attention_mask": mask, **parameter_feeds(manifest, [config])}
+        whole = {**prompt_feeds(prompt, mask, source), **parameter_feeds(manifest, [config])}
     whole |= LoadedLoras(package).feeds(None, 1)
-    changed = {"max_new_tokens", "num_return_sequences", "max_length"}
+    changed = {"max_new_tokens", "num_return_sequences", "max_length", DECODER_PROMPT.name}
     needed = {value.name for value in generator.session.get_inputs()}
     names = [output.name for output in generator.session.get_outputs()]
     requests = []

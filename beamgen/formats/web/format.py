@@ -16,13 +16,15 @@ from beamgen.disk import local
 from beamgen.errors import PromptError, SettingError
 from beamgen.export.prove import Progress
 from beamgen.formats.format import Check, Format
-from beamgen.formats.web.graph import FED, web_graph
+from beamgen.formats.web.graph import fed, web_graph
 from beamgen.formats.web.modules import ORT_WEB, add_modules
 from beamgen.formats.web.node_check import check_in_node
 from beamgen.formats.web.texts import add_text
 from beamgen.package.folder import MODEL, WEIGHTS, Package
+from beamgen.package.manifest import Encoder
 from beamgen.runtime.generator import Generator
 from beamgen.runtime.texts import encode_text
+from beamgen.settings.sources import DECODER_PROMPT
 from beamgen.tokenizer.load import load_or_reason
 
 if TYPE_CHECKING:
@@ -100,7 +102,8 @@ def write(
         # a page of token ids would give its reader nothing to begin with
         encoded = [(_PLAIN_PROMPT, _encode(tokenizer, _PLAIN_PROMPT))]
     say("writing the graph with its trace")
-    (folder / MODEL).write_bytes(web_graph(package))
+    languages = bool(text.get("languages"))
+    (folder / MODEL).write_bytes(web_graph(package, languages=languages))
     page = describe(package, folder, options.get("title"), text, encoded)
     _write_json(folder / PAGE, page)
     say("comparing the page's answers in Node.js")
@@ -150,12 +153,18 @@ def check_examples(package: Package, encoded: Sequence[tuple[str, Sequence[int]]
     Raises:
         PromptError: one is empty or too long.
     """
+    encoder, limits = package.manifest.encoder, package.manifest.limits
     for text, ids in encoded:
-        if not ids or package.manifest.limits.room(len(ids)) < 1:
+        if encoder is None:
+            is_long, what, most = limits.room(len(ids)) < 1, "model", limits.max_positions
+            cure = "give one that leaves room for an answer"
+        else:
+            most = encoder.max_positions or len(ids)
+            is_long, what, cure = len(ids) > most, "encoder", "give a shorter one"
+        if not ids or is_long:
             raise PromptError(
-                f"the example {text!r:.60} has {len(ids)} tokens, and the model "
-                f"{package.manifest.limits.max_positions} positions",
-                "give one that leaves room for an answer",
+                f"the example {text!r:.60} has {len(ids)} tokens, and the {what} {most} positions",
+                cure,
             )
 
 
@@ -183,14 +192,25 @@ def describe(
         "session_options": _SESSION,
         "vocab_size": manifest.vocab_size,
         "limits": vars(manifest.limits),
+        "encoder": None if manifest.encoder is None else _encoder(manifest.encoder),
         "search": {name: _safe(value) for name, value in search.items()},
         "inputs": {
             name: {"dtype": _DTYPES[rows[name]["dtype"]], "value": _value(package, name)}
-            for name in FED
-            if name in rows and name not in ("input_ids", "attention_mask")
+            for name in fed(package, languages=bool(text.get("languages")))
+            if name in rows and name not in _PROMPTS
         },
         "text": text,
         "examples": [{"text": text, "ids": list(ids)} for text, ids in encoded],
+    }
+
+
+_PROMPTS = ("input_ids", "attention_mask", DECODER_PROMPT.name)
+
+
+def _encoder(encoder: Encoder) -> dict[str, Any]:
+    return {
+        "decoder_start_token_id": encoder.decoder_start_token_id,
+        "max_positions": encoder.max_positions,
     }
 
 
@@ -199,7 +219,8 @@ _DTYPES = {"int64": "int64", "float": "float32", "float32": "float32"}
 
 def _value(package: Package, name: str) -> Any:
     """A parameter's default as the graph takes it, whether or not the file has one."""
-    return _safe(package.manifest.search.for_prompt(1).inputs()[name].tolist()[0])
+    values = package.manifest.search.for_prompt(1).inputs()[name].tolist()
+    return _safe(values[0]) if values else None
 
 
 def _safe(value: Any) -> Any:
@@ -253,4 +274,5 @@ FORMAT = Format(
     options=WebOptions,
     write=write,
     after=_after,
+    reads_text=True,
 )

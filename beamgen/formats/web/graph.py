@@ -5,6 +5,7 @@ from __future__ import annotations
 from beamgen.errors import PackageError, one_line
 from beamgen.package import embedded
 from beamgen.package.folder import Package
+from beamgen.settings.sources import DECODER_PROMPT
 
 #: What a page may change. All else stays as the package has it, as constants.
 FED = (
@@ -25,15 +26,34 @@ FED = (
     "no_repeat_ngram_size",
 )
 
+#: What a page of an encoder-decoder may change besides; the other where there are languages.
+_BEHIND_ENCODER, _LANGUAGE = DECODER_PROMPT.name, "forced_bos_token_id"
+
 #: Outputs of the search itself that the page reads; those of each step come besides.
 READ = ("sequences", "sequences_scores", "finish_reasons")
 
 
-def web_graph(package: Package) -> bytes:
-    """The package's graph with a trace, ``FED`` as plain inputs, all else constant.
+def fed(package: Package, *, languages: bool = False) -> tuple[str, ...]:
+    """The inputs of a page's graph.
+
+    Args:
+        package: what the page is made of.
+        languages: its tokenizer is told which language to translate into.
+    """
+    if package.manifest.encoder is None:
+        return FED
+    return (*FED, _BEHIND_ENCODER, *([_LANGUAGE] if languages else []))
+
+
+def web_graph(package: Package, *, languages: bool = False) -> bytes:
+    """The package's graph with a trace, what is ``fed`` as plain inputs, all else constant.
 
     onnxruntime-web sees no input that has a default. LoRA slots become constants of
     rank 0: the base model.
+
+    Args:
+        package: what the page is made of.
+        languages: see ``fed``.
 
     Raises:
         PackageError: the graph cannot be read.
@@ -49,14 +69,14 @@ def web_graph(package: Package) -> bytes:
         raise PackageError(
             f"{package.model} cannot be read: {one_line(error)}", "export the checkpoint again"
         ) from error
-    graph = model.graph
+    graph, names = model.graph, fed(package, languages=languages)
     for value in list(graph.inputs):
-        if value.name in FED:
+        if value.name in names:
             graph.initializers.pop(value.name, None)
             value.const_value = None
         elif value.const_value is not None:
             graph.inputs.remove(value)
-    unfed = [value.name or "" for value in graph.inputs if value.name not in FED]
+    unfed = [value.name or "" for value in graph.inputs if value.name not in names]
     if unfed:
         raise PackageError(
             f"{package.model} has inputs without a default that no page feeds: {', '.join(unfed)}",

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from beamgen.formats.web.modules import JINJA, TOKENIZERS, add_modules
+from beamgen.formats.web.spm import spm_form
+from beamgen.tokenizer.languages import Languages
 from beamgen.tokenizer.tokenizer import Tokenizer
 
-TOKENIZER, PIECES = "tokenizer.json", "pieces.json"
+TOKENIZER, PIECES, SPM = "tokenizer.json", "pieces.json", "sentencepiece.json"
 
 #: How vocabularies without a fast tokenizer mark where words end and begin.
 _WORD_END, _WORD_BEGIN = "</w>", "▁"
@@ -35,6 +37,11 @@ def add_text(
     """
     if tokenizer is None:
         return {"kind": "ids", "reason": reason or "This model came without a tokenizer."}
+    form = spm_form(tokenizer) if tokenizer.backend is None else None
+    if form is not None:
+        _write(folder / SPM, form)
+        about = {"kind": "tokenizer", "file": SPM, "module": None, "chat": None}
+        return {**about, "languages": _languages(tokenizer.languages)}
     if tokenizer.backend is None:
         pieces = _pieces(tokenizer, vocab_size)
         _write(folder / PIECES, pieces)
@@ -49,6 +56,7 @@ def add_text(
         "module": f"{vendor}/tokenizers.js",
         "clean_up_tokenization_spaces": tokenizer.clean_up_tokenization_spaces,
         "chat": None,
+        "languages": _languages(tokenizer.languages),
     }
     if tokenizer.chat_template:
         add_modules(JINJA, folder / vendor, node_modules)
@@ -58,6 +66,18 @@ def add_text(
             "special_tokens": tokenizer.special_tokens_map,
         }
     return text
+
+
+def _languages(languages: Languages) -> dict[str, Any] | None:
+    """What goes around a text in each language, and is the first token of a translation."""
+    if not languages.ids:
+        return None
+    return {
+        "ids": dict(languages.ids),
+        "src_lang": languages.src_lang,
+        "eos_token_id": languages.eos_token_id,
+        "before": languages.before,
+    }
 
 
 def _pieces(tokenizer: Tokenizer, vocab_size: int) -> dict[str, Any]:

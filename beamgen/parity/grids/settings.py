@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from beamgen.parity.grids.shapes import Likely, ordinary_ids, room
 from beamgen.parity.report import ParityCase, Prompts
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.processors.catalogue import WAYS_OUT
-from beamgen.settings.setting import SampleIds
+from beamgen.settings.setting import IDS, SampleIds
 from beamgen.settings.table import SAMPLING, SETTINGS
 
 #: Enough for any two values of any two axes to meet in one of them.
@@ -44,13 +44,21 @@ _VALUES = {s.name: s.examples for s in SETTINGS if s.examples and s.name not in 
 _LISTS = {s.name: s.sample for s in SETTINGS if s.sample is not None}
 _BANS = frozenset(s.name for s in SETTINGS if s.bans)
 
-#: Every axis with its values.
-AXES: dict[str, Sequence[Any]] = {
-    "mode": tuple(_MODES),
-    "shape": tuple(_SHAPES),
-    **_VALUES,
-    **dict.fromkeys([*_LISTS, "second_eos"], _ON),
-}
+
+def axes(settings: Collection[str]) -> dict[str, Sequence[Any]]:
+    """Every axis with its values, of these settings."""
+    values = {name: several for name, several in _VALUES.items() if name in settings}
+    lists = [name for name in _LISTS if name in settings]
+    return {
+        "mode": tuple(_MODES),
+        "shape": tuple(_SHAPES),
+        **values,
+        **dict.fromkeys([*lists, "second_eos"], _ON),
+    }
+
+
+#: Of a decoder.
+AXES = axes([s.name for s in SETTINGS if s.asks in (None, IDS)])
 
 
 def settings_grid(package: Package, likely: Likely, seed: int = 0) -> list[ParityCase]:
@@ -58,9 +66,11 @@ def settings_grid(package: Package, likely: Likely, seed: int = 0) -> list[Parit
     rng = np.random.default_rng([seed, 2])
     prompts = {name: _prompts(package, *shape, rng) for name, shape in _SHAPES.items()}
     ends = {name: likely(drawn) for name, drawn in prompts.items()}
+    inputs = {row["name"] for row in package.manifest.inputs}
+    taken = [s.name for s in SETTINGS if inputs.issuperset(p.name for p in s.parameters)]
     return [
         _case(package, row, prompts[row["shape"]], ends[row["shape"]], number)
-        for number, row in enumerate(covering_rows(AXES, CASES, seed))
+        for number, row in enumerate(covering_rows(axes(taken), CASES, seed))
     ]
 
 
@@ -102,9 +112,14 @@ def _case(
     prompt_len = _SHAPES[row["shape"]][1]
     one, two = ends
     eos = (*search.eos_token_id[:1], two) if row["second_eos"] else (one,)
+    if row.get("return_timestamps"):  # which come first, and go with one EOS before them
+        row = {**row, "catalogue": False, "forced_bos_token_id": False}
+        eos = search.eos_token_id[:1]
     values = dict(_MODES[row["mode"]])
     values |= {
-        name: row[name] for name in _VALUES if name not in SAMPLING or values.get("do_sample")
+        name: row[name]
+        for name in _VALUES
+        if name in row and (name not in SAMPLING or values.get("do_sample"))
     }
     if values.get("do_sample"):
         values["seed"] = number
@@ -112,20 +127,26 @@ def _case(
         # HF adds infinities of both signs where an EOS is banned while its score decays
         values["exponential_decay_length_penalty"] = None
     ids = _sample_ids(package, prompts, eos, number)
-    values |= {name: sample(ids) for name, sample in _LISTS.items() if row[name]}
+    values |= {name: sample(ids) for name, sample in _LISTS.items() if row.get(name)}
     if row["catalogue"]:
         values = {name: value for name, value in values.items() if name not in WAYS_OUT}
     if row["catalogue"] and (values.get("do_sample") or row["renormalize_logits"]):
         # nothing may be left to choose from, and HF goes on with what is no number
         values = {name: value for name, value in values.items() if name not in _BANS}
     longest = min(_NEW_TOKENS, room(package) - prompt_len)
-    plain = SearchConfig(eos, search.pad_token_id, max_new_tokens=longest)
+    plain = SearchConfig(
+        eos,
+        search.pad_token_id,
+        max_new_tokens=longest,
+        no_timestamps_token_id=search.no_timestamps_token_id,
+        max_initial_timestamp_index=search.max_initial_timestamp_index,
+    )
     config = plain.with_overrides({**values, "output_scores": True})
     return ParityCase(f"{row['mode']}, {row['shape']}", prompts, prompt_len, config)
 
 
 def _bans_ngrams(row: Mapping[str, Any]) -> bool:
-    return bool(row["no_repeat_ngram_size"] or row["encoder_no_repeat_ngram_size"])
+    return bool(row["no_repeat_ngram_size"] or row.get("encoder_no_repeat_ngram_size"))
 
 
 def _sample_ids(package: Package, prompts: Prompts, eos: tuple[int, ...], number: int) -> SampleIds:

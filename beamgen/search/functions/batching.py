@@ -29,6 +29,23 @@ def left_padded(tokens, lengths, pad_token_id):
 
 
 @script(beamgen_ops, default_opset=op)
+def right_padded(tokens, lengths, pad_token_id):
+    """Sources that follow one another ``[N]``, of lengths ``[B, 1]``, as rows.
+
+    An encoder may count positions from a row's first token, so that padding stands behind.
+
+    Returns: input_ids and attention_mask, int64 ``[B, S]``.
+    """
+    begins = op.Sub(op.CumSum(lengths, op.Constant(value_int=0)), lengths)  # [B, 1]
+    place = op.Range(0, op.ReduceMax(lengths, keepdims=0), 1)  # [S]
+    is_text = op.Less(place, lengths)  # [B, S]
+    index = op.Where(is_text, op.Add(begins, place), op.Constant(value_int=0))
+    input_ids = op.Where(is_text, op.Gather(tokens, index), pad_token_id)
+    attention_mask = op.Cast(is_text, to=INT64.dtype)
+    return input_ids, attention_mask
+
+
+@script(beamgen_ops, default_opset=op)
 def left_aligned(sequences, lengths, fill_token_id):
     """Take the padding away from before sequences ``[B, R, T]`` and fill behind them.
 

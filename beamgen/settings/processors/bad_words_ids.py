@@ -11,7 +11,7 @@ from beamgen.settings.kinds import Arrays, Ids, Kind, as_ids, id_problems
 from beamgen.settings.parameter import Problem
 from beamgen.settings.processors.processor import Functions, Processor
 from beamgen.settings.processors.sequences import check_list, empty_problems, right_aligned
-from beamgen.settings.setting import SampleIds, Setting
+from beamgen.settings.setting import HISTORY, SampleIds, Setting
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ SETTING = Setting(
     default=(),
     bans=True,
     sample=_sample,
+    reads=(HISTORY,),
 )
 
 

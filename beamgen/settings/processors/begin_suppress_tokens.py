@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from beamgen.settings.kinds import TokenIds
 from beamgen.settings.processors.processor import Functions, Processor
-from beamgen.settings.setting import Setting
+from beamgen.settings.setting import HISTORY, Setting
 
 SETTING = Setting(
     "begin_suppress_tokens",
@@ -13,6 +13,7 @@ SETTING = Setting(
     default=(),
     bans=True,
     sample=lambda ids: ids.drawn(30),
+    reads=(HISTORY,),
 )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from beamgen.settings.kinds import Count
 from beamgen.settings.processors.processor import Functions, Processor
-from beamgen.settings.setting import Setting
+from beamgen.settings.setting import HISTORY, IDS, SOURCE, Setting
 
 SETTING = Setting(
     "encoder_no_repeat_ngram_size",
@@ -17,6 +17,8 @@ SETTING = Setting(
     per_row=True,
     examples=(0, 1, 2),
     bans=True,
+    reads=(HISTORY, SOURCE),
+    asks=IDS,
 )
 
 

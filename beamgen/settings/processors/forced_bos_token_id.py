@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from beamgen.settings.kinds import OptionalTokenId
 from beamgen.settings.processors.processor import Functions, Processor
-from beamgen.settings.setting import Setting
+from beamgen.settings.setting import HISTORY, Setting
 
 SETTING = Setting(
     "forced_bos_token_id",
     OptionalTokenId(),
     "the first token after a prompt of one, or none",
     sample=lambda ids: ids.some[0],
+    reads=(HISTORY,),
 )
 
 

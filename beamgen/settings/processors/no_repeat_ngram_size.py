@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from beamgen.settings.kinds import Count
 from beamgen.settings.processors.processor import Functions, Processor
-from beamgen.settings.setting import Setting
+from beamgen.settings.setting import HISTORY, Setting
 
 SETTING = Setting(
     "no_repeat_ngram_size",
@@ -15,6 +15,7 @@ SETTING = Setting(
     option=True,
     examples=(0, 1, 2, 3),
     bans=True,
+    reads=(HISTORY,),
 )
 
 

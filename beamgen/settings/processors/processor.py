@@ -26,7 +26,8 @@ class Processor:
     conditional around its body.
 
     Attributes:
-        settings: the rows that drive it and no processor before it; the first gives it its name.
+        settings: the rows that drive it and no processor before it; the first gives it its name,
+            and is off where it has no work.
         functions: compiles the ONNX functions. A file is written with onnxscript, which a
             package needs no more, so that it is imported only here.
         in_some_steps: whether only a step can say that it has work, not its settings alone.

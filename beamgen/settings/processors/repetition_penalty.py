@@ -6,7 +6,7 @@ import math
 
 from beamgen.settings.kinds import Number
 from beamgen.settings.processors.processor import Functions, Processor
-from beamgen.settings.setting import Setting
+from beamgen.settings.setting import HISTORY, Setting
 
 SETTING = Setting(
     "repetition_penalty",
@@ -16,6 +16,7 @@ SETTING = Setting(
     per_row=True,
     option=True,
     examples=(1.0, 1.3, 0.8),
+    reads=(HISTORY,),
 )
 
 

@@ -13,7 +13,7 @@ from beamgen.settings.kinds import Arrays, Ids, Kind, as_ids, id_problems, is_fi
 from beamgen.settings.parameter import Parameter, Problem
 from beamgen.settings.processors.processor import Functions, Processor
 from beamgen.settings.processors.sequences import check_list, empty_problems, right_aligned
-from beamgen.settings.setting import SampleIds, Setting
+from beamgen.settings.setting import HISTORY, SampleIds, Setting
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ SETTING = Setting(
     "added where a token completes each of them",
     default=(),
     sample=_sample,
+    reads=(HISTORY,),
 )
 
 

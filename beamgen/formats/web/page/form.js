@@ -15,6 +15,17 @@ const NUMBERS = [
   'top_p',
 ];
 
+/** A language's name in English with its code, `deu_Latn` or `de_DE`; the code alone where there is none. */
+function languageName(code) {
+  try {
+    const name = new Intl.DisplayNames(['en'], { type: 'language', fallback: 'none' });
+    const found = name.of(code.replace(/_[A-Z]{2}$/, '').replace('_', '-'));
+    return found ? `${found} (${code})` : code;
+  } catch {
+    return code;
+  }
+}
+
 export class Form {
   /** Fill in a page's defaults and examples; `onPrompt` hears of every change to the prompt. */
   constructor(page, onPrompt) {
@@ -27,14 +38,17 @@ export class Form {
     $('do_sample').checked = $('drawing').open = settings.do_sample;
     if (settings.seed !== null) $('seed').value = settings.seed;
     this.prepareText();
+    if (page.encoder) this.prepareSource();
     this.prepareExamples();
     $('num_beams').addEventListener('input', () => this.follow());
     $('do_sample').addEventListener('change', () => this.enable());
-    for (const input of $('form').querySelectorAll('input, textarea')) {
+    for (const input of $('form').querySelectorAll('input, textarea, select')) {
       input.addEventListener('input', () => this.accept(input.id));
     }
     $('prompt').addEventListener('input', () => onPrompt(this.prompt()));
-    $('chat').addEventListener('change', () => onPrompt(this.prompt()));
+    for (const id of ['chat', 'src_lang']) {
+      $(id).addEventListener('change', () => onPrompt(this.prompt()));
+    }
     $('prompt').addEventListener('keydown', (event) => {
       if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) $('form').requestSubmit();
     });
@@ -54,6 +68,34 @@ export class Form {
     $('prompt-hint').textContent =
       `${reason} So it takes the numbers of tokens, from 0 to ${this.page.vocab_size - 1}, ` +
       'with spaces between them.';
+  }
+
+  /** Of an encoder-decoder: a text to read, its language and the answers', and how they begin. */
+  prepareSource() {
+    const { text, inputs } = this.page;
+    const ids = text.kind === 'tokenizer' ? '' : ', in token ids';
+    $('lede').textContent =
+      'Give the model a text. It reads all of it, then writes answers: it follows several at once, ' +
+      'keeps the likeliest at every step, and shows you all of them. It runs on this device: what ' +
+      'you write is sent nowhere.';
+    $('prompt-label').textContent = `Text to read${ids}`;
+    $('reading').hidden = false;
+    if (ids) $('decoder_prompt-hint').textContent = 'token ids to go on from, or nothing';
+    if (!text.languages) return;
+    for (const field of $('reading').querySelectorAll('.language')) field.hidden = false;
+    const own = inputs.forced_bos_token_id.value;
+    const languages = Object.entries(text.languages.ids)
+      .map(([code, id]) => ({ code, id, label: languageName(code) }))
+      .sort((a, b) => a.label.localeCompare(b.label));
+    const options = (chosen) =>
+      languages.map(({ code, id, label }) =>
+        element('option', { value: code, selected: chosen(code, id) }, label),
+      );
+    $('src_lang').append(...options((code) => code === text.languages.src_lang));
+    $('tgt_lang').append(
+      element('option', { value: '' }, 'as the model has it'),
+      ...options((_, id) => id === own),
+    );
   }
 
   prepareExamples() {
@@ -88,7 +130,11 @@ export class Form {
   }
 
   prompt() {
-    return { text: $('prompt').value, chat: !$('chat-choice').hidden && $('chat').checked };
+    const chat = !$('chat-choice').hidden && $('chat').checked;
+    const read = { text: $('prompt').value, chat };
+    if (!this.page.encoder) return read;
+    const decoder_text = $('decoder_prompt').value;
+    return { ...read, decoder_text, src_lang: $('src_lang').value, tgt_lang: $('tgt_lang').value };
   }
 
   /** What was set, under HF's names; null stands for the package's own. */

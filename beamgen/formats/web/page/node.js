@@ -1,10 +1,11 @@
 // The same search in Node: node page/node.js "PROMPT" [name=value ...] prints its record.
 //
+// Of an encoder-decoder decoder_prompt=, src_lang= and tgt_lang= are names, too.
 // With no prompt, requests are read from stdin; beamgen holds their answers against its own.
 
 import { readFileSync } from 'node:fs';
 import { openText } from './text.js';
-import { search } from './search.js';
+import { InputError, search } from './search.js';
 
 const root = new URL('../', import.meta.url);
 const read = (path) => readFileSync(new URL(path, root));
@@ -32,23 +33,36 @@ function readSetting(pair) {
   }
 }
 
-async function answer(parts, { searches = [], texts = [], chats = [], ids = [], tokens = [] }) {
+async function answer(parts, asked) {
+  const { searches = [], texts = [], targets = [], languages = [], chats = [] } = asked;
+  const { ids = [], tokens = [] } = asked;
   const found = { searches: [], node: process.version };
   for (const { prompt, settings } of searches) {
     found.searches.push(await search(parts, prompt, settings));
   }
   const { text } = parts;
   found.texts = texts.map((each) => text.encode(each));
-  found.chats = chats.map((each) => text.encode(each, true));
+  found.targets = targets.map((each) => text.encodeTarget(each));
+  found.languages = languages.map(([each, src_lang]) => text.encode(each, { src_lang }));
+  found.chats = chats.map((each) => text.encode(each, { chat: true }));
   found.ids = ids.map((each) => text.decode(each));
   found.tokens = tokens.map(([before, token]) => text.ofToken(before, token));
   return found;
 }
 
 const [prompt, ...pairs] = process.argv.slice(2);
+const { decoder_prompt: decoder_text, src_lang, tgt_lang, ...settings } = Object.fromEntries(
+  pairs.map(readSetting),
+);
 const parts = await open();
-const found =
-  prompt === undefined
-    ? await answer(parts, JSON.parse(readFileSync(0, 'utf8')))
-    : await search(parts, { text: prompt }, Object.fromEntries(pairs.map(readSetting)));
-console.log(JSON.stringify(found));
+try {
+  const found =
+    prompt === undefined
+      ? await answer(parts, JSON.parse(readFileSync(0, 'utf8')))
+      : await search(parts, { text: prompt, decoder_text, src_lang, tgt_lang }, settings);
+  console.log(JSON.stringify(found));
+} catch (error) {
+  if (!(error instanceof InputError)) throw error;
+  console.error(`${error.name}: ${error.message}`);
+  process.exitCode = 1;
+}

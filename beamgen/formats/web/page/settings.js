@@ -99,9 +99,20 @@ function isArbitrary({ num_beams, length_penalty, max_new_tokens }) {
   return num_beams > 1 && (power + Math.log10(10 * max_new_tokens) > 9 || power < -30);
 }
 
+/** What is impossible about the length of what an encoder reads. */
+export function sourceProblems({ encoder }, length) {
+  const most = encoder?.max_positions ?? Infinity;
+  if (length <= most) return [];
+  const message = `The text has ${length} tokens and this model reads ${most} at most. Shorten the text.`;
+  return [{ field: 'prompt', message }];
+}
+
 function lengthProblems(page, promptLength, { max_new_tokens }) {
   const left = room(page, promptLength);
   if (max_new_tokens <= left) return [];
+  const [field, what] = page.encoder
+    ? ['decoder_prompt', 'beginning of the answer']
+    : ['prompt', 'prompt'];
   const { max_positions, recompute_boundary } = page.limits;
   const fits = recompute_boundary !== null && promptLength <= recompute_boundary;
   const holds = fits
@@ -110,8 +121,8 @@ function lengthProblems(page, promptLength, { max_new_tokens }) {
   if (left < 1) {
     return [
       {
-        field: 'prompt',
-        message: `The prompt has ${promptLength} tokens and ${holds}. Shorten the prompt.`,
+        field,
+        message: `The ${what} has ${promptLength} tokens and ${holds}. Shorten it.`,
       },
     ];
   }
@@ -119,18 +130,28 @@ function lengthProblems(page, promptLength, { max_new_tokens }) {
     {
       field: 'max_new_tokens',
       message:
-        `The prompt has ${promptLength} tokens and ${holds}. ` +
-        `Ask for ${left} new tokens at most, or shorten the prompt.`,
+        `The ${what} has ${promptLength} tokens and ${holds}. ` +
+        `Ask for ${left} new tokens at most, or shorten it.`,
     },
   ];
 }
 
-/** Tensors for the graph, by input name. */
-export function feeds(page, ids, settings, Tensor) {
-  const row = (values) => new Tensor('int64', BigInt64Array.from(values, BigInt), [1, ids.length]);
-  const tensors = { input_ids: row(ids), attention_mask: row(ids.map(() => 1)) };
+/**
+ * Tensors for the graph, by input name.
+ *
+ * @param ids of the prompt, `read` of what an encoder reads; the same where there is none.
+ */
+export function feeds(page, { ids, read }, settings, Tensor) {
+  const row = (values) => new Tensor('int64', BigInt64Array.from(values, BigInt), [1, values.length]);
+  const tensors = { input_ids: row(read), attention_mask: row(read.map(() => 1)) };
+  if (page.encoder) tensors.decoder_input_ids = row(ids);
   for (const [name, { dtype }] of Object.entries(page.inputs)) {
     let value = settings[name];
+    if (name === 'forced_bos_token_id') {
+      const some = value === null ? [] : [BigInt(value)];
+      tensors[name] = new Tensor(dtype, BigInt64Array.from(some), [some.length]);
+      continue;
+    }
     if (name === 'early_stopping') value = EARLY_STOPPING.indexOf(value);
     if (name === 'do_sample') value = value ? 1 : 0;
     if (name === 'seed') value ??= 0;

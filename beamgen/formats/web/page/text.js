@@ -1,6 +1,8 @@
 // Text and token ids: with the model's own tokenizer, or what can be said without one.
 
+import { Charsmap } from './charsmap.js';
 import { idsAsText } from './format.js';
+import { Spm } from './spm.js';
 
 /** Rust's reading of byte tokens: a run that is no UTF-8 becomes one mark for each byte. */
 const byteRuns = {
@@ -14,6 +16,36 @@ const byteRuns = {
   },
 };
 
+/** What the library reads by JavaScript's own rules, as Hugging Face's, in Rust, reads it. */
+function readAsRust({ normalizer, pre_tokenizer, tokenizer: file }) {
+  for (const [part, { type, ...about }] of steps(normalizer, file.normalizer)) {
+    if (type === 'Precompiled') {
+      const map = new Charsmap(about.precompiled_charsmap);
+      part.normalize = (text) => map.ofGraphemes(text);
+    } else if (type === 'Strip') {
+      const [left, right] = [/^\p{White_Space}+/u, /\p{White_Space}+$/u];
+      const sides = [...(about.strip_left ? [left] : []), ...(about.strip_right ? [right] : [])];
+      part.normalize = (text) => sides.reduce((rest, side) => rest.replace(side, ''), text);
+    }
+  }
+  for (const [part, { type }] of steps(pre_tokenizer, file.pre_tokenizer)) {
+    if (type === 'WhitespaceSplit') {
+      part.pre_tokenize_text = (text) => text.match(/\P{White_Space}+/gu) ?? [];
+    } else if (part.pattern?.unicode) {
+      const { source, flags } = part.pattern;
+      const space = (sign) => (sign === '\\s' ? '\\p{White_Space}' : '\\P{White_Space}');
+      part.pattern = new RegExp(source.replace(/\\[sS]/g, space), flags);
+    }
+  }
+}
+
+/** Parts of the library with what the file says of each. */
+function steps(part, about) {
+  if (!part) return [];
+  const list = part.normalizers ?? part.tokenizers;
+  return list ? list.map((each, i) => [each, (about.normalizers ?? about.pretokenizers)[i]]) : [[part, about]];
+}
+
 /**
  * What turns text into ids and back.
  *
@@ -23,6 +55,9 @@ const byteRuns = {
  */
 export async function openText(page, readJson, importModule) {
   const { kind } = page.text;
+  if (kind === 'tokenizer' && !page.text.module) {
+    return new SpmText(new Spm(await readJson(page.text.file)), page.text.languages);
+  }
   if (kind === 'tokenizer') return new TokenizerText(page, readJson, importModule).open();
   return new WithoutTokenizer(kind === 'pieces' ? await readJson(page.text.file) : null);
 }
@@ -44,6 +79,12 @@ class Text {
   }
 }
 
+/** Ids with what goes around a text in a language, the tokenizer's own where none is given. */
+function inLanguage(ids, code, { ids: tokens, src_lang, eos_token_id, before }) {
+  const language = tokens[code ?? src_lang];
+  return before ? [language, ...ids, eos_token_id] : [...ids, eos_token_id, language];
+}
+
 class TokenizerText extends Text {
   constructor(page, readJson, importModule) {
     super();
@@ -58,6 +99,7 @@ class TokenizerText extends Text {
     for (const part of [decoder, ...(decoder?.decoders ?? [])]) {
       if (part?.config?.type === 'ByteFallback') part.text_decoder = byteRuns;
     }
+    readAsRust(this.tokenizer);
     if (this.about.chat) {
       const { Template } = await this.importModule(this.about.chat.module);
       this.template = new Template(this.about.chat.template);
@@ -65,7 +107,9 @@ class TokenizerText extends Text {
     return this;
   }
 
-  encode(text, chat = false) {
+  /** The ids of a text, as a chat's message, or in one of the languages that there are. */
+  encode(text, { chat = false, src_lang } = {}) {
+    if (src_lang) return inLanguage(this.encodeTarget(text), src_lang, this.about.languages);
     if (!chat) return text === '' ? this.ofNothing() : this.tokenizer.encode(text).ids;
     const messages = [{ role: 'user', content: text }];
     const { special_tokens } = this.about.chat;
@@ -75,6 +119,11 @@ class TokenizerText extends Text {
       ...special_tokens,
     });
     return this.tokenizer.encode(rendered, { add_special_tokens: false }).ids;
+  }
+
+  /** The ids of a text in the language that is translated into, and nothing around them. */
+  encodeTarget(text) {
+    return text === '' ? [] : this.tokenizer.encode(text, { add_special_tokens: false }).ids;
   }
 
   /** A prompt of nothing is still its special tokens, for tokenizers that add some. */
@@ -89,6 +138,33 @@ class TokenizerText extends Text {
   special(token) {
     const text = this.tokenizer.id_to_token(token);
     return this.tokenizer.special_tokens.includes(text) ? text : null;
+  }
+}
+
+/** SentencePiece models with a vocabulary beside them. */
+class SpmText extends Text {
+  constructor(spm, languages) {
+    super();
+    Object.assign(this, { spm, languages });
+  }
+
+  encode(text, { src_lang } = {}) {
+    const ids = this.spm.encode(text);
+    if (this.languages) return inLanguage(ids, src_lang || undefined, this.languages);
+    return [...ids, this.spm.eos_token_id];
+  }
+
+  encodeTarget(text) {
+    return this.spm.encodeTarget(text);
+  }
+
+  decode(ids) {
+    return this.spm.decode(ids);
+  }
+
+  special(token) {
+    const text = this.spm.spelled.get(token);
+    return this.spm.special.has(text) ? text : null;
   }
 }
 

@@ -23,7 +23,7 @@ export class Tree {
     box.addEventListener('keydown', (event) => this.key(event));
   }
 
-  draw({ steps, settings }, showDropped) {
+  draw({ steps, settings, source }, showDropped) {
     this.steps = steps;
     this.eosTokenIds = settings.eos_token_id;
     const { fontFamily } = getComputedStyle(this.box);
@@ -38,7 +38,7 @@ export class Tree {
     const canvas = element('div', { class: 'canvas' });
     Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
     canvas.style.setProperty('--box', `${SIZE.box}px`);
-    canvas.append(this.lines(lines, width, height), this.root());
+    canvas.append(this.lines(lines, width, height), this.root(source ? 'start' : 'prompt'));
     for (const column of columns) {
       const step = element('span', { class: 'step', 'aria-hidden': 'true' }, String(column.step));
       Object.assign(step.style, { left: `${column.x}px`, width: `${column.width}px` });
@@ -74,8 +74,8 @@ export class Tree {
     return svg;
   }
 
-  root() {
-    const root = element('span', { class: 'root' }, 'prompt');
+  root(name) {
+    const root = element('span', { class: 'root' }, name);
     Object.assign(root.style, { top: `${SIZE.top}px`, width: `${SIZE.root}px` });
     return root;
   }

@@ -37,7 +37,7 @@ const ask = {
     postMessage({ type: 'ready', threads: ort.env.wasm.numThreads });
   },
 
-  /** How long a prompt is, for a reader who is still writing it. */
+  /** How long a prompt, or what is read, is, for who is still writing it. */
   async count({ prompt, id }) {
     let count = null;
     try {

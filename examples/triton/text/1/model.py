@@ -24,6 +24,7 @@ class TritonPythonModel:
         value = {name: entry["string_value"] for name, entry in parameters.items()}
         self.search_model = value["search_model"]
         self.defaults = json.loads(value["defaults"])
+        self.longest = int(value.get("longest", "0"))
         self.tokenizer = AutoTokenizer.from_pretrained(value["tokenizer"])
 
     async def execute(self, requests):
@@ -54,6 +55,14 @@ class TritonPythonModel:
     async def _search(self, prompt, settings):
         """The texts of one prompt with their scores, best first."""
         ids = np.array([self.tokenizer(prompt)["input_ids"]], np.int64)
+        # in the search model it would be an error of all requests that it is joined with
+        if not ids.size:
+            raise ValueError(f"{prompt[:60]!r} has no tokens: write something")
+        if self.longest and ids.size > self.longest:
+            raise ValueError(
+                f"{prompt[:60]!r} has {ids.size} tokens and the model takes {self.longest}: "
+                "shorten it"
+            )
         inputs = [pb_utils.Tensor("input_ids", ids)]
         for name, value in settings.items():
             dtype = np.int64 if name in WHOLE else np.float32

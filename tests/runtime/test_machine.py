@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from beamgen.bench.machine import describe_machine
+from beamgen.runtime.machine import describe_machine
 
 
 def test_the_machine_is_known() -> None:
