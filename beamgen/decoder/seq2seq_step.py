@@ -25,14 +25,15 @@ from beamgen.lora.slots import Slot
 from beamgen.registry import is_encoder_decoder
 from beamgen.seq2seq_adapter import Seq2SeqAdapter
 
-_SOURCE = 7  # tokens
-
 
 @dataclass(frozen=True)
 class _CrossLayer:
-    """What one layer's cross-attention reads, as its products read it."""
+    """What one layer's cross-attention reads, as its products read it.
 
-    keys: torch.Tensor  # [B, H, D, source]
+    A model that attends by itself transposes its keys itself.
+    """
+
+    keys: torch.Tensor  # [B, H, D, source], or [B, H, source, D]
     values: torch.Tensor  # [B, H, source, D]
 
 
@@ -43,6 +44,7 @@ class _Encoded:
     hidden: torch.Tensor  # [B, source, hidden]
     layers: list[_CrossLayer]
     bias: torch.Tensor | None  # [B, 1, 1, source]
+    mask: torch.Tensor | None = None  # [B, source], of a model that attends by itself
 
 
 class Seq2SeqCache(LoopCache, EncoderDecoderCache):  # type: ignore[misc] # transformers is untyped
@@ -58,6 +60,7 @@ class Seq2SeqCache(LoopCache, EncoderDecoderCache):  # type: ignore[misc] # tran
         """Hold both."""
         super().__init__(prompt, past, seq_len)
         self.encoded = encoded.hidden
+        self.encoder_attention_mask = encoded.mask
         self.cross_attention_cache = encoded
         self.is_updated = dict.fromkeys(range(len(encoded.layers)), True)
 
@@ -128,11 +131,15 @@ class Seq2SeqStep(LoopStep):
         """
         with self._attending_by_itself():
             hidden = self.adapter.encode(self.model, sources)
-        layers = [
-            _CrossLayer(self._heads(k(hidden)).transpose(-1, -2), self._heads(v(hidden)))
-            for k, v in self.adapter.cross_attention(self.model)
-        ]
+        layers = []
+        for k, v in self.adapter.cross_attention(self.model):
+            keys, values = self._heads(k(hidden)), self._heads(v(hidden))
+            if not self._attends_by_itself:
+                keys = keys.transpose(-1, -2)
+            layers.append(_CrossLayer(keys, values))
         mask = sources.get("attention_mask")
+        if self._attends_by_itself:
+            return _Encoded(hidden, layers, None, mask)
         bias = None
         if mask is not None:
             masked = torch.finfo(hidden.dtype).min
@@ -189,7 +196,10 @@ class Seq2SeqStep(LoopStep):
 
     def base_inputs(self) -> dict[str, Any]:
         """Zeros and ones of every shape that is traced, those of the sources first."""
-        sizes = {"batch": BATCH, "source_len": _SOURCE}
+        sizes = {
+            "batch": BATCH,
+            "source_len": self.adapter.traced_source_len(self.config),
+        }
         sources = [
             torch.ones(
                 [axis if isinstance(axis, int) else sizes[axis] for axis in source.axes],
