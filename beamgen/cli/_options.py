@@ -131,3 +131,11 @@ def check_takes_special_tokens(chat: bool, any_text: bool) -> None:
             "--no-special-tokens was given, and no prompt is text",
             "leave it out: ids stay as they are",
         )
+
+
+def check_reads(package: beamgen.Package) -> None:
+    """Refuse text for a model that hears."""
+    if package.manifest.features is not None:
+        raise beamgen.BeamgenError(
+            f"{package.folder} hears, and was given text", "pass --audio FILE.wav"
+        )
