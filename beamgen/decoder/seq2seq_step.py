@@ -13,11 +13,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from onnxscript import OnnxFunction
 from transformers import EncoderDecoderCache, PreTrainedModel
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.decoder.attention import Asked, asked_by
 from beamgen.decoder.contract import Contract, loop_contract, with_sources
+from beamgen.decoder.cross_attention import (
+    CrossAttention,
+    CrossAttentionToAll,
+    cross_attention,
+    cross_attention_to_all,
+)
 from beamgen.decoder.loop_step import LoopCache, LoopStep
 from beamgen.decoder.traced_step import BATCH, KVPairs, SlotPairs
 from beamgen.errors import AdapterError
@@ -83,13 +90,16 @@ def _crossed_attention(
     rows = query
     if heads != layer.keys.shape[1]:  # queries of one head of keys are as many more tokens
         rows = query.reshape(batch, layer.keys.shape[1], -1, width)
-    scores = rows @ (layer.keys * asked.scale)  # the product with the scale is lifted, too
+    # the scale is multiplied with what is lifted out of the loops
+    read = (layer.keys * asked.scale, layer.values)
     if asked.softcap is not None:
-        scores = torch.tanh(scores / asked.softcap) * asked.softcap
-    if bias is not None:
-        scores = scores + bias
-    attended = torch.softmax(scores, dim=-1) @ layer.values
-    return attended.reshape(batch, heads, -1, attended.shape[-1])
+        scores = torch.tanh(rows @ read[0] / asked.softcap) * asked.softcap
+        attended = torch.softmax(scores if bias is None else scores + bias, dim=-1) @ read[1]
+    elif bias is None:
+        attended = cross_attention_to_all(rows, *read)
+    else:
+        attended = cross_attention(rows, *read, bias)
+    return attended if rows is query else attended.reshape(batch, heads, -1, width)
 
 
 def loop_step(
@@ -139,6 +149,12 @@ class Seq2SeqStep(LoopStep):
             hidden = self.hidden(input_ids, position_ids, attention_bias, cache, key_positions)
             logits = self.last_logits(hidden, last_n, cache.encoded)
         return (logits, *(tensor for pair in cache.present for tensor in pair))
+
+    @property
+    def functions(self) -> list[OnnxFunction[Any, Any]]:
+        """The bodies of our nodes in the trace."""
+        has_mask = any(source.name == "attention_mask" for source in self.sources)
+        return [*super().functions, CrossAttention if has_mask else CrossAttentionToAll]
 
     def _encoded(self, sources: dict[str, torch.Tensor]) -> _Encoded:
         """Run the encoder, and make of it what each decoder layer reads.
