@@ -115,11 +115,13 @@ def _decoder_start(package: Package) -> dict[str, npt.NDArray[np.generic]]:
     return {DECODER_PROMPT.name: np.array([[encoder.decoder_start_token_id]])}
 
 
-def _read_padding(package: Package) -> Mapping[str, float]:
+def _read_padding(package: Package) -> Mapping[str, float | None]:
     """Settings that read the padding of prompts, or of sources, and where they are off."""
-    if package.manifest.encoder is None:
-        return {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
-    return {"encoder_no_repeat_ngram_size": 0}
+    of_sources = {"encoder_no_repeat_ngram_size": 0, "encoder_repetition_penalty": 1.0}
+    if package.manifest.encoder is not None:  # all others look at what the decoder has
+        return of_sources
+    of_prompts = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
+    return {**of_sources, **of_prompts, "forced_bos_token_id": None}
 
 
 def _chosen(
@@ -179,16 +181,14 @@ def _check_inputs(
 
 
 def _check_padding(
-    search: SearchConfig, package: Package, reads_padding: Mapping[str, float]
+    search: SearchConfig, package: Package, reads_padding: Mapping[str, float | None]
 ) -> None:
     """Refuse what would see that a neighbour's prompt is longer."""
     for name, off in reads_padding.items():
         if getattr(search, name) != off:
             raise _reads_padding(name)
-    if package.manifest.encoder is not None:  # all others look at what the decoder has
+    if package.manifest.encoder is not None:
         return
-    if search.forced_bos_token_id is not None:
-        raise _reads_padding("forced_bos_token_id")
     sequences = (*search.bad_words_ids, *(ids for ids, _ in search.sequence_bias))
     if any(search.pad_token_id in ids[:-1] for ids in sequences):
         raise _reads_padding("a sequence of bad_words_ids or sequence_bias with the pad id")

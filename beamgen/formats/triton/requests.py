@@ -67,9 +67,9 @@ class Request:
 
 
 def _example(name: str, row: int) -> float:
-    """What a request gives for a setting: another value in each."""
+    """What a request gives for a setting: another value in each, be it a token id."""
     examples = BY_NAME[name].examples
-    value: float = examples[row % len(examples)]
+    value: float = examples[row % len(examples)] if examples else row
     return value
 
 
