@@ -41,7 +41,7 @@ class OldBartKin(Seq2SeqAdapter):
             return attended
 
         table = decoder.embed_positions
-        x = decoder.embed_tokens(input_ids) * getattr(decoder, "embed_scale", 1.0)
+        x: torch.Tensor = decoder.embed_tokens(input_ids) * getattr(decoder, "embed_scale", 1.0)
         x = decoder.layernorm_embedding(
             x + table.weight[position_ids + getattr(table, "offset", 0)]
         )

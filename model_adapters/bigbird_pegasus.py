@@ -33,9 +33,8 @@ class BigBirdPegasusAdapter(Seq2SeqAdapter):
         Source: ``BigBirdPegasusEncoder.forward``.
         """
         positions: int = config.max_position_embeddings
-        if config.attention_type == "original_full":
-            return positions
-        return min(positions, (5 + 2 * config.num_random_blocks) * config.block_size)
+        attended: int = (5 + 2 * config.num_random_blocks) * config.block_size
+        return positions if config.attention_type == "original_full" else min(positions, attended)
 
     def prepare(self, model: PreTrainedModel) -> None:
         """Let the encoder attend to every token."""

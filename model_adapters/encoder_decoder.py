@@ -38,9 +38,7 @@ class EncoderDecoderAdapter(Seq2SeqAdapter):
         """A config of two layers and 96 tokens on either side, of unequal widths."""
         from transformers import BertConfig, EncoderDecoderConfig
 
-        sizes = {
-            name: size for name, size in TINY_SIZES.items() if name != "num_key_value_heads"
-        }
+        sizes = {name: size for name, size in TINY_SIZES.items() if name != "num_key_value_heads"}
         ends = {"pad_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 1}
         return EncoderDecoderConfig.from_encoder_decoder_configs(
             BertConfig(**{**sizes, "hidden_size": 32}), BertConfig(**sizes), **ends

@@ -38,5 +38,5 @@ class LongT5Adapter(T5Kin):
 
     def traced_source_len(self, config: PretrainedConfig) -> int:
         """Of more than a block of either kind, and no multiple of one: both are made then."""
-        block: int = config.local_radius + 1
-        return block * config.global_block_size + 1
+        both: int = (config.local_radius + 1) * config.global_block_size
+        return both + 1

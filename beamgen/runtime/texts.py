@@ -47,9 +47,11 @@ def with_target(
             "tgt_lang and forced_bos_token_id were given, which say the same",
             "leave one of the two out",
         )
-    one = isinstance(tgt_lang, str)
-    ids = [tokenizer.languages.id_of(code) for code in ([tgt_lang] if one else tgt_lang)]
-    return dict(settings) if begun else {**settings, "forced_bos_token_id": ids[0] if one else ids}
+    codes = [tgt_lang] if isinstance(tgt_lang, str) else tgt_lang
+    ids = [tokenizer.languages.id_of(code) for code in codes]
+    if begun:
+        return dict(settings)
+    return {**settings, "forced_bos_token_id": ids[0] if isinstance(tgt_lang, str) else ids}
 
 
 def encode_text(
