@@ -16,7 +16,7 @@ from support.packaged import check_verified
 from support.spm_tokenizers import PUBLISHED, publish
 from support.web_site import Page, Reader, Site, in_node, serve
 
-from beamgen import BeamgenError, Package, package_as
+from beamgen import BeamgenError, Package, explain, package_as
 from beamgen.formats.web.format import write
 from beamgen.formats.web.texts import add_text
 from beamgen.package.manifest import Encoder
@@ -71,7 +71,7 @@ ASKED: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
         ),
         (
             {"ids": [5, 9, 7, 1], "decoder_ids": [0, 7]},
-            {"prompts": [[5, 9, 7, 1]], "decoder_prompt": [[0, 7]]},
+            {"prompts": [5, 9, 7, 1], "decoder_prompt": [0, 7]},
         ),
     ],
     "marian": [
@@ -113,6 +113,13 @@ def test_the_answers_in_node_are_the_packages(name: str, pages: MakePage) -> Non
             assert source == page.generator.encode(given["prompts"], **own)
         assert record["source"]["text"] == tokenizer.decode(source, skip_special_tokens=True)
         assert next(iter(record)) == "source"
+        told = explain(page.package, given.pop("prompts"), **given, **SETTINGS, verify=False)
+        told = json.loads(json.dumps(told.to_json()))
+        assert (record["source"], record["prompt"]) == (told["source"], told["prompt"])
+        for step, other in zip(record["steps"], told["steps"], strict=True):
+            for each, same in zip(step["continuations"], other["continuations"], strict=True):
+                kept = ("rank", "parent", "token", "text", "fate", "beam")
+                assert [each[name] for name in kept] == [same[name] for name in kept]
     assert "tokens and scores of" in page.output
     reader = "the page's own reader" if name == "marian" else "@huggingface/tokenizers"
     assert f"hard texts by {reader}" in page.output
