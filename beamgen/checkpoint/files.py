@@ -141,7 +141,7 @@ def find_demo(adapter: DecoderAdapter) -> CheckpointFiles:
     if adapter.demo is None or not adapter.demo.is_dir():
         raise CheckpointError(
             f"the adapter '{adapter.name}' ships no demo checkpoint",
-            "pass --model with a checkpoint folder or hub id",
+            "pass --model with a checkpoint folder or hub id; `beamgen list` shows who has a demo",
         )
     return _with_config(f"demo:{adapter.name}", adapter.demo, None, False)
 

@@ -16,6 +16,7 @@ from rich.progress import track
 import beamgen
 from beamgen.cli._options import (
     LocalPath,
+    check_reads,
     check_takes_special_tokens,
     common,
     decoder_prompt_options,
@@ -229,12 +230,9 @@ def _check_kind(package: beamgen.Package, texts: Sequence[Any], audio: Sequence[
         raise beamgen.BeamgenError(
             "prompts and --audio were given", "leave out what the package does not take"
         )
-    hears = package.manifest.features is not None
-    if hears and not audio:
-        raise beamgen.BeamgenError(
-            f"{package.folder} hears, and was given text", "pass --audio FILE.wav"
-        )
-    if audio and not hears:
+    if not audio:
+        check_reads(package)
+    elif package.manifest.features is None:
         raise beamgen.BeamgenError(
             f"{package.folder} reads text, and was given audio", 'pass -p "TEXT"'
         )

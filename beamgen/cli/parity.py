@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 import beamgen
-from beamgen.cli._options import LocalPath, common
+from beamgen.cli._options import LocalPath, check_reads, common
 from beamgen.cli._print import print_json, print_parity, print_precision, status
 from beamgen.cli._reports import check_report_paths, reports, write_reports
 
@@ -122,10 +122,7 @@ def command(
 def _ids_of(package: beamgen.Package, prompts: tuple[str, ...]) -> list[list[int]]:
     if not prompts:
         return []
-    if package.manifest.features is not None:
-        raise beamgen.BeamgenError(
-            f"{package.folder} hears, and was given text", "pass --audio FILE.wav"
-        )
+    check_reads(package)
     generator = beamgen.Generator(package, verify=False)
     if generator.tokenizer is None:
         raise beamgen.BeamgenError(

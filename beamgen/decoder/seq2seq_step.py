@@ -13,11 +13,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from onnxscript import OnnxFunction
 from transformers import EncoderDecoderCache, PreTrainedModel
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.decoder.attention import asked_by
 from beamgen.decoder.contract import Contract, loop_contract, with_sources
+from beamgen.decoder.cross_attention import (
+    CrossAttention,
+    CrossAttentionToAll,
+    cross_attention,
+    cross_attention_to_all,
+)
 from beamgen.decoder.loop_step import LoopCache, LoopStep
 from beamgen.decoder.traced_step import BATCH, KVPairs, SlotPairs
 from beamgen.errors import AdapterError
@@ -123,6 +130,12 @@ class Seq2SeqStep(LoopStep):
             logits = self.last_logits(hidden, last_n, cache.encoded)
         return (logits, *(tensor for pair in cache.present for tensor in pair))
 
+    @property
+    def functions(self) -> list[OnnxFunction[Any, Any]]:
+        """The bodies of our nodes in the trace."""
+        has_mask = any(source.name == "attention_mask" for source in self.sources)
+        return [*super().functions, CrossAttention if has_mask else CrossAttentionToAll]
+
     def _encoded(self, sources: dict[str, torch.Tensor]) -> _Encoded:
         """Run the encoder, and make of it what each decoder layer reads.
 
@@ -186,10 +199,12 @@ class Seq2SeqStep(LoopStep):
                     "this checkpoint cannot be exported",
                 )
             # the scale is multiplied with what is lifted out of the loops
-            scores = query @ (crossed.keys * asked.scale)
-            if cache.cross_attention_cache.bias is not None:
-                scores = scores + cache.cross_attention_cache.bias
-            attended = torch.softmax(scores, dim=-1) @ crossed.values
+            read = (crossed.keys * asked.scale, crossed.values)
+            bias = cache.cross_attention_cache.bias
+            if bias is None:
+                attended = cross_attention_to_all(query, *read)
+            else:
+                attended = cross_attention(query, *read, bias)
             return attended.transpose(1, 2).contiguous(), None
 
         return attention

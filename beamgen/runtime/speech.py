@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from beamgen.audio.clips import as_clips, samples_of
 from beamgen.audio.extractor import read_extractor
@@ -16,6 +18,8 @@ from beamgen.settings.config import SearchConfig
 from beamgen.settings.sources import FeatureBatch
 from beamgen.settings.task_prompt import asks_for_language, check_task, task_prompt
 
+#: A clip in any of its forms: a path, samples ``[n]``, or HF's table of samples and their rate.
+Audio = str | os.PathLike[str] | npt.NDArray[np.floating[Any]] | Mapping[str, Any]
 Language = str | Sequence[str] | None
 
 #: Gives the ids of the languages that are spoken in some rows of the sources.

@@ -293,8 +293,9 @@ def test_the_manifest_tells_of_the_encoder(packages: Callable[[str], Package]) -
 def pairs(tmp_path: Path) -> Path:
     """What an encoder reads, and what its decoder is to give."""
     path = tmp_path / "pairs.jsonl"
-    rows = [{"prompt": text, "completion": text.upper()} for text in TEXTS]
-    path.write_text("\n\n".join(map(json.dumps, rows)), encoding="utf-8")
+    first, second = TEXTS
+    row = json.dumps({"prompt": first, "completion": first.upper()})
+    path.write_text(f"{row}\n\n{second}\t{second.upper()}\tother words\n", encoding="utf-8")
     return path
 
 
@@ -335,6 +336,7 @@ def test_what_rounding_costs_is_measured_on_pairs(
         ("a text", "line 1 of .* is no pair of texts"),
         ('{"prompt": "a"}', "line 1 of .* is no pair of texts: 'completion'"),
         ('["a", "b"]', "line 1 of .* is no pair of texts"),
+        ("\t", "holds no text"),
         ('{"prompt": 1, "completion": "a"}', "line 1 of .* is no pair of texts"),
     ],
 )
@@ -346,4 +348,4 @@ def test_what_is_no_pair_is_refused(text_packages, line: str, cause: str, tmp_pa
             tmp_path / "made",
             quality_text=tmp_path / "pairs.jsonl",
         )
-    assert '{"prompt": "...", "completion": "..."}' in error.value.cure
+    assert error.value.cure

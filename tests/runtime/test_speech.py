@@ -30,6 +30,7 @@ from beamgen import (
     SearchConfig,
     Segment,
     check_parity,
+    explain,
     export,
     open_package,
     open_source,
@@ -311,6 +312,20 @@ def test_on_the_command_line(package, generator, tmp_path: Path) -> None:
     assert "hears, and was given text" in _told("generate", "-m", str(package.folder), "-p", "hi")
     assert "hears, and was given text" in _told("parity", "-m", str(package.folder), "-p", "hi")
     assert "prompts and --audio were given" in _told(*run, "-p", "hi")
+
+
+def test_a_search_behind_audio_is_explained(package, generator, tmp_path: Path) -> None:
+    clip = write_wave(tmp_path / "a.wav", CLIPS[0])
+    asked = {"language": "de", "max_new_tokens": 5}
+    found = explain(package, clip, **asked)
+    ((best,),) = generator.generate(clip, **asked)
+    assert list(found.hypotheses[0].ids) == best.token_ids
+    assert list(found.ids) == best.prompt_ids
+    assert found.source_ids is None
+    run = ("explain", "-m", str(package.folder))
+    typed = _told(*run, "--audio", str(clip), "--language", "de", "--max-new-tokens", "5", "--json")
+    assert json.loads(typed)["hypotheses"] == found.to_json()["hypotheses"]
+    assert "hears, and was given text" in _told(*run, "-p", "hi")
 
 
 def test_a_package_that_reads_says_so(packages, tmp_path: Path) -> None:

@@ -33,9 +33,10 @@ def _conflicts(values: Values) -> Iterator[Problem]:
 RETURN_TIMESTAMPS = Setting(
     "return_timestamps",
     Flag(),
-    "tokens of times around what is said",
+    "tokens of times around what is said, of models that hear",
     default=False,
     in_hf=False,
+    option=True,
     examples=(False, True),
     asks=TIMES,
     conflicts=_conflicts,
