@@ -20,7 +20,7 @@ from beamgen.formats.triton.requests import join, requests_to_join
 from beamgen.package.manifest import Encoder
 
 pytest.importorskip("tritonclient.grpc", reason="tritonclient and grpcio are not installed")
-pytestmark = pytest.mark.transformers_4  # see What is left in CONTRIBUTING.md
+pytestmark = pytest.mark.transformers_4  # whose tokenizers the checkpoints have
 
 EOS = (1, *range(10, 20))
 BEAMS = {"num_beams": 3, "num_return_sequences": 2, "eos_token_id": EOS, "pad_token_id": 0}

@@ -24,7 +24,7 @@ from beamgen.tokenizer.convert import convert_tokenizer
 from beamgen.tokenizer.hard_texts import TEXTS
 from beamgen.tokenizer.load import load_tokenizer
 
-pytestmark = pytest.mark.transformers_4  # see What is left in CONTRIBUTING.md
+pytestmark = pytest.mark.transformers_4  # whose tokenizers the checkpoints have
 
 EXAMPLE = "the old woman and the beam search"
 SETTINGS = {"num_beams": 3, "num_return_sequences": 3, "max_new_tokens": 6}
