@@ -16,7 +16,7 @@ from support.packaged import check_verified
 from support.spm_tokenizers import PUBLISHED, publish
 from support.web_site import Page, Reader, Site, in_node, serve
 
-from beamgen import BeamgenError, Package, explain, package_as
+from beamgen import BeamgenError, Generator, Package, explain, package_as
 from beamgen.formats.web.format import write
 from beamgen.formats.web.texts import add_text
 from beamgen.package.manifest import Encoder
@@ -147,6 +147,29 @@ def test_a_search_from_the_command_line(pages: MakePage) -> None:
         assert refused.returncode == 1
         (line,) = refused.stderr.strip().splitlines()
         assert message in line, line
+
+
+@pytest.mark.slow
+def test_a_decoder_that_begins_with_its_language(
+    text_packages: Callable[[str], Package], node_modules: Path, tmp_path: Path
+) -> None:
+    """The language is the start then, and nothing is forced behind it."""
+    package = text_packages("mbart_seq2seq")
+    assert package.manifest.encoder is not None
+    ids = Generator(package, load=False).tokenizer.languages.ids
+    encoder = replace(package.manifest.encoder, decoder_start_token_id=ids["ro_RO"])
+    begun = replace(package, manifest=replace(package.manifest, encoder=encoder))
+    done = package_as(begun, "web", tmp_path / "page", node_modules=node_modules)
+    check_verified(done)  # one of its searches has another language
+    for words in ("", "a"):
+        prompt = {"text": EXAMPLE, "tgt_lang": "de_DE", "decoder_text": words}
+        found = in_node(done.folder, {"searches": [{"prompt": prompt, "settings": SETTINGS}]})
+        given = {"tgt_lang": "de_DE"} | ({"decoder_prompt": words} if words else {})
+        (expected,) = Generator(begun).generate(EXAMPLE, **given, **SETTINGS)
+        (record,) = found["searches"]
+        _same(record, expected)
+        assert record["prompt"]["ids"] == expected[0].prompt_ids
+        assert record["prompt"]["ids"][0] == ids["de_DE"]
 
 
 COUNT = 1500
