@@ -29,6 +29,7 @@ from beamgen.batch.writing import ADDED, FAILED, RESULTS, write_final
 from beamgen.disk import local
 from beamgen.errors import BatchError, InputError, SettingError
 from beamgen.package.folder import Package, open_package
+from beamgen.runtime.footprint import peak_bytes
 from beamgen.settings.prompts import Prompt
 
 #: Rows that are looked at before anything is loaded.
@@ -192,6 +193,7 @@ def batch(
             tally.tokens,
             time.monotonic() - begun,
             chosen.describe(),
+            peak_bytes(package, tally.memory) if tally.memory else 0,
         )
 
 

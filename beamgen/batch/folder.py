@@ -79,6 +79,11 @@ class JobFolder:
         for path in self._existing(window):
             path.unlink()
 
+    @property
+    def counted(self) -> tuple[int, int]:
+        """Of a job that is done: rows that were searched, and that failed."""
+        return self.manifest["answered"], self.manifest["failed"]
+
     def finish(self, output: Mapping[str, int], counts: Mapping[str, int]) -> None:
         """Say that the final files are there, and remove the shards."""
         self.manifest = {**self.manifest, "state": "done", "output": dict(output), **counts}

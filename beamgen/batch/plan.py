@@ -55,16 +55,14 @@ class Planned:
     """What a window becomes.
 
     Attributes:
-        window: its index.
-        rows: how many it has.
-        failed: those that cannot be searched.
+        failed: rows that cannot be searched.
         batches: the others.
+        memory: bytes that the largest of them is estimated to take.
     """
 
-    window: int
-    rows: int
     failed: tuple[Answer, ...]
     batches: tuple[Batch, ...]
+    memory: int
 
 
 class Planner:
@@ -100,7 +98,10 @@ class Planner:
             for numbers in pack(requests, self._generator.package, self._job.packing)
         ]
         batches.sort(key=lambda batch: -batch.work)  # what takes long does not come last
-        return Planned(window.index, window.rows, tuple(wrong), tuple(batches))
+        memory = max(
+            (_memory(batch.requests, self._generator.package) for batch in batches), default=0
+        )
+        return Planned(tuple(wrong), tuple(batches), memory)
 
     def _request(self, row: InputRow) -> Request:
         """What is searched for a row.
@@ -200,8 +201,14 @@ def _may_be(batch: Sequence[Request], package: Package, packing: Packing) -> boo
     rooms = (longest_beside(each, package.manifest) for each in batch)
     if any(room is not None and room < longest for room in rooms):
         return False
+    return _memory(batch, package) <= packing.memory
+
+
+def _memory(batch: Sequence[Request], package: Package) -> int:
+    """Bytes that the search of a batch is estimated to take."""
+    longest = max(each.read for each in batch)
     most = max((each.config for each in batch), key=lambda config: config.max_new_tokens)
-    return search_bytes(package, rows, longest, most) <= packing.memory
+    return search_bytes(package, len(batch), longest, most)
 
 
 def _prompt(values: Mapping[str, Any], column: str) -> Any:

@@ -66,7 +66,7 @@ class Processes:
         for window in windows:
             planned = planner.plan(window, reader.read(window))
             batches = still_to_do(planned.batches, done(window.index))
-            yield Opened(window, len(batches), planned.failed)
+            yield Opened(window, planned.failed, planned.memory)
             for batch in batches:
                 self._tasks.put(batch)
                 pending += 1

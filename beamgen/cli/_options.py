@@ -61,7 +61,7 @@ def quantization(command: Command) -> Command:
         type=click.Path(),
         metavar="FILE",
         help="Texts, one a line, on which to measure what rounding costs; of an encoder-decoder "
-        '{"prompt": ..., "completion": ...} on each line.',
+        "source and target, with a tab between them.",
     )(command)
     return click.option(
         "--int8-weights",

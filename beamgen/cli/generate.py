@@ -20,7 +20,6 @@ from beamgen.cli._options import (
     check_takes_special_tokens,
     common,
     decoder_prompt_options,
-    language_options,
     parse_decoder_prompt,
     parse_ids,
 )
@@ -59,7 +58,29 @@ Examples:
     ),
     click.option("--ids", multiple=True, metavar='"1 2 3"', help="A prompt of ids; repeatable."),
     decoder_prompt_options,
-    language_options,
+    click.option(
+        "--decoder-start-token-id",
+        type=int,
+        multiple=True,
+        metavar="ID",
+        help="With what it begins; repeat it to give each prompt its own.  "
+        "[default: the checkpoint's]",
+    ),
+    click.option(
+        "--src-lang",
+        "--source-language",
+        multiple=True,
+        metavar="CODE",
+        help="The language of the prompts, of many that a model has; repeatable likewise.",
+    ),
+    click.option(
+        "--tgt-lang",
+        "--target-language",
+        multiple=True,
+        metavar="CODE",
+        help="The language to translate into: its token is the forced_bos_token_id; repeatable "
+        "likewise.",
+    ),
     click.option("--chat", is_flag=True, help="Put prompts through the chat template."),
     click.option(
         "--no-special-tokens",
@@ -117,8 +138,9 @@ def command(
     loras: tuple[str, ...],
     decoder_prompt: str | None,
     decoder_ids: str | None,
-    src_lang: str | None,
-    tgt_lang: str | None,
+    decoder_start_token_id: tuple[int, ...],
+    src_lang: tuple[str, ...],
+    tgt_lang: tuple[str, ...],
     chat: bool,
     no_special_tokens: bool,
     audio: tuple[Path, ...],
@@ -181,10 +203,16 @@ def command(
         "decoder_prompt": goes_on,
         "language": language,
         "task": task,
-        "src_lang": src_lang,
-        "tgt_lang": tgt_lang,
     }
-    searches = _generate(generator, batch, batch_size, ways, settings)
+    of_each = {
+        name: _of_each(name, given, len(batch))
+        for name, given in (
+            ("decoder_start_token_id", decoder_start_token_id),
+            ("src_lang", src_lang),
+            ("tgt_lang", tgt_lang),
+        )
+    }
+    searches = _generate(generator, batch, batch_size, ways, of_each, settings)
     for i, (prompt, hypotheses) in enumerate(searches):
         if as_json:
             named = str(prompt) if audio else prompt
@@ -210,6 +238,16 @@ def _check_kind(package: beamgen.Package, texts: Sequence[Any], audio: Sequence[
         )
 
 
+def _of_each(name: str, given: tuple[Any, ...], prompts: int) -> list[Any] | None:
+    """An option that may be repeated for each prompt, and need not."""
+    if given and len(given) not in (1, prompts):
+        raise beamgen.BeamgenError(
+            f"--{name.replace('_', '-')} was given {len(given)} times for {prompts} prompts",
+            "give it once for all of them, or once for each",
+        )
+    return list(given) * (prompts // len(given)) if given else None
+
+
 def _warn_of_divergence(package: beamgen.Package) -> None:
     """On stderr: who generates from a file that was found wrong should know."""
     if (package.manifest.parity or {}).get("verdict") == "diverged":
@@ -225,6 +263,7 @@ def _generate(
     batch: Sequence[Any],
     batch_size: int,
     ways: dict[str, Any],
+    of_each: dict[str, list[Any] | None],
     settings: dict[str, Any],
 ) -> Iterator[tuple[Any, list[beamgen.Generation]]]:
     """Search in batches, with a progress bar on a terminal where there are several."""
@@ -236,7 +275,9 @@ def _generate(
         own = dict(settings)
         if config.do_sample and config.seed is not None:
             own["seed"] = (config.seed + done) % generator.seeds
-        yield from zip(group, generator.generate(group, **ways, **own), strict=True)
+        rows = slice(done, done + len(group))
+        theirs: dict[str, Any] = {name: each and each[rows] for name, each in of_each.items()}
+        yield from zip(group, generator.generate(group, **ways, **theirs, **own), strict=True)
         done += len(group)
 
 

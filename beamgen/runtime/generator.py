@@ -20,7 +20,9 @@ from beamgen.runtime.encoder import (
     begin_with,
     check_source_of,
     decoder_prompts,
-    refuse_decoder_prompt,
+    one_for_each,
+    refuse_for_decoder,
+    start_of_each,
 )
 from beamgen.runtime.feeds import parameter_feeds, prompt_feeds
 from beamgen.runtime.footprint import search_bytes
@@ -181,8 +183,9 @@ class Generator:
         sampling_rate: int | None = None,
         language: Language = None,
         task: str | None = None,
-        src_lang: str | None = None,
-        tgt_lang: str | None = None,
+        decoder_start_token_id: int | Sequence[int] | None = None,
+        src_lang: str | Sequence[str] | None = None,
+        tgt_lang: str | Sequence[str] | None = None,
         lora: LoraChoice = None,
         **settings: Any,
     ) -> list[list[Generation]]:
@@ -212,10 +215,13 @@ class Generator:
             language: that is spoken, by its code or its name in English; one for all clips or
                 one for each. By default the model's, or else the one that it takes each for.
             task: ``transcribe``, or ``translate`` into English; by default the model's.
+            decoder_start_token_id: of an encoder-decoder that reads text, with what the decoder
+                begins, one for all sources or one for each; by default the package's.
             src_lang: the language that texts are in, of a tokenizer that is told one, by HF's
-                code; by default the tokenizer's own.
-            tgt_lang: the language to translate into, of such a tokenizer: its token is the
-                ``forced_bos_token_id``, or goes before a decoder prompt, behind the start.
+                code, one for all texts or one for each; by default the tokenizer's own.
+            tgt_lang: likewise the language to translate into: its token is the
+                ``forced_bos_token_id``; goes before a decoder prompt, behind the start; or is
+                the start, where the package's is the token of a language.
             lora: the name of one of ``loras`` for all prompts, or a list of one for each
                 prompt, None being the base model. A contrib package takes one for all.
             settings: HF's names (``num_beams``, ``max_new_tokens``,
@@ -238,6 +244,11 @@ class Generator:
             LoraError: there is no such LoRA, or its file is damaged or does not fit.
         """
         if self.package.manifest.features is not None:
+            if decoder_start_token_id is not None:
+                raise PromptError(
+                    "decoder_start_token_id was given, and a model that hears has its own",
+                    "leave it out, or give the whole decoder_prompt",
+                )
             refuse_fallback(settings)
             features = heard(self.package, prompts, sampling_rate)
             source: AnySource | None = features
@@ -257,9 +268,14 @@ class Generator:
                 raise PromptError("no prompts were given", "pass at least one")
             if src_lang is not None:
                 check_has_language(given, chat=chat)
-            settings = self._with_target(settings, tgt_lang, decoder_prompt)
-            ids = [self._encode(prompt, chat, add_special_tokens, src_lang) for prompt in given]
-            batch, source = self._behind_encoder(ids, decoder_prompt, tgt_lang)
+            begin = (decoder_prompt, tgt_lang, decoder_start_token_id)
+            settings = self._with_target(settings, *begin, len(given))
+            languages = one_for_each("src_lang", src_lang, len(given))
+            ids = [
+                self._encode(prompt, chat, add_special_tokens, language)
+                for prompt, language in zip(given, languages, strict=True)
+            ]
+            batch, source = self._behind_encoder(ids, *begin)
             asked = self._configs(settings, len(batch))
         input_ids, attention_mask = left_pad(batch, asked[0].pad_token_id)
         prompt_len = input_ids.shape[1]
@@ -275,6 +291,7 @@ class Generator:
         chat: bool = False,
         add_special_tokens: bool = True,
         decoder_prompt: Prompt | None = None,
+        decoder_start_token_id: int | None = None,
         src_lang: str | None = None,
         tgt_lang: str | None = None,
         lora: str | None = None,
@@ -287,6 +304,7 @@ class Generator:
             chat: see ``generate``.
             add_special_tokens: see ``generate``.
             decoder_prompt: see ``generate``.
+            decoder_start_token_id: see ``generate``.
             src_lang: see ``generate``.
             tgt_lang: see ``generate``.
             lora: the name of one of ``loras``, or None.
@@ -301,9 +319,10 @@ class Generator:
             )
         if src_lang is not None:
             check_has_language([prompt], chat=chat)
-        settings = self._with_target(settings, tgt_lang, decoder_prompt)
+        begin = (decoder_prompt, tgt_lang, decoder_start_token_id)
+        settings = self._with_target(settings, *begin, 1)
         ids = self._encode(prompt, chat, add_special_tokens, src_lang)
-        batch, source = self._behind_encoder([ids], decoder_prompt, tgt_lang)
+        batch, source = self._behind_encoder([ids], *begin)
         (config,) = self._configs(settings, 1)
         input_ids, attention_mask = left_pad(batch, config.pad_token_id)
         (resolved,) = self._resolved(input_ids, attention_mask, [config], source)
@@ -431,13 +450,26 @@ class Generator:
         return configs
 
     def _with_target(
-        self, settings: Mapping[str, Any], tgt_lang: str | None, decoder_prompt: object
+        self,
+        settings: Mapping[str, Any],
+        decoder_prompt: object,
+        tgt_lang: str | Sequence[str] | None,
+        start: object,
+        rows: int,
     ) -> dict[str, Any]:
         """Settings with the language to translate into, unless decoder prompts are to hold it."""
         if tgt_lang is None:
             return dict(settings)
-        begun = decoder_prompt is not None
-        return with_target(settings, self._needed_tokenizer(), tgt_lang, begun=begun)
+        begun = decoder_prompt is not None or (start is None and self._begins_with_language)
+        languages = one_for_each("tgt_lang", tgt_lang, rows)
+        return with_target(settings, self._needed_tokenizer(), languages, begun=begun)
+
+    @property
+    def _begins_with_language(self) -> bool:
+        """Whether what the decoder begins with by default is the token of a language."""
+        encoder = self.package.manifest.encoder
+        known = self._needed_tokenizer().languages.ids.values()
+        return encoder is not None and encoder.decoder_start_token_id in known
 
     def spoken_prompts(
         self,
@@ -468,7 +500,7 @@ class Generator:
                     "leave one of the two out",
                 )
             ids = [self._encode_target(prompt) for prompt in as_batch(decoder_prompt)]
-            return decoder_prompts(ids, rows, start, prepends_start=encoder.prepends_start)
+            return decoder_prompts(ids, [start] * rows, prepends_start=encoder.prepends_start)
 
         def detect(unknown: Sequence[int]) -> Sequence[int]:
             assert tasks is not None, "a model without tokens of languages is not asked for one"
@@ -488,7 +520,8 @@ class Generator:
         self,
         batch: list[list[int]],
         decoder_prompt: Prompt | Sequence[Prompt] | None,
-        tgt_lang: str | None,
+        tgt_lang: str | Sequence[str] | None,
+        decoder_start_token_id: int | Sequence[int] | None,
     ) -> tuple[list[list[int]], AnySource | None]:
         """What is continued, and what an encoder reads before that, if there is one.
 
@@ -497,16 +530,27 @@ class Generator:
         """
         encoder = self.package.manifest.encoder
         if encoder is None:
-            refuse_decoder_prompt(self.package, decoder_prompt)
+            given_of_encoders = {
+                "decoder_prompt": decoder_prompt,
+                "decoder_start_token_id": decoder_start_token_id,
+            }
+            refuse_for_decoder(self.package, given_of_encoders)
             return begun(batch, self.package), None
         given = [] if decoder_prompt is None else as_batch(decoder_prompt)
         ids = [self._encode_target(prompt) for prompt in given]
-        start, prepends = encoder.decoder_start_token_id, encoder.prepends_start
+        rows = len(batch)
+        starts = start_of_each(decoder_start_token_id, rows, encoder.decoder_start_token_id)
         if tgt_lang is not None:
-            language = self._needed_tokenizer().languages.id_of(tgt_lang)
-            ids = [begin_with(language, each, start) for each in ids]
+            id_of = self._needed_tokenizer().languages.id_of
+            languages = [id_of(code) for code in one_for_each("tgt_lang", tgt_lang, rows)]
+            if decoder_start_token_id is None and self._begins_with_language:
+                starts = languages
+            elif ids:
+                ids = ids if len(ids) != 1 else ids * rows
+                begun_with = zip(languages, ids, starts, strict=False)
+                ids = [begin_with(language, each, start) for language, each, start in begun_with]
         return (
-            decoder_prompts(ids, len(batch), start, prepends_start=prepends),
+            decoder_prompts(ids, starts, prepends_start=encoder.prepends_start),
             right_pad(batch, self.search.pad_token_id),
         )
 

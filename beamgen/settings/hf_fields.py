@@ -56,7 +56,6 @@ REFUSED = {
     "constraints": _CONSTRAINED,
     "diversity_penalty": _GROUPS,
     "dola_layers": "DoLa reads the logits of inner layers",
-    "encoder_repetition_penalty": "with beams HF applies it to the first rows of a batch only",
     "force_words_ids": _CONSTRAINED,
     "guidance_scale": "guidance runs the model a second time for each token",
     "low_memory": "transformers' own beam search refuses it",
@@ -206,8 +205,9 @@ def refuse_unknown(chosen: Collection[str], known: Collection[str]) -> None:
             raise SettingError(f"a file cannot honour {name}: {reason}", "leave it out")
         if name not in known and name == "decoder_start_token_id":
             raise SettingError(
-                "decoder_start_token_id changes nothing about a file that is exported already",
-                "leave it out; generate with decoder_prompt (--decoder-prompt) to begin otherwise",
+                "decoder_start_token_id is no setting of a search: a prompt begins with it",
+                "leave it out, or pass it by itself: generate(..., decoder_start_token_id=ID), "
+                "--decoder-start-token-id ID",
             )
         if name not in known and name in WITHOUT_EFFECT:
             raise SettingError(f"{name} changes nothing about a file's answer", "leave it out")

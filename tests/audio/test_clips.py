@@ -68,7 +68,7 @@ def test_what_cannot_be_heard_is_told(given, rate, cause, cure) -> None:
     assert cure in error.value.cure
 
 
-@pytest.mark.parametrize("given", [5, None, object()], ids=str)
+@pytest.mark.parametrize("given", [5, None, object()], ids=["int", "None", "object"])
 def test_what_is_no_audio_is_told(given) -> None:
     with pytest.raises(BeamgenError, match="audio is given as") as error:
         as_clips(given)

@@ -126,7 +126,7 @@ def test_ray_gives_the_same_bytes(job: Any, tmp_path: Path) -> None:
 
 def test_a_cluster_that_is_not_there(job: Any, tmp_path: Path) -> None:
     package, source, *_ = job
-    with pytest.raises(BatchError, match="Ray does not start or join 127.0.0.1:1"):
+    with pytest.raises(BatchError, match=r"Ray does not start or join 127\.0\.0\.1:1"):
         beamgen.batch(
             package, source, tmp_path / "out", column="ids", engine="ray",
             ray_address="127.0.0.1:1", **SETTINGS,

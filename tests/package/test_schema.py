@@ -70,7 +70,6 @@ def test_a_loop_package(packages: Callable[[str], Package]) -> None:
     assert _check(packages("gpt2").folder)["parity"] is None
 
 
-@pytest.mark.transformers_4  # see What is left in CONTRIBUTING.md
 def test_a_package_of_an_encoder_decoder(packages: Callable[[str], Package]) -> None:
     assert _check(packages("t5").folder)["encoder"]["decoder_start_token_id"] == 0
 

@@ -36,6 +36,13 @@ CANONICAL = {
 SUPPORTED = set(SearchConfig.__dataclass_fields__)
 
 
+#: With how many beams a setting goes, where not with any; the second by later rules only.
+BEAMS_OF = {
+    "num_return_sequences": {"num_beams": 4},
+    "encoder_repetition_penalty": {"num_beams": 1},
+}
+
+
 def test_every_field_stands_in_one_table() -> None:
     named = WITHOUT_EFFECT | set(REFUSED)
     assert set(FIELDS) == SUPPORTED & set(FIELDS) | named - OF_OTHER_RELEASES
@@ -48,8 +55,7 @@ def test_every_field_stands_in_one_table() -> None:
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_field_is_honoured_without_effect_or_refused_by_name(name: str) -> None:
     fields = {name: OTHER[name]}
-    if name == "num_return_sequences":
-        fields["num_beams"] = 4
+    fields |= BEAMS_OF.get(name, {})
     if name in SUPPORTED:
         assert getattr(_from(**fields), name) == CANONICAL.get(name, OTHER[name])
     elif name in WITHOUT_EFFECT:
@@ -167,7 +173,8 @@ def test_what_a_file_cannot_honour_is_refused_with_the_reason_when_generating(na
 
 @pytest.mark.parametrize("name", sorted(WITHOUT_EFFECT))
 def test_what_has_no_effect_is_said_to_have_none(name: str) -> None:
-    with pytest.raises(BeamgenError, match=f"{name} changes nothing"):
+    told = "is no setting of a search" if name == "decoder_start_token_id" else "changes nothing"
+    with pytest.raises(BeamgenError, match=f"{name} {told}"):
         BASE.with_overrides({name: OTHER.get(name, 0.5)})
 
 
@@ -306,6 +313,5 @@ def test_every_setting_survives_json() -> None:
 
     for name, value in OTHER.items():
         if name in SUPPORTED:
-            extra = {"num_beams": 4} if name == "num_return_sequences" else {}
-            config = _from(**{name: value}, **extra)
+            config = _from(**{name: value}, **BEAMS_OF.get(name, {}))
             assert SearchConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
