@@ -9,7 +9,7 @@ VENV_5 ?= .venv-5
 TESTS_5 := tests/settings tests/checkpoint tests/decoder tests/search tests/parity tests/lora \
 	tests/export tests/package/test_package.py tests/package/test_schema.py \
 	tests/runtime/test_catalogue_search.py tests/runtime/test_contrib.py \
-	tests/runtime/test_generator.py tests/runtime/test_loras.py tests/runtime/test_per_row.py \
+	tests/runtime/test_encoder_decoders.py tests/runtime/test_generator.py tests/runtime/test_loras.py tests/runtime/test_per_row.py \
 	tests/cli/test_commands.py tests/cli/test_lora_command.py tests/tokenizer
 
 .PHONY: help demo test test-5 check docs format slow bench clean
@@ -27,7 +27,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("beamgen needs Python 3.11 or newer: make PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
 	@echo "setting up $(VENV): some minutes, and a gigabyte or more for torch"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[biogpt,export,optimum,finetune,genai,text,triton,docs,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[batch,biogpt,export,optimum,finetune,genai,text,triton,docs,dev]'
 	@touch $@
 
 $(VENV_5)/.installed: pyproject.toml constraints-5.txt

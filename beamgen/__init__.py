@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from beamgen.checkpoint.checkpoint import Checkpoint as Checkpoint
     from beamgen.checkpoint.checkpoint import open_checkpoint as open_checkpoint
     from beamgen.checkpoint.lora_source import read_lora as read_lora
+    from beamgen.doctor.diagnosis import Diagnosis as Diagnosis
+    from beamgen.doctor.doctor import doctor as doctor
     from beamgen.errors import BeamgenError as BeamgenError
     from beamgen.errors import BeamgenWarning as BeamgenWarning
     from beamgen.explain.explanation import Explanation as Explanation
@@ -68,9 +70,11 @@ if TYPE_CHECKING:
     from beamgen.registry import register as register
     from beamgen.runtime.generation import Generation as Generation
     from beamgen.runtime.generator import Generator as Generator
+    from beamgen.runtime.segments import Segment as Segment
     from beamgen.settings.catalogue import Catalogue as Catalogue
     from beamgen.settings.config import SearchConfig as SearchConfig
     from beamgen.settings.setting import Setting as Setting
+    from beamgen.settings.sources import FeatureBatch as FeatureBatch
     from beamgen.settings.table import SETTINGS as SETTINGS
     from beamgen.tokenizer.tokenizer import Tokenizer as Tokenizer
     from beamgen.training.finetune import finetune as finetune
@@ -85,6 +89,8 @@ _HOMES = {
     "bench.report": ("BenchReport",),
     "checkpoint.checkpoint": ("Checkpoint", "open_checkpoint"),
     "checkpoint.lora_source": ("read_lora",),
+    "doctor.diagnosis": ("Diagnosis",),
+    "doctor.doctor": ("doctor",),
     "errors": ("BeamgenError", "BeamgenWarning"),
     "explain.explanation": ("Explanation",),
     "explain.run": ("explain",),
@@ -120,9 +126,11 @@ _HOMES = {
     ),
     "runtime.generation": ("Generation",),
     "runtime.generator": ("Generator",),
+    "runtime.segments": ("Segment",),
     "settings.catalogue": ("Catalogue",),
     "settings.config": ("SearchConfig",),
     "settings.setting": ("Setting",),
+    "settings.sources": ("FeatureBatch",),
     "settings.table": ("SETTINGS",),
     "tokenizer.tokenizer": ("Tokenizer",),
     "training.finetune": ("finetune",),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections import Counter
 from collections.abc import Iterable
 from importlib import metadata
 
@@ -103,13 +102,19 @@ def missing_module(error: BaseException | None) -> str | None:
     return None
 
 
+def extras() -> dict[str, list[str]]:
+    """The extras of beamgen's, and which packages each brings."""
+    brought: dict[str, list[str]] = {}
+    for found in map(_OF_EXTRA.match, metadata.requires("beamgen") or ()):
+        if found:
+            brought.setdefault(found[2], []).append(found[1])
+    return brought
+
+
 def extra_with(package: str) -> str | None:
     """Which extra of beamgen's brings a package, with as little else as can be, or None."""
-    requirements = [_OF_EXTRA.match(line) for line in metadata.requires("beamgen") or ()]
-    brought = [found.groups() for found in requirements if found]
-    sizes = Counter(extra for _, extra in brought)
-    extras = [extra for name, extra in brought if name == package]
-    return min(extras, key=sizes.__getitem__, default=None)
+    bringing = {name: packages for name, packages in extras().items() if package in packages}
+    return min(bringing, key=lambda name: len(bringing[name]), default=None)
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:

@@ -29,6 +29,7 @@ from beamgen.batch.writing import ADDED, FAILED, RESULTS, write_final
 from beamgen.disk import local
 from beamgen.errors import BatchError, InputError, SettingError
 from beamgen.package.folder import Package, open_package
+from beamgen.runtime.footprint import peak_bytes
 from beamgen.settings.prompts import Prompt
 
 #: Rows that are looked at before anything is loaded.
@@ -48,6 +49,8 @@ def batch(
     chat: bool = False,
     add_special_tokens: bool = True,
     decoder_prompt: Prompt | None = None,
+    src_lang: str | None = None,
+    tgt_lang: str | None = None,
     lora: str | None = None,
     settings_from_columns: bool = True,
     batch_size: int | None = None,
@@ -81,9 +84,11 @@ def batch(
         chat: see ``Generator.generate``.
         add_special_tokens: see ``Generator.generate``.
         decoder_prompt: see ``Generator.generate``; for all rows.
+        src_lang: see ``Generator.generate``; for all rows.
+        tgt_lang: see ``Generator.generate``; for all rows.
         lora: see ``Generator.generate``; for all rows.
         settings_from_columns: a column called like a setting (``max_new_tokens``, ``seed`` ...),
-            ``lora`` or ``decoder_prompt`` holds each row's own.
+            ``lora``, ``decoder_prompt``, ``src_lang`` or ``tgt_lang`` holds each row's own.
         batch_size: rows of a batch at most; by default as many as are worth it.
         memory: bytes that the search of a batch may take beside the weights.
         processes: by default one for each core, if memory has room for their weights.
@@ -125,7 +130,15 @@ def batch(
         tell(BatchProgress("verifying the package"))
         package = open_package(package, verify=verify)
     asked = Asked(
-        column, chat, add_special_tokens, decoder_prompt, lora, settings, settings_from_columns
+        column,
+        chat,
+        add_special_tokens,
+        decoder_prompt,
+        src_lang,
+        tgt_lang,
+        lora,
+        settings,
+        settings_from_columns,
     )
     packing = choose_packing(package, batch_size, memory)
     runtime = Runtime(tuple(providers or ()), threads)
@@ -180,6 +193,7 @@ def batch(
             tally.tokens,
             time.monotonic() - begun,
             chosen.describe(),
+            peak_bytes(package, tally.memory) if tally.memory else 0,
         )
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from beamgen.batch.job import Packing
 from beamgen.package.folder import Package
+from beamgen.runtime.footprint import loaded_bytes
 from beamgen.runtime.machine import available_cores
-from beamgen.runtime.memory import free_bytes, loaded_bytes
+from beamgen.runtime.memory import free_bytes
 
 #: Beams of all rows in a step: more of them make no step cheaper by the row.
 BEAMS = 160
 
 #: Bytes that the search of a batch may take, where memory is plenty.
-_MOST = 512 << 20
+_MOST = 256 << 20
 
 #: The part of the free memory that is planned with.
 _SHARE = 0.8

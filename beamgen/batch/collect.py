@@ -24,6 +24,7 @@ class Tally:
         failed: those that could not be.
         before: rows that earlier runs had done.
         tokens: that were generated in this run, of each row's best hypothesis.
+        memory: bytes that the largest search of this run is estimated to take.
     """
 
     rows: int
@@ -31,6 +32,7 @@ class Tally:
     failed: int = 0
     before: int = 0
     tokens: int = 0
+    memory: int = 0
 
     @property
     def done(self) -> int:
@@ -75,6 +77,7 @@ class Collector:
             window, answers = event.window.index, event.failed
             state = self._open.setdefault(window, _Open())
             state.rows = event.window.rows
+            self._tally.memory = max(self._tally.memory, event.memory)
         else:
             window, answers = event.window, event.answers
             state = self._open.setdefault(window, _Open())

@@ -17,13 +17,13 @@ class Opened:
 
     Attributes:
         window: it.
-        batches: how many answers of batches are to come.
         failed: rows that cannot be searched.
+        memory: bytes that its largest search is estimated to take.
     """
 
     window: Window
-    batches: int
     failed: tuple[Answer, ...]
+    memory: int = 0
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,9 @@ class JobFolder:
 
     def found(self, window: int) -> dict[int, Answer]:
         """The answers of a window that are on disk, by row."""
+        paths = [self._whole(window)] if window in self.complete else self._existing(window)
         answers: dict[int, Answer] = {}
-        for _, _, path in self._names(window):
+        for path in paths:
             with path.open(encoding="utf-8") as stream:
                 for answer in map(Answer.from_line, stream):
                     answers[answer.row] = answer
@@ -68,17 +69,15 @@ class JobFolder:
     def add(self, window: int, answers: Iterable[Answer]) -> None:
         """Put some answers of a window on disk, in one rename."""
         part = self._parts.get(window, 0)
-        self._write(self._shards / f"{window:08d}-{part:04d}.jsonl", answers)
+        self._write(self._part(window, part), answers)
         self._parts[window] = part + 1
 
     def close(self, window: int, answers: Mapping[int, Answer]) -> None:
         """Put all answers of a window on disk, in one rename, and remove what was before."""
-        ordered = (answers[row] for row in sorted(answers))
-        self._write(self._shards / f"{window:08d}.jsonl", ordered)
+        self._write(self._whole(window), (answers[row] for row in sorted(answers)))
         self.complete.add(window)
-        for _, part, path in self._names(window):
-            if part is not None:
-                path.unlink(missing_ok=True)
+        for path in self._existing(window):
+            path.unlink()
 
     @property
     def counted(self) -> tuple[int, int]:
@@ -103,15 +102,23 @@ class JobFolder:
         text = json.dumps(self.manifest, indent=2, ensure_ascii=False)
         write_text(self.path / MANIFEST, text + "\n")
 
-    def _names(self, window: int | None = None) -> list[tuple[int, int | None, Path]]:
-        """Shards, of one window or all: window, part and path; parts in their order, then the whole."""
-        pattern = "*.jsonl" if window is None else f"{window:08d}*.jsonl"
-        named = [(_NAME.fullmatch(path.name), path) for path in sorted(self._shards.glob(pattern))]
-        return [
-            (int(found[1]), None if found[2] is None else int(found[2]), path)
-            for found, path in named
-            if found is not None
-        ]
+    def _names(self) -> Iterator[tuple[int, int | None, Path]]:
+        """Window, part and path of all shards; no part of those that are whole."""
+        for path in self._shards.glob("*.jsonl"):
+            named = _NAME.fullmatch(path.name)
+            if named is not None:
+                yield int(named[1]), None if named[2] is None else int(named[2]), path
+
+    def _whole(self, window: int) -> Path:
+        return self._shards / f"{window:08d}.jsonl"
+
+    def _part(self, window: int, part: int) -> Path:
+        return self._shards / f"{window:08d}-{part:04d}.jsonl"
+
+    def _existing(self, window: int) -> list[Path]:
+        """The parts of a window; a kill may have left some beside the whole of it."""
+        named = (self._part(window, part) for part in range(self._parts.get(window, 0)))
+        return [path for path in named if path.exists()]
 
     def _write(self, path: Path, answers: Iterable[Answer]) -> None:
         self._shards.mkdir(exist_ok=True)

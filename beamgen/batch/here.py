@@ -31,6 +31,6 @@ class Here:
         for window in windows:
             planned = planner.plan(window, reader.read(window))
             batches = still_to_do(planned.batches, done(window.index))
-            yield Opened(window, len(batches), planned.failed)
+            yield Opened(window, planned.failed, planned.memory)
             for batch in batches:
                 yield Answered(window.index, tuple(search(generator, batch)))

@@ -16,7 +16,7 @@ from beamgen.runtime.generator import Generator
 from beamgen.settings.prompts import Prompt
 
 #: Columns that are for a row what these options are for all.
-ROW_OPTIONS = ("lora", "decoder_prompt")
+ROW_OPTIONS = ("lora", "decoder_prompt", "src_lang", "tgt_lang")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Asked:
 
     Attributes:
         column: of the prompts.
-        chat, add_special_tokens, decoder_prompt, lora: see ``Generator.generate``.
+        chat, add_special_tokens: see ``Generator.generate``.
+        decoder_prompt, src_lang, tgt_lang, lora: see there.
         settings: of all rows, under HF's names, ``catalogue`` as a list of entries.
         settings_from_columns: whether columns called like settings are settings of their rows.
         seed: of the draws of the first row, where any are drawn.
@@ -50,6 +51,8 @@ class Asked:
     chat: bool = False
     add_special_tokens: bool = True
     decoder_prompt: Prompt | None = None
+    src_lang: str | None = None
+    tgt_lang: str | None = None
     lora: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     settings_from_columns: bool = True

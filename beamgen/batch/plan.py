@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,14 +11,17 @@ from beamgen.batch.answers import Answer, failed
 from beamgen.batch.job import ROW_OPTIONS, Job, Packing
 from beamgen.batch.reading.rows import InputRow, Window
 from beamgen.errors import BeamgenError, PromptError, SettingError
-from beamgen.package.manifest import Manifest
+from beamgen.package.folder import Package
+from beamgen.runtime.footprint import search_bytes
 from beamgen.runtime.generator import Generator
-from beamgen.runtime.memory import search_bytes
 from beamgen.runtime.request import Request, batch_key, longest_beside
 from beamgen.settings.catalogue import Catalogue
 from beamgen.settings.table import BY_NAME
 
 _TEXT_FORMATS = {"csv", "tsv"}
+
+#: A batch's prompts have so many times their tokens with padding at most, and so many more each.
+_PADDED, _PADDING = 1.5, 32
 
 
 @dataclass(frozen=True)
@@ -52,16 +55,14 @@ class Planned:
     """What a window becomes.
 
     Attributes:
-        window: its index.
-        rows: how many it has.
-        failed: those that cannot be searched.
+        failed: rows that cannot be searched.
         batches: the others.
+        memory: bytes that the largest of them is estimated to take.
     """
 
-    window: int
-    rows: int
     failed: tuple[Answer, ...]
     batches: tuple[Batch, ...]
+    memory: int
 
 
 class Planner:
@@ -74,7 +75,6 @@ class Planner:
             BeamgenError: the settings of all rows are wrong.
         """
         self._job, self._generator = job, generator
-        self._manifest = generator.package.manifest
         self._catalogues: dict[Hashable, Catalogue] = {}
         self._settings = dict(job.asked.settings)
         self._settings.pop("seed", None)  # each row has its own, below
@@ -95,10 +95,13 @@ class Planner:
                 wrong.append(failed(row.number, error))
         batches = [
             Batch(window.index, tuple(numbers), tuple(requests[number] for number in numbers))
-            for numbers in pack(requests, self._manifest, self._job.packing)
+            for numbers in pack(requests, self._generator.package, self._job.packing)
         ]
         batches.sort(key=lambda batch: -batch.work)  # what takes long does not come last
-        return Planned(window.index, window.rows, tuple(wrong), tuple(batches))
+        memory = max(
+            (_memory(batch.requests, self._generator.package) for batch in batches), default=0
+        )
+        return Planned(tuple(wrong), tuple(batches), memory)
 
     def _request(self, row: InputRow) -> Request:
         """What is searched for a row.
@@ -111,7 +114,7 @@ class Planner:
         asked = self._job.asked
         prompt = _prompt(row.values, asked.column)
         own = self._own(row.values) if asked.settings_from_columns else {}
-        ways = {"lora": asked.lora, "decoder_prompt": asked.decoder_prompt}
+        ways: dict[str, Any] = {name: getattr(asked, name) for name in ROW_OPTIONS}
         ways |= {name: own.pop(name) for name in ROW_OPTIONS if name in own}
         request = self._generator.request(
             prompt,
@@ -154,7 +157,7 @@ def settings_columns(columns: Iterable[str], prompt: str) -> list[str]:
 
 
 def pack(
-    requests: Mapping[int, Request], manifest: Manifest, packing: Packing
+    requests: Mapping[int, Request], package: Package, packing: Packing
 ) -> Iterator[list[int]]:
     """Numbers of the rows of each batch.
 
@@ -164,45 +167,48 @@ def pack(
     """
     keyed: dict[Hashable, list[int]] = {}
     for number, request in requests.items():
-        key = batch_key(request, manifest), request.config.max_new_tokens.bit_length()
+        key = batch_key(request, package.manifest), request.config.max_new_tokens.bit_length()
         keyed.setdefault(key, []).append(number)
     for numbers in keyed.values():
         numbers.sort(key=lambda number: (requests[number].read, number))
-        yield from _full(numbers, requests, manifest, packing)
+        yield from _full(numbers, requests, package, packing)
 
 
 def _full(
-    numbers: list[int], requests: Mapping[int, Request], manifest: Manifest, packing: Packing
+    numbers: list[int], requests: Mapping[int, Request], package: Package, packing: Packing
 ) -> Iterator[list[int]]:
-    """Batches of rows of one key, in their order."""
-    batch: list[int] = []
-    room: int | None = None
-    for number in numbers:
+    """Batches of rows of one key, in their order, each as large as it may be."""
+    batch: list[Request] = []
+    begun = 0
+    for place, number in enumerate(numbers):
         request = requests[number]
-        if batch and not (
-            _fits(requests[batch[0]], request, len(batch) + 1, manifest, packing)
-            and (room is None or request.read <= room)
-        ):
-            yield batch
-            batch, room = [], None
-        batch.append(number)
-        own = longest_beside(request, manifest)
-        if own is not None:
-            room = own if room is None else min(room, own)
-    if batch:
-        yield batch
+        if batch and not _may_be([*batch, request], package, packing):
+            yield numbers[begun:place]
+            batch, begun = [], place
+        batch.append(request)
+    yield numbers[begun:]
 
 
-def _fits(
-    first: Request, longest: Request, rows: int, manifest: Manifest, packing: Packing
-) -> bool:
-    """Whether so many rows fill a batch not more than they may."""
-    config = longest.config
+def _may_be(batch: Sequence[Request], package: Package, packing: Packing) -> bool:
+    """Whether requests, the longest of them last, may be a batch."""
+    rows, longest = len(batch), batch[-1].read
     if packing.rows is not None and rows > packing.rows:
         return False
-    if packing.rows is None and rows * config.num_beams > packing.beams:
+    if packing.rows is None and rows * batch[-1].config.chains > packing.beams:
         return False
-    return search_bytes(manifest, rows, longest.read, config) <= packing.memory
+    if rows * longest > _PADDED * sum(each.read for each in batch) + _PADDING * rows:
+        return False
+    rooms = (longest_beside(each, package.manifest) for each in batch)
+    if any(room is not None and room < longest for room in rooms):
+        return False
+    return _memory(batch, package) <= packing.memory
+
+
+def _memory(batch: Sequence[Request], package: Package) -> int:
+    """Bytes that the search of a batch is estimated to take."""
+    longest = max(each.read for each in batch)
+    most = max((each.config for each in batch), key=lambda config: config.max_new_tokens)
+    return search_bytes(package, len(batch), longest, most)
 
 
 def _prompt(values: Mapping[str, Any], column: str) -> Any:

@@ -23,6 +23,9 @@ from beamgen.errors import BatchError, PackageError
 #: How often a batch may lose its process before its rows are searched one by one; and a row.
 ATTEMPTS = 2
 
+#: What a worker's interpreter runs.
+COMMAND = ["-m", "beamgen.batch.worker"]
+
 #: A process that dies before it is ready, this often in a row, is not replaced.
 _STARTS = 3
 
@@ -63,7 +66,7 @@ class Processes:
         for window in windows:
             planned = planner.plan(window, reader.read(window))
             batches = still_to_do(planned.batches, done(window.index))
-            yield Opened(window, len(batches), planned.failed)
+            yield Opened(window, planned.failed, planned.memory)
             for batch in batches:
                 self._tasks.put(batch)
                 pending += 1
@@ -174,7 +177,7 @@ def _started() -> subprocess.Popen[bytes]:
     """A process that waits for its job."""
     path = os.pathsep.join(each for each in sys.path if each)
     return subprocess.Popen(
-        [sys.executable, "-m", "beamgen.batch.worker"],
+        [sys.executable, *COMMAND],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": path},

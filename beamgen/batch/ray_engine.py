@@ -134,6 +134,7 @@ class RayEngine:
         path = os.pathsep.join(each for each in sys.path if each)
         own: dict[str, Any] = {"address": self._on.address}
         if self._on.address is None:
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell others
             own = {
                 "address": "local",
                 "num_cpus": max(available_cores(), int(self._actors * self._on.cpus + 1)),
@@ -163,7 +164,7 @@ class _Plans:
             planned = self._planner.plan(window, self._reader.read(window))
             done = self._begun.get(window.index, frozenset())
             batches = still_to_do(planned.batches, done)
-            yield _block(Opened(window, len(batches), planned.failed))
+            yield _block(Opened(window, planned.failed, planned.memory))
             for batch in batches:
                 yield _block(batch)
 

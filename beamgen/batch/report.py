@@ -21,6 +21,8 @@ class BatchReport:
         tokens: generated in this run, of each row's best hypothesis.
         seconds: of this run.
         engine: what it ran on, in a few words.
+        process_bytes: what each process was estimated to hold at its peak in this run; 0 where
+            nothing was searched.
     """
 
     output: Path
@@ -33,6 +35,7 @@ class BatchReport:
     tokens: int
     seconds: float
     engine: str
+    process_bytes: int
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from beamgen.checkpoint.files import (
     crossing,
     find_checkpoint,
     find_demo,
-    refuse_older_transformers,
+    refuse_other_transformers,
     refuse_unnamed,
 )
 from beamgen.checkpoint.generation_defaults import generation_defaults
@@ -269,7 +269,7 @@ def read_checkpoint(files: CheckpointFiles, ignored: Collection[str] = ()) -> Ch
         raise MissingExtraError("reading a checkpoint", "export", "transformers") from error
 
     refuse_unnamed(files)
-    refuse_older_transformers(files)
+    refuse_other_transformers(files)
     name = files.source
     try:
         config = load_config(files)

@@ -61,7 +61,7 @@ def quantization(command: Command) -> Command:
         type=click.Path(),
         metavar="FILE",
         help="Texts, one a line, on which to measure what rounding costs; of an encoder-decoder "
-        '{"prompt": ..., "completion": ...} on each line.',
+        "source and target, with a tab between them.",
     )(command)
     return click.option(
         "--int8-weights",
@@ -130,4 +130,12 @@ def check_takes_special_tokens(chat: bool, any_text: bool) -> None:
         raise beamgen.BeamgenError(
             "--no-special-tokens was given, and no prompt is text",
             "leave it out: ids stay as they are",
+        )
+
+
+def check_reads(package: beamgen.Package) -> None:
+    """Refuse text for a model that hears."""
+    if package.manifest.features is not None:
+        raise beamgen.BeamgenError(
+            f"{package.folder} hears, and was given text", "pass --audio FILE.wav"
         )

@@ -83,6 +83,8 @@ Examples:
         metavar="TEXT",
         help="Of an encoder-decoder, which reads the prompts: with what the decoder goes on.",
     ),
+    click.option("--src-lang", metavar="CODE", help="The language of texts, such as eng_Latn."),
+    click.option("--tgt-lang", metavar="CODE", help="The language to translate into."),
     click.option(
         "--catalogue",
         type=LocalPath(),
@@ -188,9 +190,11 @@ def command(
         )
 
 
+#: Options that the function takes as they are.
 _WAYS = (
-    "column", "input_format", "format", "chat", "decoder_prompt", "lora", "batch_size", "memory",
-    "processes", "threads", "engine", "ray_address", "actors", "cpus_per_actor", "gpus_per_actor",
+    "column", "input_format", "format", "chat", "decoder_prompt", "src_lang", "tgt_lang", "lora",
+    "batch_size", "memory", "processes", "threads", "engine", "ray_address", "actors",
+    "cpus_per_actor", "gpus_per_actor",
 )  # fmt: skip
 
 

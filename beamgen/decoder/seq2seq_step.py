@@ -13,11 +13,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from onnxscript import OnnxFunction
 from transformers import EncoderDecoderCache, PreTrainedModel
 
 from beamgen.adapter import DecoderAdapter
 from beamgen.decoder.attention import asked_by
 from beamgen.decoder.contract import Contract, loop_contract, with_sources
+from beamgen.decoder.cross_attention import (
+    CrossAttention,
+    CrossAttentionToAll,
+    cross_attention,
+    cross_attention_to_all,
+)
 from beamgen.decoder.loop_step import LoopCache, LoopStep
 from beamgen.decoder.traced_step import BATCH, KVPairs, SlotPairs
 from beamgen.errors import AdapterError
@@ -25,14 +32,15 @@ from beamgen.lora.slots import Slot
 from beamgen.registry import is_encoder_decoder
 from beamgen.seq2seq_adapter import Seq2SeqAdapter
 
-_SOURCE = 7  # tokens
-
 
 @dataclass(frozen=True)
 class _CrossLayer:
-    """What one layer's cross-attention reads, as its products read it."""
+    """What one layer's cross-attention reads, as its products read it.
 
-    keys: torch.Tensor  # [B, H, D, source]
+    A model that attends by itself transposes its keys itself.
+    """
+
+    keys: torch.Tensor  # [B, H, D, source], or [B, H, source, D]
     values: torch.Tensor  # [B, H, source, D]
 
 
@@ -43,6 +51,7 @@ class _Encoded:
     hidden: torch.Tensor  # [B, source, hidden]
     layers: list[_CrossLayer]
     bias: torch.Tensor | None  # [B, 1, 1, source]
+    mask: torch.Tensor | None = None  # [B, source], of a model that attends by itself
 
 
 class Seq2SeqCache(LoopCache, EncoderDecoderCache):  # type: ignore[misc] # transformers is untyped
@@ -58,6 +67,7 @@ class Seq2SeqCache(LoopCache, EncoderDecoderCache):  # type: ignore[misc] # tran
         """Hold both."""
         super().__init__(prompt, past, seq_len)
         self.encoded = encoded.hidden
+        self.encoder_attention_mask = encoded.mask
         self.cross_attention_cache = encoded
         self.is_updated = dict.fromkeys(range(len(encoded.layers)), True)
 
@@ -120,6 +130,12 @@ class Seq2SeqStep(LoopStep):
             logits = self.last_logits(hidden, last_n, cache.encoded)
         return (logits, *(tensor for pair in cache.present for tensor in pair))
 
+    @property
+    def functions(self) -> list[OnnxFunction[Any, Any]]:
+        """The bodies of our nodes in the trace."""
+        has_mask = any(source.name == "attention_mask" for source in self.sources)
+        return [*super().functions, CrossAttention if has_mask else CrossAttentionToAll]
+
     def _encoded(self, sources: dict[str, torch.Tensor]) -> _Encoded:
         """Run the encoder, and make of it what each decoder layer reads.
 
@@ -128,11 +144,15 @@ class Seq2SeqStep(LoopStep):
         """
         with self._attending_by_itself():
             hidden = self.adapter.encode(self.model, sources)
-        layers = [
-            _CrossLayer(self._heads(k(hidden)).transpose(-1, -2), self._heads(v(hidden)))
-            for k, v in self.adapter.cross_attention(self.model)
-        ]
+        layers = []
+        for k, v in self.adapter.cross_attention(self.model):
+            keys, values = self._heads(k(hidden)), self._heads(v(hidden))
+            if not self._attends_by_itself:
+                keys = keys.transpose(-1, -2)
+            layers.append(_CrossLayer(keys, values))
         mask = sources.get("attention_mask")
+        if self._attends_by_itself:
+            return _Encoded(hidden, layers, None, mask)
         bias = None
         if mask is not None:
             masked = torch.finfo(hidden.dtype).min
@@ -179,17 +199,22 @@ class Seq2SeqStep(LoopStep):
                     "this checkpoint cannot be exported",
                 )
             # the scale is multiplied with what is lifted out of the loops
-            scores = query @ (crossed.keys * asked.scale)
-            if cache.cross_attention_cache.bias is not None:
-                scores = scores + cache.cross_attention_cache.bias
-            attended = torch.softmax(scores, dim=-1) @ crossed.values
+            read = (crossed.keys * asked.scale, crossed.values)
+            bias = cache.cross_attention_cache.bias
+            if bias is None:
+                attended = cross_attention_to_all(query, *read)
+            else:
+                attended = cross_attention(query, *read, bias)
             return attended.transpose(1, 2).contiguous(), None
 
         return attention
 
     def base_inputs(self) -> dict[str, Any]:
         """Zeros and ones of every shape that is traced, those of the sources first."""
-        sizes = {"batch": BATCH, "source_len": _SOURCE}
+        sizes = {
+            "batch": BATCH,
+            "source_len": self.adapter.traced_source_len(self.config),
+        }
         sources = [
             torch.ones(
                 [axis if isinstance(axis, int) else sizes[axis] for axis in source.axes],

@@ -17,6 +17,7 @@ from beamgen.explain.winner import reasons
 from beamgen.package.folder import Package, open_package
 from beamgen.runtime.generation import Generation
 from beamgen.runtime.generator import Generator
+from beamgen.runtime.speech import Audio
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.prompts import Prompt
 from beamgen.settings.sources import DECODER_PROMPT
@@ -73,13 +74,16 @@ class _TracedSession:
 
 def explain(
     package: Package | str | os.PathLike[str],
-    prompt: Prompt,
+    prompt: Prompt | Audio,
     *,
     decoder_prompt: Prompt | None = None,
     chat: bool = False,
     add_special_tokens: bool = True,
     src_lang: str | None = None,
     tgt_lang: str | None = None,
+    sampling_rate: int | None = None,
+    language: str | None = None,
+    task: str | None = None,
     lora: str | None = None,
     verify: bool = True,
     **settings: Any,
@@ -88,12 +92,16 @@ def explain(
 
     Args:
         package: a package of the loop backend, or its folder.
-        prompt: text, token ids, or chat messages; what an encoder reads, if there is one.
+        prompt: text, token ids, or chat messages; what an encoder reads, if there is one, audio
+            where it hears.
         decoder_prompt: with what the decoder behind an encoder goes on, text or ids.
         chat: put text through the tokenizer's chat template.
         add_special_tokens: those that the tokenizer puts around a text.
         src_lang: see ``Generator.generate``.
         tgt_lang: see ``Generator.generate``.
+        sampling_rate: see ``Generator.generate``.
+        language: see ``Generator.generate``.
+        task: see ``Generator.generate``.
         lora: the name of a LoRA of the package.
         verify: compare the files with the manifest's hashes first.
         settings: as for ``Generator.generate``. All hypotheses are given unless
@@ -116,13 +124,16 @@ def explain(
         add_special_tokens=add_special_tokens,
         src_lang=src_lang,
         tgt_lang=tgt_lang,
+        sampling_rate=sampling_rate,
+        language=language,
+        task=task,
         lora=lora,
         **{**settings, "num_return_sequences": config.num_beams},
     )
-    ids = session.feeds["input_ids"][0].tolist()
-    source = None
-    if package.manifest.encoder is not None:
-        source, ids = ids, session.feeds[DECODER_PROMPT.name][0].tolist()
+    is_behind = package.manifest.encoder is not None
+    ids = session.feeds[DECODER_PROMPT.name if is_behind else "input_ids"][0].tolist()
+    is_read = is_behind and "input_ids" in session.feeds
+    source = session.feeds["input_ids"][0].tolist() if is_read else None
     resolved = config.with_overrides(
         {
             "max_length": None,

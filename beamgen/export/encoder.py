@@ -10,7 +10,6 @@ from beamgen.checkpoint.checkpoint import Checkpoint
 from beamgen.errors import CheckpointError, SettingError
 from beamgen.export.checks import check_ids
 from beamgen.seq2seq_adapter import Seq2SeqAdapter, TaskTokens
-from beamgen.settings.rules import installed_rules
 from beamgen.settings.task_prompt import check_task, code_of
 
 
@@ -18,15 +17,9 @@ def check_supported(options: Mapping[str, Any]) -> None:
     """Refuse what a file with an encoder in it cannot be yet; see ``ExportOptions``.
 
     Raises:
-        CheckpointError: transformers 5 is installed, whose encoders and caches are others.
         SettingError: it is asked for.
     """
     what = "an encoder-decoder"
-    if installed_rules().release != "4.57":
-        raise CheckpointError(
-            f"{what} is exported with transformers 4.57 only, and a newer one is installed",
-            "in an environment of its own: pip install 'beamgen[export]' 'transformers==4.57.*'",
-        )
     if options.get("backend", "loop") != "loop":
         raise SettingError(
             f"ONNX Runtime's operators are written for decoders here, not for {what}",

@@ -44,8 +44,9 @@ def texts_of(
 ) -> Texts | None:
     """The text that was asked for, or a demo checkpoint's held-out one, or None.
 
-    A line is a text, or a chat as a JSON list of messages, for the chat template; of an
-    encoder-decoder a JSON object of ``prompt``, which the encoder reads, and ``completion``.
+    A line is a text, or a chat as a JSON list of messages, for the chat template. Of an
+    encoder-decoder it is what the encoder reads and what is right, with a tab between them, or a
+    JSON object of both, ``prompt`` and ``completion``.
 
     Args:
         wanted: names the text, if anybody does.
@@ -110,13 +111,16 @@ def _ids(tokenizer: Tokenizer, line: str, where: str) -> list[int]:
 def _pair(tokenizer: Tokenizer, line: str, where: str) -> tuple[list[int], list[int]]:
     """The ids that an encoder reads, and those that the decoder is to give."""
     try:
-        pair = json.loads(line)
-        read, said = pair["prompt"], pair["completion"]
+        if line.startswith("{"):
+            pair = json.loads(line)
+            read, said = pair["prompt"], pair["completion"]
+        else:  # what is right, too, may follow
+            read, said, *_ = line.split("\t")
         return tokenizer.encode(read), tokenizer.encode_target(said, add_special_tokens=True)
     except Exception as error:  # json's, and what a tokenizer raises of what is no text
         raise SettingError(
             f"{where} is no pair of texts: {one_line(error)}",
-            'a line of an encoder-decoder is {"prompt": "...", "completion": "..."}',
+            'a line is {"prompt": "...", "completion": "..."}, or the two with a tab between them',
         ) from error
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,40 @@ def describe_machine() -> dict[str, Any]:
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that this process may use: those it is bound to, or a container's share, rounded up."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min([bound or 1, *map(math.ceil, _quotas())]))
+
+
+def _quotas(
+    own: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")
+) -> Iterator[float]:
+    """How many cores' time each control group gives that the process is in, of both versions."""
+    for line in read_text(own).splitlines():
+        _, controllers, path = line.split(":", 2)
+        version_1 = "cpu" in controllers.split(",")
+        if controllers and not version_1:
+            continue
+        base = root / "cpu" if version_1 else root
+        group = base / path.lstrip("/")
+        for folder in [group, *group.parents]:
+            if version_1:
+                names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+                told = [read_text(folder / name).strip() for name in names]
+            else:
+                told = read_text(folder / "cpu.max").split()
+            if len(told) == 2 and all(map(str.isdecimal, told)):  # "max" and -1 are no limit
+                yield int(told[0]) / int(told[1])
+            if folder == base:
+                break
+
+
+def read_text(path: Path) -> str:
+    """A file of the kernel's; nothing where there is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
 
 
 def versions(distributions: Iterable[str]) -> dict[str, str | None]:

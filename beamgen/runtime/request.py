@@ -57,7 +57,9 @@ def sees_padding(request: Request, manifest: Manifest) -> bool:
     """Whether a search could notice that its prompt, or source, is padded.
 
     Settings that look at the prompt's tokens count the padding as some, as HF's do, and so do
-    the positions of some models. A decoder behind an encoder is never padded, its source is.
+    the positions of some models. Where activations are rounded, the last bits that differ
+    between sums of other lengths may carry one to the next step. A decoder behind an encoder is
+    never padded, its source is.
     """
     values = vars(request.config)
     looking = [
@@ -65,6 +67,8 @@ def sees_padding(request: Request, manifest: Manifest) -> bool:
         for setting in SETTINGS
         if setting.reads and setting.is_heeded(values) and not setting.is_off(values[setting.name])
     ]
+    if manifest.precision.activations is not None:
+        return True
     if request.source is not None:
         return any(SOURCE in setting.reads for setting in looking)
     return bool(looking) or manifest.counts_padding is not False

@@ -24,16 +24,19 @@ def check_has_language(prompts: Sequence[Prompt], *, chat: bool) -> None:
 
 
 def with_target(
-    settings: Mapping[str, Any], tokenizer: Tokenizer, tgt_lang: str, *, begun: bool = False
+    settings: Mapping[str, Any],
+    tokenizer: Tokenizer,
+    tgt_lang: str | Sequence[str],
+    *,
+    begun: bool = False,
 ) -> dict[str, Any]:
     """Settings with the token of the language to translate into as the first one.
 
     Args:
         settings: under HF's names.
         tokenizer: which knows its languages.
-        tgt_lang: the code of one.
-        begun: there is a decoder prompt, which is to hold that token instead: HF forces none
-            behind one.
+        tgt_lang: the code of one, or those of each row's.
+        begun: the decoder's prompt is to hold that token instead: HF forces none behind one.
 
     Raises:
         PromptError: there is no such language.
@@ -44,8 +47,11 @@ def with_target(
             "tgt_lang and forced_bos_token_id were given, which say the same",
             "leave one of the two out",
         )
-    token = tokenizer.languages.id_of(tgt_lang)
-    return dict(settings) if begun else {**settings, "forced_bos_token_id": token}
+    codes = [tgt_lang] if isinstance(tgt_lang, str) else tgt_lang
+    ids = [tokenizer.languages.id_of(code) for code in codes]
+    if begun:
+        return dict(settings)
+    return {**settings, "forced_bos_token_id": ids[0] if isinstance(tgt_lang, str) else ids}
 
 
 def encode_text(

@@ -50,7 +50,8 @@ def source_of(config: PretrainedConfig) -> dict[str, npt.NDArray[Any]]:
     features = example_features(sources, 1)
     if features:
         return features
-    ids = np.random.default_rng(1).integers(3, config.vocab_size - 1, (1, _SOURCE))
+    size = config.get_text_config().vocab_size
+    ids = np.random.default_rng(1).integers(3, size - 1, (1, _SOURCE))
     mask = np.ones_like(ids)
     mask[:, -_PADDED:] = 0
     return {"input_ids": np.where(mask, ids, config.pad_token_id), "attention_mask": mask}

@@ -32,8 +32,6 @@ from beamgen.settings.config import SearchConfig
 from beamgen.settings.rules import installed_rules
 from beamgen.testing import tiny_model
 
-pytestmark = pytest.mark.transformers_4  # see What is left in CONTRIBUTING.md
-
 ENCODER_DECODERS = [each for each in adapters() if is_encoder_decoder(each)]
 LAYERS = 2
 

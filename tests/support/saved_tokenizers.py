@@ -49,7 +49,8 @@ def _word_piece() -> Tokenizer:
     return backend
 
 
-def _unigram() -> Tokenizer:
+def unigram() -> Tokenizer:
+    """Of a SentencePiece-like model, with an EOS behind each text."""
     backend = Tokenizer(Unigram())
     backend.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Strip()])
     backend.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -140,7 +141,7 @@ SAVED: dict[str, tuple[str, Callable[[], Tokenizer], dict[str, Any], dict[str, A
         "BertTokenizerFast", _word_piece, {},
         {"do_lower_case": False, "tokenize_chinese_chars": False, "strip_accents": False},
     ),
-    "unigram": ("T5TokenizerFast", _unigram, {"extra_ids": 3}, {}),
+    "unigram": ("T5TokenizerFast", unigram, {"extra_ids": 3}, {}),
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ ALLOWED = {
     r"^unproven here: that CUDA runs": "there is no GPU",
     r"^here it can run$": "there is a GPU, and the test is of what is said without one",
     r"^tritonserver is not installed$": "NVIDIA gives it in containers only",
+    r"^ray is not installed$": "with what it brings it takes half a gigabyte",
     r"^there is no dotnet on this machine$": "none of the registries that are reached has it",
     r"^NuGet has no Microsoft.ML.OnnxRuntime here": "its registry is not reached",
     r"^there is no chromium on this machine$": ".ci/run could not install it, and said so",

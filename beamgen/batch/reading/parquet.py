@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from beamgen.batch.reading.rows import WINDOW_ROWS, InputRow, Scan, Window
@@ -57,16 +56,18 @@ class ParquetReader:
         """Rows from one on."""
         pa = import_pyarrow()
         with self._file() as file:
-            group, before = 0, 0
-            while before + file.metadata.row_group(group).num_rows <= start:
-                before += file.metadata.row_group(group).num_rows
-                group += 1
-            groups = range(group, file.num_row_groups)
+            before = 0
             try:
-                for batch in file.iter_batches(batch_size=256, row_groups=list(groups)):
-                    skipped = min(batch.num_rows, max(0, start - before))
-                    before += batch.num_rows
-                    yield from batch.slice(skipped).to_pylist()
+                for group in range(file.num_row_groups):
+                    rows = file.metadata.row_group(group).num_rows
+                    if before + rows <= start:
+                        before += rows
+                        continue
+                    # each by itself: what is damaged behind it is not read ahead
+                    for batch in file.iter_batches(batch_size=256, row_groups=[group]):
+                        skipped = min(batch.num_rows, max(0, start - before))
+                        before += batch.num_rows
+                        yield from batch.slice(skipped).to_pylist()
             except (pa.ArrowException, OSError) as error:
                 raise InputError(
                     f"{self.path} is damaged behind row {before:,}: {one_line(error, 160)}",
@@ -86,7 +87,7 @@ class ParquetReader:
             ) from error
 
 
-def import_pyarrow() -> ModuleType:
+def import_pyarrow() -> Any:
     """The library.
 
     Raises:

@@ -114,6 +114,13 @@ def _with_target(package: Package, settings: Mapping[str, Any], tgt_lang: str) -
             f"{package.folder} has no tokenizer, which would know the language '{tgt_lang}'",
             "name its token: --set forced_bos_token_id=ID",
         )
+    encoder, languages = package.manifest.encoder, tokenizer.languages
+    if encoder is not None and encoder.decoder_start_token_id in languages.ids.values():
+        token = languages.id_of(tgt_lang)
+        raise SettingError(
+            "tgt_lang was given, and what the decoder begins with is the token of a language",
+            f"feed decoder_input_ids [[{token}]], or export with decoder_start_token_id {token}",
+        )
     return with_target(settings, tokenizer, tgt_lang)
 
 
