@@ -94,6 +94,7 @@ class _Worker(threading.Thread):
 
     def run(self) -> None:
         try:
+            self._ready()
             while (batch := self._tasks.get()) is not None and not self._stopped:
                 self._answers.put(Answered(batch.window, tuple(self._search(batch))))
         except BaseException as error:  # the other thread raises it

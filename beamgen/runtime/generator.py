@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,6 +77,12 @@ from beamgen.tokenizer.tokenizer import Tokenizer
 if TYPE_CHECKING:
     import onnxruntime
 
+#: Settings of so many searches are kept, so that they are checked once for many prompts.
+_KNOWN = 512
+
+#: Values of settings that can be compared without looking into them.
+_COMPARED = (str, int, float, Catalogue, type(None))
+
 
 class Generator:
     """Generates from a package, as HF's ``generate`` would from its checkpoint."""
@@ -111,6 +117,7 @@ class Generator:
         self.package = package
         self._given = session, list(providers or ["CPUExecutionProvider"]), threads
         self._loras = LoadedLoras(package)
+        self._known_configs: dict[frozenset[tuple[str, type, Any]], SearchConfig] = {}
         self._checked_bytes = 0
         self._told_of_eos = False
         if not load:
@@ -323,7 +330,7 @@ class Generator:
         settings = self._with_target(settings, *begin, 1)
         ids = self._encode(prompt, chat, add_special_tokens, src_lang)
         batch, source = self._behind_encoder([ids], *begin)
-        (config,) = self._configs(settings, 1)
+        config = self._config(settings)
         input_ids, attention_mask = left_pad(batch, config.pad_token_id)
         (resolved,) = self._resolved(input_ids, attention_mask, [config], source)
         self.check_lora(lora, 1)
@@ -436,13 +443,12 @@ class Generator:
         prompt_len = input_ids.shape[-1] if input_ids.ndim else 0
         room = manifest.limits.room(prompt_len)
         given = [config] if isinstance(config, SearchConfig) else config
-        configs = [each.for_prompt(prompt_len, room) for each in given]
+        configs = [_for_prompt(each, prompt_len, room) for each in given]
         check_batch(input_ids, attention_mask, manifest.vocab_size)
         check_source_of(self.package, source, attention_mask)
         for each in dict.fromkeys(configs):
             check_lengths(manifest.limits, input_ids.shape[1], each.max_new_tokens)
-            for name, ids in each.named_ids.items():
-                check_ids(name, np.asarray(ids, np.int64), manifest.vocab_size)
+            _check_named_ids(each, manifest.vocab_size)
         if not isinstance(config, SearchConfig) and len(configs) != len(input_ids):
             raise PromptError(
                 f"{len(configs)} configs were given for {len(input_ids)} rows", "give one for each"
@@ -659,6 +665,21 @@ class Generator:
             )
         return self.tokenizer
 
+    def _config(self, settings: Mapping[str, Any]) -> SearchConfig:
+        """The settings of one prompt's search; equal ones that draw nothing are made once."""
+        if not all(isinstance(value, _COMPARED) for value in settings.values()):
+            return self._configs(settings, 1)[0]
+        # 1 and True are equal, and one of them may be wrong
+        key = frozenset((name, type(value), value) for name, value in settings.items())
+        if key in self._known_configs:
+            return self._known_configs[key]
+        (config,) = self._configs(settings, 1)
+        if not config.do_sample:
+            if len(self._known_configs) >= _KNOWN:
+                self._known_configs.clear()
+            self._known_configs[key] = config
+        return config
+
     def _configs(self, settings: Mapping[str, Any], rows: int) -> list[SearchConfig]:
         """The settings of each row's search, with entries of a catalogue as token ids."""
         chosen = dict(settings)
@@ -666,3 +687,20 @@ class Generator:
         if catalogue is not None and not isinstance(catalogue, Catalogue):
             chosen["catalogue"] = self.catalogue(catalogue)
         return configs_of_rows(self.search, chosen, rows, self.package.manifest.backend)
+
+
+@lru_cache(maxsize=_KNOWN)
+def _for_prompt(config: SearchConfig, prompt_len: int, room: int) -> ResolvedSearch:
+    """As ``SearchConfig.for_prompt``, which checks all settings, and rows share most of theirs."""
+    return config.for_prompt(prompt_len, room)
+
+
+@lru_cache(maxsize=_KNOWN)
+def _check_named_ids(config: SearchConfig, vocab_size: int) -> None:
+    """Hold the token ids among settings within the vocabulary.
+
+    Raises:
+        PromptError: see ``check_ids``.
+    """
+    for name, ids in config.named_ids.items():
+        check_ids(name, np.asarray(ids, np.int64), vocab_size)
