@@ -70,9 +70,11 @@ if TYPE_CHECKING:
     from beamgen.registry import register as register
     from beamgen.runtime.generation import Generation as Generation
     from beamgen.runtime.generator import Generator as Generator
+    from beamgen.runtime.segments import Segment as Segment
     from beamgen.settings.catalogue import Catalogue as Catalogue
     from beamgen.settings.config import SearchConfig as SearchConfig
     from beamgen.settings.setting import Setting as Setting
+    from beamgen.settings.sources import FeatureBatch as FeatureBatch
     from beamgen.settings.table import SETTINGS as SETTINGS
     from beamgen.tokenizer.tokenizer import Tokenizer as Tokenizer
     from beamgen.training.finetune import finetune as finetune
@@ -124,9 +126,11 @@ _HOMES = {
     ),
     "runtime.generation": ("Generation",),
     "runtime.generator": ("Generator",),
+    "runtime.segments": ("Segment",),
     "settings.catalogue": ("Catalogue",),
     "settings.config": ("SearchConfig",),
     "settings.setting": ("Setting",),
+    "settings.sources": ("FeatureBatch",),
     "settings.table": ("SETTINGS",),
     "tokenizer.tokenizer": ("Tokenizer",),
     "training.finetune": ("finetune",),

@@ -179,6 +179,8 @@ class DecoderAdapter:
         implied: keys of ``config.json`` that some release of transformers does not read, with the
             value that the class has no other for: ``{"position_embedding_type": "absolute"}``.
         since: the first release of transformers tested here that has its classes.
+        until: the last one whose classes compute what checkpoints were trained for, where a
+            later one does not; or None.
         tiny_sizes: what the config of a tiny model has, in the class's own names, besides
             ``TINY_SIZES`` as far as the class has those names, and ``TINY_TOKENS``.
         full_sizes: what the config of a checkpoint that people use has, which
@@ -196,18 +198,20 @@ class DecoderAdapter:
     fused: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
     implied: ClassVar[Mapping[str, object]] = MappingProxyType({})
     since: ClassVar[str] = "4.57"
+    until: ClassVar[str | None] = None
     tiny_sizes: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     full_sizes: ClassVar[Mapping[str, Any] | None] = None
 
     @property
     def needs(self) -> str | None:
-        """``since``, where an older transformers is installed, which has not its classes."""
+        """The release of transformers to install, where an older or a later one will not do."""
         try:
-            installed = metadata.version("transformers")
+            installed = _release(metadata.version("transformers"))
         except metadata.PackageNotFoundError:
             return None
-        older = _release(installed) < _release(self.since)
-        return self.since if older else None
+        if installed < _release(self.since):
+            return self.since
+        return self.until if self.until and installed > _release(self.until) else None
 
     def tiny_config(self) -> PretrainedConfig:
         """A config of at most some 100,000 parameters for the conformance suite.
@@ -320,6 +324,6 @@ def check_stateless(adapter: DecoderAdapter, config: PretrainedConfig, reader: s
     if adapter.kv_geometry(config).states:
         raise AdapterError(
             f"each beam of '{adapter.name}' carries states besides keys and values, "
-            f"for which {reader} has no place",
+            f"for which there is no place in {reader}",
             "use the file that `beamgen export` writes by default, with the loop backend",
         )

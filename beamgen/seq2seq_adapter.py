@@ -87,7 +87,8 @@ class Seq2SeqAdapter(DecoderAdapter):
 
     ``forward`` is what a decoder's is; its cache holds besides what was encoded,
     ``cache.encoded [B, source, hidden]``, and is an ``EncoderDecoderCache`` whose
-    cross-attention keys and values are there already.
+    cross-attention keys and values are there already. ``cache.encoder_attention_mask`` is the
+    sources' ``[B, source]`` where a model attends by itself, else None: it is done then.
 
     Attributes:
         prepends_start: whether ``generate`` puts ``decoder_start_token_id`` before decoder
@@ -109,6 +110,15 @@ class Seq2SeqAdapter(DecoderAdapter):
         """The longest source that the encoder has positions for; None where any will do."""
         positions: int | None = getattr(config, "max_position_embeddings", None)
         return positions
+
+    def traced_source_len(self, config: PretrainedConfig) -> int:
+        """How long the source is that is traced: any other has to be encoded alike.
+
+        A trace holds one side of each branch. An encoder that pads its sources or divides them
+        into blocks should do all of it with this one.
+        """
+        del config
+        return 7
 
     def task_tokens(
         self, generation_config: GenerationConfig, config: PretrainedConfig
@@ -150,12 +160,15 @@ class Seq2SeqAdapter(DecoderAdapter):
         """
         decoder = model.get_decoder()
         self.place(decoder, input_ids, position_ids)
+        given = {cache_keyword(decoder): cache}
+        if cache.encoder_attention_mask is not None:  # which not every decoder takes
+            given["encoder_attention_mask"] = cache.encoder_attention_mask
         output = decoder(
             input_ids=input_ids,
             attention_mask=attention_bias,
             encoder_hidden_states=cache.encoded,
             use_cache=True,
-            **{cache_keyword(decoder): cache},
+            **given,
         )
         hidden: torch.Tensor = output.last_hidden_state
         return hidden

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import ismethod
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -50,11 +51,14 @@ class T5Kin(Seq2SeqAdapter):
 
     def prepare(self, model: PreTrainedModel) -> None:
         """Let the decoder attend as other models do: its products are written out in each layer."""
-        decoder = model.get_decoder()
-        for module in decoder.modules():
-            if hasattr(module, "relative_attention_num_buckets"):
-                module.forward = MethodType(_attend, module)
-                module.attention_of = decoder.config
+        for module in self.attention_of(model):
+            module.forward = MethodType(attend, module)
+            module.decoder_config = model.get_decoder().config
+
+    def attention_of(self, model: PreTrainedModel) -> list[Any]:
+        """Every layer of the decoder that attends, to its own tokens or to what was encoded."""
+        every = model.get_decoder().modules()
+        return [each for each in every if hasattr(each, "relative_attention_num_buckets")]
 
     def encode(self, model: PreTrainedModel, sources: dict[str, torch.Tensor]) -> torch.Tensor:
         """The encoder's hidden states; it refuses the cache that exporters switch on."""
@@ -70,48 +74,56 @@ class T5Kin(Seq2SeqAdapter):
         """Nothing is embedded: the first layer reads the cache's positions."""
 
 
-def _attend(
+def attend(
     self: Any,
     hidden_states: torch.Tensor,
     mask: torch.Tensor | None = None,
     key_value_states: torch.Tensor | None = None,
     position_bias: torch.Tensor | None = None,
     past_key_values: Any = None,
+    cache: Any = None,
     **_: Any,
-) -> tuple[torch.Tensor, torch.Tensor | None]:
+) -> tuple[torch.Tensor, torch.Tensor | None, None]:
     """``T5Attention.forward`` of a decoder, over ``transformers.AttentionInterface``.
 
     The first layer's bias ``[B, H, N, attended]`` holds the mask, and all others take it.
     """
     from transformers import AttentionInterface
 
+    cache = past_key_values if cache is None else cache  # its name since transformers 5.24
+
     def heads(x: torch.Tensor) -> torch.Tensor:
         return x.view(*x.shape[:2], self.n_heads, self.key_value_proj_dim).transpose(1, 2)
 
     if key_value_states is not None:
-        layer = past_key_values.cross_attention_cache.layers[self.layer_idx]
+        layer = cache.cross_attention_cache.layers[self.layer_idx]
         keys, values, bias = layer.keys, layer.values, None
     else:
         new = (heads(self.k(hidden_states)), heads(self.v(hidden_states)))
-        keys, values = past_key_values.update(*new, self.layer_idx)
+        keys, values = cache.update(*new, self.layer_idx)
         bias = position_bias
         if bias is None:
             assert mask is not None, "a step gives one"
-            bias = mask + _bias_by_distance(self, past_key_values.distances)
-    attention = AttentionInterface()[self.attention_of._attn_implementation]
+            bias = mask + _bias_by_distance(self, cache.distances)
+    attention = AttentionInterface()[self.decoder_config._attn_implementation]
     attended, _weights = attention(
         self, heads(self.q(hidden_states)), keys, values, bias, scaling=1.0
     )
-    return self.o(attended.flatten(2)), bias
+    return self.o(attended.flatten(2)), bias, None
 
 
 def _bias_by_distance(attention: Any, distances: torch.Tensor) -> torch.Tensor:
     """``[B, H, N, attended]`` of distances ``[B, N, attended]``; see ``compute_bias``."""
-    bucket = attention._relative_position_bucket(
-        distances,
-        bidirectional=False,
-        num_buckets=attention.relative_attention_num_buckets,
-        max_distance=attention.relative_attention_max_distance,
+    bucket_of = attention._relative_position_bucket
+    told = (
+        {}
+        if ismethod(bucket_of)
+        else {
+            "bidirectional": False,
+            "num_buckets": attention.relative_attention_num_buckets,
+            "max_distance": attention.relative_attention_max_distance,
+        }
     )
+    bucket = bucket_of(distances, **told)
     bias: torch.Tensor = attention.relative_attention_bias(bucket).permute(0, 3, 1, 2)
     return bias

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from beamgen.registry import register
@@ -26,6 +27,8 @@ class MarianAdapter(Seq2SeqAdapter):
     name = "marian"
     model_type = "marian"
     class_names = ("MarianMTModel",)
+    demo = Path(__file__).parent / "demo" / "marian"
+    held_out = demo.parent / "held-out-marian.jsonl"
     implied = {"static_position_embeddings": True}
     tiny_sizes = {**TINY, **_ends(96)}
     # Helsinki-NLP/opus-mt-en-de: 6 + 6 layers of 512, 58,101 tokens

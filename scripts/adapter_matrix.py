@@ -8,8 +8,9 @@ into ``docs/adapter-matrix.json``, of which the page Architectures makes a table
     python scripts/adapter_matrix.py mixtral --only int8,slots
 
 The folder ``node_modules`` has ``onnxruntime-web``, of the version in
-``beamgen/formats/web/modules.py``; without it each page fetches its own. It takes a minute for each
-adapter.
+``beamgen/formats/web/modules.py``; without it each page fetches its own. It takes half a minute to
+a minute for each adapter. Those whose classes only a later transformers has are left out, and
+added where that is installed, by name.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import torch
 from beamgen import (
     GRIDS,
     BeamgenError,
+    DecoderAdapter,
     Generator,
     Package,
     adapters,
@@ -50,6 +52,8 @@ _SEARCH = {"num_beams": 4, "max_new_tokens": 10, "eos_token_id": 2}
 _CONTRIB = {**_SEARCH, "length_penalty": 0.0}
 _PROMPTS = [[5, 6, 7, 8], [9], [10, 11]]
 _OF_ONE_LENGTH = [[5, 6, 7, 8], [9, 12, 13, 14], [10, 11, 15, 16]]  # where padding is counted
+#: Of a row that was made with another transformers than the rest.
+TRANSFORMERS = "transformers"
 _VERSIONS = ("transformers", "onnxruntime", "onnxruntime-genai", "peft", "tritonclient")
 
 
@@ -240,8 +244,13 @@ def main(
     found = json.loads(record.read_text()) if record.is_file() else {"adapters": {}}
     rows = found["adapters"]
     columns = only.split(",") if only else list(CELLS)
-    for name in names or [adapter.name for adapter in adapters()]:
+    known = {adapter.name: adapter for adapter in adapters() if adapter.needs is None}
+    if unknown := sorted(set(names) - set(known)):
+        raise click.UsageError(f"no adapter here is called {', '.join(unknown)}")
+    for name in names or known:
         row = rows.setdefault(name, {})
+        if known[name].since != DecoderAdapter.since:
+            row[TRANSFORMERS] = metadata.version("transformers")
         wanted = [column for column in columns if not (missing and column in row)]
         with tempfile.TemporaryDirectory(prefix="beamgen-matrix-") as scratch:
             subject = Subject(name, Path(scratch), node_modules) if wanted else None
@@ -252,7 +261,8 @@ def main(
                 row[column] = asdict(cell)
                 took = time.monotonic() - started
                 click.echo(f"{name} {column} {took:.0f}s: {cell.outcome}: {cell.said[:300]}")
-                found["versions"] = {package: metadata.version(package) for package in _VERSIONS}
+                if TRANSFORMERS not in row:
+                    found["versions"] = {each: metadata.version(each) for each in _VERSIONS}
                 ordered = {each: rows[each] for each in sorted(rows)}
                 text = json.dumps({**found, "adapters": ordered}, indent=1, ensure_ascii=False)
                 record.write_text(text + "\n", encoding="utf-8")

@@ -8,10 +8,14 @@ from transformers import (
     GenerationConfig,
     GPT2Config,
     GPT2LMHeadModel,
+    MarianConfig,
+    MarianMTModel,
     Phi3Config,
     Phi3ForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    T5Config,
+    T5ForConditionalGeneration,
 )
 
 
@@ -77,4 +81,60 @@ def build_phi3(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     model.generation_config = GenerationConfig(
         eos_token_id=[tokenizer.eos_token_id, end_of_turn], **ids
     )
+    return model
+
+
+def build_marian(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """Builds a Marian with the settings that Opus-MT's have."""
+    ids = {
+        "bos_token_id": tokenizer.eos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "decoder_start_token_id": tokenizer.pad_token_id,
+        "forced_eos_token_id": tokenizer.eos_token_id,
+    }
+    config = MarianConfig(
+        vocab_size=len(tokenizer),
+        decoder_vocab_size=len(tokenizer),
+        max_position_embeddings=128,
+        d_model=128,
+        encoder_layers=3,
+        decoder_layers=2,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=256,
+        decoder_ffn_dim=256,
+        activation_function="swish",
+        scale_embedding=True,
+        dropout=0.0,
+        **ids,
+    )
+    model = MarianMTModel(config)
+    never = [[tokenizer.pad_token_id]]
+    model.generation_config = GenerationConfig(
+        num_beams=4, max_length=128, bad_words_ids=never, **ids
+    )
+    return model
+
+
+def build_t5(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """Builds a T5 of the first kind, whose head is its embedding."""
+    ids = {
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "decoder_start_token_id": tokenizer.pad_token_id,
+    }
+    config = T5Config(
+        vocab_size=len(tokenizer),
+        d_model=128,
+        d_kv=32,
+        d_ff=256,
+        num_layers=3,
+        num_decoder_layers=2,
+        num_heads=4,
+        dropout_rate=0.0,
+        **ids,
+    )
+    model = T5ForConditionalGeneration(config)
+    model.generation_config = GenerationConfig(**ids)
     return model

@@ -7,6 +7,7 @@ import string
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import sentencepiece as spm
 from sacremoses import MosesTokenizer
@@ -16,7 +17,9 @@ from transformers import (
     GPT2TokenizerFast,
     LlamaTokenizer,
     LlamaTokenizerFast,
+    MarianTokenizer,
     PreTrainedTokenizerBase,
+    T5TokenizerFast,
     WhisperTokenizerFast,
 )
 from transformers.convert_slow_tokenizer import convert_slow_tokenizer
@@ -133,6 +136,71 @@ def build_phi3_tokenizer(texts: Sequence[str], folder: Path) -> PreTrainedTokeni
         legacy=True,
         chat_template=PHI3_CHAT_TEMPLATE,
         model_max_length=256,
+    )
+
+
+def learn_unigram(texts: Iterable[str], vocab_size: int, **options: Any) -> bytes:
+    """Learns a SentencePiece model with all printable ASCII in its alphabet.
+
+    It normalizes as SentencePiece does by default.
+    """
+    model = BytesIO()
+    spm.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_writer=model,
+        model_type="unigram",
+        vocab_size=vocab_size,
+        character_coverage=1.0,
+        num_threads=1,  # the result depends on it
+        minloglevel=2,
+        **options,
+    )
+    return model.getvalue()
+
+
+def build_marian_tokenizer(
+    sources: Sequence[str], targets: Sequence[str], folder: Path
+) -> PreTrainedTokenizerBase:
+    """Builds two SentencePiece models, English and German, that share a vocabulary."""
+    ascii_characters = string.ascii_letters + string.digits + string.punctuation
+    pieces: dict[str, None] = {}
+    for name, texts, size, alphabet in (
+        ("source", sources, 600, ascii_characters),
+        ("target", targets, 900, f"{ascii_characters}ÄÖÜäöüß"),
+    ):
+        model = learn_unigram(texts, size, required_chars=alphabet)
+        (folder / f"{name}.spm").write_bytes(model)
+        learned = spm.SentencePieceProcessor(model_proto=model)
+        own = (learned.id_to_piece(i) for i in range(len(learned)) if not learned.is_control(i))
+        pieces.update(dict.fromkeys(piece for piece in own if piece != "<unk>"))
+    write_vocabulary(folder / "vocab.json", ["</s>", "<unk>", *pieces, "<pad>"])
+    return MarianTokenizer(
+        source_spm=str(folder / "source.spm"),
+        target_spm=str(folder / "target.spm"),
+        vocab=str(folder / "vocab.json"),
+        source_lang="en",
+        target_lang="de",
+        model_max_length=128,
+    )
+
+
+def build_t5_tokenizer(texts: Sequence[str], folder: Path) -> PreTrainedTokenizerBase:
+    """Builds a SentencePiece model with T5's ids, and its hundred sentinels."""
+    alphabet = string.ascii_letters + string.digits + string.punctuation + "ÄÖÜäöüß"
+    model = learn_unigram(
+        texts,
+        1000,
+        required_chars=alphabet,
+        split_digits=True,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        pad_piece="<pad>",
+    )
+    (folder / "spiece.model").write_bytes(model)
+    return T5TokenizerFast(
+        vocab_file=str(folder / "spiece.model"), model_max_length=128, legacy=True
     )
 
 

@@ -105,7 +105,7 @@ def test_adapters_import_little(path: Path) -> None:
 
 
 #: An architecture's name in other libraries' words, which the code has to use.
-FOREIGN = {"_set_bert_normalizer", "fix_mistral_regex"}
+FOREIGN = {"_set_bert_normalizer", "fix_mistral_regex", "m2m100"}
 #: In these, help texts show what may be typed.
 SHOWN = re.compile(r"^beamgen/(cli/\w+|formats/\w+/command)\.py$")
 

@@ -50,6 +50,7 @@ def bench(
     with bench_folder(request.workdir) as folder:
         progress("opening the checkpoint")
         workspace = open_workspace(folder, request)
+        request = request.for_model(workspace)
         prepared = prepare_files(request, workspace, progress)
         turns = take_turns(request, workspace, prepared.failures, progress)
         bandwidth = statistics.median(turns.bandwidths)
@@ -61,8 +62,9 @@ def bench(
         model={
             "name": workspace.model,
             "parameters": workspace.parameters,
-            "weight_bytes": workspace.weight_bytes,
-            "cache_bytes_per_token": workspace.cache_bytes,
+            "weight_bytes": workspace.reading.weights,
+            "cache_bytes_per_token": workspace.reading.cache,
+            "encoder_bytes": workspace.reading.encoder,
         },
         settings={**asdict(request.conditions), "trust_remote_code": request.trust_remote_code},
         bandwidths=turns.bandwidths,

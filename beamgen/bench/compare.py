@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from beamgen.bench.contestant import YARDSTICK, Contestant
-from beamgen.bench.floor import floor_seconds
 from beamgen.bench.request import BenchRequest
 from beamgen.bench.result import Result, Row
 from beamgen.bench.turns import Failure, Turns
@@ -37,12 +36,14 @@ def workload_result(
         if failure is not None:
             return _failed_row(contestant, task, failure)
         file_bytes = _file_bytes(contestant, workspace)
-        read = file_bytes if contestant.precision in _QUANTIZED else workspace.weight_bytes
+        reading = workspace.reading
+        if contestant.precision in _QUANTIZED:
+            reading = reading.stored_in(file_bytes)
         answers = turns.answers[work, contestant.name]
-        floor = floor_seconds(read, workspace.cache_bytes, task, bandwidth)
+        floor = reading.seconds(task, bandwidth)
         return _timed_row(contestant, task, answers, expected, file_bytes, floor)
 
-    floor = floor_seconds(workspace.weight_bytes, workspace.cache_bytes, task, bandwidth)
+    floor = workspace.reading.seconds(task, bandwidth)
     return Result(work, floor, tuple(row(contestant) for contestant in request.contestants))
 
 

@@ -36,6 +36,7 @@ class Contestant:
         precision: ``float32`` has to give the yardstick's tokens. ``default`` computes in
             what the library chooses, ``int8`` and ``int4`` have weights of their own.
         ours: one of beamgen's.
+        encoders: whether it runs encoder-decoders as well.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Contestant:
     transformers: str | None = None
     precision: str = "float32"
     ours: bool = False
+    encoders: bool = False
 
     @property
     def missing(self) -> list[str]:

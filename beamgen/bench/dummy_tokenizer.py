@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
+_AS_NUMBERS: Mapping[int, str] = MappingProxyType({})
 
-def dummy_tokenizer(vocab_size: int) -> Any:
-    """A fast tokenizer of ``vocab_size`` words; nothing is ever tokenized with it."""
+
+def dummy_tokenizer(vocab_size: int, spelled: Mapping[int, str] = _AS_NUMBERS) -> Any:
+    """A fast tokenizer of ``vocab_size`` words; nothing is ever tokenized with it.
+
+    ``spelled`` are words other than ``<7>`` of some tokens.
+    """
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    words = {f"<{token}>": token for token in range(vocab_size)}
+    words = {spelled.get(token, f"<{token}>"): token for token in range(vocab_size)}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<0>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(

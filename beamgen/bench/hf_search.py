@@ -6,10 +6,11 @@ from typing import Any
 
 from beamgen.bench.contestant import Search
 from beamgen.bench.workload import Task
+from beamgen.bench.workspace import Workspace
 from beamgen.settings.prompts import Ids
 
 
-def hf_search(model: Any, task: Task) -> Search:
+def hf_search(model: Any, task: Task, workspace: Workspace) -> Search:
     """``model.generate`` with this task's beams, and no EOS."""
     import torch
     from transformers import GenerationConfig
@@ -24,6 +25,7 @@ def hf_search(model: Any, task: Task) -> Search:
             max_new_tokens=new_tokens,
             do_sample=False,
             pad_token_id=0,
+            decoder_start_token_id=workspace.decoder_start,
             **beams,
         )
         prompt = torch.from_numpy(ids)
@@ -31,7 +33,8 @@ def hf_search(model: Any, task: Task) -> Search:
             output = model.generate(
                 prompt, attention_mask=torch.ones_like(prompt), generation_config=settings
             )
-        rows: list[list[int]] = output[:, ids.shape[1] :].tolist()
+        before = 1 if workspace.has_encoder else ids.shape[1]
+        rows: list[list[int]] = output[:, before:].tolist()
         return rows
 
     return search

@@ -36,9 +36,11 @@ def open_workspace(folder: Path, request: BenchRequest) -> Workspace:
     """
     workspace = _load_or_describe(folder, request)
     for work in request.workloads:
-        if work.prompt_tokens + work.new_tokens > workspace.max_positions:
+        if workspace.is_too_short_for(work):
+            read = workspace.source_positions if workspace.has_encoder else None
+            sides = f" ({read} of its encoder)" if read else ""
             raise SettingError(
-                f"{work} tokens are more than the {workspace.max_positions} positions of "
+                f"{work} tokens are more than the {workspace.max_positions} positions{sides} of "
                 f"{workspace.model}",
                 "choose a smaller workload",
             )

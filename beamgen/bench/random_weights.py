@@ -5,23 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from beamgen.adapter import DecoderAdapter
+from beamgen.checkpoint.auto_model import auto_model
 from beamgen.errors import SettingError, close_matches
 from beamgen.registry import adapters, is_encoder_decoder
 
 
 def find_shape(asked: str | None) -> DecoderAdapter:
-    """The adapter whose shape is asked for, by default the one of fewest parameters.
+    """The adapter whose shape is asked for, by default the decoder of fewest parameters.
 
     Raises:
         SettingError: there is no such shape.
     """
-    known = {
-        adapter.name: adapter
-        for adapter in adapters()
-        if _has_shape(adapter) and not is_encoder_decoder(adapter)  # whose search it cannot time
-    }
-    if asked is None and known:
-        return min(known.values(), key=_parameters)
+    known = {adapter.name: adapter for adapter in adapters() if _has_shape(adapter)}
+    decoders = [adapter for adapter in known.values() if not is_encoder_decoder(adapter)]
+    if asked is None and decoders:
+        return min(decoders, key=_parameters)
     if asked not in known:
         raise SettingError(
             f"there is no shape called '{asked}'",
@@ -38,13 +36,12 @@ def random_checkpoint(adapter: DecoderAdapter, folder: Path, seed: int = 0) -> P
         SettingError: the adapter has none.
     """
     import torch
-    from transformers import AutoModelForCausalLM
 
     config = adapter.full_config()
     if config is None:
         raise SettingError(f"'{adapter.name}' has no shape of its own", "pass -m CHECKPOINT")
     torch.manual_seed(seed)
-    AutoModelForCausalLM.from_config(config).save_pretrained(str(folder))
+    auto_model(config).from_config(config).save_pretrained(str(folder))
     return folder
 
 

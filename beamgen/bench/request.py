@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypedDict
 
 from beamgen.bench.contestant import YARDSTICK, Contestant
 from beamgen.bench.discovery import contestants
 from beamgen.bench.workload import Conditions, Workload
+from beamgen.bench.workspace import Workspace
 from beamgen.disk import local
 from beamgen.errors import MissingExtraError, SettingError, close_matches
 from beamgen.export.options import check_options
@@ -73,6 +74,7 @@ class BenchRequest:
         ignore_unread: names of what of the checkpoint may stay unread.
         workdir: where the contestants' files are kept, or None for a temporary folder.
         command: what the report says it was called with.
+        named: whether contestants were named, and are not just those that there are.
     """
 
     model: str | None
@@ -84,6 +86,13 @@ class BenchRequest:
     ignore_unread: tuple[str, ...]
     workdir: Path | None
     command: tuple[str, ...]
+    named: bool = False
+
+    def for_model(self, workspace: Workspace) -> BenchRequest:
+        """Without contestants that do not run such a model, unless they were named."""
+        if self.named or not workspace.has_encoder:
+            return self
+        return replace(self, contestants=tuple(each for each in self.contestants if each.encoders))
 
 
 def bench_request(model: str | os.PathLike[str] | None, options: BenchOptions) -> BenchRequest:
@@ -111,6 +120,7 @@ def bench_request(model: str | os.PathLike[str] | None, options: BenchOptions) -
         ignore_unread=tuple(options.get("ignore_unread", ())),
         workdir=None if workdir is None else local(workdir).resolve(),
         command=tuple(options.get("command") or sys.argv),
+        named=options.get("against") is not None,
     )
 
 

@@ -68,6 +68,9 @@ def prepare_files(request: BenchRequest, workspace: Workspace, progress: Progres
             reason = f"pip install {' '.join(contestant.missing)}"
             failures[contestant.name] = Failure(MISSING, reason)
             continue
+        if workspace.has_encoder and not contestant.encoders:
+            failures[contestant.name] = Failure(FAILED, "it runs decoders alone")
+            continue
         for need in contestant.needs:
             if need not in causes and not workspace.files(need).exists():
                 progress(f"preparing {need}")

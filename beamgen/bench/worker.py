@@ -11,14 +11,17 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from beamgen.bench.discovery import contestants, preparations
 from beamgen.bench.workload import Task
 from beamgen.bench.workspace import Workspace
 from beamgen.errors import BeamgenError, CheckpointError, one_line
-from beamgen.registry import is_encoder_decoder
 from beamgen.runtime.machine import peak_memory
+from beamgen.seq2seq_adapter import Seq2SeqAdapter
+
+if TYPE_CHECKING:
+    from beamgen.checkpoint.checkpoint import Checkpoint
 
 #: Searches that stop at their first token have prompts of their own, numbered from here.
 _ONE_TOKEN_PROMPTS = 1_000_000
@@ -44,9 +47,10 @@ def describe(
     num_beams: int,
 ) -> dict[str, Any]:
     """Open the checkpoint, or make one, and note what the bench has to know of it."""
-    from beamgen.bench.floor import bytes_per_step, bytes_per_token
+    from beamgen.bench.floor import bytes_read
     from beamgen.bench.random_weights import find_shape, random_checkpoint
     from beamgen.checkpoint.checkpoint import open_checkpoint
+    from beamgen.export.encoder import decoder_start
 
     name = model
     if model is None:
@@ -57,14 +61,14 @@ def describe(
         model, trust_remote_code=trust_remote_code, ignore_unread=ignore_unread
     )
     adapter, empty = source.adapter(), source.empty_model()
-    if is_encoder_decoder(adapter):
-        raise CheckpointError(
-            f"{name} is an encoder-decoder, and bench times decoders alone",
-            "name the checkpoint of a decoder, or leave out -m",
-        )
+    start = source_positions = None
+    if isinstance(adapter, Seq2SeqAdapter):
+        _check_reads_text(adapter, source)
+        start = decoder_start(source, {})
+        source_positions = adapter.source_positions(source.config)
     limits = adapter.position_limits(source.config)
     own = source.generation_config
-    ids = [0, own.bos_token_id, own.pad_token_id, own.eos_token_id]
+    ids = [0, start, own.bos_token_id, own.pad_token_id, own.eos_token_id]
     flat = [i for each in ids for i in (each if isinstance(each, list) else [each])]
     Workspace(
         folder=Path(folder),
@@ -76,11 +80,25 @@ def describe(
         vocab_size=source.vocab_size,
         special_ids=tuple(sorted({i for i in flat if i is not None})),
         max_positions=limits.recompute_boundary or limits.max_positions,
+        source_positions=source_positions,
+        decoder_start=start,
         parameters=sum(p.numel() for p in empty.parameters()),
-        weight_bytes=bytes_per_step(empty),
-        cache_bytes=bytes_per_token(adapter.kv_geometry(source.config)),
+        reading=bytes_read(adapter, empty),
     ).save()
     return {}
+
+
+def _check_reads_text(adapter: Seq2SeqAdapter, source: Checkpoint) -> None:
+    """Refuse an encoder that reads something else than token ids, of which prompts are made.
+
+    Raises:
+        CheckpointError: this one does.
+    """
+    if not any(each.name == "input_ids" for each in adapter.sources(source.config)):
+        raise CheckpointError(
+            f"the encoder of {source.source} reads no token ids, and bench makes prompts of them",
+            "name the checkpoint of a model that reads text",
+        )
 
 
 def prepare(folder: str, name: str) -> dict[str, Any]:

@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from beamgen.bench.floor import Reading
+from beamgen.bench.workload import Workload
+
 _FILE = "bench-workspace.json"
 
 
@@ -23,10 +26,12 @@ class Workspace:
         num_beams: K, which ONNX Runtime's operators have to know early.
         vocab_size: V.
         special_ids: what no prompt holds.
-        max_positions: prompt + new tokens at most.
+        max_positions: prompt + new tokens at most; behind an encoder new tokens and one.
+        source_positions: prompt tokens at most that an encoder reads; None: any number, or
+            there is no encoder.
+        decoder_start: the token that a decoder behind an encoder begins with, or None.
         parameters: of the model.
-        weight_bytes: read in each step in float32 (``floor.bytes_per_step``).
-        cache_bytes: of keys and values for one token in float32.
+        reading: what of it a search reads in float32.
     """
 
     folder: Path
@@ -38,9 +43,22 @@ class Workspace:
     vocab_size: int
     special_ids: tuple[int, ...]
     max_positions: int
+    source_positions: int | None
+    decoder_start: int | None
     parameters: int
-    weight_bytes: int
-    cache_bytes: int
+    reading: Reading
+
+    @property
+    def has_encoder(self) -> bool:
+        """Whether prompts are what an encoder reads."""
+        return self.decoder_start is not None
+
+    def is_too_short_for(self, work: Workload) -> bool:
+        """Whether the model has fewer positions than a workload takes."""
+        if self.decoder_start is None:
+            return work.prompt_tokens + work.new_tokens > self.max_positions
+        read = self.source_positions or work.prompt_tokens
+        return work.prompt_tokens > read or 1 + work.new_tokens > self.max_positions
 
     def files(self, preparation: str) -> Path:
         """Where a preparation's files are."""
@@ -63,7 +81,7 @@ class Workspace:
             raise ValueError(f"{folder / _FILE} is of another version")
         paths = {"folder": folder, "checkpoint": Path(values["checkpoint"])}
         lists = {name: tuple(values[name]) for name in ("special_ids", "ignore_unread")}
-        return cls(**{**values, **paths, **lists})
+        return cls(**{**values, **paths, **lists, "reading": Reading(**values["reading"])})
 
 
 def size_of(path: Path) -> int:

@@ -21,7 +21,7 @@ from beamgen.checkpoint.files import (
     crossing,
     find_checkpoint,
     find_demo,
-    refuse_older_transformers,
+    refuse_other_transformers,
     refuse_unnamed,
 )
 from beamgen.checkpoint.generation_defaults import generation_defaults
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
         PretrainedConfig,
         PreTrainedModel,
     )
+
+    from beamgen.lora.align import Fused
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,12 @@ class Checkpoint(CheckpointFiles):
         check_kind(self.source, model_type, adapter, encoder_decoder=encoder_decoder)
         return adapter
 
+    @property
+    def fused(self) -> Fused:
+        """Layers that are several in other models, see ``DecoderAdapter.fused``."""
+        kind = self.config.is_encoder_decoder
+        return adapter_or_default(self.config.model_type, encoder_decoder=kind).fused
+
     def load_model(self) -> PreTrainedModel:
         """The model with its language-modelling head: fp32, on the CPU, in eval mode.
 
@@ -155,7 +163,7 @@ class Checkpoint(CheckpointFiles):
         model = self._load_resized()
         if self.lora is None:
             return model
-        return active(model, find_peft(self.lora), adapter_or_default(self.config.model_type).fused)
+        return active(model, find_peft(self.lora), self.fused)
 
     def load_merged(self) -> PreTrainedModel:
         """The model of ``load_model``, with its LoRA added to the weights.
@@ -168,7 +176,7 @@ class Checkpoint(CheckpointFiles):
         model = self._load_resized()
         if self.lora is None:
             return model
-        return merged(model, find_peft(self.lora), adapter_or_default(self.config.model_type).fused)
+        return merged(model, find_peft(self.lora), self.fused)
 
     def empty_model(self) -> PreTrainedModel:
         """The architecture without weights, in no time and no memory.
@@ -261,7 +269,7 @@ def read_checkpoint(files: CheckpointFiles, ignored: Collection[str] = ()) -> Ch
         raise MissingExtraError("reading a checkpoint", "export", "transformers") from error
 
     refuse_unnamed(files)
-    refuse_older_transformers(files)
+    refuse_other_transformers(files)
     name = files.source
     try:
         config = load_config(files)

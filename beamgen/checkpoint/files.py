@@ -141,7 +141,7 @@ def find_demo(adapter: DecoderAdapter) -> CheckpointFiles:
     if adapter.demo is None or not adapter.demo.is_dir():
         raise CheckpointError(
             f"the adapter '{adapter.name}' ships no demo checkpoint",
-            "pass --model with a checkpoint folder or hub id",
+            "pass --model with a checkpoint folder or hub id; `beamgen list` shows who has a demo",
         )
     return _with_config(f"demo:{adapter.name}", adapter.demo, None, False)
 
@@ -197,8 +197,8 @@ def refuse_unnamed(files: CheckpointFiles) -> None:
         )
 
 
-def refuse_older_transformers(files: CheckpointFiles) -> None:
-    """Refuse a checkpoint whose architecture came to transformers after the installed release.
+def refuse_other_transformers(files: CheckpointFiles) -> None:
+    """Refuse a checkpoint whose architecture the installed transformers lacks, or has wrong.
 
     Code of its own, where that may run, is tried.
 
@@ -211,7 +211,8 @@ def refuse_older_transformers(files: CheckpointFiles) -> None:
         if adapter.model_type == files.model_type and adapter.needs is not None:
             raise CheckpointError(
                 f"{files.source} is a '{files.model_type}' checkpoint, and the transformers that "
-                f"is installed has no such model",
+                f"is installed has no such model"
+                + (" that computes what was trained" if adapter.until else ""),
                 "in an environment of its own: "
                 f"pip install 'beamgen[export]' 'transformers=={adapter.needs}.*'",
             )

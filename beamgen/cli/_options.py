@@ -60,7 +60,8 @@ def quantization(command: Command) -> Command:
         "--quality-text",
         type=click.Path(),
         metavar="FILE",
-        help="Texts, one a line, on which to measure what rounding costs.",
+        help="Texts, one a line, on which to measure what rounding costs; of an encoder-decoder "
+        "source and target, with a tab between them.",
     )(command)
     return click.option(
         "--int8-weights",
@@ -69,6 +70,37 @@ def quantization(command: Command) -> Command:
         show_default=True,
         help="Signed or unsigned; auto asks this CPU which it adds exactly.",
     )(command)
+
+
+def decoder_prompt_options(command: Command) -> Command:
+    """Add what the decoder of an encoder-decoder begins with."""
+    command = click.option("--decoder-ids", metavar='"1 2 3"', help="The same as ids.")(command)
+    return click.option(
+        "--decoder-prompt",
+        metavar="TEXT",
+        help="Of an encoder-decoder, which reads the prompts: with what the decoder goes on.",
+    )(command)
+
+
+def language_options(command: Command) -> Command:
+    """Add from which language into which, of tokenizers that are told."""
+    command = click.option(
+        "--tgt-lang",
+        metavar="CODE",
+        help="The language to translate into: its token is the forced_bos_token_id.",
+    )(command)
+    return click.option(
+        "--src-lang", metavar="CODE", help="The language of the prompts, of many that a model has."
+    )(command)
+
+
+def parse_decoder_prompt(text: str | None, ids: str | None) -> str | list[int] | None:
+    """With what a decoder behind an encoder goes on, for all prompts."""
+    if text is not None and ids is not None:
+        raise beamgen.BeamgenError(
+            "--decoder-prompt and --decoder-ids were given", "leave one of the two out"
+        )
+    return text if ids is None else parse_ids(ids, "--decoder-ids")
 
 
 def parse_ids(text: str, given: str = "--ids") -> list[int]:
@@ -98,4 +130,12 @@ def check_takes_special_tokens(chat: bool, any_text: bool) -> None:
         raise beamgen.BeamgenError(
             "--no-special-tokens was given, and no prompt is text",
             "leave it out: ids stay as they are",
+        )
+
+
+def check_reads(package: beamgen.Package) -> None:
+    """Refuse text for a model that hears."""
+    if package.manifest.features is not None:
+        raise beamgen.BeamgenError(
+            f"{package.folder} hears, and was given text", "pass --audio FILE.wav"
         )

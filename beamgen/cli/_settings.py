@@ -38,8 +38,24 @@ def search_settings(command: Command) -> Command:
     """Options for the settings that have one; collect them with ``chosen_settings``."""
     command = _SET(command)
     for setting in reversed(beamgen.SETTINGS):
-        if setting.option:
+        if setting.option and setting.asks is None:
             command = _option(setting)(command)
+    return command
+
+
+def speech_settings(command: Command) -> Command:
+    """Options for what a model that hears is asked for, its own settings among them."""
+    own = [each for each in beamgen.SETTINGS if each.option and each.asks is not None]
+    for option in (
+        *map(_option, own),
+        click.option("--task", metavar="NAME", help="transcribe, or translate into English."),
+        click.option(
+            "--language",
+            metavar="NAME",
+            help="That is spoken: en or English.  [default: the model finds out]",
+        ),
+    ):
+        command = option(command)
     return command
 
 

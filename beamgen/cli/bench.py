@@ -26,6 +26,7 @@ Examples:
   beamgen bench
   beamgen bench -m ./my-gpt2 --prompt-tokens 512 --new-tokens 64
   beamgen bench --shape biogpt --against ctranslate2,optimum-intel --batch-size 4
+  beamgen bench --shape t5 --workload 128+64 --workload 512+64
   beamgen bench --workload 64+64 --workload 512+64 --workload 64+256 -o bench
   beamgen bench --against all --workdir /tmp/bench-gpt2 --turns 5 --json
 """,
@@ -38,8 +39,8 @@ Examples:
     click.option(
         "--shape",
         metavar="NAME",
-        help="Random weights in the shape of gpt2, biogpt, phi3, or any adapter that has a "
-        "full_config.  [default: the smallest, GPT-2 small]",
+        help="Random weights in the shape of gpt2, biogpt, phi3, t5, marian, or any adapter that "
+        "has a full_config.  [default: the smallest decoder, GPT-2 small]",
     ),
     click.option(
         "--against",
@@ -48,7 +49,9 @@ Examples:
         help=f"Who runs besides transformers; repeatable: {', '.join(beamgen.CONTESTANTS[1:])}.  "
         "[default: all that are installed]",
     ),
-    click.option("--prompt-tokens", type=int, help="Of each prompt.  [default: 64]"),
+    click.option(
+        "--prompt-tokens", type=int, help="Of each prompt, or what an encoder reads.  [default: 64]"
+    ),
     click.option("--new-tokens", type=int, help="Generated for each prompt.  [default: 64]"),
     click.option(
         "--workload",
@@ -148,6 +151,8 @@ def _show(report: beamgen.BenchReport) -> None:
     settings, machine = report.settings, report.machine
     flags = ", ".join(name for name, there in machine["flags"].items() if there) or "flags unknown"
     weights = report.model["weight_bytes"] / 1e6
+    encoder = report.model["encoder_bytes"]
+    once = "" if encoder is None else f", {encoder / 1e6:.0f} MB of the encoder once"
     click.secho(report.model["name"], bold=True, nl=False)
     click.echo(
         f"  {report.model['parameters'] / 1e6:.1f} million parameters, {settings['num_beams']} "
@@ -156,7 +161,7 @@ def _show(report: beamgen.BenchReport) -> None:
     click.echo(f"{machine['cpu']} ({flags}), {machine['cores']} cores")
     click.echo(
         f"medians of {settings['turns'] * settings['runs']} runs (turns: {settings['turns']}); "
-        f"floor: {weights:.0f} MB of float32 weights a step, and the cache, at "
+        f"floor: {weights:.0f} MB of float32 weights a step{once}, and the cache, at "
         f"{report.bandwidth / 1e9:.1f} GB/s"
     )
     for result in report.results:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 import beamgen
-from beamgen.cli._options import LocalPath, check_takes_special_tokens, common, parse_ids
+from beamgen.cli._options import (
+    LocalPath,
+    check_reads,
+    check_takes_special_tokens,
+    common,
+    decoder_prompt_options,
+    language_options,
+    parse_decoder_prompt,
+    parse_ids,
+)
 from beamgen.cli._print import print_json, status
 from beamgen.cli._sections import SEARCH_SETTINGS, SectionedCommand, section
-from beamgen.cli._settings import chosen_settings, search_settings
+from beamgen.cli._settings import chosen_settings, search_settings, speech_settings
 
 #: Columns for what a token comes after, and for itself.
 _AFTER, _TOKEN = 20, 12
@@ -27,14 +37,27 @@ Examples:
   beamgen explain -m biogpt-onnx -p "aspirin is" --max-new-tokens 8
   beamgen explain -m biogpt-onnx -p "aspirin is" -o beams.html
   beamgen explain -m biogpt-onnx -p "aspirin is" --num-beams 3 -o beams.svg
+  beamgen explain -m whisper-onnx --audio hello.wav --language en
 """,
 )
 @click.option("-m", "--model", required=True, help="Package folder that `export` wrote.")
 @click.option("-p", "--prompt", help="The prompt, as text.")
 @click.option("--ids", help="The prompt, as token ids.")
+@decoder_prompt_options
+@language_options
 @click.option("--chat", is_flag=True, help="Put the prompt through the chat template.")
 @click.option(
     "--no-special-tokens", is_flag=True, help="Without what the tokenizer puts around a text."
+)
+@section(
+    "Speech",
+    click.option(
+        "--audio",
+        type=LocalPath(),
+        metavar="FILE",
+        help="What a model that hears is to write down.",
+    ),
+    speech_settings,
 )
 @click.option("--lora", help="Search with this LoRA of the package.")
 @click.option(
@@ -50,8 +73,15 @@ def command(
     model: str,
     prompt: str | None,
     ids: str | None,
+    decoder_prompt: str | None,
+    decoder_ids: str | None,
+    src_lang: str | None,
+    tgt_lang: str | None,
     chat: bool,
     no_special_tokens: bool,
+    audio: Path | None,
+    language: str | None,
+    task: str | None,
     lora: str | None,
     output: Path | None,
     force: bool,
@@ -63,8 +93,12 @@ def command(
     Takes the settings of `generate`. The hypotheses are those that it gives; all that
     the search held are shown, unless --num-return-sequences says how many.
     """
-    if (prompt is None) == (ids is None):
-        raise beamgen.BeamgenError("there has to be one prompt", 'pass -p "TEXT" or --ids "1 2 3"')
+    if sum(given is not None for given in (prompt, ids, audio)) != 1:
+        raise beamgen.BeamgenError(
+            "there has to be one prompt", 'pass -p "TEXT", --ids "1 2 3" or --audio FILE.wav'
+        )
+    if audio is None:
+        check_reads(beamgen.open_package(model, verify=False))
     if no_special_tokens:
         check_takes_special_tokens(chat, prompt is not None)
     if output is not None:
@@ -72,9 +106,14 @@ def command(
     with status(f"loading {model}"):
         explanation = beamgen.explain(
             model,
-            prompt if prompt is not None else parse_ids(ids or ""),
+            audio or (prompt if prompt is not None else parse_ids(ids or "")),
+            decoder_prompt=parse_decoder_prompt(decoder_prompt, decoder_ids),
+            src_lang=src_lang,
+            tgt_lang=tgt_lang,
             chat=chat,
             add_special_tokens=not no_special_tokens,
+            language=language,
+            task=task,
             lora=lora,
             **chosen_settings(values),
         )
@@ -101,7 +140,11 @@ def _check_output(output: Path, force: bool) -> None:
 
 
 def _show(explanation: beamgen.Explanation) -> None:
-    click.secho(_text(explanation), bold=True)
+    if explanation.source_ids is not None:
+        source = _shown_text(explanation.source_text, explanation.source_ids)
+        click.secho(source, bold=True)
+    if explanation.source_ids is None or explanation.text != "":
+        click.secho(_text(explanation), bold=True)
     click.echo(", ".join(f"{name} {value}" for name, value in explanation.settings.items()))
     heads = f"{'after':>{_AFTER}} | {'token':{_TOKEN}}   log-prob     summed     score"
     click.echo(f"\n    {heads}")
@@ -140,7 +183,11 @@ def _line(explanation: beamgen.Explanation, step: int, continuation: Any) -> str
 
 def _text(of: Any) -> str:
     """Of a prompt or a hypothesis, which may have its ids only."""
-    return _visible(of.text) if of.text is not None else " ".join(map(str, of.ids))
+    return _shown_text(of.text, of.ids)
+
+
+def _shown_text(text: str | None, ids: Sequence[int]) -> str:
+    return _visible(text) if text is not None else " ".join(map(str, ids))
 
 
 def _tail(text: str) -> str:

@@ -19,7 +19,7 @@ from beamgen.cli._print import (
 )
 from beamgen.cli._reports import check_report_paths, reports, write_reports
 from beamgen.cli._sections import SEARCH_SETTINGS, SectionedCommand, section
-from beamgen.cli._settings import chosen_settings, search_settings
+from beamgen.cli._settings import chosen_settings, search_settings, speech_settings
 
 #: Options that go to ``export`` as they are.
 _OWN = (
@@ -135,6 +135,7 @@ Examples:
         "[default: those --lora needs, or all-linear]",
     ),
 )
+@section("Speech", speech_settings)
 @section(SEARCH_SETTINGS, search_settings)
 @common
 @click.pass_context
@@ -244,7 +245,8 @@ def _show(result: beamgen.ExportResult) -> None:
         lacks = (
             "'s tokenizer does not load" if result.checkpoint.has_tokenizer else " has no tokenizer"
         )
-        click.echo(f"the checkpoint{lacks}: generate takes --ids")
+        tells = "takes --ids" if manifest.features is None else "gives ids"
+        click.echo(f"the checkpoint{lacks}: generate {tells}")
     click.echo(
         f"defaults: num_beams {search.num_beams}, max_new_tokens {search.max_new_tokens}, "
         f"length_penalty {search.length_penalty}, early_stopping {search.early_stopping}, "
@@ -255,6 +257,7 @@ def _show(result: beamgen.ExportResult) -> None:
     for name, report in result.lora_parity.items():
         print_parity(report, name)
     prompt = ("-p", '"TEXT"') if result.takes_text else ("--ids", '"1 2 3"')
+    prompt = prompt if manifest.features is None else ("--audio", "FILE.wav")
     lora = ("--lora", next(iter(result.package.loras))) if result.package.loras else ()
     words = ("next: beamgen generate", "-m", shlex.quote(str(folder)), *prompt, *lora)
     click.echo(" ".join(words))

@@ -14,10 +14,18 @@ import click
 from rich.progress import track
 
 import beamgen
-from beamgen.cli._options import LocalPath, check_takes_special_tokens, common, parse_ids
+from beamgen.cli._options import (
+    LocalPath,
+    check_reads,
+    check_takes_special_tokens,
+    common,
+    decoder_prompt_options,
+    parse_decoder_prompt,
+    parse_ids,
+)
 from beamgen.cli._print import ERR, finite, status
 from beamgen.cli._sections import SEARCH_SETTINGS, SectionedCommand, section
-from beamgen.cli._settings import chosen_settings, search_settings
+from beamgen.cli._settings import chosen_settings, search_settings, speech_settings
 
 
 @click.command(
@@ -33,6 +41,7 @@ Examples:
   beamgen generate -m biogpt-onnx -p "aspirin is" --catalogue labels.txt --json
   beamgen generate -m biogpt-onnx -p "aspirin is" --lora drugs
   beamgen generate -m t5-onnx -p "translate English to German: a bird" --decoder-prompt "Ein"
+  beamgen generate -m whisper-onnx --audio hello.wav --language en --return-timestamps
   beamgen generate -m nllb-onnx -p "a bird" --src-lang eng_Latn --tgt-lang deu_Latn
 """,
 )
@@ -48,19 +57,29 @@ Examples:
         help="One prompt per line; - is stdin. Piped stdin is read without it, too.",
     ),
     click.option("--ids", multiple=True, metavar='"1 2 3"', help="A prompt of ids; repeatable."),
+    decoder_prompt_options,
     click.option(
-        "--decoder-prompt",
-        metavar="TEXT",
-        help="Of an encoder-decoder, which reads the prompts: with what the decoder goes on.",
+        "--decoder-start-token-id",
+        type=int,
+        multiple=True,
+        metavar="ID",
+        help="With what it begins; repeat it to give each prompt its own.  "
+        "[default: the checkpoint's]",
     ),
-    click.option("--decoder-ids", metavar='"1 2 3"', help="The same as ids."),
     click.option(
-        "--src-lang", metavar="CODE", help="The language of the prompts, of many that a model has."
+        "--src-lang",
+        "--source-language",
+        multiple=True,
+        metavar="CODE",
+        help="The language of the prompts, of many that a model has; repeatable likewise.",
     ),
     click.option(
         "--tgt-lang",
+        "--target-language",
+        multiple=True,
         metavar="CODE",
-        help="The language to translate into: its token is the forced_bos_token_id.",
+        help="The language to translate into: its token is the forced_bos_token_id; repeatable "
+        "likewise.",
     ),
     click.option("--chat", is_flag=True, help="Put prompts through the chat template."),
     click.option(
@@ -74,6 +93,17 @@ Examples:
         metavar="FILE",
         help="Stay among these continuations: one entry per line, text or ids as the prompts are.",
     ),
+)
+@section(
+    "Speech",
+    click.option(
+        "--audio",
+        type=LocalPath(),
+        multiple=True,
+        metavar="FILE",
+        help="What a model that hears is to write down; repeatable.",
+    ),
+    speech_settings,
 )
 @click.option(
     "--lora", "loras", multiple=True, help="A LoRA of the package; see `beamgen lora list`."
@@ -108,10 +138,14 @@ def command(
     loras: tuple[str, ...],
     decoder_prompt: str | None,
     decoder_ids: str | None,
-    src_lang: str | None,
-    tgt_lang: str | None,
+    decoder_start_token_id: tuple[int, ...],
+    src_lang: tuple[str, ...],
+    tgt_lang: tuple[str, ...],
     chat: bool,
     no_special_tokens: bool,
+    audio: tuple[Path, ...],
+    language: str | None,
+    task: str | None,
     batch_size: int,
     provider: tuple[str, ...],
     threads: int | None,
@@ -128,7 +162,8 @@ def command(
     with seed S + i, whatever the batch size; a contrib package draws a whole batch
     with one seed.
     """
-    batch: list[Any] = [*prompts, *_lines(file, bool(prompts or ids)), *map(parse_ids, ids)]
+    texts = [*prompts, *_lines(file, bool(prompts or ids or audio)), *map(parse_ids, ids)]
+    batch: list[Any] = texts or [*audio]
     if not batch:
         raise beamgen.BeamgenError(
             "no prompt was given", 'pass -p "TEXT", -f FILE, --ids, or pipe text in'
@@ -140,7 +175,7 @@ def command(
             "--output-scores was given, and what is printed as text has no room for them",
             "pass --json, too",
         )
-    goes_on = _decoder_prompt(decoder_prompt, decoder_ids)
+    goes_on = parse_decoder_prompt(decoder_prompt, decoder_ids)
     settings = chosen_settings(values)
     if len(loras) > 1:
         raise beamgen.BeamgenError(
@@ -149,6 +184,7 @@ def command(
     lora = next(iter(loras), None)
     entries = None if catalogue is None else _lines(catalogue, have_prompts=True)
     package = beamgen.open_package(model, verify=False)
+    _check_kind(package, texts, audio)
     package.manifest.search.with_overrides(settings)  # refuses what is wrong before it loads
     if lora is not None:
         package.lora_path(lora)
@@ -165,27 +201,51 @@ def command(
         "lora": lora,
         "add_special_tokens": not no_special_tokens,
         "decoder_prompt": goes_on,
-        "src_lang": src_lang,
-        "tgt_lang": tgt_lang,
+        "language": language,
+        "task": task,
     }
-    searches = _generate(generator, batch, batch_size, ways, settings)
+    of_each = {
+        name: _of_each(name, given, len(batch))
+        for name, given in (
+            ("decoder_start_token_id", decoder_start_token_id),
+            ("src_lang", src_lang),
+            ("tgt_lang", tgt_lang),
+        )
+    }
+    searches = _generate(generator, batch, batch_size, ways, of_each, settings)
     for i, (prompt, hypotheses) in enumerate(searches):
         if as_json:
-            found = {"prompt": prompt, "hypotheses": [asdict(h) for h in hypotheses]}
+            named = str(prompt) if audio else prompt
+            found = {"prompt": named, "hypotheses": [asdict(h) for h in hypotheses]}
             click.echo(json.dumps(finite(found), ensure_ascii=False, allow_nan=False))
         else:
             if i and len(hypotheses) > 1:
                 click.echo()
-            _show(hypotheses, chat)
+            _show(hypotheses, chat, hears=bool(audio))
 
 
-def _decoder_prompt(text: str | None, ids: str | None) -> str | list[int] | None:
-    """With what a decoder behind an encoder goes on, for all prompts."""
-    if text is not None and ids is not None:
+def _check_kind(package: beamgen.Package, texts: Sequence[Any], audio: Sequence[Path]) -> None:
+    """Refuse text for a model that hears, and audio for one that reads."""
+    if texts and audio:
         raise beamgen.BeamgenError(
-            "--decoder-prompt and --decoder-ids were given", "leave one of the two out"
+            "prompts and --audio were given", "leave out what the package does not take"
         )
-    return text if ids is None else parse_ids(ids, "--decoder-ids")
+    if not audio:
+        check_reads(package)
+    elif package.manifest.features is None:
+        raise beamgen.BeamgenError(
+            f"{package.folder} reads text, and was given audio", 'pass -p "TEXT"'
+        )
+
+
+def _of_each(name: str, given: tuple[Any, ...], prompts: int) -> list[Any] | None:
+    """An option that may be repeated for each prompt, and need not."""
+    if given and len(given) not in (1, prompts):
+        raise beamgen.BeamgenError(
+            f"--{name.replace('_', '-')} was given {len(given)} times for {prompts} prompts",
+            "give it once for all of them, or once for each",
+        )
+    return list(given) * (prompts // len(given)) if given else None
 
 
 def _warn_of_divergence(package: beamgen.Package) -> None:
@@ -203,6 +263,7 @@ def _generate(
     batch: Sequence[Any],
     batch_size: int,
     ways: dict[str, Any],
+    of_each: dict[str, list[Any] | None],
     settings: dict[str, Any],
 ) -> Iterator[tuple[Any, list[beamgen.Generation]]]:
     """Search in batches, with a progress bar on a terminal where there are several."""
@@ -214,7 +275,9 @@ def _generate(
         own = dict(settings)
         if config.do_sample and config.seed is not None:
             own["seed"] = (config.seed + done) % generator.seeds
-        yield from zip(group, generator.generate(group, **ways, **own), strict=True)
+        rows = slice(done, done + len(group))
+        theirs: dict[str, Any] = {name: each and each[rows] for name, each in of_each.items()}
+        yield from zip(group, generator.generate(group, **ways, **theirs, **own), strict=True)
         done += len(group)
 
 
@@ -246,13 +309,18 @@ def _lines(path: Path | None, have_prompts: bool) -> list[str]:
         ) from error
 
 
-def _show(hypotheses: list[beamgen.Generation], chat: bool) -> None:
+def _show(hypotheses: list[beamgen.Generation], chat: bool, hears: bool) -> None:
     if not hypotheses:
         click.echo("no continuation fits these settings", err=True)
     for hypothesis in hypotheses:
         text = hypothesis.text
         if text is None:
             text = " ".join(map(str, [*hypothesis.prompt_ids, *hypothesis.token_ids]))
-        elif chat and hypothesis.new_text is not None:
+        elif (chat or hears) and hypothesis.new_text is not None:
             text = hypothesis.new_text.strip()
+        if hypothesis.segments and hypothesis.text is not None:
+            text = "\n".join(
+                f"{each.start:6.2f} {each.end:6.2f}  {(each.text or '').strip()}"
+                for each in hypothesis.segments
+            )
         click.echo(text if len(hypotheses) == 1 else f"{hypothesis.score:9.4f}  {text}")

@@ -79,6 +79,8 @@ def _show_head(found: beamgen.Description) -> None:
             f"made by: beamgen {versions['beamgen']}, backend {about['backend']}, "
             f"{about['dtype']}, with transformers {versions['transformers']}"
         )
+    if about is not None and about.get("encoder"):
+        click.echo(f"encoder: {_encoder(about['encoder'])}")
     if about is not None and about["precision"]["name"] != "fp32":
         precision = beamgen.Precision.from_json(about["precision"])
         click.echo(f"weights: {precision}")
@@ -95,6 +97,12 @@ def _show_head(found: beamgen.Description) -> None:
         click.secho(f"warning: {found.inexact}", fg="yellow")
     if found.changed is not None:
         click.secho(f"warning: {found.changed}", fg="yellow")
+
+
+def _encoder(encoder: dict[str, Any]) -> str:
+    most = encoder["max_positions"]
+    read = "sources of any length" if most is None else f"sources of up to {most} positions"
+    return f"{read}; the decoder begins with token {encoder['decoder_start_token_id']}"
 
 
 def _show_ports(title: str, ports: list[Any]) -> None:

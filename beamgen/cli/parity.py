@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 import beamgen
-from beamgen.cli._options import common
+from beamgen.cli._options import LocalPath, check_reads, common
 from beamgen.cli._print import print_json, print_parity, print_precision, status
 from beamgen.cli._reports import check_report_paths, reports, write_reports
 
@@ -20,6 +20,7 @@ Examples:
   beamgen parity -m biogpt-onnx --grid full --json
   beamgen parity -m my-package --checkpoint ./my-gpt2 -p "a prompt"
   beamgen parity -m biogpt-onnx --lora drugs
+  beamgen parity -m whisper-onnx --audio hello.wav
   beamgen parity -m biogpt-onnx --junit parity.xml --summary "$GITHUB_STEP_SUMMARY"
 """,
 )
@@ -35,6 +36,13 @@ Examples:
     help="12 cases; 96 of the search; or all settings in pairs, sampling too.",
 )
 @click.option("-p", "--prompt", "prompts", multiple=True, help="A prompt as a further case.")
+@click.option(
+    "--audio",
+    type=LocalPath(),
+    multiple=True,
+    metavar="FILE",
+    help="Of a model that hears: a clip as a further case.",
+)
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code of the checkpoint.")
 @click.option(
     "--seed",
@@ -55,6 +63,7 @@ def command(
     peft: str | None,
     grid: str,
     prompts: tuple[str, ...],
+    audio: tuple[Path, ...],
     trust_remote_code: bool,
     seed: int,
     junit: Path | None,
@@ -86,6 +95,7 @@ def command(
             lora=lora,
             grid=beamgen.GRIDS[grid],
             prompts=ids,
+            audio=audio,
             seed=seed,
             progress=lambda phase, done, total: progress(f"{phase}: case {done + 1} of {total}"),
         )
@@ -112,6 +122,7 @@ def command(
 def _ids_of(package: beamgen.Package, prompts: tuple[str, ...]) -> list[list[int]]:
     if not prompts:
         return []
+    check_reads(package)
     generator = beamgen.Generator(package, verify=False)
     if generator.tokenizer is None:
         raise beamgen.BeamgenError(

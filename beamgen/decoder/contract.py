@@ -134,15 +134,15 @@ def loop_contract(geometry: KVGeometry, vocab_size: int, slots: Sequence[Slot] =
     )
 
 
-def source_name(source: Source) -> str:
+def source_name(name: str) -> str:
     """What a step calls a source, whose name may be that of one of the decoder's inputs."""
-    return f"source.{source.name}"
+    return f"source.{name}"
 
 
 def with_sources(contract: Contract, sources: Sequence[Source]) -> Contract:
     """A contract whose decoder stands behind an encoder: what that reads comes first."""
     ports = {
-        source_name(source): Port(_INT if source.integer else _FLOAT, source.axes)
+        source_name(source.name): Port(_INT if source.integer else _FLOAT, source.axes)
         for source in sources
     }
     return replace(contract, inputs={**ports, **contract.inputs})

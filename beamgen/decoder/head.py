@@ -11,6 +11,13 @@ from transformers.modeling_outputs import BaseModelOutput
 from beamgen.errors import AdapterError
 
 
+class _Encoded(BaseModelOutput):  # type: ignore[misc] # transformers is untyped
+    """An encoder's output that holds its hidden states and nothing else."""
+
+    def __getattr__(self, name: str) -> None:
+        return None
+
+
 class _Hidden:
     """A backbone's output that holds the last hidden states and nothing else."""
 
@@ -65,10 +72,11 @@ def logits(
 def _given(ids: torch.Tensor, encoded: torch.Tensor | None) -> dict[str, Any]:
     if encoded is None:
         return {"input_ids": ids}
-    return {"decoder_input_ids": ids, "encoder_outputs": BaseModelOutput(encoded)}
+    return {"decoder_input_ids": ids, "encoder_outputs": _Encoded(encoded)}
 
 
 def _backbones(model: PreTrainedModel) -> list[torch.nn.Module]:
     """The modules whose hidden states the head is given: one within another, or one alone."""
-    named = [model.base_model, model.get_decoder()]
+    decoder = model.get_decoder()
+    named = [model.base_model, getattr(decoder, "base_model", decoder)]
     return [module for module in dict.fromkeys(named) if module not in (None, model)]

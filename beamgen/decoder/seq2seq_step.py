@@ -13,11 +13,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from onnxscript import OnnxFunction
 from transformers import EncoderDecoderCache, PreTrainedModel
 
 from beamgen.adapter import DecoderAdapter
-from beamgen.decoder.attention import asked_by
+from beamgen.decoder.attention import Asked, asked_by
 from beamgen.decoder.contract import Contract, loop_contract, with_sources
+from beamgen.decoder.cross_attention import (
+    CrossAttention,
+    CrossAttentionToAll,
+    cross_attention,
+    cross_attention_to_all,
+)
 from beamgen.decoder.loop_step import LoopCache, LoopStep
 from beamgen.decoder.traced_step import BATCH, KVPairs, SlotPairs
 from beamgen.errors import AdapterError
@@ -25,14 +32,15 @@ from beamgen.lora.slots import Slot
 from beamgen.registry import is_encoder_decoder
 from beamgen.seq2seq_adapter import Seq2SeqAdapter
 
-_SOURCE = 7  # tokens
-
 
 @dataclass(frozen=True)
 class _CrossLayer:
-    """What one layer's cross-attention reads, as its products read it."""
+    """What one layer's cross-attention reads, as its products read it.
 
-    keys: torch.Tensor  # [B, H, D, source]
+    A model that attends by itself transposes its keys itself.
+    """
+
+    keys: torch.Tensor  # [B, H, D, source], or [B, H, source, D]
     values: torch.Tensor  # [B, H, source, D]
 
 
@@ -43,6 +51,7 @@ class _Encoded:
     hidden: torch.Tensor  # [B, source, hidden]
     layers: list[_CrossLayer]
     bias: torch.Tensor | None  # [B, 1, 1, source]
+    mask: torch.Tensor | None = None  # [B, source], of a model that attends by itself
 
 
 class Seq2SeqCache(LoopCache, EncoderDecoderCache):  # type: ignore[misc] # transformers is untyped
@@ -58,6 +67,7 @@ class Seq2SeqCache(LoopCache, EncoderDecoderCache):  # type: ignore[misc] # tran
         """Hold both."""
         super().__init__(prompt, past, seq_len)
         self.encoded = encoded.hidden
+        self.encoder_attention_mask = encoded.mask
         self.cross_attention_cache = encoded
         self.is_updated = dict.fromkeys(range(len(encoded.layers)), True)
 
@@ -70,6 +80,26 @@ class Seq2SeqCache(LoopCache, EncoderDecoderCache):  # type: ignore[misc] # tran
         """What a layer's cross-attention reads, if these are its keys."""
         found: _CrossLayer = self.cross_attention_cache.layers[layer]
         return found if keys is found.keys else None
+
+
+def _crossed_attention(
+    query: torch.Tensor, layer: _CrossLayer, asked: Asked, bias: torch.Tensor | None
+) -> torch.Tensor:
+    """What a source gives to queries ``[B, H, N, D]``; H may be a multiple of its heads."""
+    batch, heads, _, width = query.shape
+    rows = query
+    if heads != layer.keys.shape[1]:  # queries of one head of keys are as many more tokens
+        rows = query.reshape(batch, layer.keys.shape[1], -1, width)
+    # the scale is multiplied with what is lifted out of the loops
+    read = (layer.keys * asked.scale, layer.values)
+    if asked.softcap is not None:
+        scores = torch.tanh(rows @ read[0] / asked.softcap) * asked.softcap
+        attended = torch.softmax(scores if bias is None else scores + bias, dim=-1) @ read[1]
+    elif bias is None:
+        attended = cross_attention_to_all(rows, *read)
+    else:
+        attended = cross_attention(rows, *read, bias)
+    return attended if rows is query else attended.reshape(batch, heads, -1, width)
 
 
 def loop_step(
@@ -120,6 +150,12 @@ class Seq2SeqStep(LoopStep):
             logits = self.last_logits(hidden, last_n, cache.encoded)
         return (logits, *(tensor for pair in cache.present for tensor in pair))
 
+    @property
+    def functions(self) -> list[OnnxFunction[Any, Any]]:
+        """The bodies of our nodes in the trace."""
+        has_mask = any(source.name == "attention_mask" for source in self.sources)
+        return [*super().functions, CrossAttention if has_mask else CrossAttentionToAll]
+
     def _encoded(self, sources: dict[str, torch.Tensor]) -> _Encoded:
         """Run the encoder, and make of it what each decoder layer reads.
 
@@ -128,11 +164,15 @@ class Seq2SeqStep(LoopStep):
         """
         with self._attending_by_itself():
             hidden = self.adapter.encode(self.model, sources)
-        layers = [
-            _CrossLayer(self._heads(k(hidden)).transpose(-1, -2), self._heads(v(hidden)))
-            for k, v in self.adapter.cross_attention(self.model)
-        ]
+        layers = []
+        for k, v in self.adapter.cross_attention(self.model):
+            keys, values = self._heads(k(hidden)), self._heads(v(hidden))
+            if not self._attends_by_itself:
+                keys = keys.transpose(-1, -2)
+            layers.append(_CrossLayer(keys, values))
         mask = sources.get("attention_mask")
+        if self._attends_by_itself:
+            return _Encoded(hidden, layers, None, mask)
         bias = None
         if mask is not None:
             masked = torch.finfo(hidden.dtype).min
@@ -172,24 +212,23 @@ class Seq2SeqStep(LoopStep):
             if crossed is None:
                 return own(module, query, key, value, attention_mask, **given)
             asked = asked_by(module, query, value, given, causal=False)
-            if not asked.is_standard or asked.window is not None:
+            if asked.window is not None or asked.sinks is not None:
                 raise AdapterError(
-                    f"{type(module).__name__} asks more of cross-attention than a scale: a "
-                    "window, a soft cap or sinks, which an exported decoder does not do",
+                    f"{type(module).__name__} asks more of cross-attention than a scale and a soft "
+                    "cap: a window or sinks, which an exported decoder does not do",
                     "this checkpoint cannot be exported",
                 )
-            # the scale is multiplied with what is lifted out of the loops
-            scores = query @ (crossed.keys * asked.scale)
-            if cache.cross_attention_cache.bias is not None:
-                scores = scores + cache.cross_attention_cache.bias
-            attended = torch.softmax(scores, dim=-1) @ crossed.values
+            attended = _crossed_attention(query, crossed, asked, cache.cross_attention_cache.bias)
             return attended.transpose(1, 2).contiguous(), None
 
         return attention
 
     def base_inputs(self) -> dict[str, Any]:
         """Zeros and ones of every shape that is traced, those of the sources first."""
-        sizes = {"batch": BATCH, "source_len": _SOURCE}
+        sizes = {
+            "batch": BATCH,
+            "source_len": self.adapter.traced_source_len(self.config),
+        }
         sources = [
             torch.ones(
                 [axis if isinstance(axis, int) else sizes[axis] for axis in source.axes],

@@ -29,7 +29,7 @@ class StepCache(Cache, ABC):  # type: ignore[misc] # transformers is untyped
     full = False
     is_compileable = False
     is_initialized = True
-    is_sliding = (False,)
+    is_sliding = is_linear = is_dummy = (False,)
     layers = ()
     seq_len: torch.Tensor | None = None
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 from onnxscript import OnnxFunction
-from transformers import AttentionInterface, PretrainedConfig, PreTrainedModel
+from transformers import AttentionInterface, PretrainedConfig, PreTrainedModel, masking_utils
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from beamgen.adapter import DecoderAdapter, KVGeometry, check_stateless
@@ -89,6 +89,7 @@ class TracedStep(torch.nn.Module, ABC):
         self._asked_for_positions = False
         self._window = adapter.position_limits(model.config).attention_window
         self._own_attention: list[tuple[Any, str]] = []
+        self._attends_by_itself = False
         ALL_MASK_ATTENTION_FUNCTIONS.register(ATTENTION_NAME, _no_mask)
         for module in model.modules():
             config: Any = getattr(module, "config", None)
@@ -127,6 +128,7 @@ class TracedStep(torch.nn.Module, ABC):
                 "correct the adapter's kv_geometry, or let it treat all layers alike",
             )
         if not through:
+            self._attends_by_itself = True
             for config, implementation in self._own_attention:
                 config._attn_implementation = implementation
             try:
@@ -385,5 +387,9 @@ def _no_step(*_: Any, **__: Any) -> None:
     )
 
 
-def _no_mask(*_: Any, **__: Any) -> None:
+def _no_mask(*_: Any, mask_function: Any = None, attention_mask: Any = None, **__: Any) -> None:
+    """None for what hides nothing, as cross-attention asks for it with transformers 5."""
+    in_both_directions = getattr(masking_utils, "bidirectional_mask_function", None)
+    if attention_mask is None and mask_function is in_both_directions is not None:
+        return
     raise RuntimeError("the model builds its own mask instead of taking the 4-D one it is given")

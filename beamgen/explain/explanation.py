@@ -19,13 +19,15 @@ class Explanation:
     """A whole search of one prompt.
 
     Attributes:
-        text: the prompt, None where it was given as ids and there is no tokenizer.
+        text: the prompt, None where there is no tokenizer; behind an encoder the decoder's.
         ids: the prompt's.
         settings: under HF's names, those that decide who wins.
         steps: in order.
         hypotheses: best first.
         stopped: why the search ended there.
         reasons: why the winner won, one sentence each.
+        source_text: what an encoder read; None where there is none, or no tokenizer.
+        source_ids: its ids; None where there is no encoder.
     """
 
     text: str | None
@@ -35,6 +37,8 @@ class Explanation:
     hypotheses: tuple[Hypothesis, ...]
     stopped: str
     reasons: tuple[str, ...]
+    source_text: str | None = None
+    source_ids: tuple[int, ...] | None = None
 
     @cached_property
     def winning(self) -> frozenset[Place]:
@@ -65,8 +69,10 @@ class Explanation:
         """Plain values, the record of a search that the page for the browser shows, too."""
         values = asdict(self)
         prompt = {"text": values.pop("text"), "ids": values.pop("ids")}
+        source = {"text": values.pop("source_text"), "ids": values.pop("source_ids")}
+        read = {} if self.source_ids is None else {"source": source}
         why = values.pop("reasons")
-        record: dict[str, Any] = without_nan({"prompt": prompt, **values, "why": why})
+        record: dict[str, Any] = without_nan({**read, "prompt": prompt, **values, "why": why})
         return record
 
     def write(self, path: str | os.PathLike[str]) -> None:

@@ -67,9 +67,11 @@ script-src '{_hash(code)}'; style-src '{_hash(css)}'; base-uri 'none'; form-acti
 
 
 def _title(record: dict[str, Any]) -> str:
-    text: str | None = record["prompt"]["text"]
+    """What was searched for: a prompt, or what an encoder read."""
+    kind = "source" if "source" in record else "prompt"
+    text: str | None = record[kind]["text"]
     if text is None:
-        return f"Prompt of {len(record['prompt']['ids'])} tokens"
+        return f"{kind.capitalize()} of {len(record[kind]['ids'])} tokens"
     line = " ".join(text.split())
     return line if len(line) <= _TITLE_CHARS else f"{line[: _TITLE_CHARS - 1]}…"
 

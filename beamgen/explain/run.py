@@ -14,11 +14,13 @@ from beamgen.explain.beams import Hypothesis
 from beamgen.explain.explanation import Explanation
 from beamgen.explain.from_trace import TracedSearch, read_search
 from beamgen.explain.winner import reasons
-from beamgen.package.folder import Package, open_package, refuse_encoder
+from beamgen.package.folder import Package, open_package
 from beamgen.runtime.generation import Generation
 from beamgen.runtime.generator import Generator
+from beamgen.runtime.speech import Audio
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.prompts import Prompt
+from beamgen.settings.sources import DECODER_PROMPT
 from beamgen.tokenizer.added_text import token_text
 from beamgen.tokenizer.tokenizer import Tokenizer
 
@@ -72,10 +74,16 @@ class _TracedSession:
 
 def explain(
     package: Package | str | os.PathLike[str],
-    prompt: Prompt,
+    prompt: Prompt | Audio,
     *,
+    decoder_prompt: Prompt | None = None,
     chat: bool = False,
     add_special_tokens: bool = True,
+    src_lang: str | None = None,
+    tgt_lang: str | None = None,
+    sampling_rate: int | None = None,
+    language: str | None = None,
+    task: str | None = None,
     lora: str | None = None,
     verify: bool = True,
     **settings: Any,
@@ -84,9 +92,16 @@ def explain(
 
     Args:
         package: a package of the loop backend, or its folder.
-        prompt: text, token ids, or chat messages.
+        prompt: text, token ids, or chat messages; what an encoder reads, if there is one, audio
+            where it hears.
+        decoder_prompt: with what the decoder behind an encoder goes on, text or ids.
         chat: put text through the tokenizer's chat template.
         add_special_tokens: those that the tokenizer puts around a text.
+        src_lang: see ``Generator.generate``.
+        tgt_lang: see ``Generator.generate``.
+        sampling_rate: see ``Generator.generate``.
+        language: see ``Generator.generate``.
+        task: see ``Generator.generate``.
         lora: the name of a LoRA of the package.
         verify: compare the files with the manifest's hashes first.
         settings: as for ``Generator.generate``. All hypotheses are given unless
@@ -98,19 +113,27 @@ def explain(
     """
     if not isinstance(package, Package):
         package = open_package(package, verify=verify)
-    refuse_encoder(package, "explain reads")
     config = package.manifest.search.with_overrides(settings)
     _check_has_tree(package, config)
     session = _TracedSession(package)
     generator = Generator(package, session=session)
     (found,) = generator.generate(
         [prompt],
+        decoder_prompt=decoder_prompt,
         chat=chat,
         add_special_tokens=add_special_tokens,
+        src_lang=src_lang,
+        tgt_lang=tgt_lang,
+        sampling_rate=sampling_rate,
+        language=language,
+        task=task,
         lora=lora,
         **{**settings, "num_return_sequences": config.num_beams},
     )
-    ids = session.feeds["input_ids"][0].tolist()
+    is_behind = package.manifest.encoder is not None
+    ids = session.feeds[DECODER_PROMPT.name if is_behind else "input_ids"][0].tolist()
+    is_read = is_behind and "input_ids" in session.feeds
+    source = session.feeds["input_ids"][0].tolist() if is_read else None
     resolved = config.with_overrides(
         {
             "max_length": None,
@@ -124,13 +147,15 @@ def explain(
     if not config.do_sample:
         del shown["seed"]
     return Explanation(
-        text=_prompt_text(generator.loaded_tokenizer, ids),
+        text=_text(generator.loaded_tokenizer, ids),
         ids=tuple(ids),
         settings=shown,
         steps=read.steps,
         hypotheses=hypotheses[: settings.get("num_return_sequences", config.num_beams)],
         stopped=read.stopped,
         reasons=reasons(read.steps, hypotheses, shown),
+        source_text=None if source is None else _text(generator.loaded_tokenizer, source),
+        source_ids=None if source is None else tuple(source),
     )
 
 
@@ -169,5 +194,5 @@ def _hypotheses(read: TracedSearch, found: Sequence[Generation]) -> tuple[Hypoth
     )
 
 
-def _prompt_text(tokenizer: Tokenizer | None, prompt: list[int]) -> str | None:
-    return None if tokenizer is None else tokenizer.decode(prompt, skip_special_tokens=True)
+def _text(tokenizer: Tokenizer | None, ids: list[int]) -> str | None:
+    return None if tokenizer is None else tokenizer.decode(ids, skip_special_tokens=True)

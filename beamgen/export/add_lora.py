@@ -14,7 +14,7 @@ from beamgen.lora.adapter_file import write_adapter
 from beamgen.lora.align import aligned
 from beamgen.lora.fit import FitReport, check_fits, fit_report
 from beamgen.lora.slots import Lora
-from beamgen.package.folder import Package, refuse_encoder
+from beamgen.package.folder import Package
 from beamgen.package.loras import forget_lora, lora_file, record_lora, staged_lora
 from beamgen.package.source import open_source
 from beamgen.registry import find_adapter
@@ -76,7 +76,6 @@ def convert_lora(
             transformers installed.
     """
     say = progress or (lambda line: None)
-    refuse_encoder(package, "LoRAs are for")
     lora, called = _of_package(read_lora(source), package), lora_name(source, name)
     check_fits(lora, package.manifest.lora_slots)
     if called in package.loras and not force:

@@ -7,10 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from beamgen.checkpoint.checkpoint import Checkpoint
-from beamgen.errors import CheckpointError, LoraError, SettingError
+from beamgen.errors import CheckpointError, SettingError
 from beamgen.export.checks import check_ids
 from beamgen.seq2seq_adapter import Seq2SeqAdapter, TaskTokens
-from beamgen.settings.rules import installed_rules
 from beamgen.settings.task_prompt import check_task, code_of
 
 
@@ -18,29 +17,13 @@ def check_supported(options: Mapping[str, Any]) -> None:
     """Refuse what a file with an encoder in it cannot be yet; see ``ExportOptions``.
 
     Raises:
-        CheckpointError: transformers 5 is installed, whose encoders and caches are others.
-        SettingError, LoraError: it is asked for.
+        SettingError: it is asked for.
     """
     what = "an encoder-decoder"
-    if installed_rules().release != "4.57":
-        raise CheckpointError(
-            f"{what} is exported with transformers 4.57 only, and a newer one is installed",
-            "in an environment of its own: pip install 'beamgen[export]' 'transformers==4.57.*'",
-        )
     if options.get("backend", "loop") != "loop":
         raise SettingError(
             f"ONNX Runtime's operators are written for decoders here, not for {what}",
             "leave out --search contrib",
-        )
-    precision = options.get("precision", "fp32")
-    if precision != "fp32":
-        raise SettingError(
-            f"{what} is exported in fp32 only, not in {precision}", "leave out --precision"
-        )
-    if options.get("lora") or options.get("lora_slots") is not None:
-        raise LoraError(
-            f"{what} takes no LoRA here",
-            "merge it with peft (merge_and_unload, save_pretrained), and export that folder",
         )
 
 
@@ -64,7 +47,8 @@ def decoder_start(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> int:
         raise CheckpointError(
             f"{checkpoint.source} has to name the token that its decoder begins with, and "
             f"decoder_start_token_id is {found}",
-            "set decoder_start_token_id in generation_config.json, to an id of the vocabulary",
+            "pass --set decoder_start_token_id=ID, or set it in generation_config.json, to an id of "
+            "the vocabulary",
         )
     return start
 

@@ -16,12 +16,14 @@ from beamgen.export.prove import Progress
 from beamgen.export.request import ExportRequest
 from beamgen.export.texts import read_lines
 from beamgen.export.write import ExportResult, write_package
-from beamgen.package.folder import WEIGHTS, Package, check_target, refuse_encoder
+from beamgen.package.folder import WEIGHTS, Package, check_target
+from beamgen.package.manifest import Manifest
 from beamgen.package.source import lora_source, open_source
 from beamgen.quantization.record import Wanted
 from beamgen.quantization.saturation import saturates
 from beamgen.settings.parameter import Required
 from beamgen.settings.rules import check_comparable
+from beamgen.settings.sources import DECODER_PROMPT
 
 if TYPE_CHECKING:
     import onnx
@@ -81,7 +83,6 @@ def quantize(
     check_options("quantize", options, QuantizeOptions)
     text, parity = options.get("quality_text"), options.get("parity", True)
     manifest = package.manifest
-    refuse_encoder(package, "`beamgen quantize` rounds")
     int8_weights = options.get("int8_weights", "auto")
     wanted = Wanted(precision, int8_weights, None if text is None else local(text))
     if wanted.name == manifest.precision.name and _kind(wanted) == manifest.precision.int8_weights:
@@ -120,6 +121,8 @@ def quantize(
         manifest.rules,
         backend=manifest.backend,
         required=_required(package),
+        start=_decoder_prompt(manifest),
+        tasks=None if manifest.encoder is None else manifest.encoder.tasks,
         slots=manifest.lora_slots,
         loras=loras,
         precision=wanted,
@@ -164,6 +167,17 @@ def _required(package: Package) -> Required:
     slots = {name for slot in package.manifest.lora_slots for name in slot.inputs}
     names = {value.name for value in graph.input} - defaults - set(_PROMPTS)
     return Required(frozenset(names - slots), bool(names & slots))
+
+
+def _decoder_prompt(manifest: Manifest) -> tuple[int, ...]:
+    """What the decoder of a package with an encoder begins with by default."""
+    if manifest.encoder is None:
+        return ()
+    (row,) = (row for row in manifest.inputs if row["name"] == DECODER_PROMPT.name)
+    if row["default"] is None:
+        return (manifest.encoder.decoder_start_token_id,)
+    ((*ids,),) = row["default"]
+    return tuple(ids)
 
 
 def _read(package: Package) -> onnx.ModelProto:

@@ -50,6 +50,7 @@ from beamgen.seq2seq_adapter import Seq2SeqAdapter, TaskTokens
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.parameter import NOTHING_REQUIRED, Parameter, Required
 from beamgen.settings.rules import Rules, check_comparable, installed_rules, rules_named
+from beamgen.settings.setting import IDS
 from beamgen.settings.sources import DECODER_PROMPT, offered
 from beamgen.settings.task_prompt import check_task, split, task_prompt
 
@@ -167,6 +168,11 @@ class ExportRequest:
         size = self.checkpoint.vocab_size
         own = parameters_of(self.backend, self.search, size, self.offered)
         return (DECODER_PROMPT, *own) if self.start else own
+
+    @property
+    def hears(self) -> bool:
+        """Whether an encoder reads features, which are made of audio."""
+        return IDS not in self.offered
 
     @property
     def offered(self) -> frozenset[str]:

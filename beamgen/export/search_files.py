@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 
+from beamgen.audio.extractor import extractor_files
 from beamgen.export.build import build_graph
 from beamgen.export.manifest import manifest_of
 from beamgen.export.prove import Progress
@@ -37,6 +39,9 @@ def write_search(
         graph.metadata_props.update(embedded.records(made))
         save_graph(graph, folder, external_data=request.external_data)
     request.checkpoint.copy_companions(folder)
+    if request.hears:
+        for name in extractor_files(request.checkpoint.folder):
+            shutil.copyfile(request.checkpoint.folder / name, folder / name)
     convert_tokenizer(folder)
     write_manifest(folder, made)
     return open_package(folder, verify=False)

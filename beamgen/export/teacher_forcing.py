@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from beamgen.decoder.contract import KEY_POSITIONS, TOKEN_MASK, cache_names, state_names
+from beamgen.decoder.contract import (
+    KEY_POSITIONS,
+    TOKEN_MASK,
+    cache_names,
+    source_name,
+    state_names,
+)
 from beamgen.decoder.graph import DecoderGraph
 from beamgen.settings.prompts import Ids
 
@@ -17,6 +25,7 @@ Floats = npt.NDArray[np.float32]
 
 _MASKED = np.finfo(np.float32).min
 _FILE = "decoder.onnx"
+_NOTHING: Mapping[str, npt.NDArray[Any]] = MappingProxyType({})
 
 
 class TeacherForcing:
@@ -39,6 +48,8 @@ class TeacherForcing:
         )
         self._names = [output.name for output in self._session.get_outputs()]
         self._geometry = decoder.geometry
+        #: What an encoder before it reads.
+        self.sources = tuple(decoder.sources)
         self._window = decoder.attention_window
         self._reads_key_positions = decoder.reads_key_positions
         self._no_lora = {
@@ -47,30 +58,43 @@ class TeacherForcing:
             for name, empty in zip(slot.inputs, slot.empty(), strict=True)
         }
 
-    def logits(self, ids: Ids, prompt_len: int | None = None) -> Floats:
+    def logits(
+        self,
+        ids: Ids,
+        prompt_len: int | None = None,
+        source: Mapping[str, npt.NDArray[Any]] = _NOTHING,
+    ) -> Floats:
         """Logits ``[B, N, V]`` of what follows each place of ``[B, N]``.
 
         Args:
             ids: rows of one length, without padding.
             prompt_len: tokens of the first step, each later one alone, as in a search;
                 None takes all in one step.
+            source: what an encoder reads, if there is one, by HF's names.
         """
+        encoded = {source_name(name): array for name, array in source.items()}
         length = ids.shape[1]
         prompt_len = prompt_len or length
         heads, widths = self._geometry.num_kv_heads, self._geometry.widths
         pair = [np.zeros((len(ids), heads, 0, width), np.float32) for width in widths]
         empty = pair * self._geometry.num_layers
         states = [np.zeros((len(ids), 1, *shape), np.float32) for shape in self._geometry.states]
-        first, prompt, states = self._step(ids[:, :prompt_len], 0, empty, empty, states)
+        first, prompt, states = self._step(ids[:, :prompt_len], 0, empty, empty, states, encoded)
         found, past = [first], empty
         for place in range(prompt_len, length):
             new = ids[:, place : place + 1]
-            logits, past, states = self._step(new, place, prompt, past, states)
+            logits, past, states = self._step(new, place, prompt, past, states, encoded)
             found.append(logits)
         return np.concatenate(found, axis=1)
 
     def _step(
-        self, ids: Ids, start: int, prompt: list[Any], past: list[Any], states: list[Any]
+        self,
+        ids: Ids,
+        start: int,
+        prompt: list[Any],
+        past: list[Any],
+        states: list[Any],
+        encoded: Mapping[str, Any],
     ) -> tuple[Floats, list[Any], list[Any]]:
         """Logits ``[B, N, V]`` of new tokens, the first at ``start``, the cache and the states."""
         batch, new = ids.shape
@@ -88,6 +112,7 @@ class TeacherForcing:
             **dict(zip(cache_names("past", self._geometry), past, strict=True)),
             **dict(zip(state_names("past_state", self._geometry), states, strict=True)),
             **self._no_lora,
+            **encoded,
         }
         if self._reads_key_positions:
             feeds[KEY_POSITIONS] = np.tile(np.arange(start + new), (batch, 1))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from beamgen.adapter import DecoderAdapter
+from beamgen.audio.extractor import read_or_reason
 from beamgen.checkpoint.checkpoint import Checkpoint
 from beamgen.errors import BeamgenWarning
 from beamgen.export.add_lora import add_adapter
@@ -72,7 +73,9 @@ def write_package(request: ExportRequest, say: Progress) -> ExportResult:
             f"taking the {adapter.name} of transformers, not the Python code of {checkpoint.source}"
         )
     takes_text = _takes_text(checkpoint)
-    texts = texts_of(request.precision, checkpoint, adapter)
+    if request.hears:
+        _look_for_extractor(checkpoint)
+    texts = texts_of(request.precision, checkpoint, adapter, request.start)
     if request.parity and request.precision.int8_weights == "s8":
         check_exact("int8")
     with new_package_folder(target, force=request.force, inputs=request.inputs) as folder:
@@ -94,6 +97,17 @@ def write_package(request: ExportRequest, say: Progress) -> ExportResult:
                 package, lora_reports[name] = prove(package, with_lora, say, lora=name)
     done = open_package(target, verify=False)
     return ExportResult(done, checkpoint, adapter, report, lora_reports, takes_text)
+
+
+def _look_for_extractor(checkpoint: Checkpoint) -> None:
+    """Warn where a package will take features only, no audio."""
+    _, reason = read_or_reason(checkpoint.folder)
+    if reason is not None:
+        warnings.warn(
+            f"the package will take features only, no audio: {reason}",
+            BeamgenWarning,
+            stacklevel=4,
+        )
 
 
 def _takes_text(checkpoint: Checkpoint) -> bool:

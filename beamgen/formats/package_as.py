@@ -71,11 +71,11 @@ def _check_encoder(package: Package, name: str, form: Format) -> None:
     """
     if not form.reads_text:
         refuse_encoder(package, f"the {name} format takes")
-    first = package.manifest.inputs[0]["name"]
-    if package.manifest.encoder is not None and first != "input_ids":
+    features = package.manifest.features
+    if features is not None:
         raise SettingError(
-            f"the encoder of {package.folder} reads {first}, and the {name} format takes texts "
-            "and token ids",
+            f"the encoder of {package.folder} reads {features[0]}, and the {name} format takes "
+            "texts and token ids",
             f"feed its {MODEL}, which any ONNX Runtime runs",
         )
 

@@ -135,8 +135,8 @@ def _attending(seen: _Seen) -> Iterator[str]:
     ) -> tuple[Any, None]:
         seen.layers.add(getattr(module, "layer_idx", len(seen.layers)))
         seen.extras.update(name for name, value in given.items() if value is not None)
-        groups = query.shape[1] // values.shape[1]
-        return values.repeat_interleave(groups, 1).transpose(1, 2).contiguous(), None
+        batch, heads, tokens, _ = query.shape  # of keys there may be more, or fewer
+        return query.new_zeros(batch, tokens, heads, values.shape[3]), None
 
     def no_mask(*_: Any, **__: Any) -> None:
         """One prompt of one length needs none."""

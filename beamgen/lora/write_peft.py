@@ -23,7 +23,7 @@ def write_peft(lora: Lora, folder: Path) -> None:
     ranks = {re.escape(module): a.shape[1] for module, (a, _) in lora.weights.items()}
     config = {
         "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
+        "task_type": None,  # which peft needs of models that it makes itself
         "base_model_name_or_path": lora.base,
         "inference_mode": True,
         "r": 1,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from beamgen.package.folder import Package
 from beamgen.parity.contrib.file import ContribFile
 from beamgen.parity.contrib.reference import ContribReference
 from beamgen.parity.contrib.searches import ContribSearches
+from beamgen.parity.grids.audio import audio_cases
 from beamgen.parity.grids.shapes import Grid, ordinary_ids, prompt_cases
 from beamgen.parity.grids.sources import behind_encoder
 from beamgen.parity.judge import judge
@@ -49,6 +50,7 @@ def check_parity(
     lora: str | None = None,
     grid: Grid = GRIDS["quick"],
     prompts: Sequence[Sequence[int]] = (),
+    audio: Sequence[Any] = (),
     seed: int = 0,
     progress: Progress | None = None,
 ) -> ParityReport:
@@ -69,6 +71,7 @@ def check_parity(
         grid: makes the cases.
         prompts: token ids of further prompts, searched with the package's own
             settings.
+        audio: further clips for an encoder that hears, as ``Generator.generate`` takes them.
         seed: of the grid's random prompts.
         progress: called with a phase, cases done and cases in all.
 
@@ -90,6 +93,8 @@ def check_parity(
     cases = [*cases, *prompt_cases(package, prompts)]
     if package.manifest.encoder is not None:
         cases = behind_encoder(package, cases, seed)
+    if audio:
+        cases = [*cases, *audio_cases(Generator(package, verify=False), audio)]
     ask = _ask_contrib(reference, package) if contrib else _ask_hf(reference)
     expected = _each(cases, ask, "transformers", notify)
     forgetful = reference.forgetful_default

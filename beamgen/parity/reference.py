@@ -21,7 +21,7 @@ from beamgen.settings.config import ResolvedSearch, SearchConfig
 from beamgen.settings.hf_fields import hf_defaults
 from beamgen.settings.prompts import Ids
 from beamgen.settings.result import BeamOutput
-from beamgen.settings.sources import AnySource
+from beamgen.settings.sources import AnySource, FeatureBatch
 from beamgen.settings.table import SETTINGS
 
 if TYPE_CHECKING:
@@ -262,6 +262,10 @@ def _read(ids: torch.Tensor, mask: torch.Tensor, source: AnySource | None) -> di
     if source is None:
         return {"input_ids": ids, "attention_mask": mask}
     encoded = {name: torch.from_numpy(array) for name, array in source.feeds().items()}
+    if isinstance(source, FeatureBatch):  # without it HF guesses, and warns that it does
+        encoded["attention_mask"] = torch.ones(
+            len(source), source.values.shape[-1], dtype=mask.dtype
+        )
     return {**encoded, "decoder_input_ids": ids}
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from beamgen.checkpoint.checkpoint import Checkpoint
 from beamgen.quantization.record import Precision
-from beamgen.registry import adapter_or_default
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -40,6 +39,4 @@ def reference_model(
     from beamgen.lora.peft_model import active
 
     model = emulate(replace(checkpoint, lora=None).load_model(), precision)
-    return active(
-        model, find_peft(checkpoint.lora), adapter_or_default(checkpoint.config.model_type).fused
-    )
+    return active(model, find_peft(checkpoint.lora), checkpoint.fused)

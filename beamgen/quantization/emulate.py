@@ -106,7 +106,7 @@ def blocks_to_int8(x: torch.Tensor) -> torch.Tensor:
 
     width = x.shape[-1]
     padded = torch.nn.functional.pad(x, (0, -width % BLOCK))
-    blocks = padded.reshape(*x.shape[:-1], -1, BLOCK)
+    blocks = padded.reshape(*padded.shape[:-1], padded.shape[-1] // BLOCK, BLOCK)
     peak = blocks.abs().amax(dim=-1, keepdim=True)
     inverse = torch.where(peak > 0, 127 / peak, 0.0)
     numbers = (blocks * inverse).round()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from beamgen.runtime.segments import Segment, segments_of
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.result import FINISH_REASONS, BeamOutput
 from beamgen.tokenizer.added_text import text_added
@@ -33,6 +34,7 @@ class Generation:
             None unless ``output_scores`` was set.
         beam_indices: on which beam each generated id stood, counted over the whole
             batch as HF's are; None unless ``output_scores`` was set.
+        segments: what was said when; None unless ``return_timestamps`` was set.
     """
 
     text: str | None
@@ -43,6 +45,7 @@ class Generation:
     finish_reason: str
     token_log_probs: list[float] | None = None
     beam_indices: list[int] | None = None
+    segments: tuple[Segment, ...] | None = None
 
 
 def found_hypotheses(output: BeamOutput, row: int) -> list[BeamOutput]:
@@ -76,6 +79,9 @@ def generation_of(
         text = tokenizer.decode([*prompt, *ids], skip_special_tokens=True)
         new_text = text_added(tokenizer, prompt, ids)
     asked = config.output_scores
+    segments = None
+    if config.return_timestamps and config.no_timestamps_token_id is not None:
+        segments = segments_of(ids, config.no_timestamps_token_id + 1, tokenizer)
     return Generation(
         text,
         new_text,
@@ -85,6 +91,7 @@ def generation_of(
         reason,
         found.token_log_probs.tolist()[: len(ids)] if asked else None,
         found.beam_indices.tolist()[: len(ids)] if asked else None,
+        segments,
     )
 
 

@@ -16,7 +16,14 @@ from beamgen.package.folder import Package, open_package
 from beamgen.quantization.saturation import inexact
 from beamgen.runtime.contrib import run_contrib
 from beamgen.runtime.empty_prompt import begun
-from beamgen.runtime.encoder import check_source_of, decoder_prompts, refuse_decoder_prompt
+from beamgen.runtime.encoder import (
+    begin_with,
+    check_source_of,
+    decoder_prompts,
+    one_for_each,
+    refuse_for_decoder,
+    start_of_each,
+)
 from beamgen.runtime.feeds import parameter_feeds, prompt_feeds
 from beamgen.runtime.footprint import search_bytes
 from beamgen.runtime.generation import (
@@ -31,6 +38,14 @@ from beamgen.runtime.no_numbers import bans, no_numbers
 from beamgen.runtime.request import Request
 from beamgen.runtime.requests import configs_of_rows
 from beamgen.runtime.session import load_session, run
+from beamgen.runtime.speech import (
+    Language,
+    detecting,
+    heard,
+    refuse_fallback,
+    refuse_of_speech,
+    spoken_prompts,
+)
 from beamgen.runtime.texts import (
     added_eos,
     check_has_language,
@@ -55,7 +70,7 @@ from beamgen.settings.prompts import (
     token_ids,
 )
 from beamgen.settings.result import BeamOutput
-from beamgen.settings.sources import AnySource, SourceBatch, right_pad
+from beamgen.settings.sources import AnySource, FeatureBatch, SourceBatch, right_pad
 from beamgen.tokenizer.load import load_tokenizer
 from beamgen.tokenizer.tokenizer import Tokenizer
 
@@ -167,19 +182,26 @@ class Generator:
 
     def generate(
         self,
-        prompts: Prompt | Sequence[Prompt],
+        prompts: Any,
         *,
         chat: bool = False,
         add_special_tokens: bool = True,
         decoder_prompt: Prompt | Sequence[Prompt] | None = None,
-        src_lang: str | None = None,
-        tgt_lang: str | None = None,
+        sampling_rate: int | None = None,
+        language: Language = None,
+        task: str | None = None,
+        decoder_start_token_id: int | Sequence[int] | None = None,
+        src_lang: str | Sequence[str] | None = None,
+        tgt_lang: str | Sequence[str] | None = None,
         lora: LoraChoice = None,
         **settings: Any,
     ) -> list[list[Generation]]:
         """The best hypotheses of each prompt, best first.
 
         In a package of an encoder-decoder the prompts are the sources, which the encoder reads.
+        Where it hears, they are audio, one clip or several: paths of audio files, float
+        samples ``[n]`` from -1 to 1, or ``{"array": samples, "sampling_rate": Hz}``; or a
+        ``FeatureBatch``.
 
         Args:
             prompts: one or several of: text, token ids, or chat messages
@@ -196,10 +218,17 @@ class Generator:
                 ids, one for all sources or one for each, all of one length. HF's
                 ``decoder_input_ids``; ``decoder_start_token_id`` goes before it where none
                 begins with it.
+            sampling_rate: of audio that is given as samples, in Hz.
+            language: that is spoken, by its code or its name in English; one for all clips or
+                one for each. By default the model's, or else the one that it takes each for.
+            task: ``transcribe``, or ``translate`` into English; by default the model's.
+            decoder_start_token_id: of an encoder-decoder that reads text, with what the decoder
+                begins, one for all sources or one for each; by default the package's.
             src_lang: the language that texts are in, of a tokenizer that is told one, by HF's
-                code; by default the tokenizer's own.
-            tgt_lang: the language to translate into, of such a tokenizer: its token is the
-                ``forced_bos_token_id``.
+                code, one for all texts or one for each; by default the tokenizer's own.
+            tgt_lang: likewise the language to translate into: its token is the
+                ``forced_bos_token_id``; goes before a decoder prompt, behind the start; or is
+                the start, where the package's is the token of a language.
             lora: the name of one of ``loras`` for all prompts, or a list of one for each
                 prompt, None being the base model. A contrib package takes one for all.
             settings: HF's names (``num_beams``, ``max_new_tokens``,
@@ -221,22 +250,46 @@ class Generator:
             PackageError: the model's scores are no numbers.
             LoraError: there is no such LoRA, or its file is damaged or does not fit.
         """
-        given = as_batch(prompts)
-        if not given:
-            raise PromptError("no prompts were given", "pass at least one")
-        if src_lang is not None:
-            check_has_language(given, chat=chat)
-        if tgt_lang is not None:
-            settings = with_target(settings, self._needed_tokenizer(), tgt_lang)
-        batch = [self._encode(prompt, chat, add_special_tokens, src_lang) for prompt in given]
-        batch, source = self._behind_encoder(batch, decoder_prompt)
-        configs = self._configs(settings, len(batch))
-        input_ids, attention_mask = left_pad(batch, configs[0].pad_token_id)
+        if self.package.manifest.features is not None:
+            if decoder_start_token_id is not None:
+                raise PromptError(
+                    "decoder_start_token_id was given, and a model that hears has its own",
+                    "leave it out, or give the whole decoder_prompt",
+                )
+            refuse_fallback(settings)
+            features = heard(self.package, prompts, sampling_rate)
+            source: AnySource | None = features
+            asked = self._configs(settings, len(features))
+            batch = self.spoken_prompts(
+                features,
+                decoder_prompt=decoder_prompt,
+                language=language,
+                task=task,
+                return_timestamps=asked[0].return_timestamps,
+                lora=lora,
+            )
+        else:
+            refuse_of_speech(self.package, language, task, sampling_rate)
+            given = as_batch(prompts)
+            if not given:
+                raise PromptError("no prompts were given", "pass at least one")
+            if src_lang is not None:
+                check_has_language(given, chat=chat)
+            begin = (decoder_prompt, tgt_lang, decoder_start_token_id)
+            settings = self._with_target(settings, *begin, len(given))
+            languages = one_for_each("src_lang", src_lang, len(given))
+            ids = [
+                self._encode(prompt, chat, add_special_tokens, language)
+                for prompt, language in zip(given, languages, strict=True)
+            ]
+            batch, source = self._behind_encoder(ids, *begin)
+            asked = self._configs(settings, len(batch))
+        input_ids, attention_mask = left_pad(batch, asked[0].pad_token_id)
         prompt_len = input_ids.shape[1]
         room = self.package.manifest.limits.room(prompt_len)
-        resolved = [config.for_prompt(prompt_len, room) for config in configs]
-        output = self.search_ids(input_ids, attention_mask, resolved, lora=lora, source=source)
-        return self._generations(output, batch, prompt_len, resolved)
+        configs = [config.for_prompt(prompt_len, room) for config in asked]
+        output = self.search_ids(input_ids, attention_mask, configs, lora=lora, source=source)
+        return self._generations(output, batch, prompt_len, configs)
 
     def request(
         self,
@@ -245,6 +298,7 @@ class Generator:
         chat: bool = False,
         add_special_tokens: bool = True,
         decoder_prompt: Prompt | None = None,
+        decoder_start_token_id: int | None = None,
         src_lang: str | None = None,
         tgt_lang: str | None = None,
         lora: str | None = None,
@@ -257,6 +311,7 @@ class Generator:
             chat: see ``generate``.
             add_special_tokens: see ``generate``.
             decoder_prompt: see ``generate``.
+            decoder_start_token_id: see ``generate``.
             src_lang: see ``generate``.
             tgt_lang: see ``generate``.
             lora: the name of one of ``loras``, or None.
@@ -265,12 +320,16 @@ class Generator:
         Raises:
             BeamgenError: what ``generate`` would refuse, but for too little memory.
         """
+        if self.package.manifest.features is not None:
+            raise PromptError(
+                f"{self.package.folder} hears, and requests are made of text", "use generate"
+            )
         if src_lang is not None:
             check_has_language([prompt], chat=chat)
-        if tgt_lang is not None:
-            settings = with_target(settings, self._needed_tokenizer(), tgt_lang)
+        begin = (decoder_prompt, tgt_lang, decoder_start_token_id)
+        settings = self._with_target(settings, *begin, 1)
         ids = self._encode(prompt, chat, add_special_tokens, src_lang)
-        batch, source = self._behind_encoder([ids], decoder_prompt)
+        batch, source = self._behind_encoder([ids], *begin)
         config = self._config(settings)
         input_ids, attention_mask = left_pad(batch, config.pad_token_id)
         (resolved,) = self._resolved(input_ids, attention_mask, [config], source)
@@ -396,8 +455,79 @@ class Generator:
             )
         return configs
 
+    def _with_target(
+        self,
+        settings: Mapping[str, Any],
+        decoder_prompt: object,
+        tgt_lang: str | Sequence[str] | None,
+        start: object,
+        rows: int,
+    ) -> dict[str, Any]:
+        """Settings with the language to translate into, unless decoder prompts are to hold it."""
+        if tgt_lang is None:
+            return dict(settings)
+        begun = decoder_prompt is not None or (start is None and self._begins_with_language)
+        languages = one_for_each("tgt_lang", tgt_lang, rows)
+        return with_target(settings, self._needed_tokenizer(), languages, begun=begun)
+
+    @property
+    def _begins_with_language(self) -> bool:
+        """Whether what the decoder begins with by default is the token of a language."""
+        encoder = self.package.manifest.encoder
+        known = self._needed_tokenizer().languages.ids.values()
+        return encoder is not None and encoder.decoder_start_token_id in known
+
+    def spoken_prompts(
+        self,
+        source: FeatureBatch,
+        *,
+        decoder_prompt: Prompt | Sequence[Prompt] | None = None,
+        language: Language = None,
+        task: str | None = None,
+        return_timestamps: bool = False,
+        lora: LoraChoice = None,
+    ) -> list[list[int]]:
+        """What the decoder behind an encoder that hears begins with, for each row of a source.
+
+        For the arguments see ``generate``. Where no language is known, one run of the file finds
+        out that of each row.
+
+        Raises:
+            PromptError, SettingError: see ``generate``.
+        """
+        manifest, rows = self.package.manifest, len(source)
+        encoder = manifest.encoder
+        assert encoder is not None, "a decoder alone has no sources"
+        start, tasks = encoder.decoder_start_token_id, encoder.tasks
+        if decoder_prompt is not None:
+            if language is not None or task is not None:
+                raise PromptError(
+                    "a decoder prompt was given, and a language or a task, which make one",
+                    "leave one of the two out",
+                )
+            ids = [self._encode_target(prompt) for prompt in as_batch(decoder_prompt)]
+            return decoder_prompts(ids, [start] * rows, prepends_start=encoder.prepends_start)
+
+        def detect(unknown: Sequence[int]) -> Sequence[int]:
+            assert tasks is not None, "a model without tokens of languages is not asked for one"
+            search = detecting(self.search, tasks, manifest.vocab_size)
+            ids = np.full((len(unknown), 1), start)
+            part = FeatureBatch(source.name, source.values[list(unknown)])
+            chosen = lora if lora is None or isinstance(lora, str) else [lora[i] for i in unknown]
+            output = self.search_ids(ids, np.ones_like(ids), search, lora=chosen, source=part)
+            found: list[int] = output.sequences[:, 0, 1].tolist()
+            return found
+
+        return spoken_prompts(
+            self.package, rows, language, task, return_timestamps=return_timestamps, detect=detect
+        )
+
     def _behind_encoder(
-        self, batch: list[list[int]], decoder_prompt: Prompt | Sequence[Prompt] | None
+        self,
+        batch: list[list[int]],
+        decoder_prompt: Prompt | Sequence[Prompt] | None,
+        tgt_lang: str | Sequence[str] | None,
+        decoder_start_token_id: int | Sequence[int] | None,
     ) -> tuple[list[list[int]], AnySource | None]:
         """What is continued, and what an encoder reads before that, if there is one.
 
@@ -406,12 +536,27 @@ class Generator:
         """
         encoder = self.package.manifest.encoder
         if encoder is None:
-            refuse_decoder_prompt(self.package, decoder_prompt)
+            given_of_encoders = {
+                "decoder_prompt": decoder_prompt,
+                "decoder_start_token_id": decoder_start_token_id,
+            }
+            refuse_for_decoder(self.package, given_of_encoders)
             return begun(batch, self.package), None
         given = [] if decoder_prompt is None else as_batch(decoder_prompt)
         ids = [self._encode_target(prompt) for prompt in given]
+        rows = len(batch)
+        starts = start_of_each(decoder_start_token_id, rows, encoder.decoder_start_token_id)
+        if tgt_lang is not None:
+            id_of = self._needed_tokenizer().languages.id_of
+            languages = [id_of(code) for code in one_for_each("tgt_lang", tgt_lang, rows)]
+            if decoder_start_token_id is None and self._begins_with_language:
+                starts = languages
+            elif ids:
+                ids = ids if len(ids) != 1 else ids * rows
+                begun_with = zip(languages, ids, starts, strict=False)
+                ids = [begin_with(language, each, start) for language, each, start in begun_with]
         return (
-            decoder_prompts(ids, len(batch), encoder.decoder_start_token_id),
+            decoder_prompts(ids, starts, prepends_start=encoder.prepends_start),
             right_pad(batch, self.search.pad_token_id),
         )
 

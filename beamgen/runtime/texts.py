@@ -23,8 +23,20 @@ def check_has_language(prompts: Sequence[Prompt], *, chat: bool) -> None:
         )
 
 
-def with_target(settings: Mapping[str, Any], tokenizer: Tokenizer, tgt_lang: str) -> dict[str, Any]:
+def with_target(
+    settings: Mapping[str, Any],
+    tokenizer: Tokenizer,
+    tgt_lang: str | Sequence[str],
+    *,
+    begun: bool = False,
+) -> dict[str, Any]:
     """Settings with the token of the language to translate into as the first one.
+
+    Args:
+        settings: under HF's names.
+        tokenizer: which knows its languages.
+        tgt_lang: the code of one, or those of each row's.
+        begun: the decoder's prompt is to hold that token instead: HF forces none behind one.
 
     Raises:
         PromptError: there is no such language.
@@ -35,7 +47,11 @@ def with_target(settings: Mapping[str, Any], tokenizer: Tokenizer, tgt_lang: str
             "tgt_lang and forced_bos_token_id were given, which say the same",
             "leave one of the two out",
         )
-    return {**settings, "forced_bos_token_id": tokenizer.languages.id_of(tgt_lang)}
+    codes = [tgt_lang] if isinstance(tgt_lang, str) else tgt_lang
+    ids = [tokenizer.languages.id_of(code) for code in codes]
+    if begun:
+        return dict(settings)
+    return {**settings, "forced_bos_token_id": ids[0] if isinstance(tgt_lang, str) else ids}
 
 
 def encode_text(
@@ -71,13 +87,20 @@ def encode_text(
     return tokenizer.encode(text, add_special_tokens=False)
 
 
-def encode_target(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Token ids of what a decoder behind an encoder goes on with, and nothing around them.
+def encode_target(
+    tokenizer: Tokenizer, text: str, *, add_special_tokens: bool = False
+) -> list[int]:
+    """Token ids of what a decoder behind an encoder goes on with, or of all that it is to give.
+
+    Args:
+        tokenizer: the package's, or the checkpoint's.
+        text: in the language that is translated into.
+        add_special_tokens: those that belong around all that it is to give.
 
     Raises:
         PromptError: the text holds what is no character.
     """
-    return tokenizer.encode_target(_checked(text))
+    return tokenizer.encode_target(_checked(text), add_special_tokens=add_special_tokens)
 
 
 def encode_continuation(

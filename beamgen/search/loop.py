@@ -192,7 +192,7 @@ class _Read:
             [*encoded, given],
             prompt.prompt_ids,
             prompt.prompt_mask,
-            {source_name(source): x for source, x in zip(sources, encoded, strict=True)},
+            {source_name(source.name): x for source, x in zip(sources, encoded, strict=True)},
             {SOURCE_IDS: encoded[0]} if sources[0].integer else {},
         )
 

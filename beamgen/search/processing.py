@@ -53,7 +53,7 @@ def _is_on(tape: Tape, setting: Setting, parameters: Mapping[str, ir.Value]) -> 
     value = parameters[first.name]
     if not (first.per_row or first.axes == ("1",)):  # a list is off where it is empty
         return tape.standard("Shape", value, output=f"{setting.name}.count", end=1)
-    off = np.asarray(setting.does_nothing, first.dtype)
+    (off,) = setting.kind.arrays(setting.name, setting.does_nothing)[first.name]
     neutral = tape.constant(f"{setting.name}.off", off, off.dtype)
     same = tape.standard("Equal", value, neutral, output=f"{setting.name}.is_off")
     differs = tape.standard("Not", same, output=f"{setting.name}.is_on")
@@ -74,6 +74,7 @@ def processed(tape: Tape, step: Step, scores: ir.Value) -> ir.Value:
     readable = {
         **step.settings,
         "input_ids": step.prompt.input_ids,
+        "encoder_input_ids": step.settings.get(SOURCE_IDS, step.prompt.input_ids),
         "generated_len": step.generated_len,
         "node": step.state.node,
     }

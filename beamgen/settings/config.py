@@ -10,7 +10,7 @@ import numpy as np
 
 from beamgen.errors import PromptError, SettingError
 from beamgen.settings.catalogue import Catalogue
-from beamgen.settings.checks import check_penalty, check_settings
+from beamgen.settings.checks import check_penalty, check_settings, refuse_problems
 from beamgen.settings.hf_fields import chosen_settings, refuse_unknown
 from beamgen.settings.kinds import Arrays, Ids
 from beamgen.settings.rules import Rules, installed_rules
@@ -53,7 +53,9 @@ class SearchConfig:
             typical_p 1.
         repetition_penalty: above 0; 1 is off.
         no_repeat_ngram_size: 0 is off.
-        encoder_no_repeat_ngram_size: the same of n-grams of the prompt.
+        encoder_repetition_penalty: above 0; 1 is off. Of ids of the source, or of a decoder's
+            prompt; above 1 makes them likely.
+        encoder_no_repeat_ngram_size: no n-gram of the source, or of a decoder's prompt; 0 is off.
         sequence_bias: pairs of ids and the bias of the token that completes them.
         bad_words_ids: sequences that may not come.
         forced_bos_token_id: first token after a prompt of one token.
@@ -92,6 +94,7 @@ class SearchConfig:
     epsilon_cutoff: float = 0.0
     eta_cutoff: float = 0.0
     repetition_penalty: float = 1.0
+    encoder_repetition_penalty: float = 1.0
     no_repeat_ngram_size: int = 0
     encoder_no_repeat_ngram_size: int = 0
     sequence_bias: tuple[tuple[Ids, float], ...] = ()
@@ -173,7 +176,27 @@ class SearchConfig:
                     "neither a pad_token_id nor an eos_token_id is known", "pass --pad-token-id ID"
                 )
             pad = eos[0]
-        return cls(eos_token_id=eos, pad_token_id=pad, **values)
+        config = cls(eos_token_id=eos, pad_token_id=pad, **values)
+        config.check_rules(rules or installed_rules())
+        return config
+
+    def check_rules(self, rules: Rules) -> None:
+        """Refuse what ``generate`` does otherwise than a setting says.
+
+        Args:
+            rules: of the file that searches.
+
+        Raises:
+            SettingError: there is such a setting.
+        """
+        refuse_problems(
+            [
+                problem
+                for setting in SETTINGS
+                if setting.unlike is not None
+                for problem in setting.unlike(vars(self), rules)
+            ]
+        )
 
     @property
     def fill_token_id(self) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 from beamgen.settings.checks import refuse_problems, wrong_values
 from beamgen.settings.hf_fields import (
+    AROUND_SEARCH,
     REFUSED,
     WITHOUT_EFFECT,
     null_means,
@@ -47,7 +48,8 @@ def known_settings(
             whatever those are that are not known.
     """
     chosen = {name: value for name, value in overrides.items() if value is not None}
-    refuse_unknown(chosen, BY_NAME.keys() | REFUSED.keys() | WITHOUT_EFFECT)
+    reset = {name for name, value in chosen.items() if name in AROUND_SEARCH and _is_default(value)}
+    refuse_unknown(chosen, BY_NAME.keys() | REFUSED.keys() | WITHOUT_EFFECT | reset)
     refused = {n: v for n, v in chosen.items() if n not in BY_NAME and v not in _MAYBE_OFF}
     refuse_unsupported(refused, BY_NAME, refused)
     values = {**({} if stored is None else _of_checkpoint(stored, chosen, rules)), **chosen}

@@ -56,7 +56,6 @@ REFUSED = {
     "constraints": _CONSTRAINED,
     "diversity_penalty": _GROUPS,
     "dola_layers": "DoLa reads the logits of inner layers",
-    "encoder_repetition_penalty": "with beams HF applies it to the first rows of a batch only",
     "force_words_ids": _CONSTRAINED,
     "guidance_scale": "guidance runs the model a second time for each token",
     "low_memory": "transformers' own beam search refuses it",
@@ -70,6 +69,26 @@ REFUSED = {
     "use_mtp": "multi-token prediction is another algorithm",
     "watermarking_config": "a watermark is keyed outside the file",
 }
+
+_FALLBACK = "searching again at other temperatures is a loop around the search"
+_LONG_FORM = "audio of several windows takes a loop around the search"
+
+#: Arguments of ``generate`` of classes that transcribe, and fields of their generation configs:
+#: they are of what those do around a search.
+AROUND_SEARCH = {
+    "compression_ratio_threshold": _FALLBACK,
+    "condition_on_prev_tokens": _LONG_FORM,
+    "logprob_threshold": _FALLBACK,
+    "no_speech_threshold": "silence is passed over in a loop around the search",
+    "num_segment_frames": _LONG_FORM,
+    "prompt_condition_type": _LONG_FORM,
+    "prompt_ids": "a decoder prompt says what the decoder begins with (decoder_prompt)",
+    "return_segments": "return_timestamps gives them",
+    "return_token_timestamps": "times of words are read off cross-attention, which a file does not "
+    "give; return_timestamps gives those of whole pieces",
+}
+
+_REASONS = {**REFUSED, **AROUND_SEARCH}
 
 #: What null means where HF's default is a value, before transformers 5: off.
 _OFF = {"top_k": 0, "top_p": 1.0, "temperature": 1.0, "typical_p": 1.0}
@@ -117,7 +136,7 @@ def chosen_settings(
     Source: ``GenerationMixin._prepare_generated_length``, for ``max_length``.
     """
     defaults = hf_defaults()
-    refuse_unknown(overrides, set(defaults) | set(known))
+    refuse_unknown(overrides, {*defaults, *known, *generation_config.to_dict()})
     given = {
         name: defaults.get(name) if isinstance(value, str) and value == "default" else value
         for name, value in overrides.items()
@@ -181,12 +200,14 @@ def refuse_unknown(chosen: Collection[str], known: Collection[str]) -> None:
         SettingError: a name is not known, or known and not for a file.
     """
     for name in chosen:
-        if name not in known and name in REFUSED:
-            raise SettingError(f"a file cannot honour {name}: {REFUSED[name]}", "leave it out")
+        reason = _REASONS.get(name)
+        if name not in known and reason is not None:
+            raise SettingError(f"a file cannot honour {name}: {reason}", "leave it out")
         if name not in known and name == "decoder_start_token_id":
             raise SettingError(
-                "decoder_start_token_id changes nothing about a file that is exported already",
-                "leave it out; generate with decoder_prompt (--decoder-prompt) to begin otherwise",
+                "decoder_start_token_id is no setting of a search: a prompt begins with it",
+                "leave it out, or pass it by itself: generate(..., decoder_start_token_id=ID), "
+                "--decoder-start-token-id ID",
             )
         if name not in known and name in WITHOUT_EFFECT:
             raise SettingError(f"{name} changes nothing about a file's answer", "leave it out")
@@ -217,7 +238,7 @@ def refuse_unsupported(
     }
     if refused:
         reasons = "; ".join(
-            f"{name}={value!r} ({REFUSED.get(name, 'transformers does not know it')})"
+            f"{name}={value!r} ({_REASONS.get(name, 'transformers does not know it')})"
             for name, value in sorted(refused.items())
         )
         if refused.keys() <= set(given):

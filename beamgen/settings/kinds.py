@@ -15,6 +15,9 @@ from beamgen.settings.parameter import Parameter, Problem
 Ids = tuple[int, ...]
 Arrays = Mapping[str, npt.NDArray[Any]]
 
+#: Where a graph takes a token id, or none.
+NO_TOKEN = -1
+
 _LARGEST = float(np.finfo(np.float32).max)
 _MOST = 2**31 - 1
 
@@ -165,13 +168,15 @@ class TokenId(Kind):
 
 @dataclass(frozen=True)
 class OptionalTokenId(TokenId):
-    """One token id or None; a list of one or none in the graph."""
-
-    axes: ClassVar[tuple[str, ...]] = ("n",)
+    """One token id or None, which is -1 in the graph."""
 
     def token_ids(self, value: Any) -> Ids:
         """See ``Kind``."""
         return () if value is None else (value,)
+
+    def arrays(self, name: str, value: Any) -> Arrays:
+        """See ``Kind``."""
+        return super().arrays(name, NO_TOKEN if value is None else value)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,9 @@ class Rules:
         catalogue_wins: where bans leave none of a catalogue's tokens to any beam, the
             catalogue's come nevertheless. Since 5.18.
         penalty_spares_padding: the repetition penalty passes over left padding. Since 5.23.
+        penalty_reaches_beams: the penalty of an encoder's ids, ``encoder_repetition_penalty``,
+            is for all beams of a row; before, it was for the first rows of a batch, whichever
+            they were. Since 5.20, which no rules begin with, so from 5.23 on.
         draws_are_sorted: beam sampling puts what it drew in the order of the scores, of
             which only the first ``num_beams`` may end; before, these were the first that
             were drawn. Since 5.24.
@@ -48,6 +51,7 @@ class Rules:
     bias_reaches_back: bool = False
     catalogue_wins: bool = False
     penalty_spares_padding: bool = False
+    penalty_reaches_beams: bool = False
     draws_are_sorted: bool = False
     chains_share_catalogue: bool = False
 
@@ -60,7 +64,9 @@ _OF_5_18 = Rules(
     bias_reaches_back=True,
     catalogue_wins=True,
 )
-_OF_5_23 = replace(_OF_5_18, release="5.23", penalty_spares_padding=True)
+_OF_5_23 = replace(
+    _OF_5_18, release="5.23", penalty_spares_padding=True, penalty_reaches_beams=True
+)
 _OF_5_24 = replace(_OF_5_23, release="5.24", draws_are_sorted=True, chains_share_catalogue=True)
 
 #: All rules by the release that they begin with, the oldest first.

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from beamgen.settings.kinds import Kind
 from beamgen.settings.parameter import Parameter, Problem
+from beamgen.settings.rules import Rules
 
 #: The values of all settings, by name.
 Values = Mapping[str, Any]
@@ -83,6 +84,7 @@ class Setting:
             HF counts padding among them.
         asks: ``IDS`` or ``TIMES``, what a file has to have to take it; None where any does.
         conflicts: what of the values of all settings cannot hold together with this one.
+        unlike: what of them ``generate`` does otherwise than it says, by its rules.
     """
 
     name: str
@@ -101,6 +103,7 @@ class Setting:
     reads: tuple[str, ...] = ()
     asks: str | None = None
     conflicts: Callable[[Values], Iterable[Problem]] | None = None
+    unlike: Callable[[Values, Rules], Iterable[Problem]] | None = None
 
     @property
     def does_nothing(self) -> Any:

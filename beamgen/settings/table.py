@@ -10,6 +10,7 @@ from beamgen.settings.processors import (
     begin_suppress_tokens,
     catalogue,
     encoder_no_repeat_ngram_size,
+    encoder_repetition_penalty,
     epsilon_cutoff,
     eta_cutoff,
     exponential_decay_length_penalty,
@@ -41,6 +42,7 @@ PROCESSORS = tuple(
     module.PROCESSOR
     for module in (
         sequence_bias,
+        encoder_repetition_penalty,
         repetition_penalty,
         no_repeat_ngram_size,
         encoder_no_repeat_ngram_size,

@@ -106,7 +106,12 @@ def _check_geometry(adapter: DecoderAdapter) -> None:
     model, geometry = tiny_model(config), adapter.kv_geometry(config)
     with torch.no_grad():
         ids = torch.ones(1, 3, dtype=torch.long)
-        output = model(**example_inputs(config, ids), use_cache=True)
+        given = example_inputs(config, ids)
+        if config.is_encoder_decoder:  # not every encoder may be told of a cache
+            read = {k: x for k, x in given.items() if k != "decoder_input_ids"}
+            encoded = model.get_encoder()(**read)
+            given = {"decoder_input_ids": ids, "encoder_outputs": encoded}
+        output = model(**given, use_cache=True)
     cache = output.get(cache_keyword(model))
     if cache is None:  # the exported step alone shows its sizes
         return

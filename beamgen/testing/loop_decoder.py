@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from beamgen.adapter import DecoderAdapter
-from beamgen.decoder.contract import TOKEN_MASK, cache_names, state_names
+from beamgen.decoder.contract import TOKEN_MASK, cache_names, source_name, state_names
 from beamgen.registry import adapter_or_default
 from beamgen.seq2seq_adapter import Seq2SeqAdapter, example_features
 
@@ -50,7 +50,8 @@ def source_of(config: PretrainedConfig) -> dict[str, npt.NDArray[Any]]:
     features = example_features(sources, 1)
     if features:
         return features
-    ids = np.random.default_rng(1).integers(3, config.vocab_size - 1, (1, _SOURCE))
+    size = config.get_text_config().vocab_size
+    ids = np.random.default_rng(1).integers(3, size - 1, (1, _SOURCE))
     mask = np.ones_like(ids)
     mask[:, -_PADDED:] = 0
     return {"input_ids": np.where(mask, ids, config.pad_token_id), "attention_mask": mask}
@@ -119,7 +120,7 @@ class LoopDecoder:
             "last_n": np.array(last_n),
             "seq_len": np.array(slots.max() + 1),
             TOKEN_MASK: np.ones((1, len(ids)), np.int64),
-            **{f"source.{name}": x for name, x in self._sources.items()},
+            **{source_name(name): x for name, x in self._sources.items()},
             **past,
             **self._empty(self._past_names),
         }

@@ -33,6 +33,8 @@ class KnownClass:
         adjust_5: the same of version 5's class, to a file that it wrote.
         bos_and_eos: it puts a BOS and an EOS around texts as ``add_bos_token`` and
             ``add_eos_token`` say, whatever the file says.
+        heard: it is of speech: decoded text has no times in it, nor, where special tokens are
+            left out, what was said before.
         languages: tokens around texts that say which language they are in, or None.
         lists_tokens: what the config's ``added_tokens_decoder`` lists is added.
     """
@@ -42,6 +44,7 @@ class KnownClass:
     adjust: Callable[[Tokenizer, Values], None] = lambda backend, values: None
     adjust_5: Callable[[Tokenizer, Values], None] = lambda backend, values: None
     bos_and_eos: bool = False
+    heard: bool = False
     languages: LanguageTokens | None = None
     lists_tokens: bool = True
 
@@ -268,4 +271,5 @@ KNOWN: dict[str, KnownClass] = {
     "T5Tokenizer": KnownClass(
         _tokens(eos="</s>", unk="<unk>", pad="<pad>"), arguments=_with_sentinels
     ),
+    "WhisperTokenizer": KnownClass(_tokens(unk=_END, bos=_END, eos=_END), heard=True),
 }

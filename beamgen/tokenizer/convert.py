@@ -19,9 +19,9 @@ def convert_tokenizer(folder: Path) -> bool:
     """Write a folder's tokenizer as transformers saves it, where the package then reads it alone.
 
     A SentencePiece model, or a vocabulary and merges, become the ``tokenizer.json`` that
-    HF's fast class makes of them; its other files stay. Nothing is written where the two
-    differ on any of the hard texts, nor where there is nothing to gain or the tokenizer does
-    not load.
+    HF's fast class makes of them, and a config names its class; other files stay. Nothing is
+    written where the two differ on any of the hard texts, nor where there is nothing to gain or
+    the tokenizer does not load.
 
     Returns:
         Whether files were written.
@@ -38,8 +38,6 @@ def convert_tokenizer(folder: Path) -> bool:
         saved = Path(scratch)
         try:
             theirs = load_hf(folder, trust_remote_code=False)
-            if theirs.backend is None:
-                return False
             theirs.tokenizer.save_pretrained(saved)
             if not (_reads_as(saved, theirs) or _reads_as(_built(saved), theirs)):
                 return False

@@ -6,6 +6,7 @@ Source: ``PreTrainedTokenizerFast`` of transformers 4.57.6.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from tokenizers import AddedToken, Tokenizer
 
 #: Without it version 5 leaves decoded text of a BPE as it is.
+#: A time as it is spelled.
+_TIME = re.compile(r"<\|(\d+\.\d+)\|>")
 _CLEANS_BPE = "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output"
 
 
@@ -47,6 +50,7 @@ class FastTokenizer:
         self.split_special_tokens = bool(values.get("split_special_tokens"))
         self.languages = languages
         self._special = special
+        self._heard = name in KNOWN and KNOWN[name].heard
         self._templates = templates
 
     @cached_property
@@ -92,7 +96,11 @@ class FastTokenizer:
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """The text of ids."""
-        text: str = self.backend.decode(list(ids), skip_special_tokens=skip_special_tokens)
+        kept = list(ids)
+        if self._heard and skip_special_tokens:
+            kept = _without_what_was_before(self.backend, kept)
+        text: str = self.backend.decode(kept, skip_special_tokens=skip_special_tokens)
+        text = _TIME.sub("", text) if self._heard else text
         return clean_up(text) if self.clean_up_tokenization_spaces else text
 
     def convert_ids_to_tokens(self, token: int) -> str | None:
@@ -145,6 +153,17 @@ def read_fast(folder: Path, name: str) -> FastTokenizer:
     languages = _languages(backend, KNOWN[name].languages, listed_codes, values, special)
     templates = read_templates(folder, values.get("chat_template"))
     return FastTokenizer(name, backend, special, templates, values, languages)
+
+
+def _without_what_was_before(backend: Tokenizer, ids: list[int]) -> list[int]:
+    """The ids without the text of an earlier window that they begin with.
+
+    Source: ``WhisperTokenizerFast._strip_prompt``.
+    """
+    before, start = (backend.token_to_id(f"<|startof{name}|>") for name in ("prev", "transcript"))
+    if not ids or ids[0] != before:
+        return ids
+    return ids[ids.index(start) :] if start in ids else []
 
 
 def _arguments(config: TokenizerConfig, backend: Tokenizer) -> Values:

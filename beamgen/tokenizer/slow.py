@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -57,7 +58,12 @@ class Words(Protocol):
 
 
 class SlowTokenizer:
-    """See ``Tokenizer``."""
+    """See ``Tokenizer``.
+
+    Attributes:
+        words: what its class does itself.
+        added_tokens: by id, with their flags.
+    """
 
     backend = None
 
@@ -83,14 +89,14 @@ class SlowTokenizer:
         Raises:
             ValueError: chat templates are of no form that HF reads.
         """
-        self._words = words
+        self.words = words
         self.name = config.class_name
         self.special_tokens_map = special.map
         self.clean_up_tokenization_spaces = bool(config.values.get("clean_up_tokenization_spaces"))
         self.split_special_tokens = bool(config.values.get("split_special_tokens"))
         self._vocab = words.vocab
-        self._added: dict[int, AddedToken] = _added(self._vocab, config.added_tokens, special)
-        self._ids = {token.content: i for i, token in self._added.items()}
+        self.added_tokens: dict[int, AddedToken] = _added(self._vocab, config.added_tokens, special)
+        self._ids = {token.content: i for i, token in self.added_tokens.items()}
         longest_first = sorted(self._ids, key=len, reverse=True)
         self._split = re.compile("|".join(map(re.escape, longest_first)))
         self._special = frozenset(str(token) for token in special.all)
@@ -102,7 +108,7 @@ class SlowTokenizer:
     @property
     def special_tokens(self) -> Mapping[int, str]:
         """Spellings by id, of all that decoding leaves out."""
-        marked = {i: token.content for i, token in self._added.items() if token.special}
+        marked = {i: token.content for i, token in self.added_tokens.items() if token.special}
         return {self._ids[token]: token for token in self._special} | marked
 
     @property
@@ -116,9 +122,14 @@ class SlowTokenizer:
         return self._templates.get(DEFAULT)
 
     @property
+    def special_spellings(self) -> frozenset[str]:
+        """Of the tokens that its config names."""
+        return self._special
+
+    @property
     def languages(self) -> Languages:
         """That it is told of."""
-        return self._words.languages
+        return replace(self.words.languages, eos_token_id=self.eos_token_id)
 
     def __len__(self) -> int:
         """How many tokens there are."""
@@ -130,14 +141,14 @@ class SlowTokenizer:
         """The ids of a text."""
         if src_lang is not None:
             self.languages.id_of(src_lang)
-        ids = self._ids_of(text, self._words.pieces, self._words.ids)
-        return self._words.around(ids, self._ids, src_lang) if add_special_tokens else ids
+        ids = self._ids_of(text, self.words.pieces, self.words.ids)
+        return self.words.around(ids, self._ids, src_lang) if add_special_tokens else ids
 
     def encode_target(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
         """The ids of a text in the language that is translated into."""
-        ids = self._ids_of(text, self._words.target_pieces, self._words.target_ids)
+        ids = self._ids_of(text, self.words.target_pieces, self.words.target_ids)
         language = self.languages.tgt_lang
-        return self._words.around(ids, self._ids, language) if add_special_tokens else ids
+        return self.words.around(ids, self._ids, language) if add_special_tokens else ids
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """The text of ids."""
@@ -147,13 +158,13 @@ class SlowTokenizer:
             if skip_special_tokens and token in self._special:
                 continue
             if token in self._apart:
-                before = self._words.joined(pieces, self._special) if pieces else ""
+                before = self.words.joined(pieces, self._special) if pieces else ""
                 texts += [before, token] if before else [token]
                 pieces = []
             else:
                 pieces.append(token)
         if pieces:
-            texts.append(self._words.joined(pieces, self._special))
+            texts.append(self.words.joined(pieces, self._special))
         text = " ".join(texts)
         return clean_up(text) if self.clean_up_tokenization_spaces else text
 
@@ -185,7 +196,7 @@ class SlowTokenizer:
         return found
 
     def _token(self, part: str) -> AddedToken | None:
-        return self._added[self._ids[part]] if part in self._ids else None
+        return self.added_tokens[self._ids[part]] if part in self._ids else None
 
     def _parts(self, text: str) -> list[str]:
         """A text, cut at the added tokens, which are parts of their own."""
@@ -196,9 +207,9 @@ class SlowTokenizer:
         return [part for part in [*parts, text[begin:]] if part]
 
     def _spelling(self, token: int) -> str:
-        if token in self._added:
-            return str(self._added[token].content)
-        return self._words.spelling(token)
+        if token in self.added_tokens:
+            return str(self.added_tokens[token].content)
+        return self.words.spelling(token)
 
 
 def _added(

@@ -31,7 +31,18 @@ _CODES = {
 
 
 class TwoModels:
-    """See ``Words``: a model for each of two languages."""
+    """See ``Words``: a model for each of two languages.
+
+    Attributes:
+        source: the model that cuts texts, SentencePiece's.
+        target: the one that cuts translations, and joins what was cut.
+        vocab: ids by piece.
+        target_vocab: those of translations; the same unless they are kept apart.
+        unknown: how the token is spelled that stands for all others.
+        has_codes: a ``>>code<<`` that a text begins with is a piece.
+    """
+
+    has_codes = True
 
     def __init__(self, folder: Path, values: Mapping[str, Any], unknown: str, eos: str) -> None:
         """Read models and vocabularies.
@@ -46,28 +57,26 @@ class TwoModels:
             ModuleNotFoundError: sentencepiece is not installed.
             OSError, ValueError: a file is missing or damaged.
         """
-        self._source, self._target = (
-            _model(folder / f"{side}.spm") for side in ("source", "target")
-        )
+        self.source, self.target = (_model(folder / f"{side}.spm") for side in ("source", "target"))
         self.vocab: dict[str, int] = _read_vocab(folder / "vocab.json", unknown)
-        self._target_vocab = self.vocab
+        self.target_vocab = self.vocab
         prefixes = [
             token for token in self.vocab if token.startswith(">>") and token.endswith("<<")
         ]
         if values.get("separate_vocabs"):
-            self._target_vocab = _read_vocab(folder / "target_vocab.json", unknown)
+            self.target_vocab = _read_vocab(folder / "target_vocab.json", unknown)
             prefixes = []
         self.languages = Languages(prefixes=prefixes)
-        self._spelled = {i: token for token, i in self._target_vocab.items()}
-        self._unknown, self._eos = unknown, eos
+        self._spelled = {i: token for token, i in self.target_vocab.items()}
+        self.unknown, self._eos = unknown, eos
 
     def pieces(self, text: str) -> list[str]:
         """The source's model cuts it; a language that the text begins with is a piece."""
-        return _pieces_behind_a_code(self._source, text)
+        return _pieces_behind_a_code(self.source, text)
 
     def ids(self, pieces: Sequence[str]) -> list[int]:
         """By the vocabulary."""
-        unknown = self.vocab[self._unknown]
+        unknown = self.vocab[self.unknown]
         return [self.vocab.get(piece, unknown) for piece in pieces]
 
     def around(self, ids: list[int], added: Mapping[str, int], src_lang: str | None) -> list[int]:
@@ -77,25 +86,35 @@ class TwoModels:
 
     def target_pieces(self, text: str) -> list[str]:
         """The target's model cuts it."""
-        return _pieces_behind_a_code(self._target, text)
+        return _pieces_behind_a_code(self.target, text)
 
     def target_ids(self, pieces: Sequence[str]) -> list[int]:
         """By the target's vocabulary."""
-        unknown = self._target_vocab[self._unknown]
-        return [self._target_vocab.get(piece, unknown) for piece in pieces]
+        unknown = self.target_vocab[self.unknown]
+        return [self.target_vocab.get(piece, unknown) for piece in pieces]
 
     def spelling(self, token: int) -> str:
         """By the target's vocabulary."""
-        return self._spelled.get(token, self._unknown)
+        return self._spelled.get(token, self.unknown)
 
     def joined(self, pieces: Sequence[str], special: frozenset[str]) -> str:
         """The target's model joins them; a space goes behind special ones."""
-        text = _joined(self._target, pieces, special, " ")
+        text = _joined(self.target, pieces, special, " ")
         return text.replace(_UNDERLINE, " ").strip()
 
 
 class OneModel:
-    """See ``Words``: one model for all languages, whose tokens stand behind its vocabulary."""
+    """See ``Words``: one model for all languages, whose tokens stand behind its vocabulary.
+
+    Attributes:
+        source, target: the model, SentencePiece's.
+        target_vocab: ids by piece, the languages' tokens among them.
+        size: of the vocabulary without those.
+        unknown: how the token is spelled that stands for all others.
+        has_codes: a text does not begin with a language.
+    """
+
+    has_codes = False
 
     def __init__(self, folder: Path, values: Mapping[str, Any], unknown: str, eos: str) -> None:
         """Read the model and the vocabulary.
@@ -114,15 +133,15 @@ class OneModel:
         kind = values.get("language_codes", "m2m100")
         if kind not in _CODES:
             raise OtherKindError(f"its language_codes are {kind!r:.60}")
-        self._model = _model(folder / "sentencepiece.bpe.model")
-        self._ids: dict[str, int] = _read_vocab(folder / "vocab.json", unknown)
-        self.size = len(self._ids)
-        self._spelled = {i: token for token, i in self._ids.items()}
+        self.source = self.target = _model(folder / "sentencepiece.bpe.model")
+        self.target_vocab: dict[str, int] = _read_vocab(folder / "vocab.json", unknown)
+        self.size = len(self.target_vocab)
+        self._spelled = {i: token for token, i in self.target_vocab.items()}
         codes = {code: self.size + i for i, code in enumerate(_CODES[kind].split())}
         tokens = {f"__{code}__": token for code, token in codes.items()}
-        self._ids |= tokens
+        self.target_vocab |= tokens
         self._spelled |= {i: token for token, i in tokens.items()}
-        self._unknown, self._eos = unknown, eos
+        self.unknown, self._eos = unknown, eos
         source = _language(values, "src_lang", codes, "en")
         target = _language(values, "tgt_lang", codes, source)
         self.languages = Languages(codes, source, target)
@@ -134,13 +153,13 @@ class OneModel:
 
     def pieces(self, text: str) -> list[str]:
         """The model cuts it."""
-        found: list[str] = self._model.encode(text, out_type=str)
+        found: list[str] = self.source.encode(text, out_type=str)
         return found
 
     def ids(self, pieces: Sequence[str]) -> list[int]:
         """By the vocabulary and the languages."""
-        unknown = self._ids[self._unknown]
-        return [self._ids.get(piece, unknown) for piece in pieces]
+        unknown = self.target_vocab[self.unknown]
+        return [self.target_vocab.get(piece, unknown) for piece in pieces]
 
     def around(self, ids: list[int], added: Mapping[str, int], src_lang: str | None) -> list[int]:
         """The language goes before every text, and an EOS behind it."""
@@ -150,11 +169,11 @@ class OneModel:
 
     def spelling(self, token: int) -> str:
         """By the vocabulary and the languages."""
-        return self._spelled.get(token, self._unknown)
+        return self._spelled.get(token, self.unknown)
 
     def joined(self, pieces: Sequence[str], special: frozenset[str]) -> str:
         """The model joins them, special ones apart."""
-        return _joined(self._model, pieces, special, "").strip()
+        return _joined(self.target, pieces, special, "").strip()
 
 
 _SPECIAL = {"unk_token": "<unk>", "eos_token": "</s>", "pad_token": "<pad>"}
@@ -226,7 +245,8 @@ def _pieces_behind_a_code(model: Any, text: str) -> list[str]:
 
 def _joined(model: Any, pieces: Sequence[str], special: frozenset[str], behind: str) -> str:
     """What a model makes of the pieces between special ones, and those as they are spelled."""
-    text, some = "", []
+    text = ""
+    some: list[str] = []
     for piece in pieces:
         if piece in special:
             text += model.decode(some) + piece + behind

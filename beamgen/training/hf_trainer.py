@@ -58,11 +58,14 @@ def collate(rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
     def padded(columns: Iterator[list[int]], value: int) -> torch.Tensor:
         return pad_sequence([torch.tensor(ids) for ids in columns], True, value)
 
-    return {
+    batch = {
         "input_ids": padded((row["input_ids"] for row in rows), 0),
         "attention_mask": padded(([1] * len(row["input_ids"]) for row in rows), 0),
         "labels": padded((row["labels"] for row in rows), IGNORE_INDEX),
     }
+    if "decoder_input_ids" in rows[0]:
+        batch["decoder_input_ids"] = padded((row["decoder_input_ids"] for row in rows), 0)
+    return batch
 
 
 def _arguments(settings: TrainingSettings, work: Path, *, has_eval: bool) -> TrainingArguments:
@@ -96,7 +99,7 @@ class _EvaluatingApart(Trainer):  # type: ignore[misc] # transformers is not fol
 
 
 def _columns(rows: Sequence[TrainingRow]) -> list[dict[str, list[int]]]:
-    return [{"input_ids": row.input_ids, "labels": row.labels} for row in rows]
+    return [{k: v for k, v in vars(row).items() if v is not None} for row in rows]
 
 
 def _reporting_to(progress: Progress) -> TrainerCallback:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from transformers import BitsAndBytesConfig, PreTrainedModel
 
+from beamgen.checkpoint.auto_model import auto_model
 from beamgen.checkpoint.checkpoint import Checkpoint
 from beamgen.errors import CheckpointError, one_line
 from beamgen.lora.targets import linear_layers
@@ -62,7 +63,7 @@ def load_nf4(checkpoint: Checkpoint) -> PreTrainedModel:
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32
     )
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model = auto_model(checkpoint.config).from_pretrained(
             checkpoint.folder,
             dtype=torch.float32,
             quantization_config=quantized,

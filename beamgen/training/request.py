@@ -14,14 +14,15 @@ from beamgen.checkpoint.checkpoint import Checkpoint, read_checkpoint
 from beamgen.checkpoint.resolve import resolve
 from beamgen.disk import local
 from beamgen.errors import CheckpointError, SettingError
+from beamgen.export.encoder import decoder_start
 from beamgen.export.options import check_options
-from beamgen.registry import is_encoder_decoder
+from beamgen.seq2seq_adapter import Seq2SeqAdapter
 from beamgen.tokenizer.load import load_tokenizer
 from beamgen.training.data import TrainingData, check_same_kind, read_rows
 from beamgen.training.folders import check_output
 from beamgen.training.requirements import check_installed, check_machine
 from beamgen.training.settings import TrainingSettings
-from beamgen.training.token_ids import TrainingRow, stop_ids, tokenize_rows
+from beamgen.training.token_ids import EncoderSide, TrainingRow, stop_ids, tokenize_rows
 
 
 class FinetuneOptions(TypedDict, total=False):
@@ -42,8 +43,8 @@ class FinetuneOptions(TypedDict, total=False):
         max_steps: optimizer steps, instead of epochs.
         learning_rate: at the start, by default 2e-4; it falls linearly to 0.
         batch_size: rows per optimizer step; by default 8.
-        max_length: tokens a row may have; None allows the model's positions. A longer
-            row is refused, none is cut.
+        max_length: tokens a row may have, of an encoder-decoder its prompt and its completion
+            each; None allows the model's positions. A longer row is refused, none is cut.
         seed: of the LoRA's start, the order of the rows and dropout; by default 0.
         save_steps: steps from one point to resume from to the next; by default 50.
         resume: go on where an interrupted training of this output last saved.
@@ -162,12 +163,8 @@ def finetune_request(
         )
     checkpoint = read_checkpoint(files, options.get("ignore_unread", ()))
     adapter = checkpoint.adapter(options.get("model_class"))
-    if is_encoder_decoder(adapter):
-        raise CheckpointError(
-            f"{checkpoint.source} is an encoder-decoder, and finetune trains decoders alone",
-            "train it with transformers' Seq2SeqTrainer, and export what that saves",
-        )
     limit = _longest_row(checkpoint, adapter, settings.max_length)
+    encoder = _encoder_side(checkpoint, adapter, settings.max_length)
     tokenizer = load_tokenizer(checkpoint.folder, trust_remote_code=checkpoint.trust_remote_code)
     assert tokenizer is not None, "it has tokenizer files"
     stops = stop_ids(checkpoint, tokenizer)
@@ -186,8 +183,8 @@ def finetune_request(
         target=target,
         data=train_file,
         eval_data=eval_file,
-        train_rows=tokenize_rows(train_file, tokenizer, stops, limit),
-        eval_rows=tokenize_rows(eval_file, tokenizer, stops, limit) if eval_file else (),
+        train_rows=tokenize_rows(train_file, tokenizer, stops, limit, encoder),
+        eval_rows=tokenize_rows(eval_file, tokenizer, stops, limit, encoder) if eval_file else (),
         resume=options.get("resume", False),
         force=force,
         inputs=tuple(read),
@@ -217,6 +214,31 @@ def _longest_row(checkpoint: Checkpoint, adapter: DecoderAdapter, max_length: in
             f"set --max-length {positions} or less",
         )
     return max_length or positions
+
+
+def _encoder_side(
+    checkpoint: Checkpoint, adapter: DecoderAdapter, max_length: int | None
+) -> EncoderSide | None:
+    """What reads the prompts of an encoder-decoder.
+
+    Raises:
+        CheckpointError: it does not read text, or names no token to begin with.
+        SettingError: ``max_length`` is beyond its positions.
+    """
+    if not isinstance(adapter, Seq2SeqAdapter):
+        return None
+    if not any(source.name == "input_ids" for source in adapter.sources(checkpoint.config)):
+        raise CheckpointError(
+            f"the encoder of {checkpoint.source} reads no text, and training rows are text",
+            "train it with transformers' Seq2SeqTrainer and peft, and export with --lora",
+        )
+    positions = adapter.source_positions(checkpoint.config)
+    if positions is not None and (max_length or 0) > positions:
+        raise SettingError(
+            f"max_length {max_length} is more than the encoder's {positions} positions hold",
+            f"set --max-length {positions} or less",
+        )
+    return EncoderSide(decoder_start(checkpoint, {}), max_length or positions)
 
 
 def _file_record(file: TrainingData) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def _with_lora(checkpoint: Checkpoint, settings: TrainingSettings) -> PeftModel:
         )
     set_seed(settings.seed)
     try:
-        return get_peft_model(base, _lora_config(settings))
+        return get_peft_model(base, _lora_config(settings, _task(checkpoint)))
     except ValueError as error:  # no layer is called so, or it is of a kind without LoRA
         raise SettingError(
             f"no LoRA can be put on {checkpoint.source}: {one_line(error, 160)}",
@@ -79,10 +79,15 @@ def _with_lora(checkpoint: Checkpoint, settings: TrainingSettings) -> PeftModel:
         ) from error
 
 
-def _lora_config(settings: TrainingSettings) -> LoraConfig:
+def _task(checkpoint: Checkpoint) -> str:
+    """Peft's word for what is trained."""
+    return "SEQ_2_SEQ_LM" if checkpoint.config.is_encoder_decoder else "CAUSAL_LM"
+
+
+def _lora_config(settings: TrainingSettings, task: str) -> LoraConfig:
     targets, loftq = settings.target_modules, settings.method == "loftq"
     return LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type=task,
         r=settings.rank,
         lora_alpha=settings.lora_alpha,
         lora_dropout=settings.lora_dropout,

@@ -11,6 +11,10 @@
 //
 //   ./generate biogpt-onnx/model.onnx "2 230 11" "2 98" --num-beams 5 --max-new-tokens 20
 //   ./generate slots/model.onnx "2 230 11" --lora slots/adapters/drugs.onnx_adapter
+//   ./generate t5-onnx/model.onnx "13 8 1" --decoder-input-ids "0 5"
+//
+// An encoder-decoder reads the prompts, and its decoder goes on from --decoder-input-ids: the
+// start token alone where it is left out.
 //
 // Any other option is an input of the file that has a default, by its name: the file's
 // inputs are listed in the package's beamgen.json. A list is "0.7,1.2", one for each prompt.
@@ -57,6 +61,9 @@ Ort::Value tensor(const std::vector<T>& values, const std::vector<int64_t>& shap
   return made;
 }
 
+/// Of an encoder-decoder: with what its decoder goes on, its start token included.
+const char* const kDecoderPrompt = "decoder_input_ids";
+
 /// What Run is fed.
 struct Feeds {
   std::vector<std::string> names;
@@ -68,22 +75,34 @@ struct Feeds {
   }
 };
 
-/// input_ids and attention_mask [batch, prompt_len]: padding stands on the left, its mask is 0.
-void add_prompts(Feeds& feeds, const std::vector<std::vector<int64_t>>& prompts) {
+/// input_ids and attention_mask [batch, prompt_len]: padding stands on the left, where an encoder
+/// reads them on the right, and its mask is 0.
+void add_prompts(Feeds& feeds, const std::vector<std::vector<int64_t>>& prompts, bool encoded) {
   size_t prompt_len = 0;
   for (const auto& prompt : prompts) prompt_len = std::max(prompt_len, prompt.size());
   std::vector<int64_t> ids, mask;
   for (const auto& prompt : prompts) {
     const size_t padding = prompt_len - prompt.size();
-    ids.insert(ids.end(), padding, 0);  // any id will do: the mask hides it
-    mask.insert(mask.end(), padding, 0);
+    const size_t before = encoded ? 0 : padding, behind = padding - before;
+    ids.insert(ids.end(), before, 0);  // any id will do: the mask hides it
+    mask.insert(mask.end(), before, 0);
     ids.insert(ids.end(), prompt.begin(), prompt.end());
     mask.insert(mask.end(), prompt.size(), 1);
+    ids.insert(ids.end(), behind, 0);
+    mask.insert(mask.end(), behind, 0);
   }
   const std::vector<int64_t> shape{static_cast<int64_t>(prompts.size()),
                                    static_cast<int64_t>(prompt_len)};
   feeds.add("input_ids", tensor(ids, shape));
   feeds.add("attention_mask", tensor(mask, shape));
+}
+
+/// Whether the file has an input of that name, be it one with a default.
+bool takes(const Ort::Session& session, const std::string& name) {
+  const auto defaults = session.GetOverridableInitializerNames();
+  const auto plain = session.GetInputNames();
+  return std::count(defaults.begin(), defaults.end(), name) +
+         std::count(plain.begin(), plain.end(), name);
 }
 
 /// One input of one axis; C and C++ feed those that have a default, too.
@@ -94,12 +113,16 @@ void add_parameter(Feeds& feeds, const Ort::Session& session, const std::string&
   const auto in = [&name](const std::vector<std::string>& names) {
     return static_cast<size_t>(std::find(names.begin(), names.end(), name) - names.begin());
   };
+  if (!takes(session, name)) throw std::invalid_argument("the file has no input called " + name);
   const bool has_default = in(defaults) < defaults.size();
-  if (!has_default && in(plain) == plain.size())
-    throw std::invalid_argument("the file has no input called " + name);
   const Ort::TypeInfo info = has_default ? session.GetOverridableInitializerTypeInfo(in(defaults))
                                          : session.GetInputTypeInfo(in(plain));
   const auto type = info.GetTensorTypeAndShapeInfo();
+  if (name == kDecoderPrompt) {  // [1, prompt_len]: one for all rows
+    const auto ids = numbers<int64_t>(text);
+    if (ids.empty()) throw std::invalid_argument(name + " has no token ids");
+    return feeds.add(name, tensor(ids, {1, static_cast<int64_t>(ids.size())}));
+  }
   if (type.GetDimensionsCount() != 1)
     throw std::invalid_argument(name + " is no list: feed it from a program of your own");
   if (type.GetElementType() == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64) {
@@ -173,7 +196,7 @@ void generate(const std::vector<std::string>& arguments) {
   Ort::Env env(ORT_LOGGING_LEVEL_FATAL);
   Ort::Session session(env, std::filesystem::path(model).c_str(), Ort::SessionOptions());
   Feeds feeds;
-  add_prompts(feeds, prompts);
+  add_prompts(feeds, prompts, takes(session, kDecoderPrompt));
   for (const auto& [name, text] : parameters) add_parameter(feeds, session, name, text);
   check_complete(feeds, session, !lora.empty());
 

@@ -2,6 +2,10 @@
 //
 //   dotnet run -- biogpt-onnx/model.onnx "2 230 11" "2 98" --num-beams 5 --max-new-tokens 20
 //   dotnet run -- slots/model.onnx "2 230 11" --lora slots/adapters/drugs.onnx_adapter
+//   dotnet run -- t5-onnx/model.onnx "13 8 1" --decoder-input-ids "0 5"
+//
+// An encoder-decoder reads the prompts, and its decoder goes on from --decoder-input-ids: the
+// start token alone where it is left out.
 //
 // Each prompt is one argument of token ids. Any other option is an input of the file that has
 // a default, by its name: the file's inputs are listed in the package's beamgen.json. A list is
@@ -20,6 +24,9 @@ internal static class Program
 {
     private const string Usage =
         "usage: generate MODEL.onnx \"ID ID ...\" ... [--NAME VALUE] ...";
+
+    // Of an encoder-decoder: with what its decoder goes on, its start token included.
+    private const string DecoderPrompt = "decoder_input_ids";
 
     private static readonly string[] Outputs =
         { "sequences", "sequences_scores", "finish_reasons", "beam_indices" };
@@ -83,7 +90,7 @@ internal static class Program
         };
         using var session = new InferenceSession(model, options);
         var feeds = new Dictionary<string, OrtValue>();
-        AddPrompts(feeds, prompts);
+        AddPrompts(feeds, prompts, Input(session, DecoderPrompt) != null);
         foreach (var parameter in parameters)
             feeds[parameter.Key] = Parameter(session, parameter.Key, parameter.Value);
         CheckComplete(feeds, session, lora != null);
@@ -120,16 +127,19 @@ internal static class Program
         OrtValue.CreateTensorValueFromMemory(values, new long[] { values.Length });
 
     /// <summary>
-    /// input_ids and attention_mask [batch, prompt_len]: padding stands on the left, its mask is 0.
+    /// input_ids and attention_mask [batch, prompt_len]: padding stands on the left, where an
+    /// encoder reads them on the right, and its mask is 0.
     /// </summary>
-    private static void AddPrompts(Dictionary<string, OrtValue> feeds, List<long[]> prompts)
+    private static void AddPrompts(
+        Dictionary<string, OrtValue> feeds, List<long[]> prompts, bool encoded)
     {
         int promptLen = prompts.Max(prompt => prompt.Length);
         var ids = new long[prompts.Count * promptLen]; // any padding id will do: the mask hides it
         var mask = new long[ids.Length];
         for (int row = 0; row < prompts.Count; row++)
         {
-            int start = (row + 1) * promptLen - prompts[row].Length;
+            int padding = encoded ? 0 : promptLen - prompts[row].Length;
+            int start = row * promptLen + padding;
             prompts[row].CopyTo(ids, start);
             Array.Fill(mask, 1, start, prompts[row].Length);
         }
@@ -138,12 +148,24 @@ internal static class Program
         feeds["attention_mask"] = OrtValue.CreateTensorValueFromMemory(mask, shape);
     }
 
+    /// <summary>An input of the file, be it one with a default; null where there is none.</summary>
+    private static NodeMetadata? Input(InferenceSession session, string name) =>
+        session.OverridableInitializerMetadata.TryGetValue(name, out NodeMetadata? input)
+            || session.InputMetadata.TryGetValue(name, out input)
+            ? input
+            : null;
+
     /// <summary>One input of one axis; C# feeds those that have a default, too.</summary>
     private static OrtValue Parameter(InferenceSession session, string name, string text)
     {
-        if (!session.OverridableInitializerMetadata.TryGetValue(name, out NodeMetadata? input)
-            && !session.InputMetadata.TryGetValue(name, out input))
-            throw new ArgumentException("the file has no input called " + name);
+        NodeMetadata input = Input(session, name)
+            ?? throw new ArgumentException("the file has no input called " + name);
+        if (name == DecoderPrompt) // [1, prompt_len]: one for all rows
+        {
+            long[] ids = Numbers(text, long.Parse);
+            if (ids.Length == 0) throw new ArgumentException(name + " has no token ids");
+            return OrtValue.CreateTensorValueFromMemory(ids, new long[] { 1, ids.Length });
+        }
         if (input.Dimensions.Length != 1)
             throw new ArgumentException(name + " is no list: feed it from a program of your own");
         return input.ElementDataType == TensorElementType.Int64

@@ -5,7 +5,9 @@
 
 The prompts are sent as requests of their own, all at once, so that the server may join
 them. Parameters that the model asks of every request have to be set; the server tells
-which. Without a tokenizer prompts are ids: --ids "5 9 7".
+which. Without a tokenizer prompts are ids: --ids "5 9 7". Of an encoder-decoder they are
+what the encoder reads; --set decoder_input_ids=[0,5] is with what its decoder goes on, where
+the model asks for it.
 """
 
 from __future__ import annotations
@@ -104,6 +106,9 @@ def main() -> None:
     prompts = [[int(token) for token in ids.split()] for ids in arguments.ids]
     if tokenizer is not None:
         prompts += [tokenizer(text)["input_ids"] for text in arguments.prompt]
+    for number, prompt in enumerate(prompts, start=1):
+        if not prompt:  # it would fail, or mean nothing, and others be joined with it
+            raise SystemExit(f"prompt {number} of {len(prompts)} has no tokens: leave it out")
     for answer in Model(arguments.url, arguments.model).ask(prompts, settings):
         found = zip(answer["sequences_scores"][0], answer["sequences"][0], strict=True)
         for score, sequence in found:

@@ -21,21 +21,24 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     """Fill the place in a page that has it (a hook of MkDocs)."""
     if _PLACE not in markdown:
         return markdown
-    rows = json.loads(RECORD.read_text(encoding="utf-8"))["adapters"]
-    return markdown.replace(_PLACE, "\n".join(table(rows)))
+    record = json.loads(RECORD.read_text(encoding="utf-8"))
+    return markdown.replace(_PLACE, "\n".join(table(record)))
 
 
-def table(rows: Mapping[str, Mapping[str, Mapping[str, str | None]]]) -> Iterator[str]:
-    """The lines of the table, and below it each refusal in full."""
+def table(record: Mapping[str, Any]) -> Iterator[str]:
+    """The lines of the table, and below it each refusal in full and what it was made with."""
     yield f"| adapter | {' | '.join(_COLUMNS)} |"
     yield "|---|" + "---|" * len(_COLUMNS)
     notes: list[str] = []
-    for name, row in rows.items():
+    for name, row in record["adapters"].items():
         cells = [_cell(row[column], notes) if column in row else "" for column in _COLUMNS]
-        yield f"| {name} | {' | '.join(cells)} |"
+        other = f" (transformers {row['transformers']})" if "transformers" in row else ""
+        yield f"| {name}{other} | {' | '.join(cells)} |"
     yield ""
     for number, note in enumerate(notes, start=1):
         yield f"{number}. {note}"
+    yield ""
+    yield f"Made with {', '.join(f'{name} {of}' for name, of in record['versions'].items())}."
 
 
 def _cell(cell: Mapping[str, str | None], notes: list[str]) -> str:

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from beamgen import SearchConfig
-from beamgen.settings.hf_fields import REFUSED
-from beamgen.settings.setting import REQUIRED, Setting
-from beamgen.settings.table import PARAMETERS, SETTINGS
+from beamgen.settings.hf_fields import AROUND_SEARCH, REFUSED
+from beamgen.settings.setting import IDS, REQUIRED, TIMES, Setting
+from beamgen.settings.table import SETTINGS, parameters_with
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -55,7 +55,7 @@ def _parameters() -> Iterable[str]:
     of_checkpoint = {setting.name for setting in SETTINGS if setting.default is REQUIRED}
     yield "| input | type, shape | default | meaning |"
     yield "|---|---|---|---|"
-    for parameter in PARAMETERS:
+    for parameter in parameters_with({IDS, TIMES}):
         values = ", ".join(f"{number:g}" for number in defaults[parameter.name].flat)
         default = "the checkpoint's" if parameter.name in of_checkpoint else values or "none"
         shape = f"`[{', '.join(parameter.axes)}]`"
@@ -65,7 +65,7 @@ def _parameters() -> Iterable[str]:
 
 
 def _refused() -> Iterable[str]:
-    yield "| field of `GenerationConfig` | why |"
+    yield "| field of `GenerationConfig`, argument of `generate` | why |"
     yield "|---|---|"
-    for name, reason in sorted(REFUSED.items()):
+    for name, reason in sorted({**REFUSED, **AROUND_SEARCH}.items()):
         yield f"| `{name}` | {reason} |"

@@ -59,6 +59,49 @@ def test_other_contestants_run_where_they_are_installed(
     assert row.verdict in ("same tokens", "own weights", "own precision"), row.reason
 
 
+@pytest.mark.transformers_4
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # of optimum's own export
+def test_an_encoder_reads_the_prompts(
+    jobs_in_process, checkpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Marian's own settings force an EOS, which no contestant is asked for."""
+    workdir = tmp_path / "work"
+    ours = ["beamgen", "ortmodel"]
+    report = bench(checkpoints("marian"), against=ours, workdir=workdir, batch_size=2, **SMALL)
+    found = {row.contestant: (row.verdict, row.reason) for row in report.results[0].rows}
+    assert found == dict.fromkeys(["transformers", *ours], ("same tokens", None))
+    assert report.model["encoder_bytes"] > 0
+    assert "of the encoder once" in printed(report)
+    by_default = bench(checkpoints("marian"), workdir=workdir, **{**SMALL, "runs": 1})
+    taking = [each.name for each in contestants().values() if each.encoders and not each.missing]
+    assert [row.contestant for row in by_default.results[0].rows] == taking
+    assert "beamgen-contrib" not in taking
+    named = bench(checkpoints("marian"), against=["genai"], workdir=workdir, **SMALL)
+    assert named.results[0].row("genai").reason == "it runs decoders alone"
+    with pytest.raises(BeamgenError, match=r"6\+300 tokens are more than the 128 positions"):
+        bench(checkpoints("marian"), workdir=workdir, **{**SMALL, "workloads": ["6+300"]})
+
+
+@pytest.mark.transformers_4
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name, each in contestants().items()
+        if each.encoders and not each.ours and name not in INSTALLED
+    ],
+)
+def test_other_contestants_run_encoder_decoders(
+    name: str, jobs_in_process, checkpoints, tmp_path: Path
+) -> None:
+    if missing := contestants()[name].missing:
+        pytest.skip(f"{name} needs {', '.join(missing)}")
+    report = bench(checkpoints("t5"), against=[name], workdir=tmp_path / "work", **SMALL)
+    row = report.results[0].row(name)
+    assert row.verdict in ("same tokens", "own weights", "own precision"), row.reason
+
+
 def test_who_is_not_comparable_gets_no_ratio(
     jobs_in_process, checkpoints, workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

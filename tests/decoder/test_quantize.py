@@ -15,6 +15,7 @@ from onnx.reference import ReferenceEvaluator
 
 from beamgen import BeamgenError, find_adapter
 from beamgen.checkpoint.checkpoint import demo_checkpoint, open_checkpoint
+from beamgen.decoder.contract import source_name
 from beamgen.decoder.passes import int8
 from beamgen.decoder.passes.place_weights import place_weights
 from beamgen.decoder.passes.quantize import quantize
@@ -143,6 +144,39 @@ def test_a_tied_table_is_stored_once(precision: str) -> None:
     assert all("scales" in v.name or v.const_value.size == 1 for v in floats)
 
 
+@pytest.mark.parametrize("precision", ["fp16", "int8", "int4"])
+def test_what_an_encoder_reads_is_looked_up_in_the_same_rows(precision: str) -> None:
+    """Ids of either side choose from one table, masks and positions from none that is rounded."""
+    model = ir.from_proto(
+        parser.parse_model(
+            """<ir_version: 10, opset_import: ["": 23]>
+            g (int64[b, s] source_ids, int64[b, n] input_ids, int64[b, n] position_ids)
+              => (float[b, s, c] read, float[b, n, c] y)
+            <float[4, 4] table = {1.1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7},
+             float[4, 4] places = {1.1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7},
+             float[4, 4] w = {1.1,0,0,0,0,1,0,0,0,0,1,0,0,0,0,1}> {
+                read = Gather(table, source_ids)
+                x = Gather(table, input_ids)
+                at = Gather(places, position_ids)
+                sum = Add(x, at)
+                y = MatMul(sum, w)
+            }"""
+        )
+    )
+    model.graph.inputs[0].name = source_name("input_ids")
+    for number, node in enumerate(model.graph):
+        node.name = f"node_{number}"
+    record = quantize(model, precision, "u8" if precision == "int8" else "auto")
+    assert record.quantized == ("w", "table")
+    ids = np.array([[3, 0, 1]])
+    feeds = {source_name("input_ids"): ids, "input_ids": ids, "position_ids": ids}
+    weight, _ = _BY_HAND[precision]
+    table = np.array([1.1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 4, 5, 6, 7], np.float32).reshape(4, 4)
+    np.testing.assert_allclose(_run(model, feeds)[0], weight(table)[ids], rtol=1e-6)
+    assert "places" in model.graph.initializers
+    assert "table" not in model.graph.initializers
+
+
 def test_int8_has_standard_operators_only_and_int4_microsofts() -> None:
     kinds = {}
     for precision in ("int8", "int4"):
@@ -172,6 +206,32 @@ def test_what_several_products_read_is_rounded_once() -> None:
     )
     quantize(model, "int8")
     assert Counter(node.domain for node in model.graph)["beamgen"] == 1
+
+
+def test_what_experts_are_chosen_by_stays_float32() -> None:
+    """A router's result, scaled and biased as may be; what its choice weighs is rounded."""
+    model = ir.from_proto(
+        parser.parse_model(
+            """<ir_version: 10, opset_import: ["": 23]>
+            g (int64[b, n] input_ids) => (float[b, n, 2] y)
+            <float[4, 2] t = {1,2,3,4,5,6,7,8}, float[2, 2] attend = {1,0,0,1},
+             float[2, 2] router = {1,0,0,1}, float[2] bias = {1,2},
+             float[2, 2] expert = {2,0,0,2}, int64[1] two = {2}> {
+                x = Gather(t, input_ids)
+                h = MatMul(x, attend)
+                logits = MatMul(h, router)
+                biased = Add(logits, bias)
+                sizes = Shape(h)
+                shaped = Reshape(biased, sizes)
+                shares = Softmax(shaped)
+                weights, chosen = TopK(shares, two)
+                given = MatMul(h, expert)
+                y = Mul(given, weights)
+            }"""
+        )
+    )
+    record = quantize(model, "int8")
+    assert set(record.quantized) == {"t", "attend", "expert"}
 
 
 @pytest.mark.parametrize("tokens", [0, 3])
@@ -253,6 +313,7 @@ def test_activations_are_rounded_as_emulated() -> None:
     )
     nothing = torch.zeros(1, 2, 40)
     assert not blocks_to_int8(nothing).any()
+    assert blocks_to_int8(nothing[0, :0]).shape == (0, 40), "an expert that no token goes to"
 
 
 @pytest.mark.parametrize("precision", ["int8", "int4"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from beamgen import (
     BeamgenError,
@@ -85,6 +85,58 @@ def test_every_number_is_that_of_the_model(
             assert (continuation.parent, continuation.token) == (parent, token)
             assert continuation.score == pytest.approx(score, abs=1e-4)
             assert continuation.log_prob == pytest.approx(log_prob, abs=1e-4)
+
+
+@pytest.mark.transformers_4
+def test_the_tree_is_the_decoders_and_the_source_is_told(
+    packages: Callable[[str], Package], checkpoints: Callable[[str], Path]
+) -> None:
+    source, start = [40, 8, 40, 1], [0, 7]
+    settings = {"num_beams": 3, "max_new_tokens": 5, "eos_token_id": EOS}
+    explained = explain(packages("t5"), source, decoder_prompt=start, **settings)
+    assert (explained.source_ids, explained.ids) == (tuple(source), tuple(start))
+    record = explained.to_json()
+    assert record["source"] == {"text": None, "ids": source}
+    assert record["prompt"] == {"text": None, "ids": start}
+    (found,) = Generator(packages("t5")).generate(
+        [source], decoder_prompt=start, num_return_sequences=3, **settings
+    )
+    assert [list(h.ids) for h in explained.hypotheses] == [g.token_ids for g in found]
+    assert [h.score for h in explained.hypotheses] == [g.score for g in found]
+    model = AutoModelForSeq2SeqLM.from_pretrained(checkpoints("t5")).eval()
+    for step in explained.steps:
+        for continuation in step.continuations:
+            path = [c.token for c in explained.path(step.step, continuation)][::-1]
+            with torch.no_grad():
+                logits = model(
+                    torch.tensor([source]), decoder_input_ids=torch.tensor([[*start, *path[:-1]]])
+                ).logits[0, -1]
+            expected = float(torch.log_softmax(logits, -1)[continuation.token])
+            assert continuation.log_prob == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.transformers_4
+def test_the_command_shows_what_the_encoder_read(text_packages, tmp_path: Path) -> None:
+    base = [
+        "explain",
+        "-m",
+        str(text_packages("t5").folder),
+        "-p",
+        "the old woman",
+        "--max-new-tokens",
+        "3",
+    ]
+    plain = CliRunner().invoke(main, base)
+    assert plain.exit_code == 0, plain.output
+    assert plain.output.splitlines()[0] == "the old woman"
+    assert plain.output.splitlines()[1].startswith("num_beams")
+    prompted = CliRunner().invoke(main, [*base, "--decoder-prompt", "the"])
+    assert prompted.output.splitlines()[:2] == ["the old woman", "the"]
+    drawn = CliRunner().invoke(main, [*base, "-o", str(tmp_path / "beams.html")])
+    assert drawn.exit_code == 0, drawn.output
+    assert "<h1>the old woman</h1>" in (tmp_path / "beams.html").read_text(encoding="utf-8")
+    both = CliRunner().invoke(main, [*base, "--decoder-prompt", "the", "--decoder-ids", "5"])
+    assert "leave one of the two out" in both.output
 
 
 def test_fates_add_up(packages: Callable[[str], Package]) -> None:

@@ -9,24 +9,31 @@ from support.architectures import ARCHITECTURES, INSTALLED
 
 from beamgen import BeamgenError, DecoderAdapter, adapters, find_adapter
 from beamgen.registry import is_encoder_decoder
-from beamgen.settings.rules import installed_rules
 from beamgen.testing import check_adapter, tiny_model
 
 OTHERS = [each.name for each in INSTALLED if each.name not in ARCHITECTURES]
 
-#: As near to others that a quick test of theirs shows nothing new.
-ALIKE = {"marian", "mbart_seq2seq", "mt5", "pegasus"}
-_LEFT = pytest.mark.xfail(
-    installed_rules().release != "4.57", reason="5 has other code, see CONTRIBUTING.md", strict=True
-)
+#: As near to others that a quick test of theirs shows nothing new, or not that quick.
+ALIKE = {
+    "bigbird_pegasus",
+    "blenderbot",
+    "blenderbot_small",
+    "longt5",
+    "marian",
+    "mbart_seq2seq",
+    "mt5",
+    "mvp",
+    "nllb_moe",
+    "pegasus",
+    "pegasus_x",
+    "plbart",
+    "switch_transformers",
+    "umt5",
+}
+QUICK = [pytest.param(name, marks=[pytest.mark.slow] if name in ALIKE else []) for name in OTHERS]
 
 
-def _marks(name: str) -> list[pytest.MarkDecorator]:
-    left = [_LEFT] if is_encoder_decoder(find_adapter(name)) else []
-    return [*left, pytest.mark.slow] if name in ALIKE else left
-
-
-@pytest.mark.parametrize("name", [pytest.param(name, marks=_marks(name)) for name in OTHERS])
+@pytest.mark.parametrize("name", QUICK)
 def test_the_step_of_every_adapter_is_hfs(name: str) -> None:
     """Names, sizes, positions and the exported step; the rest of the suite is slow."""
     assert len(check_adapter(name, quick=True)) == 6

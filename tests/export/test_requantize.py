@@ -16,13 +16,25 @@ from onnx import helper, numpy_helper
 from support.onnx_functions import call_of, initializers
 from support.peft_folders import save_lora
 
-from beamgen import BeamgenError, Generator, Package, check_parity, describe, export, open_package
+from beamgen import (
+    BeamgenError,
+    Generator,
+    Package,
+    adapters,
+    check_parity,
+    describe,
+    export,
+    find_adapter,
+    open_package,
+)
 from beamgen.checkpoint.checkpoint import open_checkpoint
 from beamgen.cli import main
 from beamgen.export.requantize import quantize
 from beamgen.parity.grids.shapes import Likely, quick_grid
 from beamgen.parity.report import ParityCase
 from beamgen.quantization import saturation
+from beamgen.registry import is_encoder_decoder
+from beamgen.testing import tiny_model
 
 
 def _run(*arguments: object) -> Result:
@@ -34,7 +46,9 @@ _QUICK = [
     ("biogpt", "int4", "loop"),
     ("phi3", "fp16", "loop"),
     ("gpt2", "int8", "contrib"),
+    pytest.param("t5", "int8", "loop", marks=pytest.mark.transformers_4),
 ]
+_ENCODERS = [each.name for each in adapters() if is_encoder_decoder(each)]
 _REST = [
     *[(name, "int8", "loop") for name in ("biogpt", "phi3")],
     *[(name, "int4", "loop") for name in ("gpt2", "phi3")],
@@ -45,11 +59,22 @@ _REST = [
         for precision in ("int8", "int4")
     ],
 ]
+_REST_ENCODERS = [
+    (name, precision, "loop") for name in _ENCODERS for precision in ("fp16", "int8", "int4")
+]
 
 
 @pytest.mark.parametrize(
     ("name", "precision", "backend"),
-    [*_QUICK, *(pytest.param(*case, marks=pytest.mark.slow) for case in _REST)],
+    [
+        *_QUICK,
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in _REST),
+        *(
+            pytest.param(*case, marks=[pytest.mark.slow, pytest.mark.transformers_4])
+            for case in _REST_ENCODERS
+            if case != ("t5", "int8", "loop")
+        ),
+    ],
 )
 def test_parity_with_hf_on_the_same_rounding(
     name: str, precision: str, backend: str, quantized: Callable[..., Package]
@@ -187,6 +212,14 @@ def test_quality_is_measured_on_a_demo_checkpoints_text(demos, tmp_path: Path) -
     assert "perplexity" in _run("inspect", "-m", out, "--no-load").output
     (best,) = Generator(out).generate("aspirin is", num_return_sequences=1)
     assert best[0].new_text
+
+
+def test_noise_is_that_of_the_positions_of_generate(tmp_path: Path) -> None:
+    """RoBERTa's own begin behind its padding token; ``generate`` and the file begin at 0."""
+    tiny_model(find_adapter("roberta").tiny_config()).save_pretrained(tmp_path / "checkpoint")
+    wanted = {"precision": "int8", "int8_weights": "u8", "parity": False}
+    made = export(tmp_path / "checkpoint", tmp_path / "int8", **wanted)
+    assert made.package.manifest.precision.noise < 0.1
 
 
 def test_a_package_keeps_its_backend_and_what_it_requires(checkpoints, tmp_path: Path) -> None:

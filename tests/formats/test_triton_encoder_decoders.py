@@ -20,11 +20,15 @@ from beamgen.formats.triton.requests import join, requests_to_join
 from beamgen.package.manifest import Encoder
 
 pytest.importorskip("tritonclient.grpc", reason="tritonclient and grpcio are not installed")
-pytestmark = pytest.mark.transformers_4  # see What is left in CONTRIBUTING.md
+pytestmark = pytest.mark.transformers_4  # whose tokenizers the checkpoints have
 
 EOS = (1, *range(10, 20))
 BEAMS = {"num_beams": 3, "num_return_sequences": 2, "eos_token_id": EOS, "pad_token_id": 0}
 INPUTS = ["max_new_tokens", "length_penalty", "decoder_input_ids"]
+LANGUAGES = ["max_new_tokens", "forced_bos_token_id"]
+
+#: Processors that read what the decoder has, in which nothing is padding.
+FORCED = {"repetition_penalty": 1.3, "forced_bos_token_id": 17}
 
 Write = Callable[..., Packaged]
 
@@ -69,8 +73,8 @@ def _hugging_face(
 @pytest.mark.parametrize(
     ("name", "batching", "settings"),
     [
-        ("t5", "ragged", {"repetition_penalty": 1.3, "forced_bos_token_id": 17}),
-        ("t5", "dynamic", {"encoder_no_repeat_ngram_size": 2}),
+        ("t5", "ragged", FORCED),
+        pytest.param("t5", "dynamic", {"encoder_no_repeat_ngram_size": 2}, marks=pytest.mark.slow),
         pytest.param("bart_seq2seq", "ragged", {"no_repeat_ngram_size": 2}, marks=pytest.mark.slow),
         pytest.param("m2m_100", "ragged", {}, marks=pytest.mark.slow),
         pytest.param("marian", "ragged", {"max_length": 12}, marks=pytest.mark.slow),
@@ -85,7 +89,7 @@ def test_joined_requests_get_what_hugging_face_gives_each(
     checkpoints: Callable[[str], Path],
 ) -> None:
     settings = {**BEAMS, **settings}
-    inputs = [each for each in INPUTS if "max_length" not in settings or each == "length_penalty"]
+    inputs = {"m2m_100": LANGUAGES, "marian": ["length_penalty"]}.get(name, INPUTS)
     options = {"inputs": inputs, "settings": settings}
     done = write(name, batching=batching, **options)
     check_verified(done)
@@ -109,19 +113,18 @@ def test_joined_requests_get_what_hugging_face_gives_each(
 
 
 def test_the_configuration_says_what_a_request_gives(write: Write) -> None:
-    done = write("t5", batching="ragged")
-    parsed = parse((done.folder / "config.pbtxt").read_text(encoding="utf-8"))
-    assert [value.name for value in parsed.input] == [
-        "input_ids",
-        "max_new_tokens",
-        "length_penalty",
-    ]
-    assert parsed.input[0].allow_ragged_batch
-    assert "# what the encoder reads" in (done.folder / "config.pbtxt").read_text()
-    prompted = write("t5", batching="dynamic", inputs=["decoder_input_ids"])
-    parsed = parse((prompted.folder / "config.pbtxt").read_text(encoding="utf-8"))
-    shapes = {value.name: list(value.dims) for value in parsed.input}
-    assert shapes == {"input_ids": [-1], "attention_mask": [-1], "decoder_input_ids": [-1]}
+    done = write("t5", batching="ragged", inputs=INPUTS, settings={**BEAMS, **FORCED})
+    text = (done.folder / "config.pbtxt").read_text(encoding="utf-8")
+    shapes = {value.name: list(value.dims) for value in parse(text).input}
+    assert shapes == {
+        "input_ids": [-1],
+        "decoder_input_ids": [-1],
+        "max_new_tokens": [1],
+        "length_penalty": [1],
+    }
+    assert [value.name for value in parse(text).input if value.allow_ragged_batch] == ["input_ids"]
+    assert "# what the encoder reads" in text
+    assert "forced_bos_token_id 17" in text.split("name:")[0]
     simple = write("t5", batching="simple")
     check_verified(simple)
     parsed = parse((simple.folder / "config.pbtxt").read_text(encoding="utf-8"))
@@ -131,6 +134,7 @@ def test_the_configuration_says_what_a_request_gives(write: Write) -> None:
     assert (list(prompt.dims), prompt.optional) == ([-1, -1], True)
 
 
+@pytest.mark.slow
 def test_lengths_that_count_the_decoders_tokens_can_be_fixed(
     write: Write, packages: Callable[[str], Package]
 ) -> None:
@@ -141,30 +145,30 @@ def test_lengths_that_count_the_decoders_tokens_can_be_fixed(
         write("t5", batching="dynamic", inputs=["decoder_input_ids"], **options)
 
 
+@pytest.mark.parametrize("batching", ["ragged", pytest.param("dynamic", marks=pytest.mark.slow)])
 def test_a_source_that_cannot_be_encoded_is_an_error_that_says_so(
-    packages: Callable[[str], Package], write: Write, tmp_path: Path, monkeypatch
+    batching: str, packages: Callable[[str], Package], tmp_path: Path, monkeypatch
 ) -> None:
     """Of the whole run: Triton answers each of the requests in it with this line."""
     package = packages("t5")
     short = replace(package, manifest=replace(package.manifest, encoder=Encoder(0, 4)))
     monkeypatch.setattr("beamgen.formats.triton.requests._LENGTHS", (3, 4, 2))
-    for batching in ("ragged", "dynamic"):
-        done = package_as(short, "triton", tmp_path / batching, batching=batching, inputs=[])
-        check_verified(done)
-        session = load(done.folder / "1/model.onnx")
+    done = package_as(short, "triton", tmp_path / "model", batching=batching, inputs=[])
+    check_verified(done)
+    session = load(done.folder / "1/model.onnx")
 
-        def run(*lengths: int, batching: str = batching, session: Any = session) -> Any:
-            if batching == "ragged":
-                ids = {"prompt_lengths": np.array(lengths, np.int32)[:, None]}
-                return session.run(None, {"input_ids": np.full(sum(lengths), 5), **ids})
-            mask = np.array([[i < n for i in range(max(*lengths, 1))] for n in lengths], np.int64)
-            return session.run(None, {"input_ids": np.full(mask.shape, 5), "attention_mask": mask})
+    def run(*lengths: int) -> Any:
+        if batching == "ragged":
+            sizes = {"prompt_lengths": np.array(lengths, np.int32)[:, None]}
+            return session.run(None, {"input_ids": np.full(sum(lengths), 5), **sizes})
+        mask = np.array([[i < n for i in range(max(lengths))] for n in lengths], np.int64)
+        return session.run(None, {"input_ids": np.full(mask.shape, 5), "attention_mask": mask})
 
-        run(4, 1)
-        with pytest.raises(Exception, match="sources/every_source_needs_a_token"):
-            run(3, 0)
-        with pytest.raises(Exception, match="sources/no_source_may_have_more_than_4_tokens"):
-            run(2, 5)
+    run(4, 1)
+    with pytest.raises(Exception, match="sources/every_source_needs_a_token"):
+        run(3, 0)
+    with pytest.raises(Exception, match="sources/no_source_may_have_more_than_4_tokens"):
+        run(2, 5)
 
 
 def test_the_language_to_translate_into_is_fixed_by_its_code(
@@ -198,7 +202,7 @@ def test_the_language_to_translate_into_is_fixed_by_its_code(
     ("options", "cause"),
     [
         ({"inputs": ["decoder_input_id"]}, "no parameter called 'decoder_input_id'"),
-        ({"inputs": ["forced_bos_token_id"]}, "forced_bos_token_id is one for all rows"),
+        ({"inputs": ["num_beams"]}, "num_beams is one for all rows"),
         (
             {"batching": "ragged", "settings": {"encoder_no_repeat_ngram_size": 2}},
             "encoder_no_repeat_ngram_size reads a prompt's padding",

@@ -79,6 +79,8 @@ def test_the_example_client_tells_what_is_missing(stand_in: str) -> None:
     result = subprocess.run(ask, text=True, capture_output=True)
     assert result.returncode == 1
     assert "takes no ['seed'], and needs ['max_new_tokens', 'length_penalty']" in result.stderr
+    result = subprocess.run([*ask[:6], "--ids", "5", "--ids", ""], text=True, capture_output=True)
+    assert result.stderr == "prompt 2 of 2 has no tokens: leave it out\n"
 
 
 def test_the_text_model_gives_the_texts_of_generate(
@@ -148,6 +150,11 @@ def test_the_text_model_gives_the_texts_of_generate(
     assert response.tensors["texts"].as_numpy().tolist() == [
         [hypothesis.text for hypothesis in row] for row in expected
     ]
+    model.longest = 3
+    for prompt, cause in ((b"", "'' has no tokens: write something"), (b"a b c d e f", "shorten")):
+        wrong = {"prompts": Tensor("prompts", np.array([prompt], object))}
+        (refused,) = asyncio.run(model.execute([wrong]))
+        assert cause in str(refused.failed)
     np.testing.assert_allclose(
         response.tensors["scores"].as_numpy(), [[h.score for h in row] for row in expected], 1e-4
     )

@@ -20,6 +20,7 @@ from support.web_site import EXAMPLES, Page, in_node
 from beamgen import explain, package_as
 from beamgen.errors import PackageError, PromptError
 from beamgen.formats.web.node_check import check_in_node
+from beamgen.runtime.feeds import parameter_feeds
 from beamgen.runtime.session import session_of
 from beamgen.runtime.trace import SearchTrace, read_trace
 from beamgen.search.traced import with_trace_outputs
@@ -93,7 +94,8 @@ def traced(page: Page) -> Callable[[str, dict[str, Any]], SearchTrace]:
         config = page.generator.search.with_overrides(settings)
         room = page.package.manifest.limits.room(ids.shape[1])
         config = config.for_prompt(ids.shape[1], room)
-        feeds = {"input_ids": ids, "attention_mask": mask, **config.inputs()}
+        parameters = parameter_feeds(page.package.manifest, [config])
+        feeds = {"input_ids": ids, "attention_mask": mask, **parameters}
         return read_trace(dict(zip(names, session.run(names, feeds), strict=True)))
 
     return trace

@@ -52,6 +52,18 @@ def test_inputs_with_meanings_and_defaults(proved: Package) -> None:
     assert found.lora_slots == len(proved.manifest.lora_slots) == 2
 
 
+@pytest.mark.transformers_4
+def test_an_encoder_is_told_of(packages: Callable[[str], Package]) -> None:
+    shown = CliRunner().invoke(main, ["inspect", "-m", str(packages("t5").folder), "--no-load"])
+    told = "encoder: sources of any length; the decoder begins with token 0"
+    assert told in shown.output, shown.output
+    found = describe(packages("t5").folder, providers=False)
+    ports = {port.name: port for port in found.inputs}
+    assert ports["input_ids"].shape == ["batch", "source_len"]
+    assert ports["decoder_input_ids"].default == [[0]]
+    assert not ports["decoder_input_ids"].required
+
+
 def test_counts_are_those_of_the_graph(proved: Package) -> None:
     found = describe(proved.folder, providers=False)
     model = onnx.load(proved.model)

@@ -20,6 +20,7 @@ from beamgen.cli import main
 from beamgen.lora.slots import Slot
 from beamgen.package.manifest import Encoder, Manifest
 from beamgen.quantization.record import Precision, Quality
+from beamgen.seq2seq_adapter import TaskTokens
 
 SCHEMA = json.loads((ROOT / "docs" / "beamgen.schema.json").read_text(encoding="utf-8"))
 
@@ -41,6 +42,7 @@ def test_the_schema_is_one() -> None:
         (PositionLimits, SCHEMA["$defs"]["limits"]),
         (KVGeometry, SCHEMA["$defs"]["cache"]),
         (Encoder, SCHEMA["$defs"]["encoder"]),
+        (TaskTokens, SCHEMA["$defs"]["tasks"]),
         (Slot, SCHEMA["$defs"]["slot"]),
         (Precision, SCHEMA["$defs"]["precision"]),
         (Quality, SCHEMA["$defs"]["quality"]),
@@ -50,7 +52,11 @@ def test_it_has_every_field_of_a_record(record: type, part: dict[str, Any]) -> N
     names = {field.name for field in fields(record)}
     assert names == set(part["properties"])
     # which beamgen 0.1 did not write, or a decoder alone has not
-    later = {Manifest: {"rules", "cache", "encoder"}, Slot: {"shared"}}
+    later = {
+        Manifest: {"rules", "cache", "encoder"},
+        Slot: {"shared"},
+        Encoder: {"prepends_start", "tasks"},
+    }
     assert names - set(part["required"]) == later.get(record, set())
 
 
@@ -64,7 +70,6 @@ def test_a_loop_package(packages: Callable[[str], Package]) -> None:
     assert _check(packages("gpt2").folder)["parity"] is None
 
 
-@pytest.mark.transformers_4  # see What is left in CONTRIBUTING.md
 def test_a_package_of_an_encoder_decoder(packages: Callable[[str], Package]) -> None:
     assert _check(packages("t5").folder)["encoder"]["decoder_start_token_id"] == 0
 

@@ -16,7 +16,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 from beamgen import BeamgenError, Generator, Package
 from beamgen.cli import main
 
-pytestmark = pytest.mark.transformers_4  # see What is left in CONTRIBUTING.md
+pytestmark = pytest.mark.transformers_4  # whose tokenizers the checkpoints have
 
 TEXTS = ["the beam search is exact", "a decoder"]
 ASKED = {"num_beams": 3, "max_new_tokens": 7}
@@ -55,6 +55,12 @@ def test_languages_are_named_by_their_codes(
         ours = generator.generate(TEXTS, src_lang=src_lang, tgt_lang=tgt_lang, **ASKED)
         _same(generator, ours, theirs, folder)
         assert all(best.token_ids[0] == codes[tgt_lang] for (best,) in ours)
+    start, word = 2, AutoTokenizer.from_pretrained(folder)("a", add_special_tokens=False).input_ids
+    begun = torch.tensor([[start, codes["ro_RO"], *word]] * 2)  # HF forces no token behind a prompt
+    theirs = _hf(folder, TEXTS, decoder_input_ids=begun)
+    for prompt in ("a", [start, codes["ro_RO"], *word]):
+        ours = generator.generate(TEXTS, tgt_lang="ro_RO", decoder_prompt=prompt, **ASKED)
+        _same(generator, ours, theirs, folder)
     told = CliRunner().invoke(
         main,
         ["generate", "-m", str(generator.package.folder), "-p", TEXTS[0], "--json",

@@ -24,13 +24,27 @@ from beamgen import (
 )
 from beamgen.parity.check import check_parity
 
+#: A decoder reads its LoRAs in every step, an encoder once.
+ENCODERS = [
+    pytest.param(name, marks=[pytest.mark.transformers_4, *marks])
+    for name, marks in (("t5", []), ("bart_seq2seq", [pytest.mark.slow]))
+]
+
 
 def _ids(generations) -> list[list[list[int]]]:
     return [[found.token_ids for found in row] for row in generations]
 
 
 @pytest.mark.parametrize(
-    ("name", "backend"), [*((name, "loop") for name in ARCHITECTURES), ("gpt2", "contrib")]
+    ("name", "backend"),
+    [
+        *((name, "loop") for name in ARCHITECTURES),
+        ("gpt2", "contrib"),
+        *(
+            pytest.param(*each.values, "loop", marks=[*each.marks, pytest.mark.slow])
+            for each in ENCODERS
+        ),
+    ],
 )
 def test_each_equals_hf_and_peft(
     name: str,
@@ -70,7 +84,7 @@ def test_switching_in_one_session_leaves_nothing_behind(
     assert len({json.dumps(each) for each in found}) == 4, "each says something else"
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", [*ARCHITECTURES, *ENCODERS])
 def test_rows_of_one_batch_have_their_own(name: str, slotted: Callable[..., Package]) -> None:
     """As each prompt alone with its LoRA, and as peft's ``adapter_names``."""
     generator = Generator(slotted(name))
@@ -82,12 +96,14 @@ def test_rows_of_one_batch_have_their_own(name: str, slotted: Callable[..., Pack
         np.testing.assert_allclose([f.score for f in found], [f.score for f in alone], atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["gpt2", *ENCODERS])
 def test_rows_of_one_batch_equal_pefts_mixed_batch(
+    name: str,
     slotted: Callable[..., Package],
     loras: Callable[[str], dict[str, Path]],
     checkpoints: Callable[[str], Path],
 ) -> None:
-    base, folders = open_checkpoint(checkpoints("gpt2")).load_model(), loras("gpt2")
+    base, folders = open_checkpoint(checkpoints(name)).load_model(), loras(name)
     model = peft.PeftModel.from_pretrained(base, str(folders["a"]), adapter_name="a")
     model.load_adapter(str(folders["b"]), "b")
     model.eval()
@@ -102,8 +118,9 @@ def test_rows_of_one_batch_equal_pefts_mixed_batch(
             eos_token_id=2,
             pad_token_id=0,
         )
-    found = Generator(slotted("gpt2")).generate(prompts, lora=["a", None, "b"])
-    for row, tokens in zip(found, expected[:, 3:].tolist(), strict=True):
+    found = Generator(slotted(name)).generate(prompts, lora=["a", None, "b"])
+    before = 1 if base.config.is_encoder_decoder else 3
+    for row, tokens in zip(found, expected[:, before:].tolist(), strict=True):
         ids = row[0].token_ids
         assert tokens[: len(ids)] == ids
         assert set(tokens[len(ids) :]) <= {0}

@@ -202,6 +202,25 @@ def test_any_parameter_is_fed_by_name(run: Run, packages: Callable[[str], Packag
     _check(run, generator, IDS, **draws, max_new_tokens=6, temperature=[0.7, 1.0, 1.3])
 
 
+@pytest.mark.transformers_4
+@in_each_language
+def test_an_encoder_decoder_reads_the_prompts(run: Run, packages: Callable[[str], Package]) -> None:
+    """Of one with positions of a table, which padding before a source would move."""
+    generator = Generator(packages("bart_seq2seq"))
+    settings = {"num_beams": 3, "num_return_sequences": 3, "max_new_tokens": 6}
+    _check(run, generator, IDS, **settings)
+    expected = generator.generate(IDS, decoder_prompt=[2, 9], **settings)
+    options = ["--num-beams", "3", "--num-return-sequences", "3", "--max-new-tokens", "6"]
+    prompts = [" ".join(map(str, ids)) for ids in IDS]
+    done = run(generator.package.model, *prompts, *options, "--decoder-input-ids", "2 9")
+    assert (done.returncode, done.stderr) == (0, "")
+    found = [[*map(int, line.split("\t")[3].split())] for line in done.stdout.splitlines()]
+    assert found == [hypothesis.token_ids for best in expected for hypothesis in best]
+    for given, cause in (("", "decoder_input_ids has no token ids"), ("2 six", "'six' is no")):
+        done = run(generator.package.model, "5", "--decoder-input-ids", given)
+        assert cause in done.stderr
+
+
 @in_each_language
 def test_a_lora_and_an_input_without_a_default(
     run: Run, once: Callable[..., Path], checkpoints: Callable[[str], Path], tmp_path: Path

@@ -20,8 +20,10 @@ VALUES = {
     "min_new_tokens": (0, 4, 2),
     "length_penalty": (1.0, -0.5, 2.0),
     "repetition_penalty": (1.0, 1.4, 0.8),
+    "encoder_repetition_penalty": (1.0, 1.5, 0.7),
     "no_repeat_ngram_size": (0, 2, 1),
     "encoder_no_repeat_ngram_size": (0, 1, 2),
+    "forced_bos_token_id": (7, None, 9),
     "seed": (3, 2**62, 0),
     "temperature": (0.7, 1.0, 1.6),
     "top_k": (0, 5, 50),
@@ -56,9 +58,16 @@ def _hypotheses(output: BeamOutput, row: int, prompt_len: int, limit: int) -> li
     ]
 
 
-def _prompts(package: Package) -> list[list[int]]:
+def _prompts(package: Package, lengths: tuple[int, ...] = (3, 7, 5)) -> list[list[int]]:
     rng = np.random.default_rng(5)
-    return [rng.integers(3, package.manifest.vocab_size, size=n).tolist() for n in (3, 7, 5)]
+    return [rng.integers(3, package.manifest.vocab_size, size=n).tolist() for n in lengths]
+
+
+def _is_heeded(name: str, mode: dict[str, object], package: Package) -> bool:
+    """Whether a search of that mode looks at a setting; under old rules beams may not."""
+    if name == "encoder_repetition_penalty" and not package.manifest.rules.penalty_reaches_beams:
+        return mode == MODES["greedy"]
+    return name not in SAMPLING or "do_sample" in mode
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -76,11 +85,11 @@ def test_rows_do_not_meet(
 ) -> None:
     generator = generators(name)
     package = generator.package
-    prompts = _prompts(package)
+    prompts = _prompts(package, *[(1, 1, 1)] * (which == "forced_bos_token_id"))
     eos = (2, *range(10, 20))
     base = SearchConfig(eos, package.manifest.search.pad_token_id, max_new_tokens=10)
     names = VALUES if which == "all at once" else [which]
-    heeded = [n for n in names if n not in SAMPLING or "do_sample" in MODES[mode]]
+    heeded = [n for n in names if _is_heeded(n, MODES[mode], package)]
     rows = [
         base.with_overrides(
             {**MODES[mode], "output_scores": True, **{n: VALUES[n][row] for n in heeded}}

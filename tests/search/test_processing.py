@@ -19,12 +19,13 @@ from beamgen.tape import Tape
 
 OFF: dict[str, Any] = {
     "repetition_penalty": [1.0],
+    "encoder_repetition_penalty": [1.0],
     "no_repeat_ngram_size": [0],
     "encoder_no_repeat_ngram_size": [0],
     "sequence_bias_ids": NO_SEQUENCES,
     "bad_words_ids": NO_SEQUENCES,
     "catalogue_offsets": NOTHING,
-    "forced_bos_token_id": NOTHING,
+    "forced_bos_token_id": [-1],
     "forced_eos_token_id": NOTHING,
     "remove_invalid_values": [0],
     "exponential_decay_length_penalty": NO_FLOATS,
@@ -67,6 +68,8 @@ def in_use(**given: Any) -> np.ndarray:
         {},
         {"repetition_penalty": [1.0, 1.0, 1.0]},
         {"no_repeat_ngram_size": [0, 0]},
+        {"forced_bos_token_id": [-1, -1, -1]},
+        {"forced_bos_token_id": NOTHING},
     ],
 )
 def test_nothing_is_in_use(changed: dict[str, Any]) -> None:
@@ -81,6 +84,7 @@ def test_nothing_is_in_use(changed: dict[str, Any]) -> None:
         ("repetition_penalty", [1.5]),
         ("repetition_penalty", [0.5]),
         ("repetition_penalty", [1.0, 1.0, 1.25]),
+        ("encoder_repetition_penalty", [1.0, 1.5]),
         ("no_repeat_ngram_size", [1]),
         ("no_repeat_ngram_size", [0, 3]),
         ("encoder_no_repeat_ngram_size", [2]),
@@ -88,6 +92,7 @@ def test_nothing_is_in_use(changed: dict[str, Any]) -> None:
         ("bad_words_ids", [[0]]),
         ("catalogue_offsets", [0, 1]),
         ("forced_bos_token_id", [0]),
+        ("forced_bos_token_id", [-1, 0]),
         ("forced_eos_token_id", [0]),
         ("remove_invalid_values", [1]),
         ("exponential_decay_length_penalty", [3.0, 1.0]),

@@ -9,7 +9,8 @@ from beamgen import BeamgenError, Catalogue, SearchConfig
 from beamgen.settings.config import stacked_inputs
 from beamgen.settings.hf_fields import REFUSED, WITHOUT_EFFECT, hf_defaults
 from beamgen.settings.rules import RULES
-from beamgen.settings.table import PARAMETERS, PER_ROW, SETTINGS
+from beamgen.settings.setting import IDS, TIMES
+from beamgen.settings.table import PER_ROW, SETTINGS, parameters_with
 
 BASE = SearchConfig(eos_token_id=(2,), pad_token_id=1)
 
@@ -35,6 +36,13 @@ CANONICAL = {
 SUPPORTED = set(SearchConfig.__dataclass_fields__)
 
 
+#: With how many beams a setting goes, where not with any; the second by later rules only.
+BEAMS_OF = {
+    "num_return_sequences": {"num_beams": 4},
+    "encoder_repetition_penalty": {"num_beams": 1},
+}
+
+
 def test_every_field_stands_in_one_table() -> None:
     named = WITHOUT_EFFECT | set(REFUSED)
     assert set(FIELDS) == SUPPORTED & set(FIELDS) | named - OF_OTHER_RELEASES
@@ -47,8 +55,7 @@ def test_every_field_stands_in_one_table() -> None:
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_field_is_honoured_without_effect_or_refused_by_name(name: str) -> None:
     fields = {name: OTHER[name]}
-    if name == "num_return_sequences":
-        fields["num_beams"] = 4
+    fields |= BEAMS_OF.get(name, {})
     if name in SUPPORTED:
         assert getattr(_from(**fields), name) == CANONICAL.get(name, OTHER[name])
     elif name in WITHOUT_EFFECT:
@@ -166,7 +173,8 @@ def test_what_a_file_cannot_honour_is_refused_with_the_reason_when_generating(na
 
 @pytest.mark.parametrize("name", sorted(WITHOUT_EFFECT))
 def test_what_has_no_effect_is_said_to_have_none(name: str) -> None:
-    with pytest.raises(BeamgenError, match=f"{name} changes nothing"):
+    told = "is no setting of a search" if name == "decoder_start_token_id" else "changes nothing"
+    with pytest.raises(BeamgenError, match=f"{name} {told}"):
         BASE.with_overrides({name: OTHER.get(name, 0.5)})
 
 
@@ -251,8 +259,9 @@ def test_an_unknown_name_gets_a_suggestion() -> None:
 def test_inputs_are_what_the_graph_declares() -> None:
     config = BASE.with_overrides({"early_stopping": "never", "eos_token_id": [4, 5]})
     inputs = config.for_prompt(5).inputs()
-    assert list(inputs) == [parameter.name for parameter in PARAMETERS]
-    for parameter in PARAMETERS:
+    every = parameters_with({IDS, TIMES})
+    assert list(inputs) == [parameter.name for parameter in every]
+    for parameter in every:
         assert inputs[parameter.name].dtype == parameter.dtype
         assert inputs[parameter.name].ndim == len(parameter.axes)
     assert inputs["early_stopping"].tolist() == [2]
@@ -304,6 +313,5 @@ def test_every_setting_survives_json() -> None:
 
     for name, value in OTHER.items():
         if name in SUPPORTED:
-            extra = {"num_beams": 4} if name == "num_return_sequences" else {}
-            config = _from(**{name: value}, **extra)
+            config = _from(**{name: value}, **BEAMS_OF.get(name, {}))
             assert SearchConfig.from_json(json.loads(json.dumps(config.to_json()))) == config

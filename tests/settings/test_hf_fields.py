@@ -12,6 +12,7 @@ from transformers import CompileConfig, GenerationConfig, PreTrainedModel
 
 from beamgen import BeamgenError, SearchConfig, open_checkpoint
 from beamgen.settings.hf_fields import WITHOUT_EFFECT
+from beamgen.settings.rules import RULES
 from beamgen.settings.table import SAMPLING, SETTINGS
 
 # Prompts that hold most of the vocabulary, for the fields that look for repetitions.
@@ -57,12 +58,23 @@ def test_a_field_that_is_passed_over_changes_nothing_in_hf(
         assert _sequences(model, 1, **value) == _sequences(model, 1)
 
 
-def test_a_field_that_changes_hfs_answer_is_refused(model: PreTrainedModel) -> None:
+def test_what_hf_did_to_some_rows_only_is_refused_under_its_rules(model: PreTrainedModel) -> None:
     """It is named after encoders, and yet acts on a decoder's prompt."""
     assert _sequences(model, 4, encoder_repetition_penalty=3.0) != _sequences(model, 4)
     config = GenerationConfig(eos_token_id=2, pad_token_id=0, encoder_repetition_penalty=3.0)
-    with pytest.raises(BeamgenError, match="encoder_repetition_penalty"):
-        SearchConfig.from_generation_config(config)
+    for release in ("4.57", "5.18"):
+        with pytest.raises(BeamgenError, match="first rows of a batch only") as error:
+            SearchConfig.from_generation_config(config, rules=RULES[release])
+        assert release in error.value.cause
+        with pytest.raises(BeamgenError, match="first rows of a batch only"):
+            SearchConfig.from_generation_config(
+                config,
+                {"num_beams": 1, "do_sample": True, "num_return_sequences": 2},
+                rules=RULES[release],
+            )
+        one = SearchConfig.from_generation_config(config, {"num_beams": 1}, rules=RULES[release])
+        assert one.encoder_repetition_penalty == 3.0
+    assert SearchConfig.from_generation_config(config, rules=RULES["5.23"]).num_beams == 5
 
 
 def test_a_field_that_hf_does_not_know_is_refused() -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import typing
 
 import pytest
-from support.setting_values import OTHER
+from support.setting_values import OF_SPEECH, OTHER
 
 from beamgen import BeamgenError, Catalogue, SearchConfig
 from beamgen.formats.genai import config as genai
@@ -103,8 +103,9 @@ def test_what_nobody_said_an_operator_honours_is_refused_there(operator: str, na
     """A setting that is added to the table is among these until it enters the allow-list."""
     setting = next(setting for setting in SETTINGS if setting.name == name)
     own = [example for example in setting.examples if not setting.is_off(example)]
-    on = Catalogue.of([[5, 6]]) if name == "catalogue" else OTHER.get(name, own and own[0])
-    config = CHOOSE[operator].with_overrides({name: on})
+    on = {"catalogue": Catalogue.of([[5, 6]]), **OTHER, **OF_SPEECH}.get(name, own and own[0])
+    beside = OF_SPEECH if name == "return_timestamps" else {}
+    config = CHOOSE[operator].with_overrides({name: on, **beside})
     with pytest.raises(BeamgenError, match=f"{name}: there is no input for it"):
         contrib.check_honoured(config)
 

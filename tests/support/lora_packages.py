@@ -23,8 +23,14 @@ PROMPTS = [[5, 6, 7, 8], [9], [10, 11]]
 LORAS = {
     "a": {"r": 4, "seed": 1},
     "b": {"r": 9, "lora_alpha": 30, "use_rslora": True, "seed": 2},
-    "some": {"r": 2, "target_modules": ["c_attn", "o_proj", "fc1"], "layers_to_transform": [1]},
+    "some": {
+        "r": 2,
+        "target_modules": ["c_attn", "o_proj", "fc1", "wi", "EncDecAttention.v"],
+        "layers_to_transform": [1],
+    },
 }
+#: Of their weights, where scores that are not scaled would be beyond float32.
+STD = {"t5": 0.1}
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +42,7 @@ def loras(
     def make(name: str) -> dict[str, Path]:
         def write(folder: Path) -> None:
             for lora, config in LORAS.items():
-                save_lora(checkpoints(name), folder / lora, **config)
+                save_lora(checkpoints(name), folder / lora, std=STD.get(name, 0.3), **config)
 
         folder = once(f"loras/{name}", write)
         return {lora: folder / lora for lora in LORAS}

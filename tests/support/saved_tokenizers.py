@@ -49,7 +49,8 @@ def _word_piece() -> Tokenizer:
     return backend
 
 
-def _unigram() -> Tokenizer:
+def unigram() -> Tokenizer:
+    """Of a SentencePiece-like model, with an EOS behind each text."""
     backend = Tokenizer(Unigram())
     backend.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Strip()])
     backend.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -71,6 +72,15 @@ def _cut_and_padded() -> Tokenizer:
     backend = _backend("gpt2")
     backend.enable_truncation(5)
     backend.enable_padding(length=9, pad_token="</s>", pad_id=2)
+    return backend
+
+
+def _heard() -> Tokenizer:
+    """With tokens of tasks and of what was said before, which are special, and of times."""
+    backend = _backend("gpt2")
+    tasks = ("endoftext", "startoftranscript", "en", "transcribe", "startofprev", "notimestamps")
+    backend.add_special_tokens([AddedToken(f"<|{task}|>", normalized=False) for task in tasks])
+    backend.add_tokens([AddedToken(f"<|{i / 50:.2f}|>", normalized=True) for i in range(30)])
     return backend
 
 
@@ -140,7 +150,12 @@ SAVED: dict[str, tuple[str, Callable[[], Tokenizer], dict[str, Any], dict[str, A
         "BertTokenizerFast", _word_piece, {},
         {"do_lower_case": False, "tokenize_chinese_chars": False, "strip_accents": False},
     ),
-    "unigram": ("T5TokenizerFast", _unigram, {"extra_ids": 3}, {}),
+    "whisper": ("WhisperTokenizerFast", _heard, {}, {}),
+    "whisper, in a language": (
+        "WhisperTokenizerFast", _heard, {"language": "en", "task": "transcribe"},
+        {"clean_up_tokenization_spaces": True},
+    ),
+    "unigram": ("T5TokenizerFast", unigram, {"extra_ids": 3}, {}),
 }  # fmt: skip
 
 

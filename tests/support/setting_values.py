@@ -18,6 +18,9 @@ _UNTIL_5 = {"return_legacy_cache": True}
 #: Names in tables of beamgen's that the installed transformers does not have.
 OF_OTHER_RELEASES = frozenset(_SINCE_5 if installed_rules().release == "4.57" else _UNTIL_5)
 
+#: The same of ids and places of tokens of times, which GenerationConfig does not declare.
+OF_SPEECH = {"no_timestamps_token_id": 7, "max_initial_timestamp_index": 3}
+
 #: A value other than the default for every field of GenerationConfig.
 OTHER = {
     "max_length": 99,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import sys
@@ -22,7 +23,7 @@ from beamgen.tokenizer.tokenizer import Tokenizer
 
 #: Of texts with `make slow`; `make test` takes a few of them.
 COUNT = 3000
-FEW = COUNT // 25
+FEW = COUNT // 75
 
 #: Which of them version 5 decodes otherwise, or gives no languages.
 _OF_4 = ("two models", "one model", "nllb")
@@ -105,6 +106,25 @@ def test_a_packages_tokenizer_is_hfs(name: str, tmp_path: Path) -> None:
 def test_a_packages_tokenizer_is_hfs_on_many_texts(name: str, tmp_path: Path) -> None:
     own, hf = _package(publish(name, tmp_path / "published"), tmp_path / "package")
     _check(own, hf, COUNT, seed=13)
+
+
+@pytest.mark.parametrize(
+    ("name", "model_type"),
+    [
+        ("t5", "t5"),
+        pytest.param("two models", "marian", marks=pytest.mark.transformers_4),
+        pytest.param("one model", "m2m_100", marks=pytest.mark.transformers_4),
+    ],
+)
+def test_a_config_need_not_name_the_class(name: str, model_type: str, tmp_path: Path) -> None:
+    """Many that are published do not: the model's type does."""
+    folder = publish(name, tmp_path / "published")
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    del config["tokenizer_class"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
+    own, hf = _package(folder, tmp_path / "package")
+    _check(own, hf, FEW, seed=15)
 
 
 TOLD = {"one model": 100, "one model, fewer codes": 8, "mbart": 25, "mbart50": 52, "nllb": 202}

@@ -40,16 +40,19 @@ def _load(name: str) -> Callable[[Workspace, Task], Search]:
         import numpy as np
 
         from beamgen.runtime.generator import Generator
+        from beamgen.settings.config import SearchConfig
+        from beamgen.settings.sources import SourceBatch
 
         generator = Generator(workspace.files(name), threads=task.threads, verify=False)
-        base = generator.search.with_overrides(
-            {"num_beams": task.num_beams, "eos_token_id": (), "length_penalty": 1.0}
-        )
+        # of the checkpoint's own settings none, as transformers is asked for none
+        base = SearchConfig((), workspace.special_ids[0], num_beams=task.num_beams)
 
         def search(ids: Ids, new_tokens: int) -> list[list[int]]:
             config = base.with_overrides({"max_new_tokens": new_tokens})
-            found = generator.search_ids(ids, np.ones_like(ids), config).sequences
-            rows: list[list[int]] = found[:, 0, ids.shape[1] :].tolist()
+            source = SourceBatch(ids, np.ones_like(ids)) if workspace.has_encoder else None
+            prompts = ids if source is None else np.full((len(ids), 1), workspace.decoder_start)
+            found = generator.search_ids(prompts, np.ones_like(prompts), config, source=source)
+            rows: list[list[int]] = found.sequences[:, 0, prompts.shape[1] :].tolist()
             return rows
 
         return search
@@ -57,7 +60,7 @@ def _load(name: str) -> Callable[[Workspace, Task], Search]:
     return load
 
 
-def _contestant(name: str, precision: str = "float32") -> Contestant:
+def _contestant(name: str, precision: str = "float32", *, encoders: bool = True) -> Contestant:
     return Contestant(
         name=name,
         load=_load(name),
@@ -65,6 +68,7 @@ def _contestant(name: str, precision: str = "float32") -> Contestant:
         requires=("torch", "optimum-onnx"),
         precision=precision,
         ours=True,
+        encoders=encoders,
     )
 
 
@@ -76,7 +80,7 @@ PREPARATIONS: dict[str, Preparation] = {
 }
 CONTESTANTS = (
     _contestant("beamgen"),
-    _contestant("beamgen-contrib"),
+    _contestant("beamgen-contrib", encoders=False),
     _contestant("beamgen-int8", "int8"),
     _contestant("beamgen-int4", "int4"),
 )

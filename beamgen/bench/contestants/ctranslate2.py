@@ -33,7 +33,12 @@ def _convert(quantization: str | None) -> Preparation:
                 return model
 
             def load_tokenizer(self, *args: Any, **options: Any) -> Any:
-                return dummy_tokenizer(workspace.vocab_size)
+                # where a decoder begins with the last token, the converter of Marian models looks
+                # for padding by its spelling: it has no weights in the converted file
+                last, start = workspace.vocab_size - 1, workspace.decoder_start
+                return dummy_tokenizer(
+                    workspace.vocab_size, {last: "<pad>"} if start == last else {}
+                )
 
         converter = Converter(
             str(workspace.checkpoint), trust_remote_code=workspace.trust_remote_code
@@ -45,28 +50,64 @@ def _convert(quantization: str | None) -> Preparation:
 
 def _load(name: str, compute_type: str) -> Callable[[Workspace, Task], Search]:
     def load(workspace: Workspace, task: Task) -> Search:
-        import ctranslate2
-
-        folder = workspace.files(name)
-        words: list[str] = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
-        generator = ctranslate2.Generator(
-            str(folder), compute_type=compute_type, intra_threads=task.threads, inter_threads=1
-        )
-
-        def search(ids: Ids, new_tokens: int) -> list[list[int]]:
-            results = generator.generate_batch(
-                [[words[token] for token in row] for row in ids.tolist()],
-                beam_size=task.num_beams,
-                max_length=new_tokens,
-                length_penalty=1.0,
-                end_token=[],
-                include_prompt_in_result=False,
-            )
-            return [list(result.sequences_ids[0]) for result in results]
-
-        return search
+        make = _translating if workspace.has_encoder else _generating
+        options = {"compute_type": compute_type, "intra_threads": task.threads}
+        return make(workspace, workspace.files(name), task, {**options, "inter_threads": 1})
 
     return load
+
+
+def _generating(workspace: Workspace, folder: Path, task: Task, options: dict[str, Any]) -> Search:
+    """The search of a decoder alone."""
+    import ctranslate2
+
+    del workspace
+    words = _read(folder / "vocabulary.json")
+    generator = ctranslate2.Generator(str(folder), **options)
+
+    def search(ids: Ids, new_tokens: int) -> list[list[int]]:
+        results = generator.generate_batch(
+            [[words[token] for token in row] for row in ids.tolist()],
+            beam_size=task.num_beams,
+            max_length=new_tokens,
+            length_penalty=1.0,
+            end_token=[],
+            include_prompt_in_result=False,
+        )
+        return [list(result.sequences_ids[0]) for result in results]
+
+    return search
+
+
+def _translating(workspace: Workspace, folder: Path, task: Task, options: dict[str, Any]) -> Search:
+    """The search of a decoder behind an encoder."""
+    import ctranslate2
+
+    words = _read(folder / "shared_vocabulary.json")
+    tokens = {word: token for token, word in enumerate(words)}
+    # of some architectures the caller says what the decoder begins with
+    begins = _read(folder / "config.json").get("decoder_start_token") is not None
+    prefix = [] if begins or workspace.decoder_start is None else [words[workspace.decoder_start]]
+    translator = ctranslate2.Translator(str(folder), **options)
+
+    def search(ids: Ids, new_tokens: int) -> list[list[int]]:
+        results = translator.translate_batch(
+            [[words[token] for token in row] for row in ids.tolist()],
+            target_prefix=[prefix] * len(ids) if prefix else None,
+            beam_size=task.num_beams,
+            max_decoding_length=new_tokens,
+            length_penalty=1.0,
+            end_token=[],
+            max_input_length=0,
+        )
+        found = [result.hypotheses[0][len(prefix) :] for result in results]
+        return [[tokens[word] for word in row] for row in found]
+
+    return search
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _contestant(name: str, precision: str) -> Contestant:
@@ -76,6 +117,7 @@ def _contestant(name: str, precision: str) -> Contestant:
         needs=(name,),
         requires=("ctranslate2", "torch"),
         precision=precision,
+        encoders=True,
     )
 
 

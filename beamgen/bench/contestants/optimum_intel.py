@@ -1,4 +1,4 @@
-"""optimum-intel's ``OVModelForCausalLM``: HF's search over a stateful OpenVINO decoder."""
+"""optimum-intel's ``OVModel``: HF's search over a stateful OpenVINO decoder."""
 
 from __future__ import annotations
 
@@ -15,14 +15,23 @@ from beamgen.bench.workspace import Workspace
 EXACT = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
 
 
+def _model_class(workspace: Workspace) -> Any:
+    from optimum.intel import OVModelForCausalLM, OVModelForSeq2SeqLM
+
+    return OVModelForSeq2SeqLM if workspace.has_encoder else OVModelForCausalLM
+
+
 def _prepare(bits: int | None) -> Preparation:
     def prepare(workspace: Workspace, folder: Path) -> None:
-        from optimum.intel import OVModelForCausalLM, OVWeightQuantizationConfig
+        from optimum.intel import OVWeightQuantizationConfig
 
         options: dict[str, Any] = {"load_in_8bit": False}
         if bits is not None:
             options = {"quantization_config": OVWeightQuantizationConfig(bits=bits)}
-        model = OVModelForCausalLM.from_pretrained(
+        if workspace.has_encoder:
+            # with a state, its export of encoder-decoders fails in OpenVINO 2026.4
+            options["stateful"] = False
+        model = _model_class(workspace).from_pretrained(
             workspace.checkpoint,
             export=True,
             compile=False,
@@ -36,14 +45,12 @@ def _prepare(bits: int | None) -> Preparation:
 
 def _load(files: str, settings: dict[str, str]) -> Callable[[Workspace, Task], Search]:
     def load(workspace: Workspace, task: Task) -> Search:
-        from optimum.intel import OVModelForCausalLM
-
-        model = OVModelForCausalLM.from_pretrained(
+        model = _model_class(workspace).from_pretrained(
             workspace.files(files),
             trust_remote_code=workspace.trust_remote_code,
             ov_config={"INFERENCE_NUM_THREADS": str(task.threads), **settings},
         )
-        return hf_search(model, task)
+        return hf_search(model, task, workspace)
 
     return load
 
@@ -56,6 +63,7 @@ def _contestant(name: str, files: str, precision: str, settings: dict[str, str])
         requires=("optimum-intel", "openvino", "nncf", "torch"),
         transformers="4.57",
         precision=precision,
+        encoders=True,
     )
 
 

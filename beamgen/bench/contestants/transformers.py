@@ -16,10 +16,16 @@ def _load(workspace: Workspace, task: Task) -> Search:
         trust_remote_code=workspace.trust_remote_code,
         ignore_unread=workspace.ignore_unread,
     )
-    return hf_search(source.load_model(), task)
+    return hf_search(source.load_model(), task, workspace)
 
 
 PREPARATIONS: dict[str, Preparation] = {}
 CONTESTANTS = (
-    Contestant(name=YARDSTICK, load=_load, needs=(), requires=("torch", "transformers")),
+    Contestant(
+        name=YARDSTICK,
+        load=_load,
+        needs=(),
+        requires=("torch", "transformers"),
+        encoders=True,
+    ),
 )

@@ -49,8 +49,11 @@ def fold_shapes(model: ir.Model) -> ir.Model:
 
 
 def _learn_constant(value: ir.Value, values: _Values) -> None:
+    """Of a shape, which has one axis, or of a size, which has none."""
     tensor = ir.convenience.get_const_tensor(value)
-    if tensor is not None and tensor.dtype == ir.DataType.INT64 and tensor.size <= 16:
+    if tensor is None or tensor.dtype != ir.DataType.INT64 or len(tensor.shape) > 1:
+        return
+    if tensor.size <= 16:
         values[value] = [int(x) for x in np.atleast_1d(tensor.numpy())]
 
 

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from beamgen.decoder.contract import source_name
 from beamgen.quantization.rounding import Floats
 from beamgen.tape import Tape, replace
+
+_TOKEN_IDS = ("input_ids", source_name("input_ids"))
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,18 @@ class Lookup:
         return self.node.outputs[0]
 
 
+#: Operators that choose; of what was rounded, they may choose something else.
+_CHOICES = ("TopK", "ArgMax")
+#: Another product, or what reads no number of its input.
+_ENDS = ("MatMul", "Gemm", "Shape", "Size")
+
+
 def find_products(graph: ir.Graph) -> list[Product]:
-    """All products of a graph with a constant matrix."""
+    """The products of a graph with a constant matrix, but routers, which choose experts."""
+    return [product for product in _constant_products(graph) if not _chooses(product)]
+
+
+def _constant_products(graph: ir.Graph) -> list[Product]:
     found = []
     for node in graph:
         if node.domain != "" or node.op_type not in ("MatMul", "Gemm"):
@@ -80,6 +93,19 @@ def find_products(graph: ir.Graph) -> list[Product]:
             head = _tied_head(node, x.producer(), weight) if by_row else None
             found.append(head or Product(node, weight, by_row, node.outputs[0], node))
     return found
+
+
+def _chooses(product: Product) -> bool:
+    """Whether a choice is made by what a product gives, before another product reads it."""
+    reached, seen = [product.out], set()
+    while reached:
+        for node, _ in reached.pop().uses():
+            if node.op_type in _CHOICES:
+                return True
+            if node not in seen and node.op_type not in _ENDS:
+                seen.add(node)
+                reached += node.outputs
+    return False
 
 
 def part_biases(graph: ir.Graph) -> None:
@@ -101,10 +127,11 @@ def part_biases(graph: ir.Graph) -> None:
 
 
 def find_lookups(graph: ir.Graph) -> list[Lookup]:
-    """The tables that ``input_ids`` choose from."""
-    ids = next(value for value in graph.inputs if value.name == "input_ids")
+    """The tables that token ids choose from: a decoder's, and those that its encoder reads."""
     return [
         Lookup(ids, node.inputs[0], node)
+        for ids in graph.inputs
+        if ids.name in _TOKEN_IDS
         for node, index in ids.uses()
         if node.op_type == "Gather"
         and index == 1

@@ -78,8 +78,9 @@ def write(
     """
     batching, settings = options.get("batching", "dynamic"), options.get("settings") or {}
     max_batch_size = options.get("max_batch_size")
-    if options.get("tgt_lang") and batching != "simple":
-        settings = _with_target(package, settings, options["tgt_lang"])
+    tgt_lang = options.get("tgt_lang")
+    if tgt_lang is not None and batching != "simple":
+        settings = _with_target(package, settings, tgt_lang)
     if batching not in BATCHINGS:
         raise SettingError(
             f"there is no batching called '{batching}'", f"there are {', '.join(BATCHINGS)}"
@@ -112,6 +113,13 @@ def _with_target(package: Package, settings: Mapping[str, Any], tgt_lang: str) -
         raise PromptError(
             f"{package.folder} has no tokenizer, which would know the language '{tgt_lang}'",
             "name its token: --set forced_bos_token_id=ID",
+        )
+    encoder, languages = package.manifest.encoder, tokenizer.languages
+    if encoder is not None and encoder.decoder_start_token_id in languages.ids.values():
+        token = languages.id_of(tgt_lang)
+        raise SettingError(
+            "tgt_lang was given, and what the decoder begins with is the token of a language",
+            f"feed decoder_input_ids [[{token}]], or export with decoder_start_token_id {token}",
         )
     return with_target(settings, tokenizer, tgt_lang)
 

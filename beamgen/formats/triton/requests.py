@@ -26,7 +26,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 _DTYPES = {parameter.name: parameter.dtype for parameter in PARAMETERS}
 
-_LENGTHS = (3, 7, 5)
+_LENGTHS, _TOKENS = (3, 7, 5), (3, 5, 4)
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class Request:
 
 
 def _example(name: str, row: int) -> float:
-    """What a request gives for a setting: another value in each."""
-    examples = BY_NAME[name].examples
+    """What a request gives for a setting, or for a token: another value in each."""
+    examples = BY_NAME[name].examples or _TOKENS
     value: float = examples[row % len(examples)]
     return value
 
@@ -94,11 +94,10 @@ def requests_to_join(package: Package, plan: Plan) -> list[Request]:
             lora=plan.lora,
             source=source,
         )
-        given = prompt_feeds(prompt, np.ones_like(prompt), source)
-        if plan.ragged:
-            del given["attention_mask"]
-        if DECODER_PROMPT.name not in plan.per_request:
-            given.pop(DECODER_PROMPT.name, None)
+        absent = {"attention_mask"} if plan.ragged else set()
+        absent |= {DECODER_PROMPT.name} - set(plan.per_request)
+        read = prompt_feeds(prompt, np.ones_like(prompt), source)
+        given: Arrays = {name: value for name, value in read.items() if name not in absent}
         given |= {name: np.array([[value]], _DTYPES[name]) for name, value in own.items()}
         expected = {name: getattr(answer, name) for name in plan.outputs}
         requests.append(Request(given, expected, plan.search.fill_token_id))

@@ -142,8 +142,9 @@ def _text_check(tokenizer: Tokenizer, found: dict[str, Any]) -> Check:
         for (text, code), ids in zip(_told(tokenizer), found["languages"], strict=True)
         if ids != tokenizer.encode(text, src_lang=code)
     ]
+    reader = TOKENIZERS.spec if tokenizer.backend is not None else "the page's own reader"
     what = (
-        f"token ids of {len(TEXTS)} hard texts by {TOKENIZERS.spec}, and back, "
+        f"token ids of {len(TEXTS)} hard texts by {reader}, and back, "
         "against the package's tokenizer"
     )
     examples = ", ".join(map(repr, wrong[:3]))

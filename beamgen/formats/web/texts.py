@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from beamgen.formats.web.modules import JINJA, TOKENIZERS, add_modules
+from beamgen.formats.web.spm import spm_form
 from beamgen.tokenizer.languages import Languages
 from beamgen.tokenizer.tokenizer import Tokenizer
 
-TOKENIZER, PIECES = "tokenizer.json", "pieces.json"
+TOKENIZER, PIECES, SPM = "tokenizer.json", "pieces.json", "sentencepiece.json"
 
 #: How vocabularies without a fast tokenizer mark where words end and begin.
 _WORD_END, _WORD_BEGIN = "</w>", "▁"
@@ -36,6 +37,11 @@ def add_text(
     """
     if tokenizer is None:
         return {"kind": "ids", "reason": reason or "This model came without a tokenizer."}
+    form = spm_form(tokenizer) if tokenizer.backend is None else None
+    if form is not None:
+        _write(folder / SPM, form)
+        about = {"kind": "tokenizer", "file": SPM, "module": None, "chat": None}
+        return {**about, "languages": _languages(tokenizer.languages)}
     if tokenizer.backend is None:
         pieces = _pieces(tokenizer, vocab_size)
         _write(folder / PIECES, pieces)

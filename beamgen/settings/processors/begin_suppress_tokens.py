@@ -34,10 +34,15 @@ def functions() -> Functions:
         ``GenerationMixin._get_logits_processor``.
         """
         length = op.Shape(history, start=2)
-        one_token = op.And(length - generated_len == 1, op.Shape(forced_bos_token_id) > 0)
-        begin = op.Cast(one_token, to=INT64.dtype)
-        now = op.And(generated_len == begin, op.Shape(begin_suppress_tokens) > 0)  # [1]
-        if op.Squeeze(now):
+        forced = op.Slice(  # [B or 1], also where an empty list was fed
+            op.Concat(forced_bos_token_id, op.Constant(value_ints=[-1]), axis=0),
+            op.Constant(value_ints=[0]),
+            op.Max(op.Shape(forced_bos_token_id), op.Constant(value_ints=[1])),
+        )
+        is_later = op.And(length - generated_len == 1, forced >= 0)  # [B or 1]
+        begins = generated_len == op.Cast(is_later, to=INT64.dtype)
+        now = op.And(begins, op.Shape(begin_suppress_tokens) > 0)  # [B or 1]
+        if beamgen_ops.anywhere(now):
             processed = beamgen_ops.suppress(scores, begin_suppress_tokens, now)
         else:
             processed = op.Identity(scores)

@@ -9,7 +9,8 @@ from beamgen.settings.setting import HISTORY, Setting
 SETTING = Setting(
     "forced_bos_token_id",
     OptionalTokenId(),
-    "the first token after a prompt of one, or none",
+    "the first token after a prompt of one, -1: none",
+    per_row=True,
     sample=lambda ids: ids.some[0],
     reads=(HISTORY,),
 )
@@ -26,11 +27,16 @@ def functions() -> Functions:
     def forced_bos_token_id(scores, history, forced_bos_token_id):
         """The first token after a prompt of one token has to be ``forced_bos_token_id``.
 
+        forced_bos_token_id ``[B or 1]``, -1 where there is none; or ``[0]``, none at all.
+
         Source: ``ForcedBOSTokenLogitsProcessor``.
         """
-        now = op.And(op.Shape(history, start=2) == 1, op.Shape(forced_bos_token_id) > 0)  # [1]
-        if op.Squeeze(now):
-            processed = beamgen_ops.force(scores, forced_bos_token_id, now)
+        now = op.And(op.Shape(history, start=2) == 1, forced_bos_token_id >= 0)  # [B or 1]
+        if beamgen_ops.anywhere(now):
+            vocabulary = op.Range(0, op.Squeeze(op.Shape(scores, start=2)), 1)  # [V]
+            is_forced = op.Equal(vocabulary, op.Reshape(forced_bos_token_id, [-1, 1, 1]))
+            forced = op.Where(is_forced, 0.0, op.Constant(value_float=float("-inf")))
+            processed = op.Where(op.Reshape(now, [-1, 1, 1]), forced, scores)
         else:
             processed = op.Identity(scores)
         return processed

@@ -20,7 +20,8 @@ class Processor:
     Its ONNX function takes scores ``[B, n, V]`` and gives them back changed; a warper that
     shortens the list of candidates also gives their ids. What else it reads are values of
     the step by the names of its arguments: settings, ``history``, ``input_ids``,
-    ``generated_len``, ``min_tokens_to_keep``, ``node``, ``one_beam``. In beam search the scores are
+    ``encoder_input_ids`` (of a decoder alone the prompt's), ``generated_len``,
+    ``min_tokens_to_keep``, ``node``, ``one_beam``. In beam search the scores are
     log-probabilities after log_softmax, with one beam they are logits, as in HF, which does
     not renormalise afterwards either. What is off does no work: each function is a
     conditional around its body.

@@ -17,9 +17,8 @@ def _conflicts(values: Values) -> Iterator[Problem]:
     if not values["return_timestamps"]:
         return
     if values["no_timestamps_token_id"] is None:
-        cause = (
-            "return_timestamps is set, and there is no no_timestamps_token_id: no tokens of times"
-        )
+        cause = "return_timestamps asks for tokens of times, which follow no_timestamps_token_id, "
+        cause += "and there is none"
         yield cause, "leave out return_timestamps, or name that token in generation_config.json"
     if len(values["eos_token_id"]) != 1:
         cause = (
@@ -34,7 +33,7 @@ def _conflicts(values: Values) -> Iterator[Problem]:
 RETURN_TIMESTAMPS = Setting(
     "return_timestamps",
     Flag(),
-    "tokens of times around what is said",
+    "tokens of times around what is said, of models that hear",
     default=False,
     in_hf=False,
     option=True,

@@ -53,6 +53,14 @@ def test_forced_bos_equals_hf(length: int) -> None:
     assert (found[..., 4] == 0).all() == (length == 1)
 
 
+def test_each_row_has_a_forced_bos_of_its_own() -> None:
+    scores, history = odd_scores(), random_history(1)
+    (found,) = run(compiled.forced_bos_token_id, scores, history, [7, -1])
+    expected = by_hf(hf.ForcedBOSTokenLogitsProcessor(7), history[:1], scores[:1])
+    assert np.array_equal(found[:1], expected, equal_nan=True)
+    assert found[1].tobytes() == scores[1].tobytes()
+
+
 @pytest.mark.parametrize("forced", [[2], [2, 7, 19]])
 @pytest.mark.parametrize("generated", [0, 3, 4, 5])
 def test_forced_eos_equals_hf(generated: int, forced: list[int]) -> None:
@@ -113,9 +121,27 @@ def test_suppress_tokens_equals_hf(tokens: list[int]) -> None:
     assert np.array_equal(found, by_hf(processor, random_history(3), scores))
 
 
+def test_begin_suppress_tokens_comes_later_in_rows_with_a_forced_bos() -> None:
+    scores = random_scores(banned=0)
+    for generated, banned in ((0, [False, True]), (1, [True, False]), (2, [False, False])):
+        (found,) = run(
+            compiled.begin_suppress_tokens,
+            scores,
+            random_history(1 + generated),
+            [generated],
+            [3, 8],
+            [6, -1],
+        )
+        assert np.isneginf(found[..., [3, 8]]).all(axis=(1, 2)).tolist() == banned
+        assert np.isfinite(np.delete(found, [3, 8], axis=2)).all()
+
+
+@pytest.mark.parametrize("empty", [True, False])
 @pytest.mark.parametrize("forced_bos", [None, 6])
 @pytest.mark.parametrize("prompt_len", [1, 2, 5])
-def test_begin_suppress_tokens_equals_hf(prompt_len: int, forced_bos: int | None) -> None:
+def test_begin_suppress_tokens_equals_hf(
+    prompt_len: int, forced_bos: int | None, empty: bool
+) -> None:
     # with HF's own rule for where a sequence begins
     config = GenerationConfig(begin_suppress_tokens=[3, 8], forced_bos_token_id=forced_bos)
     processor = GenerationMixin()._get_logits_processor(config, prompt_len)[-1]
@@ -128,7 +154,7 @@ def test_begin_suppress_tokens_equals_hf(prompt_len: int, forced_bos: int | None
             history,
             [generated],
             [3, 8],
-            NOTHING if forced_bos is None else [forced_bos],
+            (NOTHING if empty else [-1]) if forced_bos is None else [forced_bos],
         )
         assert np.array_equal(found, by_hf(processor, history, scores))
         begins.append(bool(np.isinf(found).any()))

@@ -28,6 +28,8 @@ from transformers.generation import logits_process as hf
     ("function", "inputs"),
     [
         (compiled.sequence_bias, [random_history(5), NO_SEQUENCES, NO_FLOATS]),
+        (compiled.encoder_repetition_penalty, [random_history(5)[:, 0], [1.0]]),
+        (compiled.encoder_repetition_penalty, [random_history(5)[:, 0], [1.0, 1.0]]),
         (compiled.repetition_penalty, [random_history(5), [1.0]]),
         (compiled.repetition_penalty, [random_history(5), [1.0, 1.0]]),
         (compiled.no_repeat_ngram_size, [random_history(5), [0]]),
@@ -39,6 +41,8 @@ from transformers.generation import logits_process as hf
         (compiled.min_new_tokens, [[3], [2], [3, 1]]),
         (compiled.min_new_tokens, [[3], NOTHING, [9]]),
         (compiled.forced_bos_token_id, [random_history(1), NOTHING]),
+        (compiled.forced_bos_token_id, [random_history(1), [-1]]),
+        (compiled.forced_bos_token_id, [random_history(1), [-1, -1]]),
         (compiled.forced_bos_token_id, [random_history(2), [4]]),
         (compiled.forced_eos_token_id, [[3], NOTHING, [4]]),
         (compiled.forced_eos_token_id, [[3], [2], [5]]),
@@ -47,8 +51,8 @@ from transformers.generation import logits_process as hf
         (compiled.exponential_decay_length_penalty, [[9], [9.0, 1.5], [2]]),
         (compiled.exponential_decay_length_penalty, [[9], [3.0, 1.5], NOTHING]),
         (compiled.suppress_tokens, [NOTHING]),
-        (compiled.begin_suppress_tokens, [random_history(3), [0], NOTHING, NOTHING]),
-        (compiled.begin_suppress_tokens, [random_history(3), [1], [5], NOTHING]),
+        (compiled.begin_suppress_tokens, [random_history(3), [0], NOTHING, [-1]]),
+        (compiled.begin_suppress_tokens, [random_history(3), [1], [5], [-1]]),
         (compiled.renormalize_logits, [[0]]),
     ],
 )

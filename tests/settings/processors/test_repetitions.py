@@ -107,6 +107,31 @@ def test_an_impossible_repetition_penalty_leaves_numbers() -> None:
     assert ((found > 0) == (scores > 0)).all()
 
 
+@pytest.mark.parametrize("penalty", [0.25, 1.3, 5.0])
+def test_encoder_repetition_penalty_equals_hf_row_by_row(penalty: float) -> None:
+    """HF's class takes a row of ids for each row of scores: one beam, or any before 5.20."""
+    scores = np.concatenate([random_scores()[:1], random_logits()[:1]])
+    source = random_history(30)[:, 0]  # 30 of 20 ids: some are repeated
+    (found,) = run(compiled.encoder_repetition_penalty, scores, source, [penalty])
+    for row, ids_of_row in enumerate(source):
+        each_beam = torch.tensor(ids_of_row).repeat(N, 1)
+        processor = hf.EncoderRepetitionPenaltyLogitsProcessor(penalty, each_beam)
+        alone = scores[row : row + 1]
+        expected = by_hf(processor, random_history(3)[:1], alone)
+        np.testing.assert_allclose(found[row : row + 1], expected, rtol=1e-6)
+    assert not np.array_equal(found, scores)
+
+
+def test_each_row_has_an_encoder_repetition_penalty_of_its_own() -> None:
+    scores, source = random_logits(), random_history(4)[:, 0]
+    (found,) = run(compiled.encoder_repetition_penalty, scores, source, [1.0, 1.5])
+    assert np.array_equal(found[0], scores[0])
+    raised = np.unique(source[1])
+    assert (found[1][:, raised] > scores[1][:, raised]).all()
+    others = np.setdiff1d(np.arange(scores.shape[2]), raised)
+    assert np.array_equal(found[1][:, others], scores[1][:, others])
+
+
 # -- n-grams
 
 

@@ -15,7 +15,6 @@ export class Charsmap {
     const size = bytes.length ? new DataView(bytes.buffer).getUint32(0, true) : 0;
     this.units = new Uint32Array(bytes.slice(4, 4 + size).buffer);
     this.texts = bytes.subarray(4 + size);
-    this.segmenter = new Intl.Segmenter('en', { granularity: 'grapheme' });
   }
 
   /** What stands for beginnings of bytes, as `[bytes, text]`, the shortest first. */
@@ -36,6 +35,7 @@ export class Charsmap {
 
   /** As `tokenizers` applies it: to each short grapheme, or else to each of its characters. */
   ofGraphemes(text) {
+    this.segmenter ??= new Intl.Segmenter('en', { granularity: 'grapheme' });
     const first = (part) => this.beginnings(encoder.encode(part)).next().value?.[1];
     return Array.from(this.segmenter.segment(text), ({ segment }) => {
       const whole = encoder.encode(segment).length < 6 ? first(segment) : undefined;

@@ -5,7 +5,7 @@
 
 import { readFileSync } from 'node:fs';
 import { openText } from './text.js';
-import { search } from './search.js';
+import { InputError, search } from './search.js';
 
 const root = new URL('../', import.meta.url);
 const read = (path) => readFileSync(new URL(path, root));
@@ -55,8 +55,14 @@ const { decoder_prompt: decoder_text, src_lang, tgt_lang, ...settings } = Object
   pairs.map(readSetting),
 );
 const parts = await open();
-const found =
-  prompt === undefined
-    ? await answer(parts, JSON.parse(readFileSync(0, 'utf8')))
-    : await search(parts, { text: prompt, decoder_text, src_lang, tgt_lang }, settings);
-console.log(JSON.stringify(found));
+try {
+  const found =
+    prompt === undefined
+      ? await answer(parts, JSON.parse(readFileSync(0, 'utf8')))
+      : await search(parts, { text: prompt, decoder_text, src_lang, tgt_lang }, settings);
+  console.log(JSON.stringify(found));
+} catch (error) {
+  if (!(error instanceof InputError)) throw error;
+  console.error(`${error.name}: ${error.message}`);
+  process.exitCode = 1;
+}

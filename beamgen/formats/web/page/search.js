@@ -14,6 +14,7 @@ export class InputError extends Error {
 /** Token ids of a prompt, which is text, or ids where there is no tokenizer; of an
  *  encoder-decoder, of the text that it reads. */
 export function promptIds(page, text, prompt) {
+  languageToken(page, 'src_lang', prompt.src_lang);
   const what = page.encoder ? 'text' : 'prompt';
   if (prompt.ids || page.text.kind !== 'tokenizer') {
     const ids = checkedIds(page, prompt.ids ?? readIds(prompt.text, 'prompt'), 'prompt');
@@ -27,13 +28,26 @@ export function promptIds(page, text, prompt) {
   return text.encode(prompt.text, prompt);
 }
 
-/** What the decoder behind an encoder begins with: its start, and what the answer is to begin with. */
-function decoderIds(page, text, { decoder_ids, decoder_text }) {
-  const start = page.encoder.decoder_start_token_id;
+/** Whether what the decoder begins with is the token of a language, not a start. */
+const beginsWithLanguage = ({ encoder, text }) =>
+  Object.values(text.languages?.ids ?? {}).includes(encoder?.decoder_start_token_id);
+
+/**
+ * What the decoder behind an encoder begins with: its start, and what answers are to begin with,
+ * before which their language goes. Where nothing is given that is a setting, as in HF; and some
+ * begin with the language itself.
+ */
+function decoderIds(page, text, { decoder_ids, decoder_text, tgt_lang }) {
+  const language = languageToken(page, 'tgt_lang', tgt_lang);
+  const isStart = language !== null && beginsWithLanguage(page);
+  const start = isStart ? language : page.encoder.decoder_start_token_id;
   let ids = decoder_ids;
   if (!ids && page.text.kind === 'tokenizer') ids = text.encodeTarget(decoder_text ?? '');
   ids = checkedIds(page, ids ?? readIds(decoder_text ?? '', 'decoder_prompt'), 'decoder_prompt');
-  return ids[0] === start ? ids : [start, ...ids];
+  const rest = ids[0] === start ? ids.slice(1) : ids;
+  const isSaid = language === null || isStart || rest[0] === language;
+  if (!rest.length || isSaid) return [start, ...rest];
+  return [start, language, ...rest];
 }
 
 function readIds(written, field) {
@@ -70,7 +84,10 @@ function checkedIds(page, ids, field) {
 export async function search({ page, text, session, Tensor }, prompt, given) {
   const read = promptIds(page, text, prompt);
   const ids = page.encoder ? decoderIds(page, text, prompt) : read;
-  const settings = resolve(page, ids.length, { ...given, ...language(page, prompt) });
+  const forced_bos_token_id = beginsWithLanguage(page)
+    ? null
+    : languageToken(page, 'tgt_lang', prompt.tgt_lang);
+  const settings = resolve(page, ids.length, { ...given, forced_bos_token_id });
   const [problem] = [...sourceProblems(page, read.length), ...problems(page, ids.length, settings)];
   if (problem) throw new InputError(problem.field, problem.message);
   const outputs = await session.run(feeds(page, { ids, read }, settings, Tensor));
@@ -81,12 +98,14 @@ export async function search({ page, text, session, Tensor }, prompt, given) {
   return page.encoder ? { source: shown(read), ...record } : record;
 }
 
-/** The setting that a language to translate into is; none where the package's own counts. */
-function language(page, { tgt_lang }) {
-  if (!tgt_lang) return {};
-  const token = page.text.languages?.ids[tgt_lang];
-  if (token === undefined) {
-    throw new InputError('tgt_lang', `This model’s tokenizer knows no language ${tgt_lang}.`);
+/** The token of a language; null where none is given. */
+function languageToken({ text }, field, code) {
+  if (!code) return null;
+  if (!text.languages) {
+    throw new InputError(field, `This model’s tokenizer is told of no languages. Leave out ${code}.`);
   }
-  return { forced_bos_token_id: token };
+  const token = text.languages.ids[code];
+  if (token !== undefined) return token;
+  const known = Object.keys(text.languages.ids).join(', ');
+  throw new InputError(field, `This model knows no language ${code}. It has ${known}.`);
 }

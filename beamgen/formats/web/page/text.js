@@ -2,6 +2,7 @@
 
 import { Charsmap } from './charsmap.js';
 import { idsAsText } from './format.js';
+import { Spm } from './spm.js';
 
 /** Rust's reading of byte tokens: a run that is no UTF-8 becomes one mark for each byte. */
 const byteRuns = {
@@ -54,6 +55,9 @@ function steps(part, about) {
  */
 export async function openText(page, readJson, importModule) {
   const { kind } = page.text;
+  if (kind === 'tokenizer' && !page.text.module) {
+    return new SpmText(new Spm(await readJson(page.text.file)), page.text.languages);
+  }
   if (kind === 'tokenizer') return new TokenizerText(page, readJson, importModule).open();
   return new WithoutTokenizer(kind === 'pieces' ? await readJson(page.text.file) : null);
 }
@@ -73,6 +77,12 @@ class Text {
   ofToken(before, token) {
     return this.special(token) ?? this.after(before, [token]);
   }
+}
+
+/** Ids with what goes around a text in a language, the tokenizer's own where none is given. */
+function inLanguage(ids, code, { ids: tokens, src_lang, eos_token_id, before }) {
+  const language = tokens[code ?? src_lang];
+  return before ? [language, ...ids, eos_token_id] : [...ids, eos_token_id, language];
 }
 
 class TokenizerText extends Text {
@@ -99,7 +109,7 @@ class TokenizerText extends Text {
 
   /** The ids of a text, as a chat's message, or in one of the languages that there are. */
   encode(text, { chat = false, src_lang } = {}) {
-    if (src_lang) return this.inLanguage(text, src_lang);
+    if (src_lang) return inLanguage(this.encodeTarget(text), src_lang, this.about.languages);
     if (!chat) return text === '' ? this.ofNothing() : this.tokenizer.encode(text).ids;
     const messages = [{ role: 'user', content: text }];
     const { special_tokens } = this.about.chat;
@@ -116,12 +126,6 @@ class TokenizerText extends Text {
     return text === '' ? [] : this.tokenizer.encode(text, { add_special_tokens: false }).ids;
   }
 
-  inLanguage(text, code) {
-    const { ids, eos_token_id, before } = this.about.languages;
-    const read = [...this.encodeTarget(text), eos_token_id];
-    return before ? [ids[code], ...read] : [...read, ids[code]];
-  }
-
   /** A prompt of nothing is still its special tokens, for tokenizers that add some. */
   ofNothing() {
     return this.tokenizer.encode('').ids;
@@ -134,6 +138,33 @@ class TokenizerText extends Text {
   special(token) {
     const text = this.tokenizer.id_to_token(token);
     return this.tokenizer.special_tokens.includes(text) ? text : null;
+  }
+}
+
+/** SentencePiece models with a vocabulary beside them. */
+class SpmText extends Text {
+  constructor(spm, languages) {
+    super();
+    Object.assign(this, { spm, languages });
+  }
+
+  encode(text, { src_lang } = {}) {
+    const ids = this.spm.encode(text);
+    if (this.languages) return inLanguage(ids, src_lang || undefined, this.languages);
+    return [...ids, this.spm.eos_token_id];
+  }
+
+  encodeTarget(text) {
+    return this.spm.encodeTarget(text);
+  }
+
+  decode(ids) {
+    return this.spm.decode(ids);
+  }
+
+  special(token) {
+    const text = this.spm.spelled.get(token);
+    return this.spm.special.has(text) ? text : null;
   }
 }
 

@@ -11,7 +11,14 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from transformers import AutoTokenizer
 
-WHOLE = {"max_new_tokens", "min_new_tokens", "no_repeat_ngram_size", "seed", "top_k"}
+WHOLE = {
+    "forced_bos_token_id",
+    "max_new_tokens",
+    "min_new_tokens",
+    "no_repeat_ngram_size",
+    "seed",
+    "top_k",
+}
 OUTPUTS = ["sequences", "sequences_scores"]
 
 
@@ -24,6 +31,7 @@ class TritonPythonModel:
         value = {name: entry["string_value"] for name, entry in parameters.items()}
         self.search_model = value["search_model"]
         self.defaults = json.loads(value["defaults"])
+        self.longest = int(value.get("longest", "0"))
         self.tokenizer = AutoTokenizer.from_pretrained(value["tokenizer"])
 
     async def execute(self, requests):
@@ -54,6 +62,14 @@ class TritonPythonModel:
     async def _search(self, prompt, settings):
         """The texts of one prompt with their scores, best first."""
         ids = np.array([self.tokenizer(prompt)["input_ids"]], np.int64)
+        # in the search model it would be an error of all requests that it is joined with
+        if not ids.size:
+            raise ValueError(f"{prompt[:60]!r} has no tokens: write something")
+        if self.longest and ids.size > self.longest:
+            raise ValueError(
+                f"{prompt[:60]!r} has {ids.size} tokens and the model takes {self.longest}: "
+                "shorten it"
+            )
         inputs = [pb_utils.Tensor("input_ids", ids)]
         for name, value in settings.items():
             dtype = np.int64 if name in WHOLE else np.float32
