@@ -47,8 +47,8 @@ def decoder_start(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> int:
         raise CheckpointError(
             f"{checkpoint.source} has to name the token that its decoder begins with, and "
             f"decoder_start_token_id is {found}",
-            "pass --set decoder_start_token_id=ID, an id of the vocabulary, or set it in "
-            "generation_config.json",
+            "pass --set decoder_start_token_id=ID, or set it in generation_config.json, to an id "
+            "of the vocabulary",
         )
     return start
 

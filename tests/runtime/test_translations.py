@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -43,10 +44,10 @@ def generators(demos: Callable[[str], Package]) -> Callable[[str], Generator]:
 
 def _held_out(name: str, count: int) -> list[list[str]]:
     """Inputs that it did not see, each with all that is right."""
-    demo = find_adapter(name).demo
-    assert demo is not None
-    lines = (demo.parent / f"held-out-{name}.tsv").read_text(encoding="utf-8").splitlines()
-    return [line.split("\t") for line in lines[:count]]
+    path = find_adapter(name).held_out
+    assert path is not None
+    examples = map(json.loads, path.read_text(encoding="utf-8").splitlines()[:count])
+    return [[each["prompt"], each["completion"], *each.get("also", [])] for each in examples]
 
 
 @pytest.mark.parametrize("name", DEMOS)
