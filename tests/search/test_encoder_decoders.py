@@ -56,10 +56,10 @@ def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
                 yield from _graphs(attribute.g)
 
 
-#: Of every way in which layers cross: over the interface, by themselves, grouped, written out.
+#: Of every way in which layers cross: over the interface, by themselves, written out.
 KINDS = [
     "t5",
-    *(pytest.param(n, marks=pytest.mark.slow) for n in ("encoder_decoder", "led", "t5gemma")),
+    *(pytest.param(n, marks=pytest.mark.slow) for n in ("encoder_decoder", "led")),
 ]
 
 
