@@ -42,10 +42,13 @@ def configs_of_rows(
         {name: value for name, value in settings.items() if name not in lists}
         | {name: values[0] for name, values in lists.items()}
     )
-    configs = [
-        shared.with_overrides({name: values[row] for name, values in lists.items()})
-        for row in range(rows)
-    ]
+    configs = []
+    for row in range(rows):
+        own = {name: values[row] for name, values in lists.items()}
+        config = shared.with_overrides(own)
+        # a row that is given none has the package's, and not the first row's
+        left = {name: getattr(defaults, name) for name, value in own.items() if value is None}
+        configs.append(replace(config, **left) if left else config)
     if not shared.do_sample:
         return configs
     if backend == "contrib":

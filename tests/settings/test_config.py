@@ -39,7 +39,7 @@ SUPPORTED = set(SearchConfig.__dataclass_fields__)
 #: With how many beams a setting goes, where not with any; the second by later rules only.
 BEAMS_OF = {
     "num_return_sequences": {"num_beams": 4},
-    "encoder_repetition_penalty": {"num_beams": 1},
+    "encoder_repetition_penalty": {"do_sample": True},
 }
 
 

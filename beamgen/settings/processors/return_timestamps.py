@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from beamgen.settings.kinds import Flag, OptionalCount, OptionalTokenId
 from beamgen.settings.parameter import Problem
 from beamgen.settings.processors.processor import Functions, Processor
-from beamgen.settings.setting import TIMES, Setting, Values
+from beamgen.settings.setting import HISTORY, TIMES, Setting, Values
 
 
 def _conflicts(values: Values) -> Iterator[Problem]:
@@ -39,6 +39,7 @@ RETURN_TIMESTAMPS = Setting(
     option=True,
     examples=(False, True),
     asks=TIMES,
+    reads=(HISTORY,),
     conflicts=_conflicts,
 )
 NO_TIMESTAMPS_TOKEN_ID = Setting(
