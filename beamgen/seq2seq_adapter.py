@@ -160,13 +160,15 @@ class Seq2SeqAdapter(DecoderAdapter):
         """
         decoder = model.get_decoder()
         self.place(decoder, input_ids, position_ids)
+        given = {cache_keyword(decoder): cache}
+        if cache.encoder_attention_mask is not None:  # which not every decoder takes
+            given["encoder_attention_mask"] = cache.encoder_attention_mask
         output = decoder(
             input_ids=input_ids,
             attention_mask=attention_bias,
             encoder_hidden_states=cache.encoded,
-            encoder_attention_mask=cache.encoder_attention_mask,
             use_cache=True,
-            **{cache_keyword(decoder): cache},
+            **given,
         )
         hidden: torch.Tensor = output.last_hidden_state
         return hidden

@@ -57,11 +57,11 @@ class _Peak(threading.Thread):
 
     def __init__(self, root: int) -> None:
         super().__init__(daemon=True)
-        self._root, self._stop = root, threading.Event()
+        self._root, self._ended = root, threading.Event()
         self.worker = self.together = 0
 
     def run(self) -> None:
-        while not self._stop.wait(0.1):
+        while not self._ended.wait(0.1):
             held = {pid: _held(pid, "VmHWM") for pid in _family(self._root)}
             workers = [size for pid, size in held.items() if pid != self._root] or held.values()
             self.worker = max([self.worker, *workers])
@@ -69,7 +69,7 @@ class _Peak(threading.Thread):
             self.together = max(self.together, now)
 
     def stop(self) -> None:
-        self._stop.set()
+        self._ended.set()
         self.join()
 
 
@@ -174,6 +174,7 @@ def main(
             _, peak = _run(_LOOP, *given, str(folder / "loop.json"))
             told = json.loads((folder / "loop.json").read_text(encoding="utf-8"))
             loop, found = told["seconds"], told["found"]
+            click.echo(f"a loop: {loop:.1f} s", err=True)
             table.add_row("a loop", f"{loop:.1f}", f"{rows / loop:.2f}", "1.00", "", "",
                           f"{peak.worker >> 20}", "", f"{peak.together >> 20}")  # fmt: skip
         ways: list[tuple[str, dict[str, Any]]] = [("batch", {})]
@@ -188,6 +189,7 @@ def main(
             out, peak = _run(_BATCH, *given, str(folder / f"out{i}"), json.dumps(options))
             report = json.loads(out.splitlines()[-1])
             rate = report["rows"] / report["seconds"]
+            click.echo(f"{name}: {report['seconds']:.1f} s", err=True)
             against = f"{loop / report['seconds']:.2f}" if loop else ""
             differ, worst = ("", 0.0)
             if found is not None:

@@ -407,6 +407,19 @@ def evaluate(folder: Path, seed: int, count: int) -> None:
         click.echo(f"{language} {task}: {errors} of {words} words wrong ({errors / words:.1%})")
 
 
+def write_examples(folder: Path, seed: int) -> None:
+    """Writes clips of two held-out voices, each with a greeting and a command."""
+    espeak, rng = Espeak(), np.random.default_rng([seed, 3])
+    for name, language, voice, which in (
+        ("hello", "en", "en-us+f4", ("Hello.", "Turn on the light in the kitchen.")),
+        ("hallo", "de", "de+m6", ("Guten Morgen.", "Schließe das Fenster im Badezimmer.")),
+    ):
+        speaker = Speaker(voice, 150, 45)
+        pairs = [pair for pair in [*GREETINGS, *commands()] if set(pair) & set(which)]
+        clip = lay_out(record(espeak, speaker, language, pairs), rng)
+        write_wave(folder / f"{name}.wav", clip.samples)
+
+
 def write_wave(path: Path, samples: Samples) -> None:
     """Writes a WAV file of 16 bits at 16 kHz."""
     with wave.open(str(path), "wb") as file:
@@ -422,12 +435,24 @@ def write_wave(path: Path, samples: Samples) -> None:
 @click.option("--steps", default=STEPS, help="Optimiser steps in all.")
 @click.option("--seed", default=0, help="Of everything random.")
 @click.option("--evaluate", "judge", is_flag=True, help="Measure it instead.")
+@click.option("--examples", type=click.Path(path_type=Path), help="Write clips there instead.")
 @click.option("--clips", default=100, help="To measure it on, of each language.")
-def main(state: Path, minutes: float, steps: int, seed: int, judge: bool, clips: int) -> None:
-    """Trains for some minutes, or measures."""
+def main(
+    state: Path,
+    minutes: float,
+    steps: int,
+    seed: int,
+    judge: bool,
+    examples: Path | None,
+    clips: int,
+) -> None:
+    """Trains for some minutes, or measures, or writes clips."""
     torch.set_num_threads(CPU_THREADS)
     state.mkdir(parents=True, exist_ok=True)
-    if judge:
+    if examples is not None:
+        examples.mkdir(parents=True, exist_ok=True)
+        write_examples(examples, seed)
+    elif judge:
         evaluate(state / "whisper", seed, clips)
     elif train(state, minutes, steps, seed):
         click.echo("done")

@@ -75,6 +75,15 @@ def _cut_and_padded() -> Tokenizer:
     return backend
 
 
+def _heard() -> Tokenizer:
+    """With tokens of tasks and of what was said before, which are special, and of times."""
+    backend = _backend("gpt2")
+    tasks = ("endoftext", "startoftranscript", "en", "transcribe", "startofprev", "notimestamps")
+    backend.add_special_tokens([AddedToken(f"<|{task}|>", normalized=False) for task in tasks])
+    backend.add_tokens([AddedToken(f"<|{i / 50:.2f}|>", normalized=True) for i in range(30)])
+    return backend
+
+
 def _late() -> dict[str, Any]:
     """Tokens that the config adds to the file's, of which one is spelled in a map alone."""
     plain = AddedToken("<late>", lstrip=True, special=False)
@@ -140,6 +149,11 @@ SAVED: dict[str, tuple[str, Callable[[], Tokenizer], dict[str, Any], dict[str, A
     "word piece, cased by the config": (
         "BertTokenizerFast", _word_piece, {},
         {"do_lower_case": False, "tokenize_chinese_chars": False, "strip_accents": False},
+    ),
+    "whisper": ("WhisperTokenizerFast", _heard, {}, {}),
+    "whisper, in a language": (
+        "WhisperTokenizerFast", _heard, {"language": "en", "task": "transcribe"},
+        {"clean_up_tokenization_spaces": True},
     ),
     "unigram": ("T5TokenizerFast", unigram, {"extra_ids": 3}, {}),
 }  # fmt: skip
