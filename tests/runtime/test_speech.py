@@ -40,7 +40,6 @@ from beamgen.cli import main
 from beamgen.parity.report import Verdict
 from beamgen.runtime.segments import segments_of
 
-
 CLIPS = [tone(0.6), tone(0.9, pitch=700), 0.2 * tone(0.3, pitch=150)]
 
 
