@@ -19,7 +19,10 @@ class BlenderbotAdapter(Seq2SeqAdapter):
     name = "blenderbot"
     model_type = "blenderbot"
     class_names = ("BlenderbotForConditionalGeneration",)
-    tiny_sizes = TINY
+    tiny_sizes = {
+        **TINY,
+        "encoder_layers": 1,
+    }  # as in the published ones, fewer than of the decoder
     # facebook/blenderbot-400M-distill: 2 + 12 layers of 1,280, 8,008 tokens
     full_sizes = {
         "d_model": 1280,

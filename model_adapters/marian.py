@@ -28,6 +28,7 @@ class MarianAdapter(Seq2SeqAdapter):
     model_type = "marian"
     class_names = ("MarianMTModel",)
     demo = Path(__file__).parent / "demo" / "marian"
+    held_out = demo.parent / "held-out-marian.jsonl"
     implied = {"static_position_embeddings": True}
     tiny_sizes = {**TINY, **_ends(96)}
     # Helsinki-NLP/opus-mt-en-de: 6 + 6 layers of 512, 58,101 tokens

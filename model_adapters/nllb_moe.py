@@ -9,7 +9,7 @@ from beamgen.adapter import hands_masks_on, routed
 from beamgen.errors import AdapterError
 from beamgen.registry import register
 from model_adapters._bart_seq2seq import TINY, look_back
-from model_adapters.m2m_100 import M2M100Kin
+from model_adapters._m2m_100 import M2M100Kin
 
 if TYPE_CHECKING:
     import torch

@@ -22,11 +22,17 @@ for _refusal in (
             "seamless_m4t",
             "seamless_m4t_v2",
             "speech-encoder-decoder",
-            "speech_to_text",
             "speecht5",
             "udop",
             "vision-encoder-decoder",
         ),
+    ),
+    Refusal(
+        "Speech2Text",
+        "its source is a spectrogram of any length with a mask; a file hears spectrograms of one "
+        "length",
+        _GENERATE,
+        ("speech_to_text",),
     ),
     Refusal(
         "models of images and text",
@@ -151,10 +157,24 @@ for _refusal in (
     ),
     Refusal(
         "ProphetNet",
-        "it predicts several tokens ahead, in streams that attend to the main one and to "
-        "themselves; a cache of one key a token does not hold them",
-        _GENERATE,
+        "each step runs a second stream beside the main one, from which it predicts, and both add "
+        "biases that their hidden states weigh; no adapter computes these",
+        "write its adapter: docs/adding-an-architecture.md",
         ("prophetnet", "xlm-prophetnet"),
+    ),
+    Refusal(
+        "FSMT",
+        "with its cache, generate of transformers 4.57 and 5.24 gives every token the position of "
+        "the first: it finds other sequences than without, so that a file has nothing to agree "
+        "with",
+        "export a translator of another class, such as Marian's or M2M100's",
+        ("fsmt",),
+    ),
+    Refusal(
+        "RAG",
+        "it fetches documents while it generates, and sums over them; a file has no index",
+        "export its generator alone, BART or T5, and put what was found into the source",
+        ("rag",),
     ),
     Refusal(
         "encoders",

@@ -16,6 +16,7 @@ added where that is installed, by name.
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import time
 import traceback
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import torch
 
 from beamgen import (
@@ -44,6 +46,7 @@ from beamgen import (
 from beamgen.lora.slots import leaf
 from beamgen.parity.grids.shapes import Likely
 from beamgen.parity.report import ParityCase, ParityReport, Verdict
+from beamgen.settings.sources import FeatureBatch
 from beamgen.testing import tiny_model
 
 RECORD = Path(__file__).parent.parent / "docs" / "adapter-matrix.json"
@@ -96,6 +99,10 @@ class Subject:
         self._made[name] += 1
         return self.folder / f"{name}-{self._made[name]}"
 
+    def told(self, text: str) -> str:
+        """A message without the folders of this machine."""
+        return re.sub(rf"{re.escape(str(self.folder))}/(\w+)-\d+", r"the \1", text)
+
     def export(self, **options: Any) -> Package:
         """A package that nothing was compared with yet."""
         target = self.new("package")
@@ -116,7 +123,8 @@ class Subject:
         if folder.is_dir():
             return folder
         torch.manual_seed(seed)
-        config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
+        task = "SEQ_2_SEQ_LM" if self.checkpoint.config.is_encoder_decoder else "CAUSAL_LM"
+        config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type=task)
         model = get_peft_model(self.checkpoint.load_model(), config)
         for parameter_name, parameter in model.named_parameters():
             if "lora_" in parameter_name:
@@ -146,17 +154,24 @@ def slots(subject: Subject) -> Cell:
     report = check_parity(package, with_lora, grid=searches, lora="one")
     kinds = Counter(leaf(slot.module) for slot in package.manifest.lora_slots)
     listed = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-    return _judged(report, f"{listed}; {_mixed(Generator(package), subject.prompts)}")
+    return _judged(report, f"{listed}; {_mixed(package, subject.prompts)}")
 
 
-def _mixed(generator: Generator, prompts: list[list[int]]) -> str:
+def _mixed(package: Package, prompts: list[list[int]]) -> str:
     """Whether the rows of a batch may have LoRAs of their own."""
-    chosen = ["one", None, "two"]
+    generator, chosen = Generator(package), ["one", None, "two"]
+    batch: Any = prompts
+    rows: list[Any] = [[prompt] for prompt in prompts]
+    if package.manifest.features is not None:  # of an encoder that hears
+        name, sizes = package.manifest.features
+        heard = np.random.default_rng(0).normal(size=(3, *sizes)).astype(np.float32)
+        batch = FeatureBatch(name, heard)
+        rows = [FeatureBatch(name, row[None]) for row in heard]
     try:
-        together = generator.generate(prompts, lora=chosen)
+        together = generator.generate(batch, lora=chosen)
     except BeamgenError as error:
         return error.cause
-    alone = [generator.generate([p], lora=n)[0] for p, n in zip(prompts, chosen, strict=True)]
+    alone = [generator.generate(row, lora=one)[0] for row, one in zip(rows, chosen, strict=True)]
     same = [[h.token_ids for h in row] for row in together] == [
         [h.token_ids for h in row] for row in alone
     ]
@@ -221,10 +236,7 @@ def _cell(make: Callable[[Subject], Cell], subject: Subject) -> Cell:
     try:
         return make(subject)
     except BeamgenError as error:
-        place = f"{subject.folder}/"  # the record names no folder of this machine
-        return Cell(
-            "refused", error.cause.replace(place, ""), (error.cure or "").replace(place, "")
-        )
+        return Cell("refused", subject.told(error.cause), subject.told(error.cure or ""))
     except Exception as error:  # a defect, which the log has
         traceback.print_exc()
         return Cell("differs", f"{type(error).__name__}: {error}")

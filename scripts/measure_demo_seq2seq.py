@@ -1,8 +1,9 @@
 """Measures the encoder-decoder demo checkpoints on what they did not see.
 
-Writes ``held-out-NAME.tsv`` beside them: an input and what is right, the likeliest first, in a
-line. Then it searches with ``generate`` of ``transformers`` and counts outputs that are one of
-these, and BLEU and chrF against all of them, where sacrebleu is installed::
+Writes ``held-out-NAME.jsonl`` beside them: in a line an input, what is right, and what is right as
+well, the likeliest first. Then it searches with ``generate`` of ``transformers`` and counts
+outputs that are one of these, and BLEU and chrF against all of them, where sacrebleu is
+installed::
 
     python scripts/measure_demo_seq2seq.py marian
     python scripts/measure_demo_seq2seq.py t5 --wordnet wordnet/usr/share/wordnet
@@ -10,6 +11,7 @@ these, and BLEU and chrF against all of them, where sacrebleu is installed::
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -34,6 +36,13 @@ def translate(folder: Path, sources: Sequence[str], beams: int) -> list[str]:
         ids = model.generate(**batch, num_beams=beams, max_new_tokens=64)
         found += tokenizer.batch_decode(ids, skip_special_tokens=True)
     return found
+
+
+def line(source: str, targets: Sequence[str]) -> str:
+    """An example as ``--quality-text`` reads it, and what else is right."""
+    completion, *also = targets
+    found = {"prompt": source, "completion": completion} | ({"also": also} if also else {})
+    return json.dumps(found, ensure_ascii=False)
 
 
 def scores(outputs: Sequence[str], examples: Sequence[Example]) -> str:
@@ -69,8 +78,8 @@ def main(name: str, wordnet: Path, demo: Path, beams: int, show: int) -> None:
     torch.set_num_threads(CPU_THREADS)
     recipe = RECIPES[name]
     examples = held_out(recipe, read_entries(wordnet) if recipe.reads_wordnet else [])
-    lines = ["\t".join((source, *targets)) for source, targets in examples]
-    (demo / f"held-out-{name}.tsv").write_text("\n".join([*lines, ""]), "utf-8")
+    lines = "".join(f"{line(*example)}\n" for example in examples)
+    (demo / f"held-out-{name}.jsonl").write_text(lines, "utf-8")
     outputs = translate(demo / name, [source for source, _ in examples], beams)
     right: dict[str, list[bool]] = defaultdict(list)
     for (source, targets), output in zip(examples, outputs, strict=True):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from beamgen import DecoderAdapter, find_adapter
-from beamgen.decoder import expert_loops, head, rotary, step_cache, traced_step
+from beamgen.decoder import expert_loops, head, rotary, seq2seq_step, step_cache, traced_step
 from beamgen.errors import one_line
+from beamgen.seq2seq_adapter import Seq2SeqAdapter
 from beamgen.testing.field_check import compare
 from beamgen.testing.fields import Variant, variants
 from beamgen.testing.loop_decoder import LoopDecoder
@@ -25,6 +27,14 @@ MODEL = {
     "experts": ("gpt_oss", "tiny_config"),
     "looped experts": ("mixtral", "tiny_config"),
     "config within a config": ("mpt", "attn_config.softmax_scale"),
+    "mask of the source": ("bart_seq2seq", "tiny_config"),
+    "scale of cross-attention": ("bart_seq2seq", "tiny_config"),
+    "offset of positions": ("bart_seq2seq", "tiny_config"),
+    "bias of the logits": ("bart_seq2seq", "tiny_config"),
+    "keys of another layer": ("bart_seq2seq", "tiny_config"),
+    "values for keys": ("t5", "tiny_config"),
+    "distances": ("t5", "tiny_config"),
+    "positions of padding": ("m2m_100", "tiny_config"),
 }
 
 
@@ -118,6 +128,61 @@ def _default_scale(monkeypatch, model) -> None:
         monkeypatch.setattr(block.attn, "softmax_scale", block.attn.head_dim**-0.5)
 
 
+def _no_mask_of_the_source(monkeypatch, model) -> None:
+    own = seq2seq_step.Seq2SeqStep._encoded
+    monkeypatch.setattr(
+        seq2seq_step.Seq2SeqStep,
+        "_encoded",
+        lambda step, sources: replace(own(step, sources), bias=None),
+    )
+
+
+def _no_scale_of_cross_attention(monkeypatch, model) -> None:
+    own = seq2seq_step.asked_by
+    monkeypatch.setattr(
+        seq2seq_step, "asked_by", lambda *given, **named: replace(own(*given, **named), scale=1.0)
+    )
+
+
+def _no_offset_of_positions(monkeypatch, model) -> None:
+    def place(adapter, decoder, input_ids, position_ids) -> None:
+        decoder.embed_positions.forward = lambda *_, **__: decoder.embed_positions.weight[
+            position_ids
+        ]
+
+    monkeypatch.setattr(Seq2SeqAdapter, "place", place)
+
+
+def _no_bias_of_the_logits(monkeypatch, model) -> None:
+    assert float(model.final_logits_bias.abs().max()) > 0
+    model.final_logits_bias.zero_()
+
+
+def _keys_of_another_layer(monkeypatch, model) -> None:
+    own = Seq2SeqAdapter.cross_attention
+    monkeypatch.setattr(
+        Seq2SeqAdapter, "cross_attention", lambda adapter, model: own(adapter, model)[::-1]
+    )
+
+
+def _values_for_keys(monkeypatch, model) -> None:
+    kin = type(find_adapter("t5"))
+    own = kin.cross_attention
+    monkeypatch.setattr(
+        kin, "cross_attention", lambda adapter, model: [(v, v) for _, v in own(adapter, model)]
+    )
+
+
+def _no_distances(monkeypatch, model) -> None:
+    own = step_cache.StepCache.distances.fget
+    monkeypatch.setattr(step_cache.StepCache, "distances", property(lambda cache: own(cache) * 0))
+
+
+def _positions_of_padding(monkeypatch, model) -> None:
+    """The row of the table that is all zeros is padding's, and a token's where it is moved."""
+    model.get_decoder().embed_positions.padding_idx += 1
+
+
 MUTATIONS = {
     "window": _no_window,
     "cap": _no_cap,
@@ -130,6 +195,14 @@ MUTATIONS = {
     "experts": _experts_of_the_dummy,
     "looped experts": _unweighted_experts,
     "config within a config": _default_scale,
+    "mask of the source": _no_mask_of_the_source,
+    "scale of cross-attention": _no_scale_of_cross_attention,
+    "offset of positions": _no_offset_of_positions,
+    "bias of the logits": _no_bias_of_the_logits,
+    "keys of another layer": _keys_of_another_layer,
+    "values for keys": _values_for_keys,
+    "distances": _no_distances,
+    "positions of padding": _positions_of_padding,
 }
 
 
@@ -138,7 +211,7 @@ def test_what_is_dropped_is_caught(kind: str, tmp_path: Path, monkeypatch) -> No
     assert _compared(kind, tmp_path, monkeypatch, MUTATIONS[kind]) is not None
 
 
-@pytest.mark.parametrize("kind", ["window", "cap", "rope kind"])
+@pytest.mark.parametrize("kind", ["window", "cap", "rope kind", "mask of the source", "distances"])
 def test_the_engine_as_it_is_holds(kind: str, tmp_path: Path, monkeypatch) -> None:
     assert _compared(kind, tmp_path, monkeypatch, _no_mutation) is None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from beamgen.errors import BeamgenError
@@ -67,7 +67,7 @@ def failed(row: int, error: BaseException) -> Answer:
 
 
 def _hypothesis(generation: Generation) -> dict[str, Any]:
-    values = asdict(generation)
+    values = vars(generation)
     unasked = [name for name in _OPTIONAL if values[name] is None]
     kept = {name: v for name, v in values.items() if name not in (*_LEFT_OUT, *unasked)}
     return {name: _finite(value) for name, value in kept.items()}

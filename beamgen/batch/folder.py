@@ -121,10 +121,27 @@ class JobFolder:
         return [path for path in named if path.exists()]
 
     def _write(self, path: Path, answers: Iterable[Answer]) -> None:
-        self._shards.mkdir(exist_ok=True)
-        with replacing(path) as partial, partial.open("w", encoding="utf-8") as stream:
-            stream.writelines(f"{answer.to_line()}\n" for answer in answers)
-        flush(self._shards)
+        with writing_to(self.path):
+            self._shards.mkdir(exist_ok=True)
+            with replacing(path) as partial, partial.open("w", encoding="utf-8") as stream:
+                stream.writelines(f"{answer.to_line()}\n" for answer in answers)
+            flush(self._shards)
+
+
+@contextlib.contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Say where it was that the system would not write.
+
+    Raises:
+        BatchError: the disk is full, or the folder may not be written to.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise BatchError(
+            f"cannot write into {path}: {error.strerror or error}",
+            "free space, and run the same command again: it goes on where it was",
+        ) from error
 
 
 @contextlib.contextmanager
@@ -141,7 +158,8 @@ def open_folder(
     Raises:
         BatchError: it is another job's, or no job's, or a process works in it.
     """
-    path.mkdir(parents=True, exist_ok=True)
+    with writing_to(path):
+        path.mkdir(parents=True, exist_ok=True)
     there = [each.name for each in path.iterdir() if each.name != LOCK]
     if there and MANIFEST not in there and not set(there) <= {f".{MANIFEST}.partial"}:
         raise BatchError(

@@ -94,6 +94,7 @@ class _Worker(threading.Thread):
 
     def run(self) -> None:
         try:
+            self._ready()
             while (batch := self._tasks.get()) is not None and not self._stopped:
                 self._answers.put(Answered(batch.window, tuple(self._search(batch))))
         except BaseException as error:  # the other thread raises it
@@ -104,9 +105,14 @@ class _Worker(threading.Thread):
         """End thread and process, whatever they do."""
         self._stopped = True
         self._tasks.put(None)
+        while self.is_alive():
+            process = self._process
+            if process is not None:
+                process.kill()
+            self.join(timeout=0.2)
         if self._process is not None:
             self._process.kill()
-        self.join(timeout=10)
+            self._ended()
 
     def _search(self, batch: Batch) -> list[Answer]:
         """Answers of a batch, be it that processes die of it."""
@@ -140,6 +146,8 @@ class _Worker(threading.Thread):
         for _ in range(_STARTS):
             if self._process is not None:
                 return self._process
+            if self._stopped:
+                break
             process = self._process = _started()
             try:
                 _send(process, self._job)

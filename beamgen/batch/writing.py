@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from beamgen.batch.answers import Answer
+from beamgen.batch.folder import writing_to
 from beamgen.batch.reading.parquet import ParquetReader, import_pyarrow
 from beamgen.batch.reading.rows import InputRow, Reader, Window
 from beamgen.disk import replacing
@@ -61,6 +62,7 @@ def write_final(
 
     results = folder / RESULTS[format]
     with contextlib.ExitStack() as stack:
+        stack.enter_context(writing_to(folder))
         failures = stack.enter_context(replacing(folder / FAILED))
         with failures.open("w", encoding="utf-8") as stream, replacing(results) as partial:
             if format == "parquet":

@@ -73,7 +73,7 @@ def build_graph(
             )
             quantize(alone.model, asked.name, "u8" if inexact(precision.weights) else "auto")
         runner = TeacherForcing(alone, scratch)
-        precision = measured(precision, request.checkpoint, runner, texts)
+        precision = measured(precision, request.checkpoint, request.adapter, runner, texts)
         del alone, runner
         gc.collect()
     if request.backend == "contrib":

@@ -47,7 +47,8 @@ def decoder_start(checkpoint: Checkpoint, settings: Mapping[str, Any]) -> int:
         raise CheckpointError(
             f"{checkpoint.source} has to name the token that its decoder begins with, and "
             f"decoder_start_token_id is {found}",
-            "set decoder_start_token_id in generation_config.json, to an id of the vocabulary",
+            "pass --set decoder_start_token_id=ID, or set it in generation_config.json, to an id "
+            "of the vocabulary",
         )
     return start
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.checkpoint import Checkpoint
 from beamgen.errors import AdapterError
 from beamgen.export.texts import Texts
+from beamgen.parity.positions import takes_positions
 from beamgen.quantization.record import Precision, Quality
 from beamgen.seq2seq_adapter import Seq2SeqAdapter, Source
 
@@ -25,9 +27,9 @@ Encoded = Mapping[str, npt.NDArray[Any]]
 
 #: Rows that stand for the neighbours of a search, and how many of them are tried.
 _TOGETHER, _ROWS, _RANDOM_LENGTH = 4, 32, 24
-#: Tokens of what an encoder reads, as in the longest of parity's cases: one that falls to another
-#: side of a border moves all that the decoder gives, and in a few short texts none may.
-_SOURCE_LENGTH = 100
+#: Longer rows, and what an encoder reads, have as many tokens as the longest of parity's cases: one
+#: that falls to another side of a border moves all behind it, and in a few short texts none may.
+_LONG, _LONG_ROWS = 100, 8
 #: So many times what rounding itself does is no noise of it.
 _IMPLAUSIBLE = 3
 #: Candidates of a place whose log-probabilities are compared.
@@ -43,13 +45,18 @@ class _Row:
 
 
 def measured(
-    precision: Precision, checkpoint: Checkpoint, decoder: TeacherForcing, texts: Texts | None
+    precision: Precision,
+    checkpoint: Checkpoint,
+    adapter: DecoderAdapter,
+    decoder: TeacherForcing,
+    texts: Texts | None,
 ) -> Precision:
     """Add to a precision what it costs: ``quality``, and ``noise`` where activations are rounded.
 
     Args:
         precision: what ``decoder.quantize`` said.
         checkpoint: what the decoder was made of, with a LoRA that was merged.
+        adapter: the architecture's.
         decoder: the rounded one.
         texts: None leaves the quality unmeasured.
 
@@ -63,7 +70,7 @@ def measured(
         precision = replace(precision, quality=Quality())
     if precision.activations is not None:
         of_texts = () if texts is None else _longest(_rows(texts))
-        rows = [*of_texts, *_random_rows(checkpoint, decoder.sources)]
+        rows = [*of_texts, *_random_rows(checkpoint, adapter)]
         precision = replace(precision, noise=_noise(precision, checkpoint, decoder, rows))
     return precision
 
@@ -153,17 +160,18 @@ def _longest(rows: Iterable[_Row]) -> list[_Row]:
     return sorted(rows, key=lambda row: len(row.ids))[-_ROWS:]
 
 
-def _random_rows(checkpoint: Checkpoint, sources: Sequence[Source]) -> list[_Row]:
+def _random_rows(checkpoint: Checkpoint, adapter: DecoderAdapter) -> list[_Row]:
     """Rows of random ids, as the prompts of parity's grids are."""
     rng = np.random.default_rng(0)
-    if not sources:
-        length = min(_RANDOM_LENGTH, getattr(checkpoint.config, "max_position_embeddings", 8))
-        drawn = rng.integers(0, checkpoint.vocab_size, (_ROWS, length))
-        return [_Row(ids) for ids in drawn.tolist()]
-    adapter = checkpoint.adapter()
-    assert isinstance(adapter, Seq2SeqAdapter), "a decoder alone has no sources"
-    positions = adapter.position_limits(checkpoint.config).max_positions
-    longest = min(_SOURCE_LENGTH, adapter.source_positions(checkpoint.config) or _SOURCE_LENGTH)
+    positions = adapter.position_limits(checkpoint.config).room(0)
+    if not isinstance(adapter, Seq2SeqAdapter):
+        drawn = [
+            rng.integers(0, checkpoint.vocab_size, (rows, min(length, positions))).tolist()
+            for rows, length in ((_ROWS, _RANDOM_LENGTH), (_LONG_ROWS, _LONG))
+        ]
+        return [_Row(ids) for rows in drawn for ids in rows]
+    longest = min(_LONG, adapter.source_positions(checkpoint.config) or _LONG)
+    sources = adapter.sources(checkpoint.config)
     # behind a padding token HF counts positions otherwise when it goes token by token
     ids = np.setdiff1d(np.arange(checkpoint.vocab_size), [checkpoint.config.pad_token_id])
 
@@ -201,8 +209,12 @@ def _hf_logits(model: Any) -> Callable[[npt.NDArray[np.int64], Encoded], Logits]
     """A function that gives an HF model's logits ``[B, N, V]`` of ids ``[B, N]``."""
     import torch
 
+    positioned = takes_positions(model)
+
     def logits(ids: npt.NDArray[np.int64], source: Encoded) -> Logits:
         given = {name: torch.from_numpy(array) for name, array in source.items()}
+        if positioned:  # as generate does: a model's own may begin elsewhere
+            given["position_ids"] = torch.arange(ids.shape[1]).expand(*ids.shape)
         given["decoder_input_ids" if source else "input_ids"] = torch.from_numpy(ids)
         with torch.no_grad():
             found: Logits = model(**given).logits.float().numpy()

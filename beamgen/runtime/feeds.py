@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from beamgen.errors import SettingError
 from beamgen.package.manifest import Manifest
 from beamgen.settings.config import ResolvedSearch, stacked_inputs
-from beamgen.settings.kinds import Arrays
+from beamgen.settings.kinds import NO_TOKEN, Arrays
 from beamgen.settings.prompts import Ids
 from beamgen.settings.setting import IDS, TIMES, Setting
 from beamgen.settings.sources import DECODER_PROMPT, AnySource
-from beamgen.settings.table import SETTINGS
+from beamgen.settings.table import PER_ROW, SETTINGS
 
 
 def prompt_feeds(input_ids: Ids, attention_mask: Ids, source: AnySource | None) -> Arrays:
@@ -45,10 +46,26 @@ def parameter_feeds(manifest: Manifest, configs: Sequence[ResolvedSearch]) -> Ar
         SettingError: the file has no input for a setting that is on, or rows differ in what
             all rows of a batch have to share.
     """
-    taken = {row["name"] for row in manifest.inputs}
+    taken = {row["name"]: row["shape"] for row in manifest.inputs}
     for setting in SETTINGS:
-        absent = {parameter.name for parameter in setting.parameters} - taken
+        absent = {parameter.name for parameter in setting.parameters} - taken.keys()
         if absent and not all(setting.is_off(vars(config)[setting.name]) for config in configs):
             raise _absent(manifest, setting)
     arrays = configs[0].inputs() if len(configs) == 1 else stacked_inputs(configs)
-    return {name: array for name, array in arrays.items() if name in taken}
+    return {
+        name: _of_all_rows(name, array) if taken[name] == [f"n_{name}"] else array
+        for name, array in arrays.items()
+        if name in taken
+    }
+
+
+def _of_all_rows(name: str, array: Any) -> Any:
+    """A token for each row as the list of one or none that an older file takes for all."""
+    if name not in PER_ROW:
+        return array
+    if len(array) > 1:
+        raise SettingError(
+            f"the package takes one {name} for all rows: it was exported by an older beamgen",
+            "search those prompts in batches of their own, or export the checkpoint again",
+        )
+    return array[array != NO_TOKEN]

@@ -6,24 +6,16 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from beamgen.errors import BeamgenError, BeamgenWarning, PromptError
+from beamgen.errors import BeamgenWarning, PromptError
 from beamgen.package.folder import Package, open_package
 from beamgen.quantization.saturation import inexact
 from beamgen.runtime.contrib import run_contrib
-from beamgen.runtime.empty_prompt import begun
-from beamgen.runtime.encoder import (
-    begin_with,
-    check_source_of,
-    decoder_prompts,
-    one_for_each,
-    refuse_for_decoder,
-    start_of_each,
-)
+from beamgen.runtime.encoder import check_source_of, decoder_prompts
 from beamgen.runtime.feeds import parameter_feeds, prompt_feeds
 from beamgen.runtime.footprint import search_bytes
 from beamgen.runtime.generation import (
@@ -35,6 +27,7 @@ from beamgen.runtime.generation import (
 from beamgen.runtime.loras import LoadedLoras, LoraChoice
 from beamgen.runtime.memory import check_memory
 from beamgen.runtime.no_numbers import bans, no_numbers
+from beamgen.runtime.reader import Reader, Reading
 from beamgen.runtime.request import Request
 from beamgen.runtime.requests import configs_of_rows
 from beamgen.runtime.session import load_session, run
@@ -46,15 +39,7 @@ from beamgen.runtime.speech import (
     refuse_of_speech,
     spoken_prompts,
 )
-from beamgen.runtime.texts import (
-    added_eos,
-    check_has_language,
-    encode_continuation,
-    encode_target,
-    encode_text,
-    with_target,
-)
-from beamgen.settings.catalogue import Catalogue, check_listed
+from beamgen.settings.catalogue import Catalogue
 from beamgen.settings.config import ResolvedSearch, SearchConfig
 from beamgen.settings.contrib import SEED_BITS
 from beamgen.settings.prompts import (
@@ -65,17 +50,20 @@ from beamgen.settings.prompts import (
     check_batch,
     check_ids,
     check_lengths,
-    is_chat,
     left_pad,
-    token_ids,
 )
 from beamgen.settings.result import BeamOutput
 from beamgen.settings.sources import AnySource, FeatureBatch, SourceBatch, right_pad
-from beamgen.tokenizer.load import load_tokenizer
 from beamgen.tokenizer.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     import onnxruntime
+
+#: Settings of so many searches are kept, so that they are checked once for many prompts.
+_KNOWN = 512
+
+#: Values of settings that can be compared without looking into them.
+_COMPARED = (str, int, float, Catalogue, type(None))
 
 
 class Generator:
@@ -111,8 +99,9 @@ class Generator:
         self.package = package
         self._given = session, list(providers or ["CPUExecutionProvider"]), threads
         self._loras = LoadedLoras(package)
+        self._reader = Reader(package)
+        self._known_configs: dict[frozenset[tuple[str, type, Any]], SearchConfig] = {}
         self._checked_bytes = 0
-        self._told_of_eos = False
         if not load:
             return
         on_cpu = self.session.get_providers()[0] == "CPUExecutionProvider"
@@ -141,7 +130,7 @@ class Generator:
         contrib = self.package.manifest.backend == "contrib"
         return 2**SEED_BITS if contrib else 2**63
 
-    @cached_property
+    @property
     def tokenizer(self) -> Tokenizer | None:
         """The package's tokenizer, or None; it loads when it is first asked for.
 
@@ -149,16 +138,12 @@ class Generator:
             CheckpointError: its files do not load.
             MissingExtraError: they need a package that is not installed.
         """
-        return load_tokenizer(self.package.folder)
+        return self._reader.tokenizer
 
-    @cached_property
+    @property
     def loaded_tokenizer(self) -> Tokenizer | None:
         """The package's tokenizer; None, with a warning, where it does not load either."""
-        try:
-            return self.tokenizer
-        except BeamgenError as error:
-            warnings.warn(f"token ids, and no text: {error.cause}", BeamgenWarning, stacklevel=3)
-            return None
+        return self._reader.loaded_tokenizer
 
     @property
     def loras(self) -> list[str]:
@@ -266,16 +251,11 @@ class Generator:
             given = as_batch(prompts)
             if not given:
                 raise PromptError("no prompts were given", "pass at least one")
-            if src_lang is not None:
-                check_has_language(given, chat=chat)
-            begin = (decoder_prompt, tgt_lang, decoder_start_token_id)
-            settings = self._with_target(settings, *begin, len(given))
-            languages = one_for_each("src_lang", src_lang, len(given))
-            ids = [
-                self._encode(prompt, chat, add_special_tokens, language)
-                for prompt, language in zip(given, languages, strict=True)
-            ]
-            batch, source = self._behind_encoder(ids, *begin)
+            how = Reading(
+                chat, add_special_tokens, src_lang, decoder_prompt, decoder_start_token_id, tgt_lang
+            )
+            settings = self._reader.settings(settings, how, len(given))
+            batch, source = self._reader.behind_encoder(self._reader.read(given, how), how)
             asked = self._configs(settings, len(batch))
         input_ids, attention_mask = left_pad(batch, asked[0].pad_token_id)
         prompt_len = input_ids.shape[1]
@@ -317,17 +297,17 @@ class Generator:
             raise PromptError(
                 f"{self.package.folder} hears, and requests are made of text", "use generate"
             )
-        if src_lang is not None:
-            check_has_language([prompt], chat=chat)
-        begin = (decoder_prompt, tgt_lang, decoder_start_token_id)
-        settings = self._with_target(settings, *begin, 1)
-        ids = self._encode(prompt, chat, add_special_tokens, src_lang)
-        batch, source = self._behind_encoder([ids], *begin)
-        (config,) = self._configs(settings, 1)
+        how = Reading(
+            chat, add_special_tokens, src_lang, decoder_prompt, decoder_start_token_id, tgt_lang
+        )
+        settings = self._reader.settings(settings, how, 1)
+        read = self._reader.read([prompt], how)
+        batch, source = self._reader.behind_encoder(read, how)
+        config = self._config(settings)
         input_ids, attention_mask = left_pad(batch, config.pad_token_id)
         (resolved,) = self._resolved(input_ids, attention_mask, [config], source)
         self.check_lora(lora, 1)
-        return Request(tuple(batch[0]), resolved, lora, None if source is None else tuple(ids))
+        return Request(tuple(batch[0]), resolved, lora, None if source is None else tuple(read[0]))
 
     def answer(self, requests: Sequence[Request]) -> list[list[Generation]]:
         """Search requests in one batch.
@@ -436,40 +416,17 @@ class Generator:
         prompt_len = input_ids.shape[-1] if input_ids.ndim else 0
         room = manifest.limits.room(prompt_len)
         given = [config] if isinstance(config, SearchConfig) else config
-        configs = [each.for_prompt(prompt_len, room) for each in given]
+        configs = [_for_prompt(each, prompt_len, room) for each in given]
         check_batch(input_ids, attention_mask, manifest.vocab_size)
         check_source_of(self.package, source, attention_mask)
         for each in dict.fromkeys(configs):
             check_lengths(manifest.limits, input_ids.shape[1], each.max_new_tokens)
-            for name, ids in each.named_ids.items():
-                check_ids(name, np.asarray(ids, np.int64), manifest.vocab_size)
+            _check_named_ids(each, manifest.vocab_size)
         if not isinstance(config, SearchConfig) and len(configs) != len(input_ids):
             raise PromptError(
                 f"{len(configs)} configs were given for {len(input_ids)} rows", "give one for each"
             )
         return configs
-
-    def _with_target(
-        self,
-        settings: Mapping[str, Any],
-        decoder_prompt: object,
-        tgt_lang: str | Sequence[str] | None,
-        start: object,
-        rows: int,
-    ) -> dict[str, Any]:
-        """Settings with the language to translate into, unless decoder prompts are to hold it."""
-        if tgt_lang is None:
-            return dict(settings)
-        begun = decoder_prompt is not None or (start is None and self._begins_with_language)
-        languages = one_for_each("tgt_lang", tgt_lang, rows)
-        return with_target(settings, self._needed_tokenizer(), languages, begun=begun)
-
-    @property
-    def _begins_with_language(self) -> bool:
-        """Whether what the decoder begins with by default is the token of a language."""
-        encoder = self.package.manifest.encoder
-        known = self._needed_tokenizer().languages.ids.values()
-        return encoder is not None and encoder.decoder_start_token_id in known
 
     def spoken_prompts(
         self,
@@ -499,7 +456,7 @@ class Generator:
                     "a decoder prompt was given, and a language or a task, which make one",
                     "leave one of the two out",
                 )
-            ids = [self._encode_target(prompt) for prompt in as_batch(decoder_prompt)]
+            ids = [self._reader.encode_target(prompt) for prompt in as_batch(decoder_prompt)]
             return decoder_prompts(ids, [start] * rows, prepends_start=encoder.prepends_start)
 
         def detect(unknown: Sequence[int]) -> Sequence[int]:
@@ -515,53 +472,6 @@ class Generator:
         return spoken_prompts(
             self.package, rows, language, task, return_timestamps=return_timestamps, detect=detect
         )
-
-    def _behind_encoder(
-        self,
-        batch: list[list[int]],
-        decoder_prompt: Prompt | Sequence[Prompt] | None,
-        tgt_lang: str | Sequence[str] | None,
-        decoder_start_token_id: int | Sequence[int] | None,
-    ) -> tuple[list[list[int]], AnySource | None]:
-        """What is continued, and what an encoder reads before that, if there is one.
-
-        Raises:
-            PromptError: see ``generate``.
-        """
-        encoder = self.package.manifest.encoder
-        if encoder is None:
-            given_of_encoders = {
-                "decoder_prompt": decoder_prompt,
-                "decoder_start_token_id": decoder_start_token_id,
-            }
-            refuse_for_decoder(self.package, given_of_encoders)
-            return begun(batch, self.package), None
-        given = [] if decoder_prompt is None else as_batch(decoder_prompt)
-        ids = [self._encode_target(prompt) for prompt in given]
-        rows = len(batch)
-        starts = start_of_each(decoder_start_token_id, rows, encoder.decoder_start_token_id)
-        if tgt_lang is not None:
-            id_of = self._needed_tokenizer().languages.id_of
-            languages = [id_of(code) for code in one_for_each("tgt_lang", tgt_lang, rows)]
-            if decoder_start_token_id is None and self._begins_with_language:
-                starts = languages
-            elif ids:
-                ids = ids if len(ids) != 1 else ids * rows
-                begun_with = zip(languages, ids, starts, strict=False)
-                ids = [begin_with(language, each, start) for language, each, start in begun_with]
-        return (
-            decoder_prompts(ids, starts, prepends_start=encoder.prepends_start),
-            right_pad(batch, self.search.pad_token_id),
-        )
-
-    def _encode_target(self, prompt: Prompt) -> list[int]:
-        """Token ids of what the decoder goes on with, without what belongs around a text."""
-        if not isinstance(prompt, str):
-            return token_ids(prompt)
-        tokenizer = self._needed_tokenizer()
-        ids = encode_target(tokenizer, prompt)
-        self._check_known(tokenizer, ids)
-        return ids
 
     def _check_memory(self, prompts: Ids, config: ResolvedSearch) -> None:
         """Refuse what the memory that is free cannot hold.
@@ -591,14 +501,9 @@ class Generator:
             PromptError: the package has no tokenizer, or no chat template that takes the
                 prompt; or it has tokens that the model lacks; or there is no such language.
         """
-        if not isinstance(prompt, str) and not is_chat(prompt):
-            return token_ids(prompt)
-        tokenizer = self._needed_tokenizer()
-        ids = encode_text(
-            tokenizer, prompt, chat=chat, add_special_tokens=add_special_tokens, src_lang=src_lang
+        return self._reader.encode(
+            prompt, chat=chat, add_special_tokens=add_special_tokens, src_lang=src_lang
         )
-        self._check_known(tokenizer, ids)
-        return ids
 
     def catalogue(self, entries: Iterable[str | Sequence[int]]) -> Catalogue:
         """A catalogue of texts, or of token ids without EOS.
@@ -609,55 +514,22 @@ class Generator:
             SettingError: it is no list, there are no entries, or an empty one.
             PromptError: the package has no tokenizer for texts.
         """
-        check_listed(entries)
-        eos = self.search.eos_token_id
-        return Catalogue.of(
-            encode_continuation(self._needed_tokenizer(), entry, eos)
-            if isinstance(entry, str)
-            else entry
-            for entry in entries
-        )
+        return self._reader.catalogue(entries)
 
-    def _encode(
-        self, prompt: Prompt, chat: bool, add_special_tokens: bool, src_lang: str | None
-    ) -> list[int]:
-        """As ``encode`` does; an EOS behind a text is told of, once."""
-        ids = self.encode(
-            prompt, chat=chat, add_special_tokens=add_special_tokens, src_lang=src_lang
-        )
-        looked_at = self._told_of_eos or self.package.manifest.encoder is not None
-        if isinstance(prompt, str) and not chat and add_special_tokens and not looked_at:
-            eos = added_eos(self._needed_tokenizer(), prompt, ids, self.search.eos_token_id)
-            if eos is not None:
-                self._told_of_eos = True
-                warnings.warn(
-                    f"the tokenizer ends the prompt with {eos}, an EOS, as if nothing were to "
-                    "follow; add_special_tokens=False (--no-special-tokens) leaves it out",
-                    BeamgenWarning,
-                    stacklevel=4,
-                )
-        return ids
-
-    def _check_known(self, tokenizer: Tokenizer, ids: list[int]) -> None:
-        """Refuse tokens that only the tokenizer has, by their spelling."""
-        size = self.package.manifest.vocab_size
-        unknown = next((token for token in ids if token >= size), None)
-        if unknown is not None:
-            spelled = tokenizer.convert_ids_to_tokens(unknown)
-            raise PromptError(
-                f"the tokenizer is larger than the model: {spelled!r} is its token {unknown}, and "
-                f"the model has {size} tokens",
-                "leave that token out of the prompt, or export a checkpoint whose embeddings "
-                "were resized to its tokenizer",
-            )
-
-    def _needed_tokenizer(self) -> Tokenizer:
-        if self.tokenizer is None:
-            raise PromptError(
-                f"{self.package.folder} has no tokenizer, so it takes token ids only",
-                "pass ids: generate([[1, 2, 3]]), or --ids '1 2 3' on the command line",
-            )
-        return self.tokenizer
+    def _config(self, settings: Mapping[str, Any]) -> SearchConfig:
+        """The settings of one prompt's search; equal ones that draw nothing are made once."""
+        if not all(isinstance(value, _COMPARED) for value in settings.values()):
+            return self._configs(settings, 1)[0]
+        # 1 and True are equal, and one of them may be wrong
+        key = frozenset((name, type(value), value) for name, value in settings.items())
+        if key in self._known_configs:
+            return self._known_configs[key]
+        (config,) = self._configs(settings, 1)
+        if not config.do_sample:
+            if len(self._known_configs) >= _KNOWN:
+                self._known_configs.clear()
+            self._known_configs[key] = config
+        return config
 
     def _configs(self, settings: Mapping[str, Any], rows: int) -> list[SearchConfig]:
         """The settings of each row's search, with entries of a catalogue as token ids."""
@@ -666,3 +538,20 @@ class Generator:
         if catalogue is not None and not isinstance(catalogue, Catalogue):
             chosen["catalogue"] = self.catalogue(catalogue)
         return configs_of_rows(self.search, chosen, rows, self.package.manifest.backend)
+
+
+@lru_cache(maxsize=_KNOWN)
+def _for_prompt(config: SearchConfig, prompt_len: int, room: int) -> ResolvedSearch:
+    """As ``SearchConfig.for_prompt``, which checks all settings, and rows share most of theirs."""
+    return config.for_prompt(prompt_len, room)
+
+
+@lru_cache(maxsize=_KNOWN)
+def _check_named_ids(config: SearchConfig, vocab_size: int) -> None:
+    """Hold the token ids among settings within the vocabulary.
+
+    Raises:
+        PromptError: see ``check_ids``.
+    """
+    for name, ids in config.named_ids.items():
+        check_ids(name, np.asarray(ids, np.int64), vocab_size)

@@ -87,12 +87,12 @@ def variants(base: PretrainedConfig) -> Iterator[Variant]:
 
 
 def _with_biases(weights: dict[str, Any]) -> dict[str, Any]:
-    """Weights whose vectors, biases that HF begins at 0 and norms at 1, are anything, too."""
+    """Weights whose biases, which HF begins at 0, and norms, at 1, are anything, too."""
     import torch
 
     dice = torch.Generator().manual_seed(0)
-    for tensor in weights.values():
-        if tensor.dim() == 1 and tensor.is_floating_point():
+    for name, tensor in weights.items():
+        if (tensor.dim() == 1 or name.endswith("bias")) and tensor.is_floating_point():
             tensor.add_(0.1 * torch.randn(tensor.shape, generator=dice))
     return weights
 

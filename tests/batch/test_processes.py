@@ -100,7 +100,7 @@ def _kill_parents(alone: Any, folder: Path, moments: Iterator[int]) -> int:
         for _ in range(next(moments)):
             if not job.stdout.readline():
                 break
-        if job.poll() is None:
+        else:
             os.kill(job.pid, signal.SIGKILL)
             kills += 1
         job.stdout.close()

@@ -156,10 +156,11 @@ def _kill_heads(job: Any, output: Path, moments: Iterator[int]) -> int:
         for _ in range(next(moments)):
             if not running.stdout.readline():
                 break
-        heads = _of_ray(b"gcs_server", running.pid)
-        if running.poll() is None and heads:
-            os.kill(heads[0], signal.SIGKILL)
-            kills += 1
+        else:
+            heads = _of_ray(b"gcs_server", running.pid)
+            if heads:
+                os.kill(heads[0], signal.SIGKILL)
+                kills += 1
         for _ in running.stdout:
             pass
         running.stdout.close()

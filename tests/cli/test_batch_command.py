@@ -43,7 +43,7 @@ def test_it_tells_what_it_did(
     assert f"{out / 'results.jsonl'}: 6 rows" in told.stdout
     assert f"{out / 'failed.jsonl'}: 1 rows that could not be searched" in told.stdout
     assert "7 rows in 0:0" in told.stdout
-    assert "7 rows, 1 process of 1 thread" in told.stderr
+    assert "7 rows, 1 process of " in told.stderr
     again = _run("-m", packages("gpt2").folder, "-i", source, "-o", out, *OPTIONS)
     assert "it was done before" in again.stdout
     values = json.loads(
@@ -81,7 +81,7 @@ def test_no_row_at_all_is_a_failure(packages: Callable[[str], Package], tmp_path
     [
         (["--num-beams", "0"], "num_beams must be a whole number of at least 1"),
         (["--seed", "3"], "seed would change nothing"),
-        (["--lora", "drugs"], "drugs"),
+        (["--lora", "drugs"], "has no slots for LoRAs"),
         (["--memory", "plenty"], "'plenty' is no size such as 512M or 2G"),
         (["--column", "text"], "has no column 'text': it has id, ids"),
         (["--set", "max_time=3"], "max_time"),
@@ -104,7 +104,7 @@ def test_what_is_wrong_is_told_before_anything_is_written(
 
 def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
-    console = Console(file=screen, force_terminal=True, width=120)
+    console = Console(file=screen, force_terminal=True, width=120, highlight=False)
     monkeypatch.setattr(command, "ERR", console)
     with command._shown() as tell:
         for done in (0, 40, 100):
@@ -170,8 +170,8 @@ def test_a_full_disk_costs_no_row(packages: Callable[[str], Package], tmp_path: 
 
     first = run("full")
     assert first.returncode == 1
-    assert os.strerror(errno.ENOSPC) in first.stderr
-    assert "free space" in first.stderr
+    assert f"cannot write into {tmp_path / 'out'}: {os.strerror(errno.ENOSPC)}" in first.stderr
+    assert "free space, and run the same command again" in first.stderr
     assert [path.name for path in (tmp_path / "out" / "shards").iterdir()] == ["00000000.jsonl"]
     second = run("empty")
     assert second.returncode == 0, second.stderr

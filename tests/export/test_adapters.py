@@ -13,8 +13,23 @@ from beamgen.testing import check_adapter, tiny_model
 
 OTHERS = [each.name for each in INSTALLED if each.name not in ARCHITECTURES]
 
-#: As near to others that a quick test of theirs shows nothing new.
-ALIKE = {"marian", "mbart_seq2seq", "mt5", "pegasus"}
+#: As near to others that a quick test of theirs shows nothing new, or not that quick.
+ALIKE = {
+    "bigbird_pegasus",
+    "blenderbot",
+    "blenderbot_small",
+    "longt5",
+    "marian",
+    "mbart_seq2seq",
+    "mt5",
+    "mvp",
+    "nllb_moe",
+    "pegasus",
+    "pegasus_x",
+    "plbart",
+    "switch_transformers",
+    "umt5",
+}
 QUICK = [pytest.param(name, marks=[pytest.mark.slow] if name in ALIKE else []) for name in OTHERS]
 
 

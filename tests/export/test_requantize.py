@@ -24,6 +24,7 @@ from beamgen import (
     check_parity,
     describe,
     export,
+    find_adapter,
     open_package,
 )
 from beamgen.checkpoint.checkpoint import open_checkpoint
@@ -33,6 +34,7 @@ from beamgen.parity.grids.shapes import Likely, quick_grid
 from beamgen.parity.report import ParityCase
 from beamgen.quantization import saturation
 from beamgen.registry import is_encoder_decoder
+from beamgen.testing import tiny_model
 
 
 def _run(*arguments: object) -> Result:
@@ -210,6 +212,14 @@ def test_quality_is_measured_on_a_demo_checkpoints_text(demos, tmp_path: Path) -
     assert "perplexity" in _run("inspect", "-m", out, "--no-load").output
     (best,) = Generator(out).generate("aspirin is", num_return_sequences=1)
     assert best[0].new_text
+
+
+def test_noise_is_that_of_the_positions_of_generate(tmp_path: Path) -> None:
+    """RoBERTa's own begin behind its padding token; ``generate`` and the file begin at 0."""
+    tiny_model(find_adapter("roberta").tiny_config()).save_pretrained(tmp_path / "checkpoint")
+    wanted = {"precision": "int8", "int8_weights": "u8", "parity": False}
+    made = export(tmp_path / "checkpoint", tmp_path / "int8", **wanted)
+    assert made.package.manifest.precision.noise < 0.1
 
 
 def test_a_package_keeps_its_backend_and_what_it_requires(checkpoints, tmp_path: Path) -> None:

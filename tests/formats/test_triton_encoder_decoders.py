@@ -20,11 +20,12 @@ from beamgen.formats.triton.requests import join, requests_to_join
 from beamgen.package.manifest import Encoder
 
 pytest.importorskip("tritonclient.grpc", reason="tritonclient and grpcio are not installed")
-pytestmark = pytest.mark.transformers_4  # see What is left in CONTRIBUTING.md
+pytestmark = pytest.mark.transformers_4  # whose tokenizers the checkpoints have
 
 EOS = (1, *range(10, 20))
 BEAMS = {"num_beams": 3, "num_return_sequences": 2, "eos_token_id": EOS, "pad_token_id": 0}
 INPUTS = ["max_new_tokens", "length_penalty", "decoder_input_ids"]
+LANGUAGES = ["max_new_tokens", "forced_bos_token_id"]
 
 #: Processors that read what the decoder has, in which nothing is padding.
 FORCED = {"repetition_penalty": 1.3, "forced_bos_token_id": 17}
@@ -88,7 +89,7 @@ def test_joined_requests_get_what_hugging_face_gives_each(
     checkpoints: Callable[[str], Path],
 ) -> None:
     settings = {**BEAMS, **settings}
-    inputs = [each for each in INPUTS if "max_length" not in settings or each == "length_penalty"]
+    inputs = {"m2m_100": LANGUAGES, "marian": ["length_penalty"]}.get(name, INPUTS)
     options = {"inputs": inputs, "settings": settings}
     done = write(name, batching=batching, **options)
     check_verified(done)
@@ -201,7 +202,7 @@ def test_the_language_to_translate_into_is_fixed_by_its_code(
     ("options", "cause"),
     [
         ({"inputs": ["decoder_input_id"]}, "no parameter called 'decoder_input_id'"),
-        ({"inputs": ["forced_bos_token_id"]}, "forced_bos_token_id is one for all rows"),
+        ({"inputs": ["num_beams"]}, "num_beams is one for all rows"),
         (
             {"batching": "ragged", "settings": {"encoder_no_repeat_ngram_size": 2}},
             "encoder_no_repeat_ngram_size reads a prompt's padding",

@@ -40,6 +40,11 @@ SAMPLING = {"num_beams": 1, "do_sample": True, "num_return_sequences": 2, "eos_t
         ({"batching": "ragged", "inputs": ["repetition_penalty"]}, "reads a prompt's padding"),
         ({"batching": "ragged", "settings": {"no_repeat_ngram_size": 2}}, "no_repeat_ngram_size"),
         ({"batching": "ragged", "settings": {"forced_bos_token_id": 2}}, "forced_bos_token_id"),
+        ({"batching": "ragged", "inputs": ["forced_bos_token_id"]}, "forced_bos_token_id reads"),
+        (
+            {"batching": "ragged", "settings": {"encoder_no_repeat_ngram_size": 2}},
+            "encoder_no_repeat_ngram_size reads",
+        ),
         (
             {"batching": "ragged", "settings": {"pad_token_id": 1, "bad_words_ids": [[1, 5]]}},
             "with the pad id",
@@ -53,6 +58,15 @@ def test_what_cannot_be_is_refused_with_nothing_written(
     with pytest.raises(BeamgenError, match=cause):
         package_as(packages("gpt2"), "triton", tmp_path / "model", **options)
     assert not any(tmp_path.iterdir())
+
+
+def test_positions_that_count_padding_are_not_joined_across_lengths(
+    packages: Callable[[str], Package], tmp_path: Path
+) -> None:
+    package = packages("gpt2")
+    counting = replace(package, manifest=replace(package.manifest, counts_padding=True))
+    with pytest.raises(BeamgenError, match="positions count padding"):
+        package_as(counting, "triton", tmp_path / "model", batching="ragged")
 
 
 def test_longrope_is_not_joined_across_its_boundary(

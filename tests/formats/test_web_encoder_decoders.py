@@ -16,7 +16,7 @@ from support.packaged import check_verified
 from support.spm_tokenizers import PUBLISHED, publish
 from support.web_site import Page, Reader, Site, in_node, serve
 
-from beamgen import BeamgenError, Package, package_as
+from beamgen import BeamgenError, Generator, Package, explain, package_as
 from beamgen.formats.web.format import write
 from beamgen.formats.web.texts import add_text
 from beamgen.package.manifest import Encoder
@@ -24,7 +24,7 @@ from beamgen.tokenizer.convert import convert_tokenizer
 from beamgen.tokenizer.hard_texts import TEXTS
 from beamgen.tokenizer.load import load_tokenizer
 
-pytestmark = pytest.mark.transformers_4  # see What is left in CONTRIBUTING.md
+pytestmark = pytest.mark.transformers_4  # whose tokenizers the checkpoints have
 
 EXAMPLE = "the old woman and the beam search"
 SETTINGS = {"num_beams": 3, "num_return_sequences": 3, "max_new_tokens": 6}
@@ -71,7 +71,7 @@ ASKED: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
         ),
         (
             {"ids": [5, 9, 7, 1], "decoder_ids": [0, 7]},
-            {"prompts": [[5, 9, 7, 1]], "decoder_prompt": [[0, 7]]},
+            {"prompts": [5, 9, 7, 1], "decoder_prompt": [0, 7]},
         ),
     ],
     "marian": [
@@ -113,6 +113,13 @@ def test_the_answers_in_node_are_the_packages(name: str, pages: MakePage) -> Non
             assert source == page.generator.encode(given["prompts"], **own)
         assert record["source"]["text"] == tokenizer.decode(source, skip_special_tokens=True)
         assert next(iter(record)) == "source"
+        told = explain(page.package, given.pop("prompts"), **given, **SETTINGS, verify=False)
+        told = json.loads(json.dumps(told.to_json()))
+        assert (record["source"], record["prompt"]) == (told["source"], told["prompt"])
+        for step, other in zip(record["steps"], told["steps"], strict=True):
+            for each, same in zip(step["continuations"], other["continuations"], strict=True):
+                kept = ("rank", "parent", "token", "text", "fate", "beam")
+                assert [each[name] for name in kept] == [same[name] for name in kept]
     assert "tokens and scores of" in page.output
     reader = "the page's own reader" if name == "marian" else "@huggingface/tokenizers"
     assert f"hard texts by {reader}" in page.output
@@ -140,6 +147,29 @@ def test_a_search_from_the_command_line(pages: MakePage) -> None:
         assert refused.returncode == 1
         (line,) = refused.stderr.strip().splitlines()
         assert message in line, line
+
+
+@pytest.mark.slow
+def test_a_decoder_that_begins_with_its_language(
+    text_packages: Callable[[str], Package], node_modules: Path, tmp_path: Path
+) -> None:
+    """The language is the start then, and nothing is forced behind it."""
+    package = text_packages("mbart_seq2seq")
+    assert package.manifest.encoder is not None
+    ids = Generator(package, load=False).tokenizer.languages.ids
+    encoder = replace(package.manifest.encoder, decoder_start_token_id=ids["ro_RO"])
+    begun = replace(package, manifest=replace(package.manifest, encoder=encoder))
+    done = package_as(begun, "web", tmp_path / "page", node_modules=node_modules)
+    check_verified(done)  # one of its searches has another language
+    for words in ("", "a"):
+        prompt = {"text": EXAMPLE, "tgt_lang": "de_DE", "decoder_text": words}
+        found = in_node(done.folder, {"searches": [{"prompt": prompt, "settings": SETTINGS}]})
+        given = {"tgt_lang": "de_DE"} | ({"decoder_prompt": words} if words else {})
+        (expected,) = Generator(begun).generate(EXAMPLE, **given, **SETTINGS)
+        (record,) = found["searches"]
+        _same(record, expected)
+        assert record["prompt"]["ids"] == expected[0].prompt_ids
+        assert record["prompt"]["ids"][0] == ids["de_DE"]
 
 
 COUNT = 1500

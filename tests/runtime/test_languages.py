@@ -16,7 +16,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 from beamgen import BeamgenError, Generator, Package
 from beamgen.cli import main
 
-pytestmark = pytest.mark.transformers_4  # see What is left in CONTRIBUTING.md
+pytestmark = pytest.mark.transformers_4  # whose tokenizers the checkpoints have
 
 TEXTS = ["the beam search is exact", "a decoder"]
 ASKED = {"num_beams": 3, "max_new_tokens": 7}

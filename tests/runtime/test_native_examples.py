@@ -202,7 +202,7 @@ def test_any_parameter_is_fed_by_name(run: Run, packages: Callable[[str], Packag
     _check(run, generator, IDS, **draws, max_new_tokens=6, temperature=[0.7, 1.0, 1.3])
 
 
-@pytest.mark.transformers_4  # see What is left in CONTRIBUTING.md
+@pytest.mark.transformers_4
 @in_each_language
 def test_an_encoder_decoder_reads_the_prompts(run: Run, packages: Callable[[str], Package]) -> None:
     """Of one with positions of a table, which padding before a source would move."""

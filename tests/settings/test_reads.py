@@ -15,10 +15,10 @@ def _arguments(function: object) -> set[str]:
 
 @pytest.mark.parametrize("processor", PROCESSORS, ids=lambda each: each.name)
 def test_a_setting_says_what_its_function_reads(processor: Processor) -> None:
-    of_decoders, *others = processor.compiled
+    of_decoders, *_ = processor.compiled
     read = set()
     if _arguments(of_decoders) & {"history", "input_ids"}:
         read.add(HISTORY)
-    if any("source_ids" in _arguments(other) for other in others):
+    if any(_arguments(each) & {"source_ids", "encoder_input_ids"} for each in processor.compiled):
         read.add(SOURCE)
     assert {part for setting in processor.settings for part in setting.reads} == read

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,9 @@ from beamgen.package.folder import Package
 from beamgen.runtime.loras import LoadedLoras
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.prompts import check_ids, check_lengths
+from beamgen.settings.setting import HISTORY, SOURCE, Setting
 from beamgen.settings.sources import DECODER_PROMPT
-from beamgen.settings.table import PARAMETERS, PER_ROW, SAMPLING
+from beamgen.settings.table import PARAMETERS, PER_ROW, SAMPLING, SETTINGS
 
 _MAX_INT32 = 2**31 - 1
 
@@ -96,9 +97,10 @@ def make_plan(
             f"set it to {_MAX_INT32} or less",
         )
     search = package.manifest.search.with_overrides(settings)
-    reads_padding = _read_padding(package) if ragged else {}
-    chosen = _chosen(search, inputs, reads_padding, package)
-    _check_inputs(search, chosen, reads_padding)
+    reads_padding = _read_padding(package) if ragged else []
+    names = [setting.name for setting in reads_padding]
+    chosen = _chosen(search, inputs, names, package)
+    _check_inputs(search, chosen, names)
     if ragged:
         _check_padding(search, package, reads_padding)
     _check_fixed(search, chosen, package)
@@ -115,11 +117,10 @@ def _decoder_start(package: Package) -> dict[str, npt.NDArray[np.generic]]:
     return {DECODER_PROMPT.name: np.array([[encoder.decoder_start_token_id]])}
 
 
-def _read_padding(package: Package) -> Mapping[str, float]:
-    """Settings that read the padding of prompts, or of sources, and where they are off."""
-    if package.manifest.encoder is None:
-        return {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
-    return {"encoder_no_repeat_ngram_size": 0}
+def _read_padding(package: Package) -> list[Setting]:
+    """Settings of single requests that read the padding of their prompts, or of sources."""
+    padded = {HISTORY, SOURCE} if package.manifest.encoder is None else {SOURCE}
+    return [each for each in SETTINGS if each.per_row and padded & set(each.reads)]
 
 
 def _chosen(
@@ -179,16 +180,20 @@ def _check_inputs(
 
 
 def _check_padding(
-    search: SearchConfig, package: Package, reads_padding: Mapping[str, float]
+    search: SearchConfig, package: Package, reads_padding: Iterable[Setting]
 ) -> None:
     """Refuse what would see that a neighbour's prompt is longer."""
-    for name, off in reads_padding.items():
-        if getattr(search, name) != off:
-            raise _reads_padding(name)
+    for setting in reads_padding:
+        if not setting.is_off(getattr(search, setting.name)):
+            raise _reads_padding(setting.name)
     if package.manifest.encoder is not None:  # all others look at what the decoder has
         return
-    if search.forced_bos_token_id is not None:
-        raise _reads_padding("forced_bos_token_id")
+    if package.manifest.counts_padding:
+        raise SettingError(
+            "this model's positions count padding, so answers would hang on what else is in the "
+            "batch",
+            "pass --batching dynamic, which joins requests of one length",
+        )
     sequences = (*search.bad_words_ids, *(ids for ids, _ in search.sequence_bias))
     if any(search.pad_token_id in ids[:-1] for ids in sequences):
         raise _reads_padding("a sequence of bad_words_ids or sequence_bias with the pad id")

@@ -26,7 +26,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 _DTYPES = {parameter.name: parameter.dtype for parameter in PARAMETERS}
 
-_LENGTHS = (3, 7, 5)
+_LENGTHS, _TOKENS = (3, 7, 5), (3, 5, 4)
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class Request:
 
 
 def _example(name: str, row: int) -> float:
-    """What a request gives for a setting: another value in each."""
-    examples = BY_NAME[name].examples
+    """What a request gives for a setting, or for a token: another value in each."""
+    examples = BY_NAME[name].examples or _TOKENS
     value: float = examples[row % len(examples)]
     return value
 

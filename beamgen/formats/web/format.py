@@ -219,8 +219,7 @@ _DTYPES = {"int64": "int64", "float": "float32", "float32": "float32"}
 
 def _value(package: Package, name: str) -> Any:
     """A parameter's default as the graph takes it, whether or not the file has one."""
-    values = package.manifest.search.for_prompt(1).inputs()[name].tolist()
-    return _safe(values[0]) if values else None
+    return _safe(package.manifest.search.for_prompt(1).inputs()[name].tolist()[0])
 
 
 def _safe(value: Any) -> Any:

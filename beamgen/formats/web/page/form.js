@@ -83,7 +83,7 @@ export class Form {
     if (ids) $('decoder_prompt-hint').textContent = 'token ids to go on from, or nothing';
     if (!text.languages) return;
     for (const field of $('reading').querySelectorAll('.language')) field.hidden = false;
-    const own = inputs.forced_bos_token_id.value;
+    const own = [inputs.forced_bos_token_id.value, this.page.encoder.decoder_start_token_id];
     const languages = Object.entries(text.languages.ids)
       .map(([code, id]) => ({ code, id, label: languageName(code) }))
       .sort((a, b) => a.label.localeCompare(b.label));
@@ -94,7 +94,7 @@ export class Form {
     $('src_lang').append(...options((code) => code === text.languages.src_lang));
     $('tgt_lang').append(
       element('option', { value: '' }, 'as the model has it'),
-      ...options((_, id) => id === own),
+      ...options((_, id) => own.includes(id)),
     );
   }
 

@@ -28,18 +28,25 @@ export function promptIds(page, text, prompt) {
   return text.encode(prompt.text, prompt);
 }
 
+/** Whether what the decoder begins with is the token of a language, not a start. */
+const beginsWithLanguage = ({ encoder, text }) =>
+  Object.values(text.languages?.ids ?? {}).includes(encoder?.decoder_start_token_id);
+
 /**
  * What the decoder behind an encoder begins with: its start, and what answers are to begin with,
- * before which their language goes. Where nothing is given that is a setting, as in HF.
+ * before which their language goes. Where nothing is given that is a setting, as in HF; and some
+ * begin with the language itself.
  */
 function decoderIds(page, text, { decoder_ids, decoder_text, tgt_lang }) {
-  const start = page.encoder.decoder_start_token_id;
+  const language = languageToken(page, 'tgt_lang', tgt_lang);
+  const isStart = language !== null && beginsWithLanguage(page);
+  const start = isStart ? language : page.encoder.decoder_start_token_id;
   let ids = decoder_ids;
   if (!ids && page.text.kind === 'tokenizer') ids = text.encodeTarget(decoder_text ?? '');
   ids = checkedIds(page, ids ?? readIds(decoder_text ?? '', 'decoder_prompt'), 'decoder_prompt');
   const rest = ids[0] === start ? ids.slice(1) : ids;
-  const language = languageToken(page, 'tgt_lang', tgt_lang);
-  if (!rest.length || language === null || rest[0] === language) return [start, ...rest];
+  const isSaid = language === null || isStart || rest[0] === language;
+  if (!rest.length || isSaid) return [start, ...rest];
   return [start, language, ...rest];
 }
 
@@ -77,7 +84,9 @@ function checkedIds(page, ids, field) {
 export async function search({ page, text, session, Tensor }, prompt, given) {
   const read = promptIds(page, text, prompt);
   const ids = page.encoder ? decoderIds(page, text, prompt) : read;
-  const forced_bos_token_id = languageToken(page, 'tgt_lang', prompt.tgt_lang);
+  const forced_bos_token_id = beginsWithLanguage(page)
+    ? null
+    : languageToken(page, 'tgt_lang', prompt.tgt_lang);
   const settings = resolve(page, ids.length, { ...given, forced_bos_token_id });
   const [problem] = [...sourceProblems(page, read.length), ...problems(page, ids.length, settings)];
   if (problem) throw new InputError(problem.field, problem.message);

@@ -147,11 +147,6 @@ export function feeds(page, { ids, read }, settings, Tensor) {
   if (page.encoder) tensors.decoder_input_ids = row(ids);
   for (const [name, { dtype }] of Object.entries(page.inputs)) {
     let value = settings[name];
-    if (name === 'forced_bos_token_id') {
-      const some = value === null ? [] : [BigInt(value)];
-      tensors[name] = new Tensor(dtype, BigInt64Array.from(some), [some.length]);
-      continue;
-    }
     if (name === 'early_stopping') value = EARLY_STOPPING.indexOf(value);
     if (name === 'do_sample') value = value ? 1 : 0;
     if (name === 'seed') value ??= 0;

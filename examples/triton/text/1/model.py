@@ -11,7 +11,14 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from transformers import AutoTokenizer
 
-WHOLE = {"max_new_tokens", "min_new_tokens", "no_repeat_ngram_size", "seed", "top_k"}
+WHOLE = {
+    "forced_bos_token_id",
+    "max_new_tokens",
+    "min_new_tokens",
+    "no_repeat_ngram_size",
+    "seed",
+    "top_k",
+}
 OUTPUTS = ["sequences", "sequences_scores"]
 
 
