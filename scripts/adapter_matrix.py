@@ -16,6 +16,7 @@ added where that is installed, by name.
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import time
 import traceback
@@ -97,6 +98,10 @@ class Subject:
         """A folder that is not there yet."""
         self._made[name] += 1
         return self.folder / f"{name}-{self._made[name]}"
+
+    def told(self, text: str) -> str:
+        """A message without the folders of this machine."""
+        return re.sub(rf"{re.escape(str(self.folder))}/(\w+)-\d+", r"the \1", text)
 
     def export(self, **options: Any) -> Package:
         """A package that nothing was compared with yet."""
@@ -231,10 +236,7 @@ def _cell(make: Callable[[Subject], Cell], subject: Subject) -> Cell:
     try:
         return make(subject)
     except BeamgenError as error:
-        place = f"{subject.folder}/"  # the record names no folder of this machine
-        return Cell(
-            "refused", error.cause.replace(place, ""), (error.cure or "").replace(place, "")
-        )
+        return Cell("refused", subject.told(error.cause), subject.told(error.cure or ""))
     except Exception as error:  # a defect, which the log has
         traceback.print_exc()
         return Cell("differs", f"{type(error).__name__}: {error}")

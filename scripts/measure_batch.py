@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import random
+import resource
 import subprocess
 import sys
 import tempfile
@@ -30,10 +31,10 @@ _LOOP = """
 import json, sys, time
 import beamgen
 
-package, source, column, settings, output = sys.argv[1:]
+package, source, column, settings, output, threads = sys.argv[1:]
 rows = [json.loads(line) for line in open(source, encoding="utf-8")]
 begun = time.perf_counter()
-generator = beamgen.Generator(package)
+generator = beamgen.Generator(package, threads=int(threads) or None)
 found = [generator.generate([row[column]], **json.loads(settings))[0] for row in rows]
 seconds = time.perf_counter() - begun
 kept = [[(each.token_ids, each.score) for each in hypotheses] for hypotheses in found]
@@ -110,7 +111,9 @@ def _prompts(package: beamgen.Package, rows: int, tokens: str | None) -> Iterato
         yield {"id": i, "ids": ids}
 
 
-def _run(program: str, *arguments: str) -> tuple[str, _Peak]:
+def _run(program: str, *arguments: str) -> tuple[str, _Peak, float]:
+    """What a program printed, what it held, and the seconds of processors that it took."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     process = subprocess.Popen(
         [sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, text=True
     )
@@ -120,7 +123,8 @@ def _run(program: str, *arguments: str) -> tuple[str, _Peak]:
     peak.stop()
     if process.returncode:
         sys.exit(process.returncode)
-    return out, peak
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return out, peak, sum(after[:2]) - sum(before[:2])
 
 
 def _differing(found: list[Any], results: Path) -> tuple[int, float]:
@@ -142,6 +146,7 @@ def _differing(found: list[Any], results: Path) -> tuple[int, float]:
 @click.option("--new-tokens", default=20, show_default=True)
 @click.option("--fixed", default="", help="Batch sizes to try, too: 1,4,16.")
 @click.option("--ray", "on_ray", default="", help="Numbers of Ray's actors to try: 1,2.")
+@click.option("--threads", default=0, help="Of the loop's operators.  [default: one per core]")
 @click.option("--without-loop", is_flag=True, help="Only measure, and compare nothing.")
 def main(
     model: Path | None,
@@ -150,6 +155,7 @@ def main(
     new_tokens: int,
     fixed: str,
     on_ray: str,
+    threads: int,
     without_loop: bool,
 ) -> None:
     """Time a loop of `Generator` and `beamgen batch`, and print a table."""
@@ -167,16 +173,36 @@ def main(
             settings["eos_token_id"] = []
         given = [str(model), str(source), "text" if tokens is None else "ids", json.dumps(settings)]
         found = None
-        table = Table("way", "seconds", "rows/s", "against the loop", "rows that differ", "score",
-                      "peak MB of a process", "as estimated", "of all")  # fmt: skip
+        table = Table(
+            "way",
+            "seconds",
+            "CPU seconds",
+            "rows/s",
+            "against the loop",
+            "rows that differ",
+            "score",
+            "peak MB of a process",
+            "as estimated",
+            "of all",
+        )
         loop = None
         if not without_loop:
-            _, peak = _run(_LOOP, *given, str(folder / "loop.json"))
+            _, peak, cpu = _run(_LOOP, *given, str(folder / "loop.json"), str(threads))
             told = json.loads((folder / "loop.json").read_text(encoding="utf-8"))
             loop, found = told["seconds"], told["found"]
             click.echo(f"a loop: {loop:.1f} s", err=True)
-            table.add_row("a loop", f"{loop:.1f}", f"{rows / loop:.2f}", "1.00", "", "",
-                          f"{peak.worker >> 20}", "", f"{peak.together >> 20}")  # fmt: skip
+            table.add_row(
+                "a loop",
+                f"{loop:.1f}",
+                f"{cpu:.1f}",
+                f"{rows / loop:.2f}",
+                "1.00",
+                "",
+                "",
+                f"{peak.worker >> 20}",
+                "",
+                f"{peak.together >> 20}",
+            )
         ways: list[tuple[str, dict[str, Any]]] = [("batch", {})]
         ways += [
             (f"batch size {n}", {"batch_size": int(n)}) for n in filter(None, fixed.split(","))
@@ -186,7 +212,7 @@ def main(
             for n in filter(None, on_ray.split(","))
         ]
         for i, (name, options) in enumerate(ways):
-            out, peak = _run(_BATCH, *given, str(folder / f"out{i}"), json.dumps(options))
+            out, peak, cpu = _run(_BATCH, *given, str(folder / f"out{i}"), json.dumps(options))
             report = json.loads(out.splitlines()[-1])
             rate = report["rows"] / report["seconds"]
             click.echo(f"{name}: {report['seconds']:.1f} s", err=True)
@@ -195,10 +221,18 @@ def main(
             if found is not None:
                 count, worst = _differing(found, Path(report["results"]))
                 differ = f"{count} of {rows}"
-            table.add_row(f"{name}: {report['engine']}", f"{report['seconds']:.1f}", f"{rate:.2f}",
-                          against, differ, f"{worst:.0e}", f"{peak.worker >> 20}",
-                          f"{report['process_bytes'] >> 20}",
-                          f"{peak.together >> 20}")  # fmt: skip
+            table.add_row(
+                f"{name}: {report['engine']}",
+                f"{report['seconds']:.1f}",
+                f"{cpu:.1f}",
+                f"{rate:.2f}",
+                against,
+                differ,
+                f"{worst:.0e}",
+                f"{peak.worker >> 20}",
+                f"{report['process_bytes'] >> 20}",
+                f"{peak.together >> 20}",
+            )
         Console(width=160).print(table)
 
 

@@ -1,4 +1,4 @@
-"""Trains the speech demo kept under ``model_adapters/demo/whisper``: a tiny Whisper.
+"""Trains a speech demo: a tiny Whisper.
 
 It writes down, in English and in German, the few hundred commands of ``demo_speech.py``, tells
 when they were spoken, and translates the German ones. Its voices are espeak-ng's::

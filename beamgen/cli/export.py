@@ -245,8 +245,8 @@ def _show(result: beamgen.ExportResult) -> None:
         lacks = (
             "'s tokenizer does not load" if result.checkpoint.has_tokenizer else " has no tokenizer"
         )
-        tells = "takes --ids" if manifest.features is None else "gives ids"
-        click.echo(f"the checkpoint{lacks}: generate {tells}")
+        tells = "generate takes --ids" if manifest.features is None else "generate gives ids"
+        click.echo(f"the checkpoint{lacks}: {tells}")
     click.echo(
         f"defaults: num_beams {search.num_beams}, max_new_tokens {search.max_new_tokens}, "
         f"length_penalty {search.length_penalty}, early_stopping {search.early_stopping}, "

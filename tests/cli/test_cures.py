@@ -28,7 +28,7 @@ _COMMAND = re.compile(
     r"((?: (?:--?[a-z][\w-]*|[A-Z0-9]\w*|\"[A-Z]+\"|\{\}(?!\{)))*)"
 )
 #: What belongs to other programs.
-_FOREIGN = re.compile(r"pip install.*|olive --\w+|mkdir -p \S+")
+_FOREIGN = re.compile(r"(?:pip install|ffmpeg|ulimit) .*|olive --\w+|mkdir -p \S+|rm -r \S+")
 #: Words that say which command an option is for, where it is not the one that was typed.
 _VERBS = {"export": "export", "generat": "generate", "train": "finetune"}
 
@@ -37,6 +37,8 @@ _OF_SETTINGS = ("export", "generate", "explain", "package triton")
 _FORMATS = tuple(f"package {name}" for name in FORMATS)
 #: The commands that show the messages of a module; the longest beginning counts.
 SHOWN_BY = {
+    "audio": ("generate",),
+    "batch": ("batch",),
     "bench": ("bench",),
     "checkpoint/checkpoint": (*_OF_A_CHECKPOINT, "bench"),
     "checkpoint/files": ("export", "finetune"),
@@ -46,6 +48,8 @@ SHOWN_BY = {
     "checkpoint/resolve": ("export",),
     "checkpoint/same_tensors": ("export", "finetune", "bench"),
     "decoder": ("export",),
+    "doctor": ("doctor",),
+    "doctor/instructions": ("export",),
     "explain": ("explain",),
     "export": ("export",),
     "export/add_lora": ("lora convert",),
@@ -170,7 +174,7 @@ def test_a_command_that_a_message_names_can_be_typed(message: Message) -> None:
         words, typed = named[1].split(), shlex.split(named[2])
         group = COMMANDS.get(words[0])
         if group is None:
-            prose = {"builds", "cannot", "is", "page", "reads"}
+            prose = {"builds", "cannot", "is", "of", "page", "reads"}
             assert words[0] in prose, f"`beamgen {words[0]}`"
             continue  # "beamgen builds graphs": the project, not a command
         path = words[0]

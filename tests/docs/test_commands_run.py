@@ -49,6 +49,7 @@ QUICK = [
     Page("docs/ci.md", 1, 0, demo=True),
 ]
 SLOW = [
+    Page("docs/batch.md", 1, 1, demo=True),
     Page("docs/export.md", 1, 1),
     Page("docs/parity.md", 1, 1, demo=True),
     Page("docs/from-convert_generation.md", 1, 1),

@@ -1,4 +1,4 @@
-"""A tiny random model that hears, with the tokens of tasks and times of the demo checkpoint."""
+"""A tiny random model that hears, with tokens as scripts/train_speech_demo.py makes them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from beamgen import find_adapter
 from beamgen.testing import tiny_model
 from beamgen.tokenizer.files import tokenizer_files
 
-DEMO = Path(__file__).parents[2] / "model_adapters" / "demo" / "whisper"
-SAID = json.loads((DEMO / "generation_config.json").read_text())
+FILES = Path(__file__).parent / "hearing_files"
+SAID = json.loads((FILES / "generation_config.json").read_text())
 
 RATE = 16_000
 #: Of its tokens; times follow the last of these.
@@ -29,14 +29,14 @@ TRANSCRIBE, TRANSLATE = SAID["task_to_id"]["transcribe"], SAID["task_to_id"]["tr
 def save_hearing(folder: Path, **changed: object) -> None:
     """A checkpoint of a second of audio at a time; fields of its generation config may change."""
     config = find_adapter("whisper").tiny_config()
-    stored = json.loads((DEMO / "config.json").read_text())
+    stored = json.loads((FILES / "config.json").read_text())
     for name in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id",
                  "decoder_start_token_id"):  # fmt: skip
         setattr(config, name, stored[name])
     config.max_source_positions = 50
     tiny_model(config).save_pretrained(folder)
-    for name in tokenizer_files(DEMO):
-        shutil.copyfile(DEMO / name, folder / name)
+    for name in tokenizer_files(FILES):
+        shutil.copyfile(FILES / name, folder / name)
     WhisperFeatureExtractor(feature_size=8, chunk_length=1).save_pretrained(folder)
     said = {**SAID, **changed}
     (folder / "generation_config.json").write_text(json.dumps(said))
