@@ -130,11 +130,12 @@ def _default_scale(monkeypatch, model) -> None:
 
 def _no_mask_of_the_source(monkeypatch, model) -> None:
     own = seq2seq_step.Seq2SeqStep._encoded
-    monkeypatch.setattr(
-        seq2seq_step.Seq2SeqStep,
-        "_encoded",
-        lambda step, sources: replace(own(step, sources), bias=None),
-    )
+
+    def encoded(step, sources):
+        found = own(step, sources)
+        return replace(found, bias=found.bias * 0)
+
+    monkeypatch.setattr(seq2seq_step.Seq2SeqStep, "_encoded", encoded)
 
 
 def _no_scale_of_cross_attention(monkeypatch, model) -> None:

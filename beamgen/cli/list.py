@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from rich.console import Console
 from rich.table import Table
 
 import beamgen
 from beamgen.cli._options import common
 from beamgen.cli._print import ERR, OUT, print_json
+
+#: Columns where nobody looks at a terminal: a name is one word there, to be searched for.
+_WHOLE = 1000
 
 
 @click.command(
@@ -57,7 +61,8 @@ def command(features: bool, refused: bool, as_json: bool) -> None:
     last = "features" if features else "demo"
     for title in ("adapter", "model_type", "HF classes", last):
         # names are there to be typed: where it is narrow, what they stand for takes more lines
-        table.add_column(title, no_wrap=title not in ("HF classes", "features"))
+        folds = title in ("HF classes", "features")
+        table.add_column(title, no_wrap=not folds, overflow="fold" if folds else "ellipsis")
     for row in rows:
         table.add_row(
             row["name"],
@@ -65,7 +70,8 @@ def command(features: bool, refused: bool, as_json: bool) -> None:
             ", ".join(row["class_names"]),
             _last(row),
         )
-    OUT.print(table)
+    console = OUT if OUT.is_terminal else Console(width=_WHOLE, highlight=False)
+    console.print(table)
     for plugin in broken:
         ERR.print(
             f"plug-in '{plugin['entry_point']}' of {plugin['distribution']} failed to import: "
