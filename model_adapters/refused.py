@@ -11,7 +11,7 @@ _TEXT_ALONE = "export a checkpoint of its text model alone, if `beamgen list` ha
 for _refusal in (
     Refusal(
         "encoder-decoders of speech and images",
-        "an encoder-decoder whose source is sound or an image, for which a file has no input",
+        "an encoder-decoder whose source is sound or an image; of those Whisper alone is here",
         _GENERATE,
         (
             "dia",

@@ -30,6 +30,8 @@ _TOGETHER, _ROWS, _RANDOM_LENGTH = 4, 32, 24
 #: Longer rows, and what an encoder reads, have as many tokens as the longest of parity's cases: one
 #: that falls to another side of a border moves all behind it, and in a few short texts none may.
 _LONG, _LONG_ROWS = 100, 8
+#: About what float arithmetic moves a number, in steps of its rounding.
+_MOVED = 2e-4
 #: So many times what rounding itself does is no noise of it.
 _IMPLAUSIBLE = 3
 #: Candidates of a place whose log-probabilities are compared.
@@ -102,14 +104,17 @@ def _noise(
 
     The decoder goes through several rows at once, a half as prompt and the rest token by
     token, as a search does. HF, with the same rounding, goes through the same rows at
-    once, and through each alone, as parity re-scores. The largest difference is what
-    is returned.
+    once, and through each alone, as parity re-scores; and once more with what is rounded
+    moved by a little, because what lies at a border may fall to the same side in the few rows
+    that are tried, and not in those that a search has. The largest difference is what is
+    returned.
     """
-    from beamgen.quantization.emulate import emulate
+    from beamgen.quantization.emulate import Border, emulate
 
-    model = emulate(checkpoint.load_merged(), precision)
+    border = Border()
+    model = emulate(checkpoint.load_merged(), precision, border)
     hf, plain = _hf_logits(model), _hf_logits(checkpoint.load_merged())
-    noise = rounding = 0.0
+    noise = falls = rounding = 0.0
     ordered = sorted((row for row in rows if len(row.ids) > 3), key=lambda row: len(row.ids))
     for start in range(0, len(ordered), _TOGETHER):
         group = ordered[start : start + _TOGETHER]
@@ -125,8 +130,12 @@ def _noise(
                 plain(ids, source),
             )
         )
+        border.moved = _MOVED
+        moved = hf(ids, source)[:, prompt_len - 1 :]
+        border.moved = 0.0
         continued = ids[:, prompt_len - 1 :]
         noise = max(noise, _drift(ours, at_once, continued), _drift(ours, each, continued))
+        falls = max(falls, _drift(moved, at_once, continued))
         rounding = max(rounding, _drift(unrounded, each, continued))
     if noise > _IMPLAUSIBLE * rounding:
         raise AdapterError(
@@ -134,7 +143,7 @@ def _noise(
             f"is {rounding:.1e} from fp32: it computes something else",
             "export in fp32, and report it",
         )
-    return noise
+    return max(noise, falls)
 
 
 def _drift(ours: Logits, theirs: Logits, ids: npt.NDArray[np.int64]) -> float:

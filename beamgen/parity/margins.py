@@ -6,7 +6,8 @@ rounded to one of 256 numbers as it runs. A value at the border of two falls to 
 side, and one that fell to the other moves all that follows. How far was measured at export,
 by teacher forcing the decoder, without any search: ``noise`` is the largest difference from
 HF (with the same rounding) of a summed log-probability, divided by the root of the
-number of tokens summed. Twice that is allowed on top.
+number of tokens summed; or HF's from itself, with what is rounded moved by about as much as
+float arithmetic moves it. Twice that is allowed on top.
 """
 
 from __future__ import annotations

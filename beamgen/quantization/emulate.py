@@ -6,6 +6,8 @@ rounds as it runs, its input, is rounded in a hook before HF's layer, by the fil
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +28,26 @@ if TYPE_CHECKING:
 _WEIGHTS = {"fp16": from_float16, "int8": from_int8_rows, "int4": from_int4_blocks}
 
 
-def emulate(model: PreTrainedModel, precision: Precision) -> PreTrainedModel:
+@dataclass
+class Border:
+    """How far what is rounded is moved before, in steps from one number to the next.
+
+    By a little, as float arithmetic does: what lies at the border of two numbers falls to the
+    other side.
+    """
+
+    moved: float = 0.0
+
+
+def emulate(
+    model: PreTrainedModel, precision: Precision, border: Border | None = None
+) -> PreTrainedModel:
     """Round a pristine fp32 model, in place, as a package's precision says.
+
+    Args:
+        model: HF's.
+        precision: the package's.
+        border: moves what is rounded as it runs, as long as it is set.
 
     Raises:
         CheckpointError: the model lacks a parameter that the package rounded.
@@ -39,6 +59,7 @@ def emulate(model: PreTrainedModel, precision: Precision) -> PreTrainedModel:
 
     if precision.name == "fp32":
         return model
+    rounding = partial(_round, precision.name, border or Border())
     parameters = dict(model.named_parameters())
     names = {name.removesuffix(COLUMNS): name for name in precision.quantized}
     missing = [name for name in names if name not in parameters]
@@ -66,9 +87,9 @@ def emulate(model: PreTrainedModel, precision: Precision) -> PreTrainedModel:
             continue
         stacks = [weight for weight in own if weight.dim() == 3]
         if stacks:
-            round_operands(module, stacks, _ACTIVATIONS[precision.name])
+            round_operands(module, stacks, rounding)
         else:
-            module.register_forward_pre_hook(partial(_round_input, precision.name))
+            module.register_forward_pre_hook(partial(_round_input, rounding))
     return model
 
 
@@ -84,20 +105,26 @@ def _round_weight(weight: torch.Tensor, precision: str, by_row: bool) -> None:
 
 
 def _round_input(
-    precision: str, _: torch.nn.Module, given: tuple[torch.Tensor, ...]
+    rounding: Callable[[torch.Tensor], torch.Tensor],
+    _: torch.nn.Module,
+    given: tuple[torch.Tensor, ...],
 ) -> tuple[torch.Tensor, ...]:
     """Round what a layer is fed: a forward pre-hook of torch."""
     x, *rest = given
-    return (_ACTIVATIONS[precision](x), *rest)
+    return (rounding(x), *rest)
 
 
-def tokens_to_uint8(x: torch.Tensor) -> torch.Tensor:
+def _round(precision: str, border: Border, x: torch.Tensor) -> torch.Tensor:
+    return _ACTIVATIONS[precision](x, border.moved)
+
+
+def tokens_to_uint8(x: torch.Tensor, moved: float = 0.0) -> torch.Tensor:
     """Round ``x [..., k]`` as ``RoundTokens`` of the file does; floats that the bytes stand for."""
     peaks = x.abs().amax(dim=-1, keepdim=True)
-    return ((x / peaks).nan_to_num() / STEP).round() * (STEP * peaks)
+    return ((x / peaks).nan_to_num() / STEP + moved).round() * (STEP * peaks)
 
 
-def blocks_to_int8(x: torch.Tensor) -> torch.Tensor:
+def blocks_to_int8(x: torch.Tensor, moved: float = 0.0) -> torch.Tensor:
     """Round ``x [..., k]`` as ``MatMulNBits`` does at accuracy level 4; floats, not bytes.
 
     Source: MLAS, ``QuantizeARow_CompInt8``.
@@ -109,7 +136,7 @@ def blocks_to_int8(x: torch.Tensor) -> torch.Tensor:
     blocks = padded.reshape(*padded.shape[:-1], padded.shape[-1] // BLOCK, BLOCK)
     peak = blocks.abs().amax(dim=-1, keepdim=True)
     inverse = torch.where(peak > 0, 127 / peak, 0.0)
-    numbers = (blocks * inverse).round()
+    numbers = (blocks * inverse + moved).round()
     return (numbers * (peak / 127)).reshape(padded.shape)[..., :width]
 
 

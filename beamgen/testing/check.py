@@ -93,9 +93,10 @@ def _check_tiny_config(adapter: DecoderAdapter) -> None:
     size = sum(parameter.numel() for parameter in tiny_model(config).parameters())
     _expect(size <= _MAX_PARAMETERS, f"it has {size} parameters, over {_MAX_PARAMETERS}")
     _expect(adapter.kv_geometry(config).num_layers >= 2, "it has fewer than two layers")
+    vocab_size = config.get_text_config(decoder=True).vocab_size
     for name in ("eos_token_id", "pad_token_id"):
         token = getattr(config, name)
-        _expect(token is not None and 0 <= token < config.vocab_size, f"its {name} is {token}")
+        _expect(token is not None and 0 <= token < vocab_size, f"its {name} is {token}")
 
 
 def _check_geometry(adapter: DecoderAdapter) -> None:

@@ -37,7 +37,7 @@ MISTAKES = {
     "export -m someone/somewhere": "the hub gave no such checkpoint",
     "export -m checkpoint --model-class BioGptModel": "is a 'gpt2' checkpoint, but BioGptModel is",
     "export -m checkpoint --revision main": "--revision main was given with the local folder",
-    "export -m seamless_m4t": "no adapter for the encoder-decoder 'seamless_m4t'",
+    "export -m t5gemma": "no adapter for the encoder-decoder 't5gemma'",
     "export -m mamba": "no file can be made of a 'mamba' model: each beam carries states",
     "export -m t5 --model-class gpt2": "is a 't5' checkpoint",
     "export -m t5 --adapter default": "and the adapter 'default' is for a decoder alone",
@@ -145,7 +145,7 @@ def place(
         shutil.copytree(packages("gpt2").folder, folder / "package")
         export(checkpoints("gpt2"), folder / "int8", parity=False, precision="int8")
         for name, config in (
-            ("seamless_m4t", '{"model_type": "seamless_m4t", "is_encoder_decoder": true}'),
+            ("t5gemma", '{"model_type": "t5gemma", "is_encoder_decoder": true}'),
             ("t5", '{"model_type": "t5", "is_encoder_decoder": true}'),
             ("mamba", '{"model_type": "mamba"}'),
             ("nameless", '{"vocab_size": 96}'),

@@ -160,7 +160,7 @@ def test_a_chat_in_a_base_install(demos: Demos) -> None:
 def test_a_base_install_names_the_extra_that_a_command_needs(demos: Demos, tmp_path: Path) -> None:
     folder = demos("gpt2").folder
     other = with_files(
-        demos("gpt2"), tmp_path / "p", tokenizer_config_json={"tokenizer_class": "BartTokenizer"}
+        demos("gpt2"), tmp_path / "p", tokenizer_config_json={"tokenizer_class": "XGLMTokenizer"}
     )
     for arguments, extra in (
         (["export", "--model-class", "gpt2", "-o", tmp_path / "new"], "export"),
