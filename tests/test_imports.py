@@ -106,6 +106,8 @@ def test_adapters_import_little(path: Path) -> None:
 
 #: An architecture's name in other libraries' words, which the code has to use.
 FOREIGN = {"_set_bert_normalizer", "fix_mistral_regex", "m2m100"}
+#: HF's type of any two models joined, which is the word for all that have an encoder, too.
+GENERAL = {"encoder-decoder", "encoder_decoder"}
 #: In these, help texts show what may be typed.
 SHOWN = re.compile(r"^beamgen/(cli/\w+|formats/\w+/command)\.py$")
 
@@ -114,7 +116,7 @@ SHOWN = re.compile(r"^beamgen/(cli/\w+|formats/\w+/command)\.py$")
 def _architectures() -> re.Pattern[str]:
     """Any name that an adapter has, whatever its case, as words of their own."""
     adapters = beamgen.adapters()
-    names = {n for a in adapters for n in (a.name, a.model_type, *a.class_names)}
+    names = {n for a in adapters for n in (a.name, a.model_type, *a.class_names)} - GENERAL
     names |= {re.sub(r"[-_]", "", name) for name in names}
     any_of_them = "|".join(sorted(map(re.escape, names), key=len, reverse=True))
     return re.compile(rf"(?<![a-z0-9])(?:{any_of_them})(?![a-z0-9])", re.IGNORECASE)
