@@ -16,6 +16,7 @@ from filelock import FileLock
 from support.peft_folders import save_lora
 
 from beamgen import Generator, export
+from beamgen.runtime.feeds import parameter_feeds
 from beamgen.runtime.loras import LoadedLoras
 from beamgen.settings.prompts import left_pad
 
@@ -125,7 +126,8 @@ def _to_json(value: np.ndarray) -> dict[str, Any]:
 def _feeds(generator: Generator, settings: dict[str, Any]) -> dict[str, np.ndarray]:
     config = generator.search.with_overrides(settings)
     ids, mask = left_pad([generator.encode(text) for text in PROMPTS], config.pad_token_id)
-    parameters = config.for_prompt(ids.shape[1]).inputs()
+    resolved = config.for_prompt(ids.shape[1])
+    parameters = parameter_feeds(generator.package.manifest, [resolved])
     return {"input_ids": ids, "attention_mask": mask, **parameters}
 
 
