@@ -14,6 +14,7 @@ from support.scores import INF, by_hf, compiled, ids, right_aligned
 from transformers.generation import logits_process as hf
 
 from beamgen import Catalogue, Generator, open_checkpoint
+from beamgen.runtime.feeds import parameter_feeds
 from beamgen.runtime.session import session_of
 from beamgen.search.functions import later_rules
 from beamgen.search.functions.processors import ends_with
@@ -236,7 +237,8 @@ def test_whether_what_was_drawn_is_sorted(
         {"num_beams": 4, "do_sample": True, "seed": 3, "eos_token_id": (2,), "top_k": 0}
     )
     prompt_ids, mask = left_pad([[5, 9, 7]], 0)
-    feeds = {"input_ids": prompt_ids, "attention_mask": mask, **config.for_prompt(3).inputs()}
+    parameters = parameter_feeds(package.manifest, [config.for_prompt(3)])
+    feeds = {"input_ids": prompt_ids, "attention_mask": mask, **parameters}
     (scores,) = session.run(["trace/top_scores"], feeds)
     falling = np.diff(scores[:, 0]) <= 0
     assert falling.all() == RULES[release].draws_are_sorted
