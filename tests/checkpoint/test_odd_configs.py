@@ -106,7 +106,7 @@ def test_an_architecture_is_found_without_a_model_type(
     assert open_source(open_package(package.folder)).config.model_type == "gpt2"
 
 
-@pytest.mark.parametrize("called", ["run", "led-run", "adopted"])
+@pytest.mark.parametrize("called", ["run", "vit-run", "adopted"])
 def test_a_config_that_says_nothing_is_refused_whatever_its_path(
     called: str, changed: Callable[..., Path]
 ) -> None:
