@@ -49,8 +49,9 @@ def test_parity_matrix_is_exact(
     assert len(ended) > 48, "the matrix has to make sequences end before max_new_tokens"
 
 
-#: Cases by the seeds of their draws that part, and nobody knows yet why: see CONTRIBUTING.
-_UNEXPLAINED = {("gpt2", 0): {19}}
+#: Cases, by the seeds of their draws, in which ``top_k`` cuts between two tokens that differ by
+#: 3.6e-7 in float64: float32 decides, and parity does not know that it is a tie.
+_AT_A_BORDER = {("gpt2", 0): {19}}
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -65,7 +66,7 @@ def test_settings_grid_is_exact(
     report = check_parity(packages(name), checkpoint, grid=GRIDS["settings"], seed=seed)
     assert len(report.results) == 140
     parted = [case.case.config.seed for case in report.results if case.verdict != Verdict.EXACT]
-    assert set(parted) <= _UNEXPLAINED.get((name, seed), set()), report.to_json()["partings"]
+    assert set(parted) <= _AT_A_BORDER.get((name, seed), set()), report.to_json()["partings"]
     assert report.score_difference < 1e-3
 
 
