@@ -19,6 +19,8 @@ _FLAGS: dict[str, tuple[str, ...]] = {
     "bf16": ("avx512_bf16", "amx_bf16"),
     "amx": ("amx_tile",),
 }
+#: Linux names the control groups of a process in the one, and has their folders in the other.
+GROUPS_OF_SELF, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 _ALWAYS = ("beamgen", "numpy", "onnxruntime", "torch", "transformers")
 
 
@@ -42,25 +44,42 @@ def available_cores() -> int:
     return max(1, min([bound or 1, *map(math.ceil, _quotas())]))
 
 
-def _quotas(
-    own: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")
-) -> Iterator[float]:
-    """How many cores' time each control group gives that the process is in, of both versions."""
+def _quotas(own: Path = GROUPS_OF_SELF, root: Path = GROUPS) -> Iterator[float]:
+    """How many cores' time each control group gives that the process is in."""
+    for folder, version_1 in control_groups("cpu", own, root):
+        if version_1:
+            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            told = [read_text(folder / name).strip() for name in names]
+        else:
+            told = read_text(folder / "cpu.max").split()
+        if len(told) == 2 and all(map(str.isdecimal, told)):  # "max" and -1 are no limit
+            yield int(told[0]) / int(told[1])
+
+
+def control_groups(
+    controller: str, own: Path = GROUPS_OF_SELF, root: Path = GROUPS
+) -> Iterator[tuple[Path, bool]]:
+    """The control groups that this process is in, inner ones first, of both versions.
+
+    Args:
+        controller: what they share out, e.g. ``cpu``.
+        own: the kernel's file that names them.
+        root: where their folders are.
+
+    Yields:
+        A group's folder, and whether it is of version 1, which names its files otherwise.
+
+    Source: Linux, ``cgroups(7)``.
+    """
     for line in read_text(own).splitlines():
         _, controllers, path = line.split(":", 2)
-        version_1 = "cpu" in controllers.split(",")
+        version_1 = controller in controllers.split(",")
         if controllers and not version_1:
             continue
-        base = root / "cpu" if version_1 else root
+        base = root / controller if version_1 else root
         group = base / path.lstrip("/")
         for folder in [group, *group.parents]:
-            if version_1:
-                names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-                told = [read_text(folder / name).strip() for name in names]
-            else:
-                told = read_text(folder / "cpu.max").split()
-            if len(told) == 2 and all(map(str.isdecimal, told)):  # "max" and -1 are no limit
-                yield int(told[0]) / int(told[1])
+            yield folder, version_1
             if folder == base:
                 break
 

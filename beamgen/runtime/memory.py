@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from beamgen.errors import PromptError
-from beamgen.runtime.machine import read_text
+from beamgen.runtime.machine import GROUPS, GROUPS_OF_SELF, control_groups, read_text
 
 #: How ONNX Runtime, C++ and NumPy say that memory ran out; the first tells how much was asked for.
 _RAN_OUT = re.compile(r"requested buffer of size (\d+)|bad[_ ]alloc|Unable to allocate")
-
 
 #: By how much an estimate may be wrong.
 _ESTIMATE_ERROR = 0.2
@@ -68,26 +67,15 @@ def _of_machine(meminfo: Path = Path("/proc/meminfo")) -> Iterator[int]:
         yield (table["MemAvailable"] + table.get("SwapFree", 0)) * 1024
 
 
-def _of_groups(
-    own: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")
-) -> Iterator[int]:
-    """Of each control group that the process is in, of both versions."""
-    for line in read_text(own).splitlines():
-        _, controllers, path = line.split(":", 2)
-        version_1 = "memory" in controllers.split(",")
-        if controllers and not version_1:
-            continue
+def _of_groups(own: Path = GROUPS_OF_SELF, root: Path = GROUPS) -> Iterator[int]:
+    """Of each control group that the process is in."""
+    for folder, version_1 in control_groups("memory", own, root):
         names = (
             ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
             if version_1
             else ("memory.max", "memory.current", "inactive_file")
         )
-        base = root / "memory" if version_1 else root
-        group = base / path.lstrip("/")
-        for folder in [group, *group.parents]:
-            yield from _of_group(folder, *names)
-            if folder == base:
-                break
+        yield from _of_group(folder, *names)
 
 
 def _of_group(folder: Path, limit: str, usage: str, reclaimable: str) -> Iterator[int]:
