@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from beamgen.parity.margins import Margins
@@ -37,11 +37,14 @@ class Scale:
         rescore: gives the yardstick's score of any continuation.
         either_way: whether chance decided between one that was kept and one that was dropped.
         divisor: what a summed log-probability is divided by.
+        rounded_otherwise: gives scores that the yardstick gives as well, had float32 rounded its
+            logits otherwise.
     """
 
     rescore: Callable[[Tokens], float]
     either_way: Callable[[Tokens, Tokens], bool]
     divisor: Callable[[Tokens], float]
+    rounded_otherwise: Callable[[Tokens], Iterable[float]]
 
 
 def compare(kept: Kept, scale: Scale, margins: Margins) -> Parting | None:
@@ -53,12 +56,16 @@ def _other_score(kept: Kept, scale: Scale, margins: Margins) -> Parting | None:
     """What both keep, with scores that are not the same."""
     ours, theirs = kept.ours, kept.theirs
     for tokens in sorted(set(ours) & set(theirs), key=theirs.__getitem__, reverse=True):
-        if not margins.same(ours[tokens], theirs[tokens], len(tokens), scale.divisor(tokens)):
+        weight = (len(tokens), scale.divisor(tokens))
+        if not margins.same(ours[tokens], theirs[tokens], *weight):
+            others = scale.rounded_otherwise(tokens)
+            border = any(margins.same(ours[tokens], other, *weight) for other in others)
+            reason = f"the same continuation among the {kept.what} has another score"
             return Parting(
-                Verdict.DIVERGED,
+                Verdict.NEAR_TIE if border else Verdict.DIVERGED,
                 kept.row,
                 kept.step,
-                f"the same continuation among the {kept.what} has another score",
+                f"{reason}: rounding decides which tokens may be drawn" if border else reason,
                 list(tokens),
                 list(tokens),
                 ours[tokens],

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 
 _SMALL_MODEL = 20_000_000  # parameters
+#: What float32 rounds off a model's logits, as a part of the largest: some units of the last place.
+_ROUNDING = 1e-6
 
 
 #: What HF is given in another way: random numbers, a function, a field of its own.
@@ -179,6 +181,7 @@ class Reference:
         config: SearchConfig,
         *,
         source: AnySource | None = None,
+        rounding: int | None = None,
     ) -> float:
         """Summed log-probability of a continuation, by teacher forcing and HF's processors.
 
@@ -188,9 +191,13 @@ class Reference:
             tokens: generated ids, all of them scored.
             config: the settings under which they are scored.
             source: of that row, for an encoder.
+            rounding: the seed of random numbers that move the logits by about what float32
+                rounds off, and None for none.
         """
         config = config.for_prompt(len(input_ids))
-        scores = self.scores(input_ids, attention_mask, tokens, config, source=source)
+        scores = self.scores(
+            input_ids, attention_mask, tokens, config, source=source, rounding=rounding
+        )
         if config.num_beams == 1:
             scores = scores.log_softmax(-1)
         return float(scores[range(len(tokens)), tokens].sum())
@@ -203,6 +210,7 @@ class Reference:
         config: SearchConfig,
         *,
         source: AnySource | None = None,
+        rounding: int | None = None,
     ) -> torch.Tensor:
         """What each token of a continuation was chosen by: processed scores ``[len(tokens), V]``.
 
@@ -216,6 +224,10 @@ class Reference:
             given["position_ids"] = (mask.cumsum(dim=1) - 1).masked_fill(mask == 0, 1)
         with self._torch.no_grad():
             logits = self._model(**given).logits
+        if rounding is not None:
+            drawn = self._torch.Generator().manual_seed(rounding)
+            moves = self._torch.rand(logits.shape, generator=drawn) * 2 - 1
+            logits = logits + moves * (_ROUNDING * logits.abs().amax(dim=-1, keepdim=True))
         # as many rows as HF has beams, which the catalogue's processor counts
         rows = (max(config.num_beams, config.num_return_sequences), -1)
         prompt_mask = mask[:, :prompt_len].expand(*rows)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from beamgen.parity.kept import Kept, Scale, compare
 from beamgen.parity.report import ParityCase, Parting, Verdict
 from beamgen.parity.searches import Searches
 from beamgen.runtime.trace import RowStep, Tokens
+
+#: How often logits are moved at random, to see whether a token falls to the other side of a border.
+_ROUNDINGS = 8
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class RowJudge:
         def either_way(kept: Tokens, dropped: Tokens) -> bool:
             return self.case.config.do_sample and self._either_way(before, kept, dropped)
 
-        return Scale(self._score, either_way, lambda tokens: 1.0)
+        return Scale(self._score, either_way, lambda tokens: 1.0, self._rounded_otherwise)
 
     def _of_hypotheses(self, before: RowStep) -> Scale:
         """The scale of hypotheses: penalised scores, which the yardstick may know already."""
@@ -78,7 +82,10 @@ class RowJudge:
         def either_way(kept: Tokens, dropped: Tokens) -> bool:
             return self._either_way(before, kept, dropped)
 
-        return Scale(rescore, either_way, self._divisor)
+        def rounded_otherwise(tokens: Tokens) -> Iterator[float]:
+            return (self._penalised(each, tokens) for each in self._rounded_otherwise(tokens))
+
+        return Scale(rescore, either_way, self._divisor, rounded_otherwise)
 
     def _either_way(self, before: RowStep, kept: Tokens, dropped: Tokens) -> bool:
         """Whether a draw could have fallen otherwise, or noise moves one over a border."""
@@ -126,7 +133,11 @@ class RowJudge:
         """The near-tie, unless a hypothesis after it is not worth what the file says."""
         for tokens, score in last.finished.items():
             worth = self._penalised(self.searches.score(self.case, self.row, tokens), tokens)
-            if not self.searches.margins.same(score, worth, len(tokens), self._divisor(tokens)):
+            others = (self._penalised(each, tokens) for each in self._rounded_otherwise(tokens))
+            weight, margins = (len(tokens), self._divisor(tokens)), self.searches.margins
+            if not margins.same(score, worth, *weight) and not any(
+                margins.same(score, other, *weight) for other in others
+            ):
                 return Parting(
                     Verdict.DIVERGED,
                     self.row,
@@ -164,6 +175,15 @@ class RowJudge:
 
     def _score(self, tokens: Tokens) -> float:
         return self.searches.score_in_search(self.case, self.row, tokens)
+
+    def _rounded_otherwise(self, tokens: Tokens) -> Iterator[float]:
+        """HF's scores of a continuation with its logits moved by what float32 rounds off.
+
+        Where a warper cuts between two tokens of nearly one score, they are far apart.
+        """
+        if self.case.config.do_sample:
+            for seed in range(_ROUNDINGS):
+                yield self.searches.score(self.case, self.row, tokens, rounding=seed)
 
     def _divisor(self, tokens: Tokens) -> float:
         return self.searches.divisor(tokens, self.case)

@@ -56,8 +56,10 @@ class Searches(ABC):
         found = self.candidates.border(row, tokens, case.config.num_beams)
         return [] if found is None else [found]
 
-    def score(self, case: ParityCase, row: int, tokens: Tokens) -> float:
-        """HF's summed log-probability under the case's settings."""
+    def score(
+        self, case: ParityCase, row: int, tokens: Tokens, *, rounding: int | None = None
+    ) -> float:
+        """HF's summed log-probability under the case's settings; see ``Reference.score``."""
         input_ids, attention_mask = case.batch()
         source = case.source()
         return self._reference.score(
@@ -66,6 +68,7 @@ class Searches(ABC):
             tokens,
             case.config,
             source=None if source is None else source.row(row),
+            rounding=rounding,
         )
 
     def score_in_search(self, case: ParityCase, row: int, tokens: Tokens) -> float:

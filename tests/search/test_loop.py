@@ -50,7 +50,7 @@ def test_parity_matrix_is_exact(
 
 
 #: Cases, by the seeds of their draws, in which ``top_k`` cuts between two tokens that differ by
-#: 3.6e-7 in float64: float32 decides, and parity does not know that it is a tie.
+#: 3.6e-7 in float64: float32 decides.
 _AT_A_BORDER = {("gpt2", 0): {19}}
 
 
@@ -67,6 +67,7 @@ def test_settings_grid_is_exact(
     assert len(report.results) == 140
     parted = [case.case.config.seed for case in report.results if case.verdict != Verdict.EXACT]
     assert set(parted) <= _AT_A_BORDER.get((name, seed), set()), report.to_json()["partings"]
+    assert report.verdict in (Verdict.EXACT, Verdict.NEAR_TIE), report.to_json()["partings"]
     assert report.score_difference < 1e-3
 
 
