@@ -70,7 +70,8 @@ class Processes:
             for batch in batches:
                 self._tasks.put(batch)
                 pending += 1
-            while pending > 2 * self._count:
+            # while a window is planned, the workers have something to do
+            while pending > max(2 * self._count, len(batches) // 2):
                 yield self._next()
                 pending -= 1
         for _ in range(pending):
