@@ -20,6 +20,9 @@ from beamgen import Generator, Package
 from beamgen.batch import ray_engine
 from beamgen.errors import BatchError, MissingExtraError
 
+#: Ray warns of itself, of what it deprecates and of what it leaves open.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
 SETTINGS: dict[str, Any] = {"max_new_tokens": 12, "num_beams": 4, "eos_token_id": [2]}
 
 #: A job on a cluster of its own, with small windows; it says how far it is.
