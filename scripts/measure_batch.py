@@ -83,14 +83,15 @@ def _held(pid: int, name: str) -> int:
 
 
 def _family(root: int) -> list[int]:
-    """A process and its children."""
+    """A process and its children, whichever of its threads started them."""
     found = [root]
-    try:
-        text = Path(f"/proc/{root}/task/{root}/children").read_text(encoding="utf-8")
-    except OSError:
-        text = ""
-    for child in text.split():
-        found += _family(int(child))
+    for path in Path(f"/proc/{root}/task").glob("*/children"):
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError:
+            continue
+        for child in text.split():
+            found += _family(int(child))
     return found
 
 

@@ -106,8 +106,9 @@ def _kill_parents(alone: Any, folder: Path, moments: Iterator[int]) -> int:
             os.kill(job.pid, signal.SIGKILL)
             kills += 1
         job.stdout.close()
-        if job.wait() == 0:
+        if (ended := job.wait()) == 0:
             break
+        assert ended == -signal.SIGKILL, "nothing else ends a job"
     _check_whole(folder, found)
     return kills
 

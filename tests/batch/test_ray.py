@@ -153,9 +153,10 @@ def _kill_actors(job: Any, output: Path, moments: Iterator[int]) -> int:
 
 def _kill_heads(job: Any, output: Path, moments: Iterator[int]) -> int:
     """Start a job until it ends, and kill its head after so many lines."""
-    kills = 0
+    kills = starts = 0
     while True:
         running = _started(job, output)
+        starts += 1
         for _ in range(next(moments)):
             if not running.stdout.readline():
                 break
@@ -169,6 +170,7 @@ def _kill_heads(job: Any, output: Path, moments: Iterator[int]) -> int:
         running.stdout.close()
         if running.wait() == 0:
             break
+        assert starts == kills, "a job whose head lives ends well"
     _check_same(output, job)
     return kills
 
