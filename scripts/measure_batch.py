@@ -179,6 +179,7 @@ def main(
             "seconds",
             "CPU seconds",
             "rows/s",
+            "tokens/s",
             "against the loop",
             "rows that differ",
             "score",
@@ -197,6 +198,7 @@ def main(
                 f"{loop:.1f}",
                 f"{cpu:.1f}",
                 f"{rows / loop:.2f}",
+                f"{sum(len(best[0][0]) for best in found) / loop:.1f}",
                 "1.00",
                 "",
                 "",
@@ -206,7 +208,8 @@ def main(
             )
         ways: list[tuple[str, dict[str, Any]]] = [("batch", {})]
         ways += [
-            (f"batch size {n}", {"batch_size": int(n)}) for n in filter(None, fixed.split(","))
+            (f"batch size {n}", {"batch_size": int(n), "memory": 2 << 30})
+            for n in filter(None, fixed.split(","))
         ]
         ways += [
             (f"Ray, {n} actors", {"engine": "ray", "actors": int(n)})
@@ -227,6 +230,7 @@ def main(
                 f"{report['seconds']:.1f}",
                 f"{cpu:.1f}",
                 f"{rate:.2f}",
+                f"{report['tokens'] / report['seconds']:.1f}",
                 against,
                 differ,
                 f"{worst:.0e}",

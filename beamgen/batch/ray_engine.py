@@ -149,7 +149,7 @@ class RayEngine:
             raise self._not_joined(error) from error
 
     def _reach(self) -> None:
-        """Find out whether anybody listens at the address: Ray itself asks for a quarter of an hour.
+        """Find out whether anybody listens at the address, which Ray asks for many minutes.
 
         Raises:
             BatchError: nobody does.
