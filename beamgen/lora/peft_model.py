@@ -86,7 +86,7 @@ def check_peft_fits(model: PreTrainedModel, folder: Path, fused: Fused) -> None:
 
 
 def _of_layers_alone(folder: Path) -> bool:
-    """Whether all A's and B's are of layers: ``target_parameters`` are tensors, such as experts'."""
+    """Whether all A's and B's are of layers, none of ``target_parameters`` (experts')."""
     config = read_config(folder)
     return config["peft_type"] == "LORA" and not config.get("target_parameters")
 
