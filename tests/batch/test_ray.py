@@ -187,7 +187,7 @@ def test_thirty_kills_lose_nothing(kill: Any, job: Any, tmp_path: Path) -> None:
     rng = np.random.default_rng(22)
     kills, run = 0, 0
     while kills < 30:
-        moments = chain(rng.integers(1, 25 if kill is _kill_heads else 8, size=6), repeat(1000))
+        moments = chain(rng.integers(1, 12 if kill is _kill_heads else 8, size=6), repeat(1000))
         kills += kill(job, tmp_path / str(run), map(int, moments))
         run += 1
         print(f"{kills} kills in {run} jobs", flush=True)
