@@ -127,7 +127,10 @@ def test_half_a_model_or_another_one(
     """Before its config is read, and after."""
     stored = {"model_type": kind, "is_encoder_decoder": whole, "architectures": [saved]}
     (tmp_path / "config.json").write_text(json.dumps(stored))
-    for find in (lambda: resolve(tmp_path, asked), lambda: open_checkpoint(tmp_path).adapter(asked)):
+    for find in (
+        lambda: resolve(tmp_path, asked),
+        lambda: open_checkpoint(tmp_path).adapter(asked),
+    ):
         with pytest.raises(CheckpointError, match=cause) as error:
             find()
         assert cure in error.value.cure
