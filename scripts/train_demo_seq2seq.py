@@ -8,7 +8,7 @@ Both learn from text that is made here: sentences of ``demo_grammar.py``, tasks 
     python scripts/train_demo_seq2seq.py t5 --wordnet wordnet/usr/share/wordnet
 
 A run is repeatable, in one piece or in several: ``--minutes`` stops it in between, and the same
-command goes on from the file ``--state``.
+command goes on from the file ``--state``, which is written every hundred steps, too.
 """
 
 from __future__ import annotations
@@ -187,6 +187,13 @@ def train(
     encode, model = Encoder(tokenizer), model.train()
     batches = batches_of_chunk(recipe, entries, kept_out, chunk)
     losses: list[float] = []
+
+    def save() -> None:
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+        fresh = state_file.with_suffix(".new")
+        torch.save(state | {"step": step, "chunk": chunk, "place": place}, fresh)
+        fresh.replace(state_file)
+
     while step < steps and time.monotonic() < end:
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate * group["scale"] * _schedule(step, steps)
@@ -202,8 +209,8 @@ def train(
             batches = batches_of_chunk(recipe, entries, kept_out, chunk)
         if step % EACH == 0:
             click.echo(f"step {step}: loss {sum(losses[-EACH:]) / len(losses[-EACH:]):.4f}")
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-    torch.save(state | {"step": step, "chunk": chunk, "place": place}, state_file)
+            save()
+    save()
     tokenizer.save_pretrained(folder)
     model.eval().save_pretrained(folder)
     return step == steps
