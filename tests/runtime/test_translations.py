@@ -21,14 +21,6 @@ RIGHT["marian"] = {
     "He doesn't have a car.": "Er hat kein Auto.",
 }
 
-RIGHT["t5"] = {
-    "translate English to German: The old woman sees a child.": "Die alte Frau sieht ein Kind.",
-    "question: The doctor is tired.": "Is the doctor tired?",
-    "spell out: 4042": "four thousand and forty-two",
-    "reverse: apple house": "house apple",
-    "plural: this old knife": "these old knives",
-}
-
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_a_reader_finds_it_right_and_transformers_prints_the_same(
