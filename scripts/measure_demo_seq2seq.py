@@ -63,7 +63,7 @@ def translate_in(package: Path, sources: Sequence[str], beams: int) -> list[Outp
     for start in range(0, len(sources), _BATCH):
         batch = list(sources[start : start + _BATCH])
         best = generator.generate(batch, num_beams=beams, max_new_tokens=_NEW_TOKENS)
-        found += [Output(each[0].token_ids, each[0].text) for each in best]
+        found += [Output(each[0].token_ids, each[0].text or "") for each in best]
     return found
 
 

@@ -278,8 +278,8 @@ def another_architecture(
     """The error to raise for a checkpoint of another architecture than that asked for."""
     return CheckpointError(
         f"{source} is a '{model_type}' checkpoint, but {asked} is '{adapter.model_type}'",
-        f"name a checkpoint of '{adapter.model_type}', or leave out --model-class to take this one's "
-        "own architecture",
+        f"name a checkpoint of '{adapter.model_type}', or leave out --model-class to take this "
+        "one's own architecture",
     )
 
 
