@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _ATTENTIONS = (None, "eager", "sdpa")
 #: How many tokens a layer attends to, under the names that classes have for it.
 _WINDOWS = ("sliding_window", "attention_window", "window_size", "attention_chunk_size")
+#: The one of them that may be a list, as LED's.
+_OF_EACH_LAYER = "attention_window"
 
 
 def load_config(files: CheckpointFiles) -> PretrainedConfig:
@@ -55,8 +57,9 @@ def check_windows(source: str, config: PretrainedConfig) -> None:
     own = config.get_text_config()
     for name in class_parameters(own).intersection(_WINDOWS):
         size = getattr(own, name, None)
-        whole = isinstance(size, int) and not isinstance(size, bool)
-        if size is None or (whole and size > 0):
+        sizes = size if isinstance(size, list) and name == _OF_EACH_LAYER else [size]
+        whole = all(isinstance(each, int) and not isinstance(each, bool) for each in sizes)
+        if size is None or (whole and min(sizes, default=1) > 0):
             continue
         why = "a token would not even attend to itself" if whole else "it is no whole number"
         raise CheckpointError(

@@ -74,6 +74,7 @@ def export_decoder(
             "export in an environment with another one, 4.57 or 5.24 (docs/transformers.md)",
         ) from error
     decoder = clean(ir.load(raw), step.functions)
+    step.check_slots({value.name or "" for value in decoder.graph.inputs})
     contract.complete(decoder, step.contract)
     contract.verify(decoder, step.contract)
     window = adapter.position_limits(model.config).attention_window

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -138,22 +138,31 @@ class TracedStep(torch.nn.Module, ABC):
         elif all(asked.is_standard for asked in self._asked.values()):
             self._full = False
         self._reads_key_positions = self._asked_for_positions
-        self._check_fed()
+        self._refuse_idle(self._fed, "the model never runs {}")
         self.slots = tuple(
             replace(slot, shared=slot.module in self._fed_tokens) for slot in self.slots
         )
         verify_sizes([tuple(output.shape) for output in outputs], self.contract)
 
-    def _check_fed(self) -> None:
-        """Refuse a slot at a layer that the model has and never runs."""
-        idle = [slot.module for slot in self.slots if slot.module not in self._fed]
+    def check_slots(self, inputs: Set[str]) -> None:
+        """Hold the slots against the names of what a trace reads.
+
+        Raises:
+            AdapterError: no logit depends on a slot's layer, such as a pooler.
+        """
+        read = {slot.module for slot in self.slots if set(slot.inputs) <= inputs}
+        self._refuse_idle(read, "no logit depends on {}")
+
+    def _refuse_idle(self, at_work: Set[str], cause: str) -> None:
+        """Refuse slots at layers that are not among those at work."""
+        idle = [slot.module for slot in self.slots if slot.module not in at_work]
         if not idle:
             return
-        ends = path_ends([slot.module for slot in self.slots if slot.module in self._fed], idle)
+        ends = path_ends([slot.module for slot in self.slots if slot.module in at_work], idle)
         more = f" and {len(idle) - 1} other layers of the slots" if len(idle) > 1 else ""
         name = f"--lora-slots {','.join(ends)}, or " if ends else ""
         raise AdapterError(
-            f"the model never runs {idle[0]}{more}: no LoRA does anything there",
+            f"{cause.format(idle[0] + more)}: no LoRA does anything there",
             f"pass {name}--lora without --lora-slots, which merges a LoRA that has such layers",
         )
 

@@ -108,6 +108,15 @@ def test_a_window_is_a_number_of_tokens(window: Any, copy: Callable[[str], Path]
         open_checkpoint(edit_config(copy("phi3"), sliding_window=window))
 
 
+def test_windows_of_each_layer_are_numbers_of_tokens(checkpoints, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(checkpoints("led"), tmp_path / "led"))
+    for windows in (4, [4, 4]):
+        open_checkpoint(edit_config(folder, attention_window=windows))
+    for windows in ([4, 0], [4, "4"]):
+        with pytest.raises(BeamgenError, match=r"attention_window in the config.json of"):
+            open_checkpoint(edit_config(folder, attention_window=windows))
+
+
 def test_a_window_of_a_class_that_has_none_means_nothing(copy: Callable[[str], Path]) -> None:
     checkpoint = open_checkpoint(edit_config(copy("gpt2"), sliding_window=0))
     assert checkpoint.adapter().position_limits(checkpoint.config).attention_window is None

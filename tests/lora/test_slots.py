@@ -119,6 +119,17 @@ def test_a_layer_that_is_never_run_takes_no_lora(tmp_path: Path) -> None:
     assert len(decoder.slots) == 12
 
 
+def test_a_layer_that_no_logit_depends_on_takes_no_lora(tmp_path: Path) -> None:
+    """BERT's pooler runs, and an encoder-decoder does not read what it says."""
+    adapter = find_adapter("encoder_decoder")
+    slots = find_slots(tiny_model(adapter.tiny_config()), ["pooler.dense", "query"])
+    with pytest.raises(
+        BeamgenError, match=r"no logit depends on encoder\.pooler\.dense:"
+    ) as refused:
+        export_decoder(adapter, tiny_model(adapter.tiny_config()), tmp_path, slots=slots)
+    assert "--lora-slots" in (refused.value.cure or "")
+
+
 def test_rows_have_no_loras_of_their_own_in_a_shared_slot(tmp_path: Path) -> None:
     """Refused by the layer's name, where one of them changes it."""
     slots = (replace(SLOTS[0], shared=True), SLOTS[1])
