@@ -23,7 +23,9 @@ class UMT5Adapter(T5Kin):
     # its head is not the embedding, and not scaled: smaller weights give as lively logits
     tiny_sizes = {**T5Kin.tiny_sizes, "initializer_factor": 0.15}
     # google/umt5-small: 8 + 8 layers of 512, 256,384 tokens
-    full_sizes = {"vocab_size": 256384, "decoder_start_token_id": 0}
+    full_sizes = {
+        "vocab_size": 256384, "decoder_start_token_id": 0, "tie_word_embeddings": False,
+    }  # fmt: skip
 
     def prepare(self, model: PreTrainedModel) -> None:
         """Let the decoder attend as other models do, by its own names."""

@@ -138,7 +138,7 @@ class TaskWriter:
 
     def reverse(self) -> Task:
         """Words in the other order."""
-        words = self.rng.sample(self.words, self.rng.randrange(2, 7))
+        words = self.rng.sample(self.words, self.rng.randrange(2, 5))
         return Task(f"reverse: {' '.join(words)}", (" ".join(reversed(words)),))
 
     def plural(self) -> Task:

@@ -189,7 +189,7 @@ def build_t5_tokenizer(texts: Sequence[str], folder: Path) -> PreTrainedTokenize
     alphabet = string.ascii_letters + string.digits + string.punctuation + "ÄÖÜäöüß"
     model = learn_unigram(
         texts,
-        1000,
+        1500,
         required_chars=alphabet,
         split_digits=True,
         pad_id=0,

@@ -7,8 +7,9 @@ when they were spoken, and translates the German ones. Its voices are espeak-ng'
     python scripts/train_speech_demo.py --state speech --minutes 8     # again, until it is done
     python scripts/train_speech_demo.py --state speech --evaluate
 
-A run that ends early goes on where it stopped. Each step draws by its own number, so that many
-short runs give what one long one does, with the same package versions and one thread.
+A run that ends early goes on where it stopped, one that is killed at most 99 steps before. Each
+step draws by its own number, so that many short runs give what one long one does, with the same
+package versions and one thread.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ from transformers import (
 SECONDS = 4  # that the model hears at a time
 MELS = 40
 STEPS = 3600
+SAVE_EACH = 100  # steps
 BATCH = 16
 LEARNING_RATE = 2e-3
 WARM_UP = 200
@@ -341,6 +343,15 @@ def train(state: Path, minutes: float, steps: int, seed: int) -> bool:
     special = Special.of(tokenizer)
     model.train()
     step, losses = first, []
+
+    def save() -> float:
+        """Write the state, and tell how many seconds all runs took."""
+        seconds = spent + time.monotonic() - begun
+        stored = {name: part.state_dict() for name, part in parts.items()}
+        torch.save({**stored, "step": step, "seconds": seconds}, file.with_suffix(".new"))
+        file.with_suffix(".new").replace(file)
+        return seconds
+
     while step < steps and time.monotonic() - begun < minutes * 60:
         rng = np.random.default_rng([seed, 2, step])
         torch.manual_seed(step)
@@ -357,9 +368,9 @@ def train(state: Path, minutes: float, steps: int, seed: int) -> bool:
         if step % 50 == 0:
             passed = spent + time.monotonic() - begun
             click.echo(f"step {step}, loss {np.mean(losses[-50:]):.3f}, {passed:.0f} s")
-    seconds = spent + time.monotonic() - begun
-    stored = {name: part.state_dict() for name, part in parts.items()}
-    torch.save({**stored, "step": step, "seconds": seconds}, file)
+        if step % SAVE_EACH == 0:
+            save()
+    seconds = save()
     model.eval()
     model.save_pretrained(state / "whisper")
     tokenizer.save_pretrained(state / "whisper")

@@ -110,7 +110,7 @@ def test_the_list_shows_them() -> None:
 @pytest.mark.parametrize("name", ["bert", "roberta"])
 def test_an_encoder_is_no_decoder(name: str, tmp_path: Path) -> None:
     config = beamgen.find_adapter(name).tiny_config()
-    config.is_decoder = False
+    config.is_decoder, config.eos_token_id = False, None  # as encoders have it
     config.save_pretrained(tmp_path / "x")
     with pytest.raises(BeamgenError, match="is_decoder") as error:
         export(tmp_path / "x", tmp_path / "package")

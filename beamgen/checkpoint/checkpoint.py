@@ -21,6 +21,7 @@ from beamgen.checkpoint.files import (
     crossing,
     find_checkpoint,
     find_demo,
+    refuse_encoder,
     refuse_other_transformers,
     refuse_unnamed,
 )
@@ -134,6 +135,7 @@ class Checkpoint(CheckpointFiles):
             CheckpointError: the checkpoint is of another architecture.
         """
         model_type, encoder_decoder = self.config.model_type, self.config.is_encoder_decoder
+        refuse_encoder(self, model_type)
         if asked is None:
             return find_adapter(model_type, encoder_decoder=encoder_decoder)
         adapter = DefaultAdapter(self.config) if asked == DEFAULT else find_adapter(asked)

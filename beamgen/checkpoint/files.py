@@ -167,6 +167,7 @@ def check_architecture(files: CheckpointFiles, asked: str | None) -> None:
         raise crossing(files.source)
     said = config.get("is_encoder_decoder")
     kind = said if isinstance(said, bool) else None
+    refuse_encoder(files, model_type)
     if asked is None or adapter is None:
         find_adapter(model_type, encoder_decoder=kind)
     elif adapter.model_type not in ("", model_type):  # or of any architecture
@@ -226,6 +227,22 @@ def crossing(source: str) -> CheckpointError:
     )
 
 
+def refuse_encoder(files: CheckpointFiles, model_type: str) -> None:
+    """Refuse the encoder of an encoder-decoder, saved without its decoder.
+
+    Raises:
+        CheckpointError: ``architectures`` names a class of such, as ``T5EncoderModel``.
+    """
+    wholes, _ = _wholes_and_decoders(model_type)
+    named = (files.stored(CONFIG) or {}).get("architectures") or ()
+    for each in named:
+        if wholes and re.search("Encoder(?!Decoder)", str(each)):
+            raise CheckpointError(
+                f"{files.source} is an encoder alone ({each}), which writes nothing",
+                f"export the checkpoint of a whole {wholes[0].class_names[0]}",
+            )
+
+
 def check_kind(
     source: str, model_type: str, adapter: DecoderAdapter, *, encoder_decoder: bool
 ) -> None:
@@ -237,11 +254,22 @@ def check_kind(
     if is_encoder_decoder(adapter) == encoder_decoder:
         return
     kinds = {True: "an encoder-decoder", False: "a decoder alone"}
+    wholes, decoders = _wholes_and_decoders(model_type)
+    own = wholes if encoder_decoder else decoders
     raise CheckpointError(
         f"{source} is {kinds[encoder_decoder]} ('{model_type}'), and the adapter "
         f"'{adapter.name}' is for {kinds[not encoder_decoder]}",
-        "leave out --model-class, and export's --adapter, to take the one that config.json names",
+        "leave out --model-class, and export's --adapter, to take the one that config.json names"
+        if own
+        else f"export the checkpoint of a whole {adapter.class_names[0]}",
     )
+
+
+def _wholes_and_decoders(model_type: str) -> tuple[list[DecoderAdapter], list[DecoderAdapter]]:
+    """The adapters of a model_type: those of encoder-decoders, and those of decoders alone."""
+    known = [each for each in adapters() if each.model_type == model_type]
+    wholes = [each for each in known if is_encoder_decoder(each)]
+    return wholes, [each for each in known if each not in wholes]
 
 
 def another_architecture(
@@ -250,7 +278,8 @@ def another_architecture(
     """The error to raise for a checkpoint of another architecture than that asked for."""
     return CheckpointError(
         f"{source} is a '{model_type}' checkpoint, but {asked} is '{adapter.model_type}'",
-        "leave out --model-class to take the checkpoint's own architecture",
+        f"name a checkpoint of '{adapter.model_type}', or leave out --model-class to take this "
+        "one's own architecture",
     )
 
 

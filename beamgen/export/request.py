@@ -243,6 +243,7 @@ def export_request(
 
     checkpoint = read_checkpoint(files, options.get("ignore_unread", ()))
     adapter = checkpoint.adapter(DEFAULT if is_unknown else _model_class(options))
+    limits = adapter.position_limits(checkpoint.config)
     if is_encoder_decoder(adapter):
         check_supported(options)
     checkpoint = checkpoint if to_merge is None else checkpoint.with_lora(lora[0])
@@ -275,7 +276,7 @@ def export_request(
     if backend == "contrib":
         check_stateless(adapter, checkpoint.config, "ONNX Runtime's operators")
     check_ids(search.named_ids, checkpoint.vocab_size)
-    check_lengths(search, adapter.position_limits(checkpoint.config).max_positions)
+    check_lengths(search, limits.max_positions)
     if to_merge is not None:
         check_peft_fits(checkpoint.empty_model(), to_merge, adapter.fused)
     needed = required_parameters(required, asked.parameters, lora_slots)

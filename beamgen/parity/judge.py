@@ -32,7 +32,8 @@ def judge(
     rows = [row for row in range(len(case.prompts)) if not same_row(expected, found, row, slack)]
     judged: list[Parting | None]
     if case.config.num_beams == 1:
-        judged = [_one_beam(searches, case, row, expected, found) for row in rows]
+        parted = [r for r in rows if not same_row(expected, found, r, slack, padding=False)]
+        judged = [_one_beam(searches, case, row, expected, found) for row in parted or rows]
     else:
         theirs, ours = (searches.live(trace, case) for trace in searches.traces(case))
         judged = [RowJudge(searches, case, row)(ours[row], theirs[row]) for row in rows]

@@ -59,18 +59,15 @@ def main(names: tuple[str, ...], everything: bool) -> None:
 
 def _record() -> dict[str, Any]:
     """What was found before, if with the versions that are installed."""
-    ran = {
-        "processor": describe_machine()["cpu"],
-        "versions": {name: version(name) for name in _LIBRARIES},
-    }
+    versions = {name: version(name) for name in _LIBRARIES}
     before: dict[str, Any] = json.loads(RECORD.read_text()) if RECORD.exists() else {}
-    kept = before["adapters"] if before.get("versions") == ran["versions"] else {}
-    return {**ran, "adapters": kept}
+    kept = before["adapters"] if before.get("versions") == versions else {}
+    return {"versions": versions, "adapters": kept}
 
 
 def _compared(adapter: DecoderAdapter) -> dict[str, Any]:
     """Counts of verdicts by grid, and the cases that are not exact."""
-    found: dict[str, Any] = {"source": digest(adapter)}
+    found: dict[str, Any] = {"source": digest(adapter), "processor": describe_machine()["cpu"]}
     apart = []
     with tempfile.TemporaryDirectory() as folder:
         saved = Path(folder, "checkpoint")

@@ -56,7 +56,8 @@ def _table() -> Iterator[str]:
             f"| {full} | {settings} |"
         )
     versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
-    yield f"\nCompared with {versions}, on {record['processor']}."
+    processors = dict.fromkeys(held["processor"] for held in record["adapters"].values())
+    yield f"\nCompared with {versions}, on {' or '.join(processors)}."
 
 
 def _counts(verdicts: Mapping[str, int]) -> str:

@@ -67,7 +67,7 @@ _FAST = ("llama", "qwen2", "gemma2")
 def test_a_shape_is_that_of_the_published_model(name: str) -> None:
     import torch
 
-    config = find_shape(name).full_config()
+    config = find_adapter(name).full_config()
     with torch.device("meta"):
         model = auto_model(config).from_config(config)
     count = sum(parameter.numel() for parameter in model.parameters())
@@ -83,7 +83,10 @@ def test_shapes_are_those_of_adapters(tmp_path: Path, monkeypatch: pytest.Monkey
     shapes = {each.name for each in adapters() if each.full_config() is not None}
     assert set(ARCHITECTURES) <= shapes
     for each in adapters():
-        if each.name in shapes:
+        if each.name == "whisper":
+            with pytest.raises(BeamgenError, match="reads no token ids"):
+                find_shape(each.name)
+        elif each.name in shapes:
             assert find_shape(each.name) is each
         else:
             with pytest.raises(BeamgenError, match="no shape called"):

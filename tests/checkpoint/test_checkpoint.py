@@ -12,6 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from beamgen import BeamgenError, find_adapter, open_checkpoint
 from beamgen.checkpoint.checkpoint import demo_checkpoint
+from beamgen.checkpoint.resolve import resolve
+from beamgen.errors import CheckpointError
 from beamgen.testing import tiny_model
 from beamgen.tokenizer.load import load_tokenizer
 
@@ -93,6 +95,45 @@ def test_an_encoder_decoder_and_its_decoder_alone_are_told_apart(tmp_path: Path)
     assert checkpoint.adapter().name == "bart"
     with pytest.raises(BeamgenError, match="'bart_seq2seq' is for an encoder-decoder"):
         checkpoint.adapter("BartForConditionalGeneration")
+
+
+#: A saved config's model_type, whether it says encoder-decoder, and its class; what is asked
+#: for; cause and cure.
+HALVES = [
+    ("t5", False, "T5EncoderModel", "T5ForConditionalGeneration",
+     r"is an encoder alone \(T5EncoderModel\)", "a whole T5ForConditionalGeneration"),
+    ("t5", False, "T5EncoderModel", None,
+     r"is an encoder alone \(T5EncoderModel\)", "a whole T5ForConditionalGeneration"),
+    ("bert", False, "BertModel", "EncoderDecoderModel",
+     "is a 'bert' checkpoint, but EncoderDecoderModel is 'encoder-decoder'",
+     "name a checkpoint of 'encoder-decoder', or leave out"),
+    ("marian", False, "MarianForCausalLM", "MarianMTModel",
+     "is a decoder alone .'marian'", "a whole MarianMTModel"),
+    ("whisper", False, "WhisperForCausalLM", "WhisperForConditionalGeneration",
+     "is a decoder alone .'whisper'", "a whole WhisperForConditionalGeneration"),
+    ("gpt2", False, "GPT2LMHeadModel", "BartForConditionalGeneration",
+     "is a 'gpt2' checkpoint, but BartForConditionalGeneration is 'bart'",
+     "name a checkpoint of 'bart', or leave out"),
+    ("whisper", True, "WhisperForConditionalGeneration", "GPT2LMHeadModel",
+     "is a 'whisper' checkpoint, but GPT2LMHeadModel is 'gpt2'",
+     "name a checkpoint of 'gpt2', or leave out"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "whole", "saved", "asked", "cause", "cure"), HALVES)
+def test_half_a_model_or_another_one(
+    kind: str, whole: bool, saved: str, asked: str | None, cause: str, cure: str, tmp_path: Path
+) -> None:
+    """Before its config is read, and after."""
+    stored = {"model_type": kind, "is_encoder_decoder": whole, "architectures": [saved]}
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    for find in (
+        lambda: resolve(tmp_path, asked),
+        lambda: open_checkpoint(tmp_path).adapter(asked),
+    ):
+        with pytest.raises(CheckpointError, match=cause) as error:
+            find()
+        assert cure in error.value.cure
 
 
 def test_the_wrong_class_for_a_checkpoint(copy: Path) -> None:

@@ -36,8 +36,9 @@ def table(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any], Path], s
 
 
 def _record(adapter: DecoderAdapter, source: str) -> dict[str, Any]:
-    found = {"source": source, "full": {"exact": 96}, "settings": {"exact": 139, "near-tie": 1}}
-    return {"processor": "CPU", "versions": {"torch": "2"}, "adapters": {adapter.name: found}}
+    counts = {"full": {"exact": 96}, "settings": {"exact": 139, "near-tie": 1}}
+    found = {"source": source, "processor": "CPU", **counts}
+    return {"versions": {"torch": "2"}, "adapters": {adapter.name: found}}
 
 
 def test_the_table_counts_what_was_found(table, tmp_path: Path) -> None:

@@ -132,7 +132,12 @@ DEMOS = [
     if each.demo is not None and each.name in ("marian", "t5", "mt5", "bart_seq2seq")
 ]
 
-SENTENCES = ("Are you tired?", "The house is old.", "plural: this old knife", "spell out: 42")
+SENTENCES = (
+    "Are you tired?",
+    "translate English to German: The house is old.",
+    "plural: this old knife",
+    "spell out: 42",
+)
 
 
 @pytest.mark.slow
@@ -320,6 +325,34 @@ def _search(reader: Reader) -> dict[str, Any]:
     reader.tab.click("#submit")
     reader.tab.wait_for_selector(_DONE)
     return reader.saved()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DEMOS)
+def test_the_demos_answer_in_a_browser_as_in_python(
+    name: str,
+    browser: Any,
+    demos: Callable[[str], Package],
+    node_modules: Path,
+    tmp_path: Path,
+) -> None:
+    package = demos(name)
+    options = {"examples": SENTENCES[:1], "node_modules": node_modules}
+    done = package_as(package, "web", tmp_path / "page", **options)
+    check_verified(done)
+    generator, way = Generator(package), {"num_beams": 4, "num_return_sequences": 4}
+    with serve(done.folder) as served:
+        opened = Reader(browser)
+        opened.tab.goto(served.url)
+        opened.tab.wait_for_selector(_READY)
+        for setting, value in way.items():
+            opened.tab.fill(f"#{setting}", str(value))
+        for text in SENTENCES:
+            opened.tab.fill("#prompt", text)
+            (expected,) = generator.generate(text, **way)
+            _same(_search(opened), expected)
+        assert opened.errors == []
+        opened.context.close()
 
 
 def test_a_source_is_read_in_its_language_and_answered_in_another(

@@ -16,8 +16,6 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 from beamgen import BeamgenError, Generator, Package
 from beamgen.cli import main
 
-pytestmark = pytest.mark.transformers_4  # whose tokenizers the checkpoints have
-
 TEXTS = ["the beam search is exact", "a decoder"]
 ASKED = {"num_beams": 3, "max_new_tokens": 7}
 

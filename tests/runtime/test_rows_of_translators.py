@@ -15,8 +15,6 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 from beamgen import BeamgenError, Generator, Package, export
 from beamgen.cli import main
 
-pytestmark = pytest.mark.transformers_4  # whose tokenizers the checkpoints have
-
 TEXTS = ["the beam search is exact", "a decoder", "the"]
 SEARCH = {"num_beams": 3, "num_return_sequences": 2, "max_new_tokens": 6}
 FROM, INTO = ["ja_XX", "en_XX", "de_DE"], ["de_DE", "ro_RO", "ja_XX"]

@@ -14,7 +14,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from beamgen import BeamgenError, FinetuneResult, Generator, export, finetune
 
-pytestmark = [pytest.mark.usefixtures("no_network"), pytest.mark.transformers_4]
+pytestmark = pytest.mark.usefixtures("no_network")
 
 PAIRS = [
     {"prompt": "the old woman", "completion": "a doctor"},
