@@ -8,7 +8,7 @@ VENV_5 ?= .venv-5
 # What transformers has a part in: all of it runs with both.
 TESTS_5 := tests/settings tests/checkpoint tests/decoder tests/search tests/parity tests/lora \
 	tests/export tests/package/test_package.py tests/package/test_schema.py \
-	tests/runtime/test_catalogue_search.py tests/runtime/test_contrib.py \
+	tests/runtime/test_constrained_search.py tests/runtime/test_contrib.py \
 	tests/runtime/test_encoder_decoders.py tests/runtime/test_generator.py tests/runtime/test_loras.py tests/runtime/test_per_row.py \
 	tests/cli/test_commands.py tests/cli/test_lora_command.py tests/tokenizer
 

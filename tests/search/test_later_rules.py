@@ -100,11 +100,11 @@ NODE_OF_5 = int(TRIE.next[TRIE.tokens == 5][0])
 
 
 def _forced(scores: list[list[float]], node: list[int], apart: bool) -> np.ndarray:
-    """Scores ``[n, V]`` of a row within the catalogue, and then those of ``into_catalogue``."""
+    """Scores ``[n, V]`` of a row within the catalogue, and then those of ``into_constraint``."""
     given = np.array([scores], np.float32)
     trie = (np.array([node]), TRIE.offsets, TRIE.tokens, ids(2))
-    (within,) = run(compiled.within_catalogue, given, *trie)
-    (found,) = run(later_rules.into_catalogue, within, *trie, np.array(apart))
+    (within,) = run(compiled.within_constraint, given, *trie)
+    (found,) = run(later_rules.into_constraint, within, *trie, np.array(apart))
     return found[0]
 
 
@@ -132,7 +132,7 @@ def only(**allowed: float) -> list[float]:
         pytest.param([BANNED, FREE], [ROOT, -1], False, [NOTHING, NOTHING], id="a beam is outside"),
     ],
 )  # fmt: skip
-def test_a_catalogue_wins(
+def test_a_constraint_wins(
     scores: list[list[float]], node: list[int], apart: bool, expected: list[list[float]]
 ) -> None:
     assert _forced(scores, node, apart).tolist() == expected
@@ -141,13 +141,13 @@ def test_a_catalogue_wins(
 def test_without_a_catalogue_nothing_is_forced() -> None:
     none = np.zeros(0, np.int64)
     (found,) = run(
-        later_rules.into_catalogue,
+        later_rules.into_constraint,
         np.array([[NOTHING]], np.float32), np.array([[0]]), none, none, ids(2), np.array(False),
     )  # fmt: skip
     assert found.tolist() == [[NOTHING]]
 
 
-def test_a_catalogue_wins_where_it_does_in_the_installed_hf() -> None:
+def test_a_constraint_wins_where_it_does_in_the_installed_hf() -> None:
     allowed = {0: [5, 6], 1: [8, 9]}
     scores = np.array([[BANNED, BANNED], [BANNED, FREE]], np.float32)
     history = np.array([[[0], [1]], [[0], [1]]])
@@ -157,9 +157,9 @@ def test_a_catalogue_wins_where_it_does_in_the_installed_hf() -> None:
     for row in scores.tolist():
         given = np.array([row], np.float32)
         trie = (np.array([[ROOT, NODE_OF_5]]), TRIE.offsets, TRIE.tokens, ids(2))
-        (within,) = run(compiled.within_catalogue, given, *trie)
-        if INSTALLED.catalogue_wins:
-            (within,) = run(later_rules.into_catalogue, within, *trie, np.array(False))
+        (within,) = run(compiled.within_constraint, given, *trie)
+        if INSTALLED.constraint_wins:
+            (within,) = run(later_rules.into_constraint, within, *trie, np.array(False))
         rows.append(within[0])
     assert np.array_equal(np.stack(rows), expected)
 
@@ -216,7 +216,7 @@ def test_an_entry_whose_tokens_are_banned(
     (found,) = ruled_generators(release).generate(
         [prompt], catalogue=[entry], bad_words_ids=[[30]], eos_token_id=2, length_penalty=0.0
     )
-    if not RULES[release].catalogue_wins:
+    if not RULES[release].constraint_wins:
         assert found == []
         return
     assert found[0].token_ids == [*entry, 2]

@@ -175,7 +175,7 @@ def test_within_a_catalogue_equals_hf(eos: list[int]) -> None:
         return tokens + (eos if ends else [])
 
     (found,) = run(
-        compiled.within_catalogue,
+        compiled.within_constraint,
         scores,
         nodes_of(catalogue, prefixes).reshape(2, -1),
         catalogue.offsets,
@@ -194,7 +194,7 @@ def test_within_a_catalogue_equals_hf(eos: list[int]) -> None:
 def test_before_the_first_step_beams_stand_at_the_root() -> None:
     catalogue = Catalogue.of(ENTRIES)
     (found,) = run(
-        compiled.within_catalogue,
+        compiled.within_constraint,
         np.zeros((2, 1, V), np.float32),
         np.zeros((2, 5), np.int64),
         catalogue.offsets,
@@ -210,7 +210,7 @@ def test_outside_the_catalogue_nothing_may_come() -> None:
     catalogue = Catalogue.of(ENTRIES)
     for node in ([[-1, 0]], [[-1, -1]]):
         (found,) = run(
-            compiled.within_catalogue,
+            compiled.within_constraint,
             np.zeros((1, 2, V), np.float32),
             node,
             catalogue.offsets,
@@ -224,7 +224,7 @@ def test_outside_the_catalogue_nothing_may_come() -> None:
 def test_an_eos_may_come_where_an_entry_ends_and_nowhere_else() -> None:
     catalogue = Catalogue.of(ENTRIES)
     (found,) = run(
-        compiled.within_catalogue,
+        compiled.within_constraint,
         np.zeros((1, 9, V), np.float32),
         nodes_of(catalogue, list(NODE_OF))[None],
         catalogue.offsets,
@@ -238,7 +238,7 @@ def test_an_eos_may_come_where_an_entry_ends_and_nowhere_else() -> None:
 
 def test_without_a_catalogue_no_bit_changes() -> None:
     scores = np.array([[[-0.0, np.nan, INF, -INF, 1e-42]]], np.float32)
-    (found,) = run(compiled.within_catalogue, scores, [[0]], NOTHING, NOTHING, [2])
+    (found,) = run(compiled.within_constraint, scores, [[0]], NOTHING, NOTHING, [2])
     assert found.tobytes() == scores.tobytes()
 
 
@@ -293,7 +293,7 @@ def test_walks_inside_and_outside_end_where_the_prefix_does() -> None:
         assert np.array_equal(node, [nodes_of(catalogue, row) for row in prefixes])
         inside.append((node >= 0).mean())
         (found,) = run(
-            compiled.within_catalogue,
+            compiled.within_constraint,
             np.zeros((batch, beams, vocab + 1), np.float32),
             node,
             catalogue.offsets,
