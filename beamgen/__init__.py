@@ -71,8 +71,8 @@ if TYPE_CHECKING:
     from beamgen.runtime.generation import Generation as Generation
     from beamgen.runtime.generator import Generator as Generator
     from beamgen.runtime.segments import Segment as Segment
-    from beamgen.settings.constraint import Constraint as Constraint
     from beamgen.settings.config import SearchConfig as SearchConfig
+    from beamgen.settings.constraint import Constraint as Constraint
     from beamgen.settings.setting import Setting as Setting
     from beamgen.settings.sources import FeatureBatch as FeatureBatch
     from beamgen.settings.table import SETTINGS as SETTINGS

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from beamgen.errors import BeamgenWarning, PromptError
+from beamgen.errors import BeamgenWarning, PromptError, SettingError
 from beamgen.package.folder import Package, open_package
 from beamgen.quantization.saturation import inexact
 from beamgen.runtime.automata import Automata, tell_of_short_limits

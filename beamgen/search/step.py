@@ -253,5 +253,6 @@ def _next_nodes(tape: Tape, step: Step, parents: ir.Value, tokens: ir.Value) -> 
 
 def _stops(tape: Tape, step: Step, beams: ir.Value, tokens: ir.Value) -> Results:
     """Whether a stop string has come with tokens ``[B, M]`` of beams, and where they stand."""
-    automaton = (step.settings[f"stop_{part}"] for part in PARTS)
-    return tape.call(constraint.stops_after, step.state.stop_node, beams, tokens, *automaton)
+    automaton = [step.settings[f"stop_{part}"] for part in PARTS]
+    after = tape.value(constraint.stops_after, step.state.stop_node, beams, tokens, *automaton)
+    return Results(after=after, stopped=tape.value(constraint.stop_has_come, after, automaton[0]))

@@ -33,8 +33,8 @@ DEFAULT_MAX_NEW_TOKENS = 64
 class SearchConfig:
     """How to search.
 
-    Field names and meanings are HF ``GenerationConfig``'s, but for the seed and the constraint. Each has
-    a row in ``beamgen.settings.table``, which says what its values may be.
+    Field names and meanings are HF ``GenerationConfig``'s, but for the seed and the constraint.
+    Each has a row in ``beamgen.settings.table``, which says what its values may be.
 
     Attributes:
         num_beams: running candidates per row, at least 1 (1 is greedy search, or sampling).

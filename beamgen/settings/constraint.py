@@ -99,6 +99,8 @@ class Constraint:
             {token: numbers[following] for token, following in followers[state].items()}
             for state in sorted(followers)
         ]
+        if not listed[0]:
+            raise SettingError("the automaton takes no token", "give state 0 an edge")
         automaton = _laid_out(listed, {numbers[state] for state in marked})
         names = sorted(followers)
         dead = [names[state] for state in _reached(automaton) if not can_end(automaton)[state]]
@@ -107,8 +109,6 @@ class Constraint:
                 f"the automaton has a dead end: from state {dead[0]} no text can end",
                 "leave out the edges that lead there, or name the state among the ends",
             )
-        if not automaton.widths[0]:
-            raise SettingError("the automaton takes no token", "give state 0 an edge")
         return cls(automaton)
 
     @classmethod

@@ -134,13 +134,11 @@ def _over_bytes(what: str, vocabulary: Vocabulary, **asked: Any) -> tuple[Delta,
     said = done.stderr.decode(errors="replace")
     if done.returncode == 3:
         raise _unreadable(what, said, is_schema=asked.get("schema") is not None)
+    if done.returncode < 0 or (done.returncode and "memory" in said.lower()):
+        raise SettingError(f"{what} took more than {MOST_BYTES >> 30} GiB to read", _SMALLER)
     if done.returncode:
-        raise SettingError(
-            f"{what} took more than {MOST_BYTES >> 30} GiB to read"
-            if done.returncode < 0 or "memory" in said.lower()
-            else f"{what} cannot be read: {one_line(said.strip().splitlines()[-1] if said else '')}",
-            _SMALLER,
-        )
+        last = said.strip().rpartition("\n")[2]
+        raise SettingError(f"{what} cannot be read: {one_line(last)}", _SMALLER)
     with np.load(BytesIO(done.stdout)) as stored:
         delta, final = stored["delta"], stored["final"]
     if len(delta) > MOST_STATES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def _sample(ids: SampleIds) -> StopStrings | None:
     if not pieces:
         return None
     ends = [text[-1] for text in pieces[:2]]
-    across = [a[-1] + b[:1] for a, b in zip(pieces, pieces[1:], strict=False)]
+    across = [a[-1] + b[:1] for a, b in pairwise(pieces)]
     return StopStrings.of([*ends, *across], texts, len(texts))
 
 

@@ -1,4 +1,4 @@
-"""The bytes that each token writes, as a trie: over it an automaton of bytes becomes one of tokens."""
+"""The bytes that each token writes, as a trie, over which bytes' automata become tokens'."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ SHOWN_BY = {
     "settings/contrib": ("export", "generate"),
     "settings/contrib_inputs": ("generate",),
     "settings/hf_fields": ("export",),
-    "settings/processors/catalogue": ("generate",),
+    "settings/processors/constraint": ("generate",),
     "training": ("finetune",),
 }
 

@@ -13,7 +13,7 @@ from support.onnx_functions import run
 from support.scores import INF, by_hf, compiled, ids, right_aligned
 from transformers.generation import logits_process as hf
 
-from beamgen import Catalogue, Generator, open_checkpoint
+from beamgen import Constraint, Generator, open_checkpoint
 from beamgen.runtime.feeds import parameter_feeds
 from beamgen.runtime.session import session_of
 from beamgen.search.functions import later_rules
@@ -91,18 +91,19 @@ def test_what_is_penalised_is_what_the_installed_hf_penalises() -> None:
     assert found[1, 0, [8, 3, 5, 2]].tolist() == [2.0 if spared else 0.5, 0.5, 0.5, 0.5]
 
 
-# -- a catalogue wins over bans that leave nothing of it
+# -- a constraint wins over bans that leave nothing of it
 
 #: Of the entries 5 9, 5 8 and 6: nodes 0 (5 or 6), 1 (9 or 8), and the ends 2, 3 and 4.
-TRIE = Catalogue.of([[5, 8], [5, 9], [6]])
+TRIE = Constraint.choices([[5, 8], [5, 9], [6]])
 ROOT = 0
-NODE_OF_5 = int(TRIE.next[TRIE.tokens == 5][0])
+NODE_OF_5 = TRIE.state([5])
+ARRAYS = [TRIE.automaton.states, TRIE.automaton.rows, TRIE.automaton.edges]
 
 
 def _forced(scores: list[list[float]], node: list[int], apart: bool) -> np.ndarray:
-    """Scores ``[n, V]`` of a row within the catalogue, and then those of ``into_constraint``."""
+    """Scores ``[n, V]`` of a row within the constraint, and then those of ``into_constraint``."""
     given = np.array([scores], np.float32)
-    trie = (np.array([node]), TRIE.offsets, TRIE.tokens, ids(2))
+    trie = (np.array([node]), *ARRAYS, ids(2))
     (within,) = run(compiled.within_constraint, given, *trie)
     (found,) = run(later_rules.into_constraint, within, *trie, np.array(apart))
     return found[0]
@@ -138,11 +139,11 @@ def test_a_constraint_wins(
     assert _forced(scores, node, apart).tolist() == expected
 
 
-def test_without_a_catalogue_nothing_is_forced() -> None:
-    none = np.zeros(0, np.int64)
+def test_without_a_constraint_nothing_is_forced() -> None:
+    none = [array[:0] for array in ARRAYS]
     (found,) = run(
         later_rules.into_constraint,
-        np.array([[NOTHING]], np.float32), np.array([[0]]), none, none, ids(2), np.array(False),
+        np.array([[NOTHING]], np.float32), np.array([[0]]), *none, ids(2), np.array(False),
     )  # fmt: skip
     assert found.tolist() == [[NOTHING]]
 
@@ -156,7 +157,7 @@ def test_a_constraint_wins_where_it_does_in_the_installed_hf() -> None:
     rows = []
     for row in scores.tolist():
         given = np.array([row], np.float32)
-        trie = (np.array([[ROOT, NODE_OF_5]]), TRIE.offsets, TRIE.tokens, ids(2))
+        trie = (np.array([[ROOT, NODE_OF_5]]), *ARRAYS, ids(2))
         (within,) = run(compiled.within_constraint, given, *trie)
         if INSTALLED.constraint_wins:
             (within,) = run(later_rules.into_constraint, within, *trie, np.array(False))

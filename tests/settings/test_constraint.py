@@ -1,8 +1,9 @@
-"""The trie of a catalogue, and the functions that keep a search inside it."""
+"""Constraints by hand, and the functions that keep a search inside one."""
 
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,11 @@ from support.scores import compiled
 from transformers.generation.logits_process import PrefixConstrainedLogitsProcessor
 
 from beamgen import BeamgenError
-from beamgen.search.functions import catalogue as functions
-from beamgen.settings.catalogue import Catalogue
+from beamgen.search.functions import constraint as functions
+from beamgen.settings.automaton import Automaton, Table, joined
+from beamgen.settings.constraint import Constraint
 
 INF = float("inf")
-NOTHING = np.array([], np.int64)
 V, EOS = 16, [14, 15]
 
 ENTRIES = [[3, 4, 5], [3, 4], [3, 7], [0], [8, 8, 8, 8], [3, 4, 5, 6, 7], [9, 0, 1]]
@@ -36,34 +37,162 @@ NODE_OF = {
 OUTSIDE = [(1,), (3, 5), (0, 0), (0, -1), (3, 4, 5, 6, 7, 8), (9, 0, 1, 14), (15,), (-1,), (2**40,)]
 
 
-def inputs(catalogue: Catalogue) -> list[np.ndarray]:
-    return [catalogue.offsets, catalogue.tokens, catalogue.next]
+def inputs(catalogue: Constraint) -> list[np.ndarray]:
+    """What ``next_nodes`` reads of it."""
+    return [*catalogue.automaton.arrays().values()]
+
+
+def readable(catalogue: Constraint) -> list[np.ndarray]:
+    """What its processor reads of it."""
+    return inputs(catalogue)[:3]
 
 
 # -- the builder
 
 
 def test_a_catalogue_by_hand() -> None:
-    found = Catalogue.of([[5, 9], [5], [2, 7]])
-    # node 1 is after 2, node 2 after 2 7, node 3 after 5, node 4 after 5 9
-    assert found.offsets.tolist() == [0, 2, 3, 4, 6, 7]
-    assert found.tokens.tolist() == [2, 5, 7, -1, -1, 9, -1]
-    assert found.next.tolist() == [1, 3, 2, -1, -1, 4, -1]
-    assert found.size == 3
-    assert {array.dtype for array in inputs(found)} == {np.dtype(np.int64)}
+    found = Constraint.choices([[5, 9], [5], [2, 7]]).automaton
+    # state 1 is after 2, state 2 after 2 7, state 3 after 5, state 4 after 5 9
+    assert found.states.tolist() == [[0, 0, 0], [1, 2, 0], [2, 3, 1], [3, 3, 1], [2, 4, 1]]
+    assert found.rows.tolist() == [[0, 2, -1], [2, 1, -1], [3, 0, -1], [3, 1, -1]]
+    assert found.edges.tolist() == [[2, 0], [5, 1], [7, 0], [9, 0]]
+    assert found.next.tolist() == [1, 3, 2, 4]
+    assert {array.dtype for array in found.arrays().values()} == {np.dtype(np.int32)}
 
 
-def test_every_node_but_the_root_is_led_to_once() -> None:
-    found = Catalogue.of(ENTRIES)
-    nodes = len(found.offsets) - 1
-    assert sorted(found.next[found.next >= 0]) == list(range(1, nodes))
-    assert found.offsets[0] == 0
-    assert found.offsets[-1] == len(found.tokens) == len(found.next)
-    assert ((found.tokens == -1) == (found.next == -1)).all()
-    assert (found.tokens == -1).sum() == found.size == len(ENTRIES)
-    for first, last in zip(found.offsets, found.offsets[1:], strict=False):
-        assert first < last
-        assert (np.diff(found.tokens[first:last]) > 0).all()
+def test_states_that_take_nearly_all_list_what_they_do_not() -> None:
+    table = Table(9)
+    table.add_dense(np.array([3, 3, -1, 3, 4, 3]), marked=True)
+    table.add_dense(np.array([7, 7, -1, 7, 8, 7]), marked=False)
+    table.add_dense(np.array([-1, 5, -1, -1, -1, -1]), marked=False)
+    found = table.finished()
+    # the first two differ in their targets alone: 0 is the one of most tokens
+    assert found.rows.tolist() == [[0, 2, 0], [2, 1, -1]]
+    assert found.edges.tolist() == [[2, -1], [4, 1], [1, 0]]
+    assert found.states.tolist() == [[0, 0, 1], [0, 2, 0], [1, 4, 0]]
+    assert found.next.tolist() == [3, 4, 7, 8, 5]
+    assert [found.step(1, token) for token in (0, 2, 4)] == [7, -1, 8]
+    assert found.targets_of(1).tolist() == [7, 8]
+
+
+def test_automata_side_by_side_lead_where_each_leads() -> None:
+    rng = np.random.default_rng(0)
+    parts = [random_automaton(rng, states, 40) for states in (3, 1, 7)]
+    whole, firsts = joined(parts)
+    assert firsts == [0, 3, 4]
+    for part, first in zip(parts, firsts, strict=True):
+        for state, token in itertools.product(range(len(part)), range(40)):
+            led = part.step(state, token)
+            assert whole.step(first + state, token) == (led if led < 0 else first + led)
+            assert whole.is_marked(first + state) == part.is_marked(state)
+
+
+def random_automaton(rng: np.random.Generator, states: int, vocab: int) -> Automaton:
+    """Some states that take few tokens, and some that take nearly all."""
+    table = Table(states)
+    for _ in range(states):
+        targets = rng.integers(0, states, vocab)
+        targets[rng.random(vocab) < rng.choice([0.05, 0.5, 0.9])] = -1
+        table.add_dense(targets, marked=bool(rng.random() < 0.5))
+    return table.finished()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_functions_walk_any_automaton_as_python_does(seed: int) -> None:
+    """Edges that form no tree, states that list what they do not take, rows that none binds."""
+    rng = np.random.default_rng(seed)
+    vocab, eos = 30, [30, 31]
+    automaton = random_automaton(rng, 12, vocab + 2)
+    constraint = Constraint(automaton, vocab_size=vocab + 2)
+    node = rng.integers(-2, 12, (3, 5))
+    scores = rng.normal(size=(3, 5, vocab + 2)).astype(np.float32)
+    (found,) = run(compiled.within_constraint, scores, node, *readable(constraint), eos)
+    for state, row, before in zip(
+        node.ravel(), found.reshape(15, -1), scores.reshape(15, -1), strict=True
+    ):
+        ends = eos if constraint.automaton.is_marked(state) else []
+        may_come = {*constraint.tokens_from(state).tolist(), *ends} - ({*eos} - {*ends})
+        may_come = set(range(vocab + 2)) if state == -2 else may_come
+        assert set(np.flatnonzero(np.isfinite(row))) == may_come
+        assert np.array_equal(row[[*may_come]], before[[*may_come]])
+    tokens = rng.integers(0, vocab, (3, 5))
+    order = np.broadcast_to(np.arange(5), (3, 5))
+    (after,) = run(functions.next_nodes, node, order, tokens, *inputs(constraint))
+    expected = [automaton.step(s, t) for s, t in zip(node.ravel(), tokens.ravel(), strict=True)]
+    assert after.ravel().tolist() == expected
+
+
+def test_any_automaton_by_its_edges() -> None:
+    found = Constraint.of([(0, 5, 3), (3, 6, 3), (3, 7, 8)], ends=[8])
+    assert found.allowed([5, 6, 6]) == ([6, 7], False)
+    assert found.allowed([5, 7]) == ([], True)
+    assert found.shortest == 2
+    assert found.states == 3
+
+
+@pytest.mark.parametrize(
+    ("edges", "ends", "cause"),
+    [
+        ([(0, 5, 1), (1, 6, 2), (0, 7, 3)], [2], "dead end: from state 3"),
+        ([(0, 5, 1), (1, 6, 0)], [], "dead end: from state 0"),
+        ([(0, 5, 1), (0, 5, 2)], [1, 2], "two edges of state 0 take the token 5"),
+        ([(0, 5, 1)], [9], "may end in state 9, which no edge has"),
+        ([(0, -5, 1)], [1], "an edge is a state"),
+        ([(0, 5)], [1], "an edge is a state"),
+        ([], [0], "takes no token"),
+    ],
+)
+def test_what_is_no_automaton_is_refused(edges: Any, ends: Any, cause: str) -> None:
+    with pytest.raises(BeamgenError, match=cause):
+        Constraint.of(edges, ends)
+
+
+def test_a_saved_constraint_is_the_same(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    saved = Constraint(random_automaton(rng, 9, 40), "some automaton", 40)
+    saved.save(tmp_path / "c.npz")
+    found = Constraint.load(tmp_path / "c.npz")
+    assert (found.what, found.vocab_size) == ("some automaton", 40)
+    for mine, its in zip(inputs(found), inputs(saved), strict=True):
+        assert mine.dtype == its.dtype
+        assert np.array_equal(mine, its)
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("states", [[9, 0, 0]]),
+        ("states", [[0, 9, 0]]),
+        ("rows", [[0, 9, -1]]),
+        ("rows", [[5, -5, -1]]),
+        ("rows", [[0, 2, 3]]),
+        ("edges", [[5, 7], [6, 0]]),
+        ("edges", [[6, 0], [5, 0]]),
+        ("edges", [[-6, 0], [5, 0]]),
+        ("next", [4, 4, 4, 4]),
+        ("next", []),
+        ("states", [[0.5, 0, 0]]),
+    ],
+)
+def test_a_damaged_file_is_refused(part: str, value: Any, tmp_path: Path) -> None:
+    Constraint.choices([[5, 6], [7]]).save(tmp_path / "c.npz")
+    with np.load(tmp_path / "c.npz") as stored:
+        arrays = dict(stored)
+    dtype = np.float64 if value and isinstance(np.ravel(value)[0], np.floating) else np.int32
+    arrays[f"constraint_{part}"] = np.array(value, dtype)
+    np.savez(tmp_path / "c.npz", **arrays)
+    with pytest.raises(BeamgenError, match="holds no constraint"):
+        Constraint.load(tmp_path / "c.npz")
+
+
+def test_what_is_no_file_of_a_constraint_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "c.npz").write_bytes(b"nothing of the kind")
+    with pytest.raises(BeamgenError, match=r"holds no constraint|cannot read"):
+        Constraint.load(tmp_path / "c.npz")
+    with pytest.raises(BeamgenError, match="cannot read"):
+        Constraint.load(tmp_path / "none.npz")
+    with pytest.raises(BeamgenError, match=r"no name of an \.npz file"):
+        Constraint.choices([[5]]).save(tmp_path / "c.bin")
 
 
 @pytest.mark.parametrize(
@@ -77,8 +206,8 @@ def test_every_node_but_the_root_is_led_to_once() -> None:
     ],
 )
 def test_neither_order_nor_repetition_nor_type_of_entries_matters(entries: Any) -> None:
-    found, expected = Catalogue.of(entries), Catalogue.of([[1, 2], [3]])
-    assert found.size == 2
+    found, expected = Constraint.choices(entries), Constraint.choices([[1, 2], [3]])
+    assert found.what == "2 entries"
     for mine, its in zip(inputs(found), inputs(expected), strict=True):
         assert np.array_equal(mine, its)
 
@@ -101,7 +230,7 @@ def test_neither_order_nor_repetition_nor_type_of_entries_matters(entries: Any) 
 )
 def test_what_is_no_catalogue_is_refused(entries: Any) -> None:
     with pytest.raises(BeamgenError) as raised:
-        Catalogue.of(entries)
+        Constraint.choices(entries)
     for line in (raised.value.cause, raised.value.cure):
         assert line.strip()
         assert "\n" not in line
@@ -110,11 +239,11 @@ def test_what_is_no_catalogue_is_refused(entries: Any) -> None:
 
 def test_the_error_names_the_entry() -> None:
     with pytest.raises(BeamgenError, match=r"\[2, -7\]"):
-        Catalogue.of([[1], [2, -7]])
+        Constraint.choices([[1], [2, -7]])
 
 
 def test_what_may_follow_a_prefix() -> None:
-    catalogue = Catalogue.of(ENTRIES)
+    catalogue = Constraint.choices(ENTRIES)
     for prefix, expected in NODE_OF.items():
         assert catalogue.allowed(prefix) == expected
     for prefix in OUTSIDE:
@@ -124,7 +253,7 @@ def test_what_may_follow_a_prefix() -> None:
 def test_allowed_gives_back_exactly_the_entries() -> None:
     rng = np.random.default_rng(0)
     entries = {tuple(rng.integers(0, 4, rng.integers(1, 7)).tolist()) for _ in range(80)}
-    catalogue = Catalogue.of(entries)
+    catalogue = Constraint.choices(entries)
     found, prefixes = set(), [()]
     while prefixes:
         prefix = prefixes.pop()
@@ -133,37 +262,20 @@ def test_allowed_gives_back_exactly_the_entries() -> None:
             found.add(prefix)
         prefixes += [(*prefix, token) for token in following]
     assert found == entries
-    assert catalogue.size == len(entries)
+    assert catalogue.what == f"{len(entries)} entries"
 
 
 # -- within it
 
 
-def nodes_of(catalogue: Catalogue, prefixes: list[tuple[int, ...]]) -> np.ndarray:
-    """Where each prefix ``[n]`` leads, walked by hand."""
-    found = []
-    for prefix in prefixes:
-        node = 0
-        for token in prefix:
-            edges = range(catalogue.offsets[node], catalogue.offsets[node + 1]) if node >= 0 else ()
-            node = next((catalogue.next[e] for e in edges if catalogue.tokens[e] == token), -1)
-        found.append(node)
-    return np.array(found, np.int64)
-
-
-def test_edges_of_nodes_by_hand() -> None:
-    # node 0 has edges 0 and 1, node 1 edge 2, node 2 none
-    edges, exists = run(functions.edges_of, [[0, 1, 2, -1]], [0, 2, 3, 3])
-    assert exists.tolist() == [[[True, True], [True, False], [False, False], [False, False]]]
-    assert edges.tolist() == [[[0, 1], [2, 0], [0, 0], [0, 0]]]
-    # of nodes without edges still one, which is not there
-    _, exists = run(functions.edges_of, [[2, -1]], [0, 2, 3, 3])
-    assert exists.tolist() == [[[False], [False]]]
+def nodes_of(catalogue: Constraint, prefixes: list[tuple[int, ...]]) -> np.ndarray:
+    """Where each prefix ``[n]`` leads."""
+    return np.array([catalogue.state(prefix) for prefix in prefixes], np.int64)
 
 
 @pytest.mark.parametrize("eos", [[], [14], EOS, [14, 15, 2]])
 def test_within_a_catalogue_equals_hf(eos: list[int]) -> None:
-    catalogue, prompt = Catalogue.of(ENTRIES), [7, 7]
+    catalogue, prompt = Constraint.choices(ENTRIES), [7, 7]
     prefixes = [prefix for prefix in NODE_OF if eos or NODE_OF[prefix][0]]
     prefixes = prefixes[: len(prefixes) // 2 * 2]
     scores = np.random.default_rng(0).normal(size=(2, len(prefixes) // 2, V)).astype(np.float32)
@@ -178,8 +290,7 @@ def test_within_a_catalogue_equals_hf(eos: list[int]) -> None:
         compiled.within_constraint,
         scores,
         nodes_of(catalogue, prefixes).reshape(2, -1),
-        catalogue.offsets,
-        catalogue.tokens,
+        *readable(catalogue),
         np.array(eos, np.int64),
     )
     longest = max(map(len, prefixes))
@@ -192,13 +303,12 @@ def test_within_a_catalogue_equals_hf(eos: list[int]) -> None:
 
 
 def test_before_the_first_step_beams_stand_at_the_root() -> None:
-    catalogue = Catalogue.of(ENTRIES)
+    catalogue = Constraint.choices(ENTRIES)
     (found,) = run(
         compiled.within_constraint,
         np.zeros((2, 1, V), np.float32),
         np.zeros((2, 5), np.int64),
-        catalogue.offsets,
-        catalogue.tokens,
+        *readable(catalogue),
         EOS,
     )
     assert found.shape == (2, 1, V)
@@ -207,14 +317,13 @@ def test_before_the_first_step_beams_stand_at_the_root() -> None:
 
 
 def test_outside_the_catalogue_nothing_may_come() -> None:
-    catalogue = Catalogue.of(ENTRIES)
+    catalogue = Constraint.choices(ENTRIES)
     for node in ([[-1, 0]], [[-1, -1]]):
         (found,) = run(
             compiled.within_constraint,
             np.zeros((1, 2, V), np.float32),
             node,
-            catalogue.offsets,
-            catalogue.tokens,
+            *readable(catalogue),
             EOS,
         )
         assert np.isneginf(found[0, 0]).all()
@@ -222,13 +331,12 @@ def test_outside_the_catalogue_nothing_may_come() -> None:
 
 
 def test_an_eos_may_come_where_an_entry_ends_and_nowhere_else() -> None:
-    catalogue = Catalogue.of(ENTRIES)
+    catalogue = Constraint.choices(ENTRIES)
     (found,) = run(
         compiled.within_constraint,
         np.zeros((1, 9, V), np.float32),
         nodes_of(catalogue, list(NODE_OF))[None],
-        catalogue.offsets,
-        catalogue.tokens,
+        *readable(catalogue),
         EOS,
     )
     for beam, (tokens, ends) in enumerate(NODE_OF.values()):
@@ -238,7 +346,8 @@ def test_an_eos_may_come_where_an_entry_ends_and_nowhere_else() -> None:
 
 def test_without_a_catalogue_no_bit_changes() -> None:
     scores = np.array([[[-0.0, np.nan, INF, -INF, 1e-42]]], np.float32)
-    (found,) = run(compiled.within_constraint, scores, [[0]], NOTHING, NOTHING, [2])
+    nothing = [array[:0] for array in readable(Constraint.choices([[5]]))]
+    (found,) = run(compiled.within_constraint, scores, [[0]], *nothing, [2])
     assert found.tobytes() == scores.tobytes()
 
 
@@ -252,13 +361,13 @@ def test_next_nodes_by_hand() -> None:
         [[0, 1, -1, 2]],
         [[0, 0, 1, 2, 3, 1]],  # whom each beam follows
         [[5, 8, 6, 5, 5, 5]],
-        *inputs(Catalogue.of([[5, 6], [8]])),
+        *inputs(Constraint.choices([[5, 6], [8]])),
     )[0]
     assert found.tolist() == [[1, 3, 2, -1, -1, -1]]
 
 
 def test_an_eos_or_a_fill_token_leads_out() -> None:
-    catalogue = Catalogue.of([[5], [5, 0]])
+    catalogue = Constraint.choices([[5], [5, 0]])
     at_end = nodes_of(catalogue, [(5,)])[0]
     found = run(
         functions.next_nodes, [[at_end] * 3], [[0, 1, 2]], [[14, 0, 13]], *inputs(catalogue)
@@ -267,9 +376,8 @@ def test_an_eos_or_a_fill_token_leads_out() -> None:
 
 
 def test_without_a_catalogue_nodes_follow_their_beams() -> None:
-    found = run(
-        functions.next_nodes, [[0, 4, 0]], [[1, 1, 2]], [[3, 4, 5]], NOTHING, NOTHING, NOTHING
-    )[0]
+    nothing = [array[:0] for array in inputs(Constraint.choices([[5]]))]
+    found = run(functions.next_nodes, [[0, 4, 0]], [[1, 1, 2]], [[3, 4, 5]], *nothing)[0]
     assert found.tolist() == [[4, 4, 0]]
 
 
@@ -277,7 +385,7 @@ def test_walks_inside_and_outside_end_where_the_prefix_does() -> None:
     rng = np.random.default_rng(0)
     batch, beams, vocab = 3, 30, 4
     entries = [rng.integers(0, vocab, rng.integers(1, 9)).tolist() for _ in range(60)]
-    catalogue = Catalogue.of(entries)
+    catalogue = Constraint.choices(entries)
     node = np.zeros((batch, beams), np.int64)
     prefixes: list[list[tuple[int, ...]]] = [[()] * beams] * batch
     inside = []
@@ -296,8 +404,7 @@ def test_walks_inside_and_outside_end_where_the_prefix_does() -> None:
             compiled.within_constraint,
             np.zeros((batch, beams, vocab + 1), np.float32),
             node,
-            catalogue.offsets,
-            catalogue.tokens,
+            *readable(catalogue),
             [vocab],
         )
         for may_come, prefix in zip(
@@ -309,7 +416,7 @@ def test_walks_inside_and_outside_end_where_the_prefix_does() -> None:
 
 
 def _step(
-    rng: np.random.Generator, catalogue: Catalogue, prefix: tuple[int, ...], vocab: int
+    rng: np.random.Generator, catalogue: Constraint, prefix: tuple[int, ...], vocab: int
 ) -> tuple[int]:
     """Mostly a token that stays inside."""
     following, _ = catalogue.allowed(prefix)

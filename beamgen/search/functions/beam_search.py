@@ -90,7 +90,8 @@ def get_top_k_continuations(log_probs, running_scores, eos_token_id):
 
 @script(beamgen_ops, default_opset=op)
 def hits_stopping_criteria(tokens, cur_len, eos_token_id, max_new_tokens, stopped):
-    """Which continuations ``[B, M]`` end here; cur_len ``[1]`` counts the new token, and
+    """Which continuations ``[B, M]`` end here; cur_len ``[1]`` counts the new token.
+
     stopped ``[B, M]`` says where a stop string has come.
 
     Source: ``EosTokenCriteria``, ``MaxLengthCriteria`` and ``StopStringCriteria``,

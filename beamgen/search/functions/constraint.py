@@ -46,9 +46,7 @@ def edges_of(node, states, rows, edges):
 @script(beamgen_ops, default_opset=op)
 def reached(node, tokens, states, rows, edges, following):
     """Where tokens ``[B, n]`` lead from states ``[B, n]``."""
-    listed, targets, exists, rest, first, is_marked = beamgen_ops.edges_of(
-        node, states, rows, edges
-    )
+    listed, targets, exists, rest, first, _marked = beamgen_ops.edges_of(node, states, rows, edges)
     same = op.And(op.Equal(listed, op.Unsqueeze(tokens, [2])), exists)  # [B, n, m]
     # a token is listed once or not at all: the largest of -2s and its target
     own = op.ReduceMax(op.Where(same, targets, -2), [2])  # [B, n, 1]
@@ -110,18 +108,25 @@ def stops_before(input_ids, like, stop_states, stop_rows, stop_edges, stop_next)
 
 @script(beamgen_ops, default_opset=op)
 def stops_after(stop_node, beams, tokens, stop_states, stop_rows, stop_edges, stop_next):
-    """Where continuations ``[B, M]`` of beams stand, and whether a stop string has just come."""
+    """Where continuations ``[B, M]`` of beams stand in the automaton of stop strings."""
     before = op.GatherElements(stop_node, beams, axis=1)  # [B, M]
     if op.Squeeze(op.Shape(stop_states, end=1)) > 0:
-        led = beamgen_ops.reached(before, tokens, stop_states, stop_rows, stop_edges, stop_next)
-        mark = op.Gather(op.Gather(stop_states, led), op.Constant(value_int=2), axis=2)
-        has_come = op.Cast(mark, to=BOOL.dtype)
+        after = beamgen_ops.reached(before, tokens, stop_states, stop_rows, stop_edges, stop_next)
     else:
-        led = op.Identity(before)
-        has_come = op.Cast(before, to=BOOL.dtype)  # of 0 everywhere
-    after = op.Identity(led)
-    stopped = op.Identity(has_come)
-    return after, stopped
+        after = op.Identity(before)
+    return after
+
+
+@script(beamgen_ops, default_opset=op)
+def stop_has_come(node, stop_states):
+    """In which states ``[B, M]`` a stop string has just come."""
+    if op.Squeeze(op.Shape(stop_states, end=1)) > 0:
+        state = op.Gather(stop_states, node)  # [B, M, 3]
+        mark = op.Gather(state, op.Constant(value_int=2), axis=2)
+        stopped = op.Cast(mark, to=BOOL.dtype)
+    else:
+        stopped = op.Cast(node, to=BOOL.dtype)  # of 0 everywhere
+    return stopped
 
 
 @script(beamgen_ops, default_opset=op)
@@ -135,16 +140,12 @@ def stop_reasons(
     """
     if op.Squeeze(op.Shape(stop_states, end=1)) > 0:
         node = op.Expand(op.Slice(begun, [0], [1], [1]), op.Shape(finish_reasons))  # [B, R]
-        told = op.Identity(finish_reasons)
         for place in range(op.Squeeze(op.Shape(tokens, start=2))):
             token = op.Gather(tokens, place, axis=2)  # [B, R]
-            node = beamgen_ops.reached(node, token, stop_states, stop_rows, stop_edges, stop_next)
-            state = op.Gather(stop_states, node)  # [B, R, 3]
-            mark = op.Gather(state, op.Constant(value_int=2), axis=2)
-            stopped = op.Cast(mark, to=BOOL.dtype)
-            is_last = op.And(op.Equal(lengths, place + 1), stopped)
-            told = op.Where(op.And(is_last, op.Equal(told, 2)), 3, told)
-        reasons = op.Identity(told)
+            led = beamgen_ops.reached(node, token, stop_states, stop_rows, stop_edges, stop_next)
+            node = op.Where(lengths > place, led, node)
+        ended = op.And(beamgen_ops.stop_has_come(node, stop_states), op.Equal(finish_reasons, 2))
+        reasons = op.Where(ended, 3, finish_reasons)
     else:
         reasons = op.Identity(finish_reasons)
     return reasons

@@ -135,7 +135,7 @@ def functions() -> Functions:
         """
         if op.Squeeze(op.Shape(constraint_states, end=1)) > 0:
             here = op.Slice(node, [0], op.Shape(scores, start=1, end=2), [1])  # [B, n]
-            tokens, targets, exists, rest, first, may_end = beamgen_ops.edges_of(
+            tokens, targets, exists, rest, _first, may_end = beamgen_ops.edges_of(
                 here, constraint_states, constraint_rows, constraint_edges
             )
             free = op.Unsqueeze(op.Equal(here, -2), [2])  # [B, n, 1]

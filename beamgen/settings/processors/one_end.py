@@ -14,7 +14,7 @@ def functions() -> Functions:
 
     @script(beamgen_ops, default_opset=op)
     def one_end(scores, node, constraint_states, eos_token_id, one_beam):
-        """-inf on every EOS id but the likeliest, for beams that stay in a constraint ``[B, n, V]``.
+        """-inf on every EOS id but the likeliest, for beams within a constraint ``[B, n, V]``.
 
         Else one text would be found once for each EOS id, and keep others out. One beam
         draws a text's end among all EOS ids, as without a constraint.
