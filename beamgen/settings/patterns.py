@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from beamgen.errors import MissingExtraError, SettingError, one_line
 from beamgen.settings.automaton import Automaton, Table
+from beamgen.settings.json_schema import check_schema
 from beamgen.settings.vocabulary import Trie, Vocabulary
 
 #: What reading one pattern may take, and what it may become.
@@ -103,15 +104,16 @@ def of_json_schema(schema: Any, vocabulary: Vocabulary, whitespace: str) -> Auto
     """
     try:
         text = schema if isinstance(schema, str) else json.dumps(schema)
-        json.loads(text)
+        read = json.loads(text)
     except (TypeError, ValueError) as error:
         raise SettingError(
             f"the JSON schema is no JSON: {one_line(error)}",
             "pass a mapping, or its text, for example {'type': 'integer'}",
         ) from error
+    check_schema(read)
     what = f"the JSON schema {text:.60}"
-    read = _over_bytes(what, vocabulary, schema=text, whitespace=whitespace)
-    return _over_tokens(*read, vocabulary, what)
+    automaton = _over_bytes(what, vocabulary, schema=text, whitespace=whitespace)
+    return _over_tokens(*automaton, vocabulary, what)
 
 
 def _over_bytes(what: str, vocabulary: Vocabulary, **asked: Any) -> tuple[Delta, Final]:
