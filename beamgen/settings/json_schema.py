@@ -14,8 +14,21 @@ from beamgen.errors import SettingError, close_matches
 
 #: Keywords that say nothing about a text.
 _NOTES = frozenset(
-    "$anchor $comment $defs $id $schema default definitions deprecated description examples "
-    "readOnly title writeOnly".split()
+    [
+        "$anchor",
+        "$comment",
+        "$defs",
+        "$id",
+        "$schema",
+        "default",
+        "definitions",
+        "deprecated",
+        "description",
+        "examples",
+        "readOnly",
+        "title",
+        "writeOnly",
+    ]
 )
 
 #: Keywords by which a schema is told apart, and what may stand beside each.
@@ -32,8 +45,16 @@ _BESIDE = {
     "pattern": frozenset({"type"}),
     "format": frozenset({"type"}),
     "type": frozenset(
-        "additionalProperties maxItems maxLength maxProperties minItems minLength minProperties "
-        "required".split()
+        [
+            "additionalProperties",
+            "maxItems",
+            "maxLength",
+            "maxProperties",
+            "minItems",
+            "minLength",
+            "minProperties",
+            "required",
+        ]
     ),
 }
 _KNOWN = _NOTES | set(_BESIDE) | frozenset[str]().union(*_BESIDE.values())

@@ -150,6 +150,8 @@ def _over_bytes(what: str, vocabulary: Vocabulary, **asked: Any) -> tuple[Delta,
 
 def _unreadable(what: str, said: str, *, is_schema: bool) -> SettingError:
     reason = one_line(said)
+    if "no transitions" in reason:
+        return _matches_nothing(what)
     if is_schema:
         return SettingError(
             f"{what} cannot be read: {reason}", "leave out what outlines-core does not know of it"
@@ -167,6 +169,13 @@ def _unreadable(what: str, said: str, *, is_schema: bool) -> SettingError:
     return SettingError(f"{what} cannot be read: {reason}", cure)
 
 
+def _matches_nothing(what: str, why: str = "") -> SettingError:
+    return SettingError(
+        f"{what} matches no text{why}",
+        "write a pattern that some text matches, of characters that the tokenizer knows",
+    )
+
+
 def _over_tokens(delta: Delta, final: Final, vocabulary: Vocabulary, what: str) -> Automaton:
     """An automaton over tokens, of one over bytes.
 
@@ -182,10 +191,7 @@ def _over_tokens(delta: Delta, final: Final, vocabulary: Vocabulary, what: str) 
         lifted, _ = _lifted(delta, final, vocabulary, what, kept)
     if not alive[0]:
         reason = f": it writes {vocabulary.only}" if vocabulary.only else ""
-        raise SettingError(
-            f"{what} matches no text that the tokenizer {vocabulary.name} can write{reason}",
-            "write a pattern that some text matches, of characters that the tokenizer knows",
-        )
+        raise _matches_nothing(what, f" that the tokenizer {vocabulary.name} can write{reason}")
     return lifted
 
 

@@ -52,10 +52,14 @@ class Hf:
                 generation_config=config, tokenizer=self.tokenizer,
             )  # fmt: skip
         scores = found.get("sequences_scores")
-        return found.sequences[:, ids.shape[1] :].numpy(), None if scores is None else scores.numpy()
+        return found.sequences[
+            :, ids.shape[1] :
+        ].numpy(), None if scores is None else scores.numpy()
 
 
-def _equal(generator: Generator, hf: Hf, strings: tuple[str, ...], size: int, beams: int) -> set[str]:
+def _equal(
+    generator: Generator, hf: Hf, strings: tuple[str, ...], size: int, beams: int
+) -> set[str]:
     """Compare all hypotheses of a batch; gives what ended them."""
     (eos,) = generator.search.eos_token_id
     rows = [generator.encode(prompt) for prompt in PROMPTS[:size]]
@@ -90,7 +94,9 @@ def test_every_mode_ends_where_hf_ends_it(model: str, demos: Callable[[str], Pac
         for size in (1, 3)
         for beams in (1, 3, 8)
     ]
-    print(f"\n{model}: {len(reasons)} cases exact, {sum('stop' in each for each in reasons)} stopped")
+    print(
+        f"\n{model}: {len(reasons)} cases exact, {sum('stop' in each for each in reasons)} stopped"
+    )
     assert sum("stop" in each for each in reasons) > len(reasons) / 3
 
 
