@@ -14,22 +14,11 @@ from beamgen.errors import SettingError, close_matches
 
 #: Keywords that say nothing about a text.
 _NOTES = frozenset(
-    [
-        "$anchor",
-        "$comment",
-        "$defs",
-        "$id",
-        "$schema",
-        "default",
-        "definitions",
-        "deprecated",
-        "description",
-        "examples",
-        "readOnly",
-        "title",
-        "writeOnly",
-    ]
-)
+    (
+        "$anchor", "$comment", "$defs", "$id", "$schema", "default", "definitions", "deprecated",
+        "description", "examples", "readOnly", "title", "writeOnly",
+    )
+)  # fmt: skip
 
 #: Keywords by which a schema is told apart, and what may stand beside each.
 _BESIDE = {
@@ -45,18 +34,12 @@ _BESIDE = {
     "pattern": frozenset({"type"}),
     "format": frozenset({"type"}),
     "type": frozenset(
-        [
-            "additionalProperties",
-            "maxItems",
-            "maxLength",
-            "maxProperties",
-            "minItems",
-            "minLength",
-            "minProperties",
-            "required",
-        ]
+        (
+            "additionalProperties", "maxItems", "maxLength", "maxProperties", "minItems",
+            "minLength", "minProperties", "required",
+        )
     ),
-}
+}  # fmt: skip
 _KNOWN = _NOTES | set(_BESIDE) | frozenset[str]().union(*_BESIDE.values())
 
 #: Parts of a pattern that take more than what may stand in a JSON string as it is.

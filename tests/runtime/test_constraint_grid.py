@@ -75,7 +75,7 @@ def searched_by_hf(
     longest: int,
 ) -> tuple[list[list[list[int]]], list[list[float]]]:
     """What HF's generate finds of each row: generated ids, and scores (with several beams)."""
-    (eos,), vocab = generator.search.eos_token_id, generator.package.manifest.vocab_size
+    eos, vocab = generator.search.eos_token_id[0], generator.package.manifest.vocab_size
     input_ids, mask = left_pad(rows, eos)
     walkers = [_walker(constraint) for constraint in constraints]
     of_states: dict[tuple[int, int], torch.Tensor] = {}
@@ -143,14 +143,14 @@ def test_each_constraint_equals_hf(
     generator = Generator(demos(model))
     reference = open_checkpoint(_demo(model)).load_model()
     reference.generation_config = GenerationConfig()
-    (eos,), longest = generator.search.eos_token_id, _LONGEST[model]
+    eos, longest = generator.search.eos_token_id[0], _LONGEST[model]
     compared = whole = 0
     for batch in batches(cases_of(generator, model), size):
         constraints = [constraint for constraint, _ in batch]
         prompts = [generator.encode(prompt) for prompt in PROMPTS[:size]]
         found = generator.generate(
             prompts, constraint=constraints, num_beams=beams, num_return_sequences=beams,
-            max_new_tokens=longest, pad_token_id=eos,
+            max_new_tokens=longest, eos_token_id=eos, pad_token_id=eos,
         )  # fmt: skip
         ids, scores = searched_by_hf(reference, prompts, constraints, generator, beams, longest)
         compare(found, ids, scores, eos)

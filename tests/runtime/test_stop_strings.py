@@ -61,7 +61,7 @@ def _equal(
     generator: Generator, hf: Hf, strings: tuple[str, ...], size: int, beams: int
 ) -> set[str]:
     """Compare all hypotheses of a batch; gives what ended them."""
-    (eos,) = generator.search.eos_token_id
+    eos, *_ = generator.search.eos_token_id
     rows = [generator.encode(prompt) for prompt in PROMPTS[:size]]
     settings = {
         "num_beams": beams, "num_return_sequences": beams, "max_new_tokens": 20,
@@ -77,6 +77,16 @@ def _equal(
     return {h.finish_reason for row in found for h in row}
 
 
+def _may_come(generator: Generator, strings: tuple[str, ...]) -> bool:
+    """Whether some token ends one; HF reads each of Moses' pieces as a word of its own."""
+    try:
+        generator.stop_strings(strings)
+    except BeamgenError:
+        assert generator.package.manifest.adapter == "biogpt"
+        return False
+    return True
+
+
 @pytest.mark.parametrize("beams", [1, 4])
 def test_a_search_ends_where_hf_ends_it(beams: int, demos: Callable[[str], Package]) -> None:
     generator, hf = Generator(demos("gpt2")), Hf("gpt2")
@@ -88,9 +98,10 @@ def test_a_search_ends_where_hf_ends_it(beams: int, demos: Callable[[str], Packa
 @pytest.mark.parametrize("model", DEMOS)
 def test_every_mode_ends_where_hf_ends_it(model: str, demos: Callable[[str], Package]) -> None:
     generator, hf = Generator(demos(model)), Hf(model)
+    written = [strings for strings in STRINGS if _may_come(generator, strings)]
     reasons = [
         _equal(generator, hf, strings, size, beams)
-        for strings in STRINGS
+        for strings in written
         for size in (1, 3)
         for beams in (1, 3, 8)
     ]

@@ -19,7 +19,7 @@ PATTERNS: tuple[tuple[str, str | None], ...] = (
     (r" (?i:aspirin|ibuprofen)", None),
     (r" \p{Lu}\p{Ll}{1,6}", r" [^\W\d_a-zß-öø-ÿ]\w{1,6}"),
     (r" [à-ÿ]{2,4}", None),
-    (r" [α-ω]{1,3}[0-9]", None),
+    (r" [\u03b1-\u03c9]{1,3}[0-9]", None),
     (r" [一-龥]{1,2}", None),
     (r" (é|è|ê)+x", None),
     (r" .{3,9}", None),
@@ -50,7 +50,8 @@ PATTERNS: tuple[tuple[str, str | None], ...] = (
 
 #: Those that words of letters and digits match, as Moses' rules write them.
 WORDS = (
-    r"(yes|no|maybe)", r"[a-z]+( [a-z]+){0,3}", r"a (drug|plant|animal) used (to|for|in) [a-z]{3,12}",
+    r"(yes|no|maybe)", r"[a-z]+( [a-z]+){0,3}",
+    r"a (drug|plant|animal) used (to|for|in) [a-z]{3,12}",
     r"[0-9]{1,3} mg", r"[A-Za-z]{2,8}[0-9]?", r"(?i:aspirin|ibuprofen)", r"[01]{8}",
     r"(the|a)( (very|quite)){0,2} (small|large) [a-z]{3,7}", r"[0-9a-f]{2,4}", r"[a-z0-9]{4,9}",
     r"(mon|tues|wednes|thurs|fri|satur|sun)day", r"((a|b)(c|d)){1,3}e", r"x?y*z+", r"[a-z]{20,30}",
