@@ -44,7 +44,7 @@ def string(states: int, vocab: int, rng: np.random.Generator) -> Automaton:
 def choices(states: int, vocab: int, rng: np.random.Generator) -> Automaton:
     """A tree in which each state has one to three followers."""
     table, next_state = Table(states + 3), 1
-    for state in range(states):
+    for _ in range(states):
         count = int(rng.integers(1, 4)) if next_state + 3 < states else 0
         tokens = np.sort(rng.choice(vocab, count, replace=False))
         table.add(tokens, np.arange(next_state, next_state + count), marked=count == 0)
