@@ -47,8 +47,8 @@ WITHOUT_EFFECT = frozenset(
 _ENDS = ("eos_token_id", "pad_token_id")
 
 _GROUPS = (
-    "transformers moved group beam search out of its own code, into code on the Hub with a stopping "
-    "rule of its own; do_sample with num_return_sequences gives answers that differ"
+    "transformers moved group beam search out of its own code, into code on the Hub with a "
+    "stopping rule of its own; do_sample with num_return_sequences gives answers that differ"
 )
 _CONSTRAINED = (
     "transformers moved constrained beam search out of its own code; a constraint of what may be "

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,44 +31,7 @@ MOST_STATES, MOST_EDGES = 200_000, 100_000_000
 #: Pairs of a state and a node of the trie that are looked at together.
 _PAIRS = 2_000_000
 
-_READ = """
-import io, json, sys
-asked = json.loads(sys.stdin.buffer.read())
-sys.path[:] = asked["path"]
-import numpy as np
-from outlines_core import Index, Vocabulary
-from outlines_core.json_schema import build_regex_from_schema
-try:
-    import resource
-    resource.setrlimit(resource.RLIMIT_AS, (asked["bytes"], asked["bytes"]))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-except (ImportError, ValueError, OSError):
-    pass  # of other systems: the time is limited
-try:
-    pattern = asked["pattern"]
-    if pattern is None:
-        pattern = build_regex_from_schema(asked["schema"], asked["whitespace"])
-    pattern = "(?:" + pattern + ")" + asked["behind"]
-    index = Index(pattern, Vocabulary(256, {bytes([b]): [b] for b in range(256)}))
-except ValueError as error:
-    sys.stderr.write(str(error))
-    sys.exit(3)
-edges = index.get_transitions()
-numbers = {index.get_initial_state(): 0}
-for state, followers in edges.items():
-    for other in (state, *followers.values()):
-        numbers.setdefault(other, len(numbers))
-delta = np.full((len(numbers), 256), -1, np.int32)
-for state, followers in edges.items():
-    for byte, other in followers.items():
-        if byte < 256:
-            delta[numbers[state], byte] = numbers[other]
-final = np.zeros(len(numbers), bool)
-final[[numbers[state] for state in index.get_final_states() if state in numbers]] = True
-stored = io.BytesIO()
-np.savez(stored, delta=delta, final=final)
-sys.stdout.buffer.write(stored.getvalue())
-"""
+_READ = Path(__file__).with_name("read_pattern.py")
 
 _SMALLER = "bound its repeats, as in [a-z]{1,20}, or split it into several searches"
 
@@ -125,7 +89,7 @@ def _over_bytes(what: str, vocabulary: Vocabulary, **asked: Any) -> tuple[Delta,
     given["behind"] = "".join(f"\\x{byte:02x}" for byte in vocabulary.behind)
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _READ],
+            [sys.executable, str(_READ)],
             input=json.dumps(given).encode(),
             capture_output=True,
             timeout=MOST_SECONDS,
