@@ -29,7 +29,7 @@ def forbidden_tokens(
             counts[state] = vocab_size - len(may_come) - len({*eos_token_id}) * ends
         return counts[state]
 
-    found = [(forbidden(0),)]
+    found: list[tuple[int, ...]] = [(forbidden(0),)]
     for step in range(1, len(steps)):
         beams = sorted(running_after(steps, step).items())
         found.append(

@@ -104,7 +104,7 @@ def _over_bytes(what: str, vocabulary: Vocabulary, **asked: Any) -> tuple[Delta,
         raise SettingError(f"{what} took more than {MOST_BYTES >> 30} GiB to read", _SMALLER)
     if done.returncode:
         last = said.strip().rpartition("\n")[2]
-        raise SettingError(f"{what} cannot be read: {one_line(last)}", _SMALLER)
+        raise SettingError(f"{what} cannot be read: {_in_line(last)}", _SMALLER)
     with np.load(BytesIO(done.stdout)) as stored:
         delta, final = stored["delta"], stored["final"]
     if len(delta) > MOST_STATES:
@@ -112,8 +112,13 @@ def _over_bytes(what: str, vocabulary: Vocabulary, **asked: Any) -> tuple[Delta,
     return delta, final
 
 
+def _in_line(said: str) -> str:
+    """What a library said, in one line."""
+    return " ".join(said.split())[:300]
+
+
 def _unreadable(what: str, said: str, *, is_schema: bool) -> SettingError:
-    reason = one_line(said)
+    reason = _in_line(said)
     if "no transitions" in reason:
         return _matches_nothing(what)
     if is_schema:
