@@ -54,6 +54,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     foreign = "transformers_5" if transformers.__version__.startswith("4.") else "transformers_4"
     items[:] = [item for item in items if item.get_closest_marker(foreign) is None]
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(0))
     items.sort(key=lambda item: place(item) not in LONGEST)
     items.sort(key=lambda item: place(item) != LONGEST[0])
 

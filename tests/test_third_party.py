@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from beamgen import BeamgenError, find_adapter
+from beamgen.default_adapter import tiny_sizes
 from beamgen.new_adapter.draft import draft
 from beamgen.new_adapter.text import adapter_text
 from beamgen.testing import tiny_model
@@ -62,8 +63,8 @@ def test_it_is_listed(python: Path, tmp_path: Path) -> None:
 def test_its_checkpoints_are_exported_and_exact(python: Path, tmp_path: Path) -> None:
     from transformers import OlmoConfig
 
-    sizes = draft("olmo").sizes
-    tiny_model(OlmoConfig(**sizes)).save_pretrained(tmp_path / "checkpoint")
+    config = OlmoConfig(**tiny_sizes(OlmoConfig))
+    tiny_model(config).save_pretrained(tmp_path / "checkpoint")
     done = _beamgen(python, tmp_path, "export", "-m", "checkpoint", "-o", "package")
     assert done.returncode == 0, done.stderr
     assert "exact (12 cases: 12 exact" in done.stdout

@@ -100,6 +100,8 @@ class _Worker(threading.Thread):
         except BaseException as error:  # the other thread raises it
             if not self._stopped:
                 self._answers.put(error)
+        finally:
+            self._tasks.put(None)  # what told this one to end may have been another's
 
     def stop(self) -> None:
         """End thread and process, whatever they do."""

@@ -80,9 +80,15 @@ def check_peft_fits(model: PreTrainedModel, folder: Path, fused: Fused) -> None:
     Raises:
         LoraError: damaged, or made for other layers.
     """
-    if read_config(folder)["peft_type"] == "LORA":
+    if _of_layers_alone(folder):
         parts = read_linear_parts(folder)
         check_layers(model, aligned(parts, linear_layers(model), fused))
+
+
+def _of_layers_alone(folder: Path) -> bool:
+    """Whether all A's and B's are of layers, none of ``target_parameters`` (experts')."""
+    config = read_config(folder)
+    return config["peft_type"] == "LORA" and not config.get("target_parameters")
 
 
 @contextlib.contextmanager
@@ -92,10 +98,10 @@ def _under_the_models_names(model: PreTrainedModel, folder: Path, fused: Fused) 
     Raises:
         LoraError: it is more than A and B, under other names.
     """
-    parts = read_linear_parts(folder) if read_config(folder)["peft_type"] == "LORA" else None
-    if parts is None:
+    if not _of_layers_alone(folder):
         yield folder
         return
+    parts = read_linear_parts(folder)
     layers = linear_layers(model)
     inside = aligned(parts, layers, fused).weights.keys() == parts.weights.keys()
     if inside and has_pefts_names(folder, parts):
@@ -170,6 +176,7 @@ def _untie_targets(wrapped: Any) -> None:
         if not isinstance(layer, BaseTunerLayer):
             continue
         base: Any = layer.get_base_layer()
-        if len(users.get(id(base.weight), [])) > 1:
+        shared = base._parameters.get("weight")  # a tensor of experts has no such name
+        if shared is not None and len(users[id(shared)]) > 1:
             own: torch.Tensor = base.weight.detach().clone()
             base.weight = torch.nn.Parameter(own, requires_grad=False)

@@ -47,7 +47,7 @@ def answered(call: Callable[[], object]) -> None:
 # -- files, by commands
 
 
-@examples(3, 60)
+@examples(2, 60)
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize("file", ["config.json", "generation_config.json"])
 def test_a_config_with_other_values(

@@ -211,6 +211,7 @@ def test_sources_of_an_encoder(generators: Callable[[str], Generator], tmp_path:
     check_same(read_jsonl(report.results), one_by_one(generator, rows, "ids", **settings))
 
 
+@pytest.mark.slow
 def test_fewer_bits(quantized: Callable[..., Package], tmp_path: Path) -> None:
     package = quantized("gpt2", "int8")
     rows = token_rows(12, package.manifest.vocab_size)

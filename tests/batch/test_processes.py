@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -162,6 +164,34 @@ def test_workers_do_not_outlive_the_job(alone: Any, tmp_path: Path) -> None:
     while any(_is_alive(worker) for worker in workers):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+class _Idle(processes._Worker):
+    """A worker without a process, and with nothing to do."""
+
+    def _ready(self) -> Any:
+        return None
+
+
+def test_workers_end_whichever_waits_for_longer() -> None:
+    """What tells one of them to end may reach another, which has waited before it."""
+    waiting = threading.Event()
+
+    class Tasks(queue.Queue[Any]):
+        def get(self, *options: Any) -> Any:
+            waiting.set()
+            return super().get(*options)
+
+    tasks, job = Tasks(), cast("Any", None)
+    workers = [_Idle(job, tasks, queue.Queue()) for _ in range(3)]
+    for worker in reversed(workers):
+        waiting.clear()
+        worker.start()
+        assert waiting.wait(10)
+    ending = threading.Thread(target=lambda: [each.stop() for each in workers], daemon=True)
+    ending.start()
+    ending.join(10)
+    assert not ending.is_alive()
 
 
 def _is_alive(process: int) -> bool:

@@ -59,6 +59,7 @@ def test_other_contestants_run_where_they_are_installed(
     assert row.verdict in ("same tokens", "own weights", "own precision"), row.reason
 
 
+@pytest.mark.slow
 @pytest.mark.transformers_4
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # of optimum's own export
 def test_an_encoder_reads_the_prompts(

@@ -37,13 +37,32 @@ PUBLISHED = {
     "pegasus": 569_748_480,
     "marian": 74_410_496,
     "m2m_100": 615_073_792,
+    "bigbird_pegasus": 576_891_904,
+    "longt5": 247_587_456,
+    "whisper": 241_734_912,
+    "blenderbot": 364_802_560,
+    "blenderbot_small": 87_508_992,
+    "led": 161_844_480,
 }
+#: Millions, where papers and model cards round.
+ROUNDED = {
+    "mvp": 406,
+    "pegasus_x": 272,
+    "plbart": 139,
+    "switch_transformers": 619,
+    "nllb_moe": 54_501,
+}
+#: Phi-3's shape is smaller than any that is published, and of UMT5's no count was found.
+_NO_COUNT = {"phi3", "umt5"}
 _FAST = ("llama", "qwen2", "gemma2")
 
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[] if name in _FAST else pytest.mark.slow) for name in PUBLISHED],
+    [
+        pytest.param(name, marks=[] if name in _FAST else pytest.mark.slow)
+        for name in [*PUBLISHED, *ROUNDED]
+    ],
 )
 def test_a_shape_is_that_of_the_published_model(name: str) -> None:
     import torch
@@ -51,12 +70,13 @@ def test_a_shape_is_that_of_the_published_model(name: str) -> None:
     config = find_shape(name).full_config()
     with torch.device("meta"):
         model = auto_model(config).from_config(config)
-    assert sum(parameter.numel() for parameter in model.parameters()) == PUBLISHED[name]
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert count == PUBLISHED[name] if name in PUBLISHED else round(count / 1e6) == ROUNDED[name]
 
 
 def test_every_shape_is_held_against_a_published_model() -> None:
     shapes = {each.name for each in adapters() if each.full_config() is not None}
-    assert shapes - PUBLISHED.keys() == {"phi3"}, "which is smaller than any that is published"
+    assert shapes == PUBLISHED.keys() | ROUNDED.keys() | _NO_COUNT
 
 
 def test_shapes_are_those_of_adapters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

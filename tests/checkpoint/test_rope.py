@@ -35,7 +35,11 @@ def phi3(checkpoints: Callable[[str], Path], tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("rope", "changes"),
     [
-        ({"rope_type": "default", "rope_theta": 20.0, "partial_rotary_factor": 1.0}, {}),
+        pytest.param(
+            {"rope_type": "default", "rope_theta": 20.0, "partial_rotary_factor": 1.0},
+            {},
+            marks=pytest.mark.slow,
+        ),
         ({"rope_type": "default", "rope_theta": 500000.0, "partial_rotary_factor": 0.5}, {}),
         (LONG, {"original_max_position_embeddings": 32}),
     ],

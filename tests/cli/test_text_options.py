@@ -124,7 +124,9 @@ def _without(absent: list[str], *arguments: object) -> subprocess.CompletedProce
     )
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize(
+    "name", ["biogpt", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gpt2", "phi3"))]
+)
 def test_a_base_install_generates_the_same_ids_and_texts(name: str, demos: Demos) -> None:
     """In a process that has neither torch nor transformers; HF's tokenizer is the measure."""
     prompts = ["aspirin is", "", "</s> <s> x", "naïve 日本語 😀"]

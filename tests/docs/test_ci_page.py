@@ -52,9 +52,8 @@ def jobs(name: str) -> dict[str, Any]:
     return values["jobs"] if name == GITHUB else values
 
 
-@pytest.mark.parametrize(
-    "name", [GITHUB, *(pytest.param(x, marks=pytest.mark.slow) for x in SCHEMAS if x != GITHUB)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCHEMAS)
 def test_its_commands_run_and_write_what_it_keeps(
     name: str, checkpoints: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -76,6 +76,7 @@ def test_the_refusal_names_a_cure_that_works(tomorrow: Path, tmp_path: Path) -> 
     assert "exact (12 cases: 12 exact" in exported.output
 
 
+@pytest.mark.slow
 def test_what_was_made_is_a_package_like_others(tomorrow: Path, tmp_path: Path) -> None:
     result = export(tomorrow, tmp_path / "package", adapter="default")
     assert result.package.manifest.adapter == "default"

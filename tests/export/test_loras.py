@@ -75,20 +75,24 @@ def test_head_and_required_slots(checkpoints: Callable[[str], Path], tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "config",
+    ("name", "config"),
     [
-        {},
-        {"use_dora": True},
-        {"target_modules": ["lm_head", "c_attn"]},
-        {"target_modules": ["c_fc"], "bias": "lora_only"},
-        {"target_modules": ["wte"]},
+        ("gpt2", {}),
+        ("gpt2", {"use_dora": True}),
+        ("gpt2", {"target_modules": ["lm_head", "c_attn"]}),
+        ("gpt2", {"target_modules": ["c_fc"], "bias": "lora_only"}),
+        ("gpt2", {"target_modules": ["wte"]}),
+        (
+            "gpt_oss",
+            {"target_modules": ["q_proj"], "target_parameters": ["mlp.experts.gate_up_proj"]},
+        ),
     ],
-    ids=["lora", "dora", "tied head", "bias", "embedding"],
+    ids=["lora", "dora", "tied head", "bias", "embedding", "experts"],
 )
 def test_merged_equals_hf_and_peft(
-    config: dict, checkpoints: Callable[[str], Path], tmp_path: Path
+    name: str, config: dict, checkpoints: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    base = open_checkpoint(checkpoints("gpt2"))
+    base = open_checkpoint(checkpoints(name))
     folder = save_lora(base.folder, tmp_path / "lora", **config)
     package = export(
         base.folder, tmp_path / "p", lora=[folder], settings=SETTINGS, parity=False

@@ -178,7 +178,9 @@ def test_a_reader_finds_a_folder_at_any_time(tmp_path: Path, way: str) -> None:
     assert looks > 200
 
 
-@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize(
+    "name", [WAYS[0], *(pytest.param(w, marks=pytest.mark.slow) for w in WAYS[1:])]
+)
 def test_a_kill_at_any_moment(name: str, tmp_path: Path) -> None:
     """At each change of the disk: whole before and after, and no litter after the next run."""
     script = TESTS / "support" / "moments.py"

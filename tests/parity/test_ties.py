@@ -14,7 +14,7 @@ from beamgen import check_parity, open_checkpoint, open_package
 from beamgen.parity.report import ParityCase, Verdict
 
 
-@pytest.mark.parametrize("tokens", [1, 2, 3])
+@pytest.mark.parametrize("tokens", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 3))])
 def test_a_tie_at_the_last_step_is_no_divergence(
     tokens: int, checkpoints: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -57,8 +57,20 @@ def gpt2(checkpoints: Callable[[str], Path], tmp_path: Path) -> Path:
     return Path(shutil.copytree(checkpoints("gpt2"), tmp_path / "gpt2"))
 
 
-@pytest.mark.parametrize("backend", ["loop", "contrib"])
-@pytest.mark.parametrize("flags", [*FLAGS, {**FLAGS[0], **UPCAST}], ids=str)
+@pytest.mark.parametrize(
+    ("flags", "backend"),
+    [
+        (FLAGS[0], "loop"),
+        (FLAGS[1], "contrib"),
+        *(
+            pytest.param(flags, backend, marks=pytest.mark.slow)
+            for flags in (*FLAGS, {**FLAGS[0], **UPCAST})
+            for backend in ("loop", "contrib")
+            if (flags, backend) not in ((FLAGS[0], "loop"), (FLAGS[1], "contrib"))
+        ),
+    ],
+    ids=str,
+)
 def test_settings_that_the_default_attention_ignores_are_followed(
     gpt2: Path, tmp_path: Path, flags: dict[str, Any], backend: str
 ) -> None:

@@ -39,14 +39,9 @@ def _agrees(report: ParityReport, cases: int) -> None:
 @pytest.mark.parametrize(
     ("name", "seed"),
     [
-        ("biogpt", 0),
-        ("phi3", 0),
-        pytest.param("gpt2", 0, marks=pytest.mark.slow),
-        *(
-            pytest.param(name, seed, marks=pytest.mark.slow)
-            for name in ARCHITECTURES
-            for seed in range(1, 6)
-        ),
+        pytest.param(name, seed, marks=[] if (name, seed) == ("biogpt", 0) else pytest.mark.slow)
+        for name in ARCHITECTURES
+        for seed in range(6)
     ],
 )
 def test_the_matrix_keeps_the_operators_rule(

@@ -38,8 +38,10 @@ def _ids(generations) -> list[list[list[int]]]:
 @pytest.mark.parametrize(
     ("name", "backend"),
     [
-        *((name, "loop") for name in ARCHITECTURES),
+        ("gpt2", "loop"),
         ("gpt2", "contrib"),
+        pytest.param("biogpt", "loop", marks=pytest.mark.slow),
+        pytest.param("phi3", "loop", marks=pytest.mark.slow),
         *(
             pytest.param(*each.values, "loop", marks=[*each.marks, pytest.mark.slow])
             for each in ENCODERS

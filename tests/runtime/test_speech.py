@@ -278,7 +278,8 @@ def test_without_its_feature_extractor_it_takes_features_alone(folder, tmp_path)
     bare = Generator(made)
     with pytest.raises(BeamgenError, match="has no preprocessor_config"):
         bare.generate(CLIPS[0], sampling_rate=RATE)
-    found = bare.generate(FeatureBatch("input_features", np.zeros((1, 8, 100))), language="en")
+    features = FeatureBatch("input_features", np.zeros((1, 8, 100)))
+    found = bare.generate(features, language="en", max_new_tokens=4)
     assert found[0][0].token_ids
 
 

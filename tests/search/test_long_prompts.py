@@ -26,6 +26,7 @@ def _measured(length: int) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_no_scores_of_a_whole_prompt_are_held() -> None:
     """Of 32 heads they would be 512 MB."""
     found = _measured(2048)

@@ -32,11 +32,19 @@ from beamgen.parity.grids.settings import AXES, CASES, covering_rows
 from beamgen.parity.report import ParityCase, Verdict
 from beamgen.settings.table import PARAMETERS
 
-
-@pytest.mark.parametrize("name", ARCHITECTURES)
-@pytest.mark.parametrize(
-    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))]
+_QUICK = {("biogpt", 0), ("gpt2", 0)}
+#: Phi-3's whole grids are slow: other tests run its quick one.
+_SEEDS = pytest.mark.parametrize(
+    ("name", "seed"),
+    [
+        pytest.param(name, seed, marks=[] if (name, seed) in _QUICK else pytest.mark.slow)
+        for name in ARCHITECTURES
+        for seed in range(6)
+    ],
 )
+
+
+@_SEEDS
 def test_parity_matrix_is_exact(
     name: str, seed: int, packages: Callable[[str], Package], checkpoints: Callable[[str], Path]
 ) -> None:
@@ -54,10 +62,7 @@ def test_parity_matrix_is_exact(
 _AT_A_BORDER = {("gpt2", 0): {19}}
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
-@pytest.mark.parametrize(
-    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))]
-)
+@_SEEDS
 def test_settings_grid_is_exact(
     name: str, seed: int, packages: Callable[[str], Package], checkpoints: Callable[[str], Path]
 ) -> None:

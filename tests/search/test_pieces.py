@@ -83,7 +83,9 @@ def _cases(*lengths: int, new: int = 12, **settings: Any) -> Callable[..., list[
     return grid
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize(
+    "name", ["gpt2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("biogpt", "phi3"))]
+)
 def test_the_quick_grid_is_exact(
     name: str, in_pieces: Callable[[str], tuple[Path, Package]]
 ) -> None:
@@ -133,15 +135,20 @@ def test_the_large_grids_are_exact(
         ("gpt2", (33,)),
         ("biogpt", (3, 21, 20, 9)),  # whole pieces of padding
         ("phi3", (5, 4, 32)),
-        ("window 2", (30,)),
         ("window 2", (7, 30, 2)),
-        ("window 5", (19, 6, 28)),
         ("window 11", (31,)),
-        ("window 11", (1, 23)),
-        ("longrope", (7,)),
-        ("longrope", (4, 3)),
-        ("longrope", (26,)),
         ("longrope", (3, 17, 26)),
+        *(
+            pytest.param(name, lengths, marks=pytest.mark.slow)
+            for name, lengths in (
+                ("window 2", (30,)),
+                ("window 5", (19, 6, 28)),
+                ("window 11", (1, 23)),
+                ("longrope", (7,)),
+                ("longrope", (4, 3)),
+                ("longrope", (26,)),
+            )
+        ),
     ],
     ids=str,
 )

@@ -20,7 +20,7 @@ PROMPTS = ["aspirin is", "sparrow is", "the shark is"]
 SETTINGS = {"num_beams": 5, "max_new_tokens": 24}
 
 
-@pytest.fixture(scope="module", params=["biogpt", "phi3"])
+@pytest.fixture(scope="module", params=["biogpt", pytest.param("phi3", marks=pytest.mark.slow)])
 def base(request: pytest.FixtureRequest) -> Checkpoint:
     return demo_checkpoint(find_adapter(request.param))
 
