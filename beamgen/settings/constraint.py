@@ -246,9 +246,7 @@ class Constraint:
         except Exception as error:  # whatever a damaged file makes NumPy raise
             raise SettingError(f"{path} holds no constraint: {one_line(error)}", cure) from error
         if form != _FORMAT:
-            raise SettingError(
-                f"{path} is of format {form}, of which this beamgen knows none", cure
-            )
+            raise SettingError(f"{path} is of format {form}, which is not known here", cure)
         wrong = _wrong(parts, size)
         if wrong:
             raise SettingError(f"{path} holds no constraint: {wrong}", cure)

@@ -126,7 +126,7 @@ def _unreadable(what: str, said: str, *, is_schema: bool) -> SettingError:
             f"{what} cannot be read: {reason}", "leave out what outlines-core does not know of it"
         )
     if "word bound" in reason:
-        cure = r"write (?-u:\b) for a border between ASCII words"
+        cure = r"leave out \b: a pattern matches the whole text"
     elif "anchored" in reason:
         cure = "leave out ^ and $: a pattern matches the whole text"
     else:

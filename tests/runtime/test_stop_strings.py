@@ -108,7 +108,7 @@ def test_every_mode_ends_where_hf_ends_it(model: str, demos: Callable[[str], Pac
     print(
         f"\n{model}: {len(reasons)} cases exact, {sum('stop' in each for each in reasons)} stopped"
     )
-    assert sum("stop" in each for each in reasons) > len(reasons) / 3
+    assert sum("stop" in each for each in reasons) > len(reasons) / 5
 
 
 @pytest.mark.parametrize("model", DEMOS)
