@@ -9,7 +9,7 @@ VENV_RAY ?= .venv-ray
 # What transformers has a part in: all of it runs with both.
 TESTS_5 := tests/settings tests/checkpoint tests/decoder tests/search tests/parity tests/lora \
 	tests/export tests/package/test_package.py tests/package/test_schema.py \
-	tests/runtime/test_catalogue_search.py tests/runtime/test_contrib.py \
+	tests/runtime/test_constrained_search.py tests/runtime/test_stop_strings.py tests/runtime/test_contrib.py \
 	tests/runtime/test_encoder_decoders.py tests/runtime/test_generator.py tests/runtime/test_loras.py tests/runtime/test_per_row.py \
 	tests/runtime/test_languages.py tests/runtime/test_rows_of_translators.py tests/runtime/test_translations.py \
 	tests/runtime/test_speech.py tests/audio tests/training/test_encoder_decoders.py \
@@ -31,13 +31,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("beamgen needs Python 3.11 or newer: make PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
 	@echo "setting up $(VENV): some minutes, and a gigabyte or more for torch"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[batch,biogpt,export,optimum,finetune,genai,text,triton,docs,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[batch,biogpt,constrain,export,optimum,finetune,genai,text,triton,docs,dev]'
 	@touch $@
 
 $(VENV_5)/.installed: pyproject.toml constraints-5.txt
 	@echo "setting up $(VENV_5): some minutes, and a gigabyte or more for torch"
 	$(PYTHON) -m venv $(VENV_5)
-	$(VENV_5)/bin/python -m pip install --quiet --constraint constraints-5.txt --editable '.[biogpt,export,finetune,text,dev]'
+	$(VENV_5)/bin/python -m pip install --quiet --constraint constraints-5.txt --editable '.[biogpt,constrain,export,finetune,text,dev]'
 	@touch $@
 
 $(VENV_RAY)/.installed: pyproject.toml constraints.txt

@@ -71,8 +71,8 @@ if TYPE_CHECKING:
     from beamgen.runtime.generation import Generation as Generation
     from beamgen.runtime.generator import Generator as Generator
     from beamgen.runtime.segments import Segment as Segment
-    from beamgen.settings.catalogue import Catalogue as Catalogue
     from beamgen.settings.config import SearchConfig as SearchConfig
+    from beamgen.settings.constraint import Constraint as Constraint
     from beamgen.settings.setting import Setting as Setting
     from beamgen.settings.sources import FeatureBatch as FeatureBatch
     from beamgen.settings.table import SETTINGS as SETTINGS
@@ -127,7 +127,7 @@ _HOMES = {
     "runtime.generation": ("Generation",),
     "runtime.generator": ("Generator",),
     "runtime.segments": ("Segment",),
-    "settings.catalogue": ("Catalogue",),
+    "settings.constraint": ("Constraint",),
     "settings.config": ("SearchConfig",),
     "settings.setting": ("Setting",),
     "settings.sources": ("FeatureBatch",),

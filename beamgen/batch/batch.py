@@ -29,6 +29,7 @@ from beamgen.batch.writing import ADDED, FAILED, RESULTS, write_final
 from beamgen.disk import local
 from beamgen.errors import BatchError, InputError, SettingError
 from beamgen.package.folder import Package, open_package
+from beamgen.runtime.automata import MADE
 from beamgen.runtime.footprint import peak_bytes
 from beamgen.settings.prompts import Prompt
 
@@ -237,7 +238,7 @@ def _check(package: Package, job: Job) -> None:
         BeamgenError: with what.
     """
     asked = job.asked
-    settings = {name: value for name, value in asked.settings.items() if name != "catalogue"}
+    settings = {name: value for name, value in asked.settings.items() if name not in MADE}
     package.manifest.search.with_overrides(settings)
     generator = job.generator(load=False)
     generator.check_lora(asked.lora, 1)

@@ -13,6 +13,7 @@ from beamgen.batch.reading.formats import reader_of
 from beamgen.batch.reading.rows import Reader, Scan
 from beamgen.package.folder import Package
 from beamgen.runtime.generator import Generator
+from beamgen.settings.constraint import Constraint
 from beamgen.settings.prompts import Prompt
 
 #: Columns that are for a row what these options are for all.
@@ -42,7 +43,7 @@ class Asked:
         column: of the prompts.
         chat, add_special_tokens: see ``Generator.generate``.
         decoder_prompt, src_lang, tgt_lang, lora: see there.
-        settings: of all rows, under HF's names, ``catalogue`` as a list of entries.
+        settings: of all rows, under HF's names, what may be written in the words of a call.
         settings_from_columns: whether columns called like settings are settings of their rows.
         seed: of the draws of the first row, where any are drawn.
     """
@@ -59,13 +60,17 @@ class Asked:
     seed: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """For a manifest; a catalogue as its hash."""
+        """For a manifest; a catalogue, or a constraint, as its hash."""
         values = asdict(self)
         values["decoder_prompt"] = _plain(self.decoder_prompt)
         settings = dict(self.settings)
         if settings.get("catalogue") is not None:
             entries = [_plain(entry) for entry in settings["catalogue"]]
             settings["catalogue"] = hashlib.sha256(json.dumps(entries).encode()).hexdigest()
+        if isinstance(settings.get("constraint"), Constraint):
+            arrays = settings["constraint"].automaton.arrays().values()
+            whole = b"".join(array.tobytes() for array in arrays)
+            settings["constraint"] = hashlib.sha256(whole).hexdigest()
         values["settings"] = {name: _plain(value) for name, value in sorted(settings.items())}
         plain: dict[str, Any] = json.loads(json.dumps(values))
         return plain

@@ -12,10 +12,10 @@ from beamgen.batch.job import ROW_OPTIONS, Job, Packing
 from beamgen.batch.reading.rows import InputRow, Window
 from beamgen.errors import BeamgenError, PromptError, SettingError
 from beamgen.package.folder import Package
+from beamgen.runtime.automata import WAYS
 from beamgen.runtime.footprint import search_bytes
 from beamgen.runtime.generator import Generator
 from beamgen.runtime.request import Request, batch_key, longest_beside
-from beamgen.settings.catalogue import Catalogue
 from beamgen.settings.config import ResolvedSearch
 from beamgen.settings.table import BY_NAME
 
@@ -70,18 +70,14 @@ class Planner:
     """Makes batches of windows, always the same ones of the same window."""
 
     def __init__(self, job: Job, generator: Generator) -> None:
-        """Read the catalogue of all rows, if there is one.
+        """Make the constraint of all rows, if there is one.
 
         Raises:
             BeamgenError: the settings of all rows are wrong.
         """
         self._job, self._generator = job, generator
-        self._catalogues: dict[Hashable, Catalogue] = {}
-        self._settings = dict(job.asked.settings)
+        self._settings = generator.resolved(job.asked.settings)
         self._settings.pop("seed", None)  # each row has its own, below
-        entries = self._settings.get("catalogue")
-        if entries is not None and not isinstance(entries, Catalogue):
-            self._settings["catalogue"] = generator.catalogue(entries)
 
     def plan(self, window: Window, rows: Iterable[InputRow]) -> Planned:
         """The batches of a window."""
@@ -138,23 +134,13 @@ class Planner:
             if value is None:
                 continue
             own[name] = _whole(name, value)
-        if "catalogue" in own:
-            own["catalogue"] = self._catalogue(own["catalogue"])
-        return own
-
-    def _catalogue(self, entries: Any) -> Catalogue:
-        """Of a row; rows with equal entries share one, and may share a batch."""
-        key = json.dumps(entries, default=str)
-        if key not in self._catalogues:
-            if len(self._catalogues) >= 64:
-                self._catalogues.pop(next(iter(self._catalogues)))
-            self._catalogues[key] = self._generator.catalogue(entries)
-        return self._catalogues[key]
+        return self._generator.resolved(own)
 
 
 def settings_columns(columns: Iterable[str], prompt: str) -> list[str]:
     """The columns that are settings of their rows."""
-    return [n for n in columns if n != prompt and (n in BY_NAME or n in ROW_OPTIONS)]
+    known = {*BY_NAME, *ROW_OPTIONS, *WAYS} - {"constraint"}
+    return [name for name in columns if name != prompt and name in known]
 
 
 def pack(
@@ -272,6 +258,8 @@ def _typed(name: str, cell: str) -> Any:
     """A cell of a text as what it says: JSON, or a word; nothing where it is empty."""
     if not cell.strip():
         return None
+    if name == "regex":
+        return cell
     try:
         return json.loads(cell)
     except ValueError:

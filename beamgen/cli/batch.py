@@ -14,7 +14,8 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import beamgen
-from beamgen.cli._options import LocalPath, common, parse_ids
+from beamgen.cli._constraint import constraint_options, taken_constraint, with_ids
+from beamgen.cli._options import LocalPath, common
 from beamgen.cli._print import ERR, print_json
 from beamgen.cli._sections import SEARCH_SETTINGS, SectionedCommand, section
 from beamgen.cli._settings import chosen_settings, search_settings
@@ -85,12 +86,6 @@ Examples:
     ),
     click.option("--src-lang", metavar="CODE", help="The language of texts, such as eng_Latn."),
     click.option("--tgt-lang", metavar="CODE", help="The language to translate into."),
-    click.option(
-        "--catalogue",
-        type=LocalPath(),
-        metavar="FILE",
-        help="Stay among these continuations: one entry per line, ids where there is no tokenizer.",
-    ),
     click.option("--lora", help="A LoRA of the package, for all rows."),
     click.option(
         "--no-settings-from-columns",
@@ -98,6 +93,7 @@ Examples:
         help="Carry columns called like a setting along as any other.",
     ),
 )
+@section("What may be written", constraint_options)
 @section(
     "How it runs",
     click.option(
@@ -149,7 +145,6 @@ def command(
     source: Path,
     output: Path,
     no_special_tokens: bool,
-    catalogue: Path | None,
     no_settings_from_columns: bool,
     provider: tuple[str, ...],
     no_verify: bool,
@@ -164,9 +159,11 @@ def command(
     `decoder_prompt` holds each row's own. Exit code 1 where no row could be searched.
     """
     ways = {name: values.pop(name) for name in _WAYS}
+    said = taken_constraint(values)
     settings = chosen_settings(values)
-    if catalogue is not None:
-        settings["catalogue"] = _entries(catalogue, model)
+    if said:
+        reader = beamgen.Generator(beamgen.open_package(model, verify=False), load=False)
+        settings |= with_ids(reader, said)
     with _shown() as tell:
         report = beamgen.batch(
             model,
@@ -196,15 +193,6 @@ _WAYS = (
     "batch_size", "memory", "processes", "threads", "engine", "ray_address", "actors",
     "cpus_per_actor", "gpus_per_actor",
 )  # fmt: skip
-
-
-def _entries(path: Path, model: str) -> list[Any]:
-    """Entries of a catalogue: texts, or ids where the package has no tokenizer."""
-    lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    package = beamgen.open_package(model, verify=False)
-    if beamgen.Generator(package, load=False).loaded_tokenizer is None:
-        return [parse_ids(line, "the catalogue's ids") for line in lines]
-    return lines
 
 
 def _plain(value: Any) -> Any:

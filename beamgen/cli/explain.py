@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 import beamgen
+from beamgen.cli._constraint import pattern_options, taken_constraint
 from beamgen.cli._options import (
     LocalPath,
     check_reads,
@@ -67,6 +68,7 @@ Examples:
     help="Write a page (.html) or a picture (.svg) instead of text.",
 )
 @click.option("--force", is_flag=True, help="Replace an existing file.")
+@section("What may be written", pattern_options)
 @section(SEARCH_SETTINGS, search_settings)
 @common
 def command(
@@ -101,6 +103,7 @@ def command(
         check_reads(beamgen.open_package(model, verify=False))
     if no_special_tokens:
         check_takes_special_tokens(chat, prompt is not None)
+    said = taken_constraint(values)
     if output is not None:
         _check_output(output, force)
     with status(f"loading {model}"):
@@ -116,6 +119,7 @@ def command(
             task=task,
             lora=lora,
             **chosen_settings(values),
+            **said,
         )
     if output is not None:
         explanation.write(output)
@@ -149,7 +153,11 @@ def _show(explanation: beamgen.Explanation) -> None:
     heads = f"{'after':>{_AFTER}} | {'token':{_TOKEN}}   log-prob     summed     score"
     click.echo(f"\n    {heads}")
     for step in explanation.steps:
-        click.echo(f"step {step.step}")
+        told = ""
+        if explanation.forbidden is not None:
+            counts = explanation.forbidden[step.step - 1]
+            told = f": {_forbade(counts, explanation.vocab_size)}"
+        click.echo(f"step {step.step}{told}")
         for continuation in step.continuations:
             click.echo(_line(explanation, step.step, continuation))
         for at, rank in step.displaced:
@@ -163,6 +171,13 @@ def _show(explanation: beamgen.Explanation) -> None:
     click.echo()
     for reason in explanation.reasons:
         click.echo(reason)
+
+
+def _forbade(counts: tuple[int, ...], vocab_size: int) -> str:
+    """What a constraint forbade the running beams of a step."""
+    least, most = min(counts, default=vocab_size), max(counts, default=vocab_size)
+    span = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+    return f"the constraint forbade {span} of {vocab_size:,} tokens"
 
 
 def _line(explanation: beamgen.Explanation, step: int, continuation: Any) -> str:

@@ -14,6 +14,7 @@ import click
 from rich.progress import track
 
 import beamgen
+from beamgen.cli._constraint import constraint_options, taken_constraint, with_ids
 from beamgen.cli._options import (
     LocalPath,
     check_reads,
@@ -39,6 +40,8 @@ Examples:
   echo "a bird is" | beamgen generate -m gpt2-onnx
   beamgen generate -m gpt2-onnx -p "a bird is" --do-sample --top-p 0.95 --seed 1
   beamgen generate -m biogpt-onnx -p "aspirin is" --catalogue labels.txt --json
+  beamgen generate -m gpt2-onnx -p "aspirin is" --json-schema drug.json
+  beamgen generate -m gpt2-onnx -p "aspirin is" --regex " an? [a-z]+" --stop-string ing
   beamgen generate -m biogpt-onnx -p "aspirin is" --lora drugs
   beamgen generate -m t5-onnx -p "translate English to German: a bird" --decoder-prompt "Ein"
   beamgen generate -m whisper-onnx --audio hello.wav --language en --return-timestamps
@@ -87,13 +90,8 @@ Examples:
         is_flag=True,
         help="Leave out what the tokenizer puts around every text, such as a BOS or an EOS.",
     ),
-    click.option(
-        "--catalogue",
-        type=LocalPath(),
-        metavar="FILE",
-        help="Stay among these continuations: one entry per line, text or ids as the prompts are.",
-    ),
 )
+@section("What may be written", constraint_options)
 @section(
     "Speech",
     click.option(
@@ -150,7 +148,6 @@ def command(
     provider: tuple[str, ...],
     threads: int | None,
     no_verify: bool,
-    catalogue: Path | None,
     as_json: bool,
     **values: Any,
 ) -> None:
@@ -176,13 +173,13 @@ def command(
             "pass --json, too",
         )
     goes_on = parse_decoder_prompt(decoder_prompt, decoder_ids)
+    said = taken_constraint(values)
     settings = chosen_settings(values)
     if len(loras) > 1:
         raise beamgen.BeamgenError(
             f"{len(loras)} LoRAs were named", "name one; in Python each prompt may have its own"
         )
     lora = next(iter(loras), None)
-    entries = None if catalogue is None else _lines(catalogue, have_prompts=True)
     package = beamgen.open_package(model, verify=False)
     _check_kind(package, texts, audio)
     package.manifest.search.with_overrides(settings)  # refuses what is wrong before it loads
@@ -194,8 +191,7 @@ def command(
             model, providers=provider or None, threads=threads, verify=not no_verify
         )
         generator.check_lora(lora, len(batch))
-        if entries is not None:
-            settings["catalogue"] = _catalogue(generator, entries)
+        settings |= generator.resolved(with_ids(generator, said))
     ways = {
         "chat": chat,
         "lora": lora,
@@ -279,13 +275,6 @@ def _generate(
         theirs: dict[str, Any] = {name: each and each[rows] for name, each in of_each.items()}
         yield from zip(group, generator.generate(group, **ways, **theirs, **own), strict=True)
         done += len(group)
-
-
-def _catalogue(generator: beamgen.Generator, lines: Sequence[str]) -> beamgen.Catalogue:
-    """Make a catalogue of one entry per line: text, or ids where there is no tokenizer."""
-    if generator.loaded_tokenizer is None:
-        return generator.catalogue(parse_ids(line, "the catalogue's ids") for line in lines)
-    return generator.catalogue(lines)
 
 
 def _lines(path: Path | None, have_prompts: bool) -> list[str]:

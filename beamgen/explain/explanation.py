@@ -28,6 +28,9 @@ class Explanation:
         reasons: why the winner won, one sentence each.
         source_text: what an encoder read; None where there is none, or no tokenizer.
         source_ids: its ids; None where there is no encoder.
+        forbidden: at each step, how many tokens a constraint forbade each running beam; None
+            where there was no constraint.
+        vocab_size: of how many.
     """
 
     text: str | None
@@ -39,6 +42,8 @@ class Explanation:
     reasons: tuple[str, ...]
     source_text: str | None = None
     source_ids: tuple[int, ...] | None = None
+    forbidden: tuple[tuple[int, ...], ...] | None = None
+    vocab_size: int = 0
 
     @cached_property
     def winning(self) -> frozenset[Place]:
@@ -72,6 +77,11 @@ class Explanation:
         source = {"text": values.pop("source_text"), "ids": values.pop("source_ids")}
         read = {} if self.source_ids is None else {"source": source}
         why = values.pop("reasons")
+        vocab_size = values.pop("vocab_size")
+        if values["forbidden"] is None:
+            del values["forbidden"]
+        else:
+            values["vocab_size"] = vocab_size
         record: dict[str, Any] = without_nan({**read, "prompt": prompt, **values, "why": why})
         return record
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from beamgen.errors import SettingError
 from beamgen.explain.beams import Hypothesis
+from beamgen.explain.constrained import forbidden_tokens
 from beamgen.explain.explanation import Explanation
 from beamgen.explain.from_trace import TracedSearch, read_search
 from beamgen.explain.winner import reasons
@@ -113,6 +114,11 @@ def explain(
     """
     if not isinstance(package, Package):
         package = open_package(package, verify=verify)
+    if settings.get("stop_strings"):
+        raise SettingError(
+            "an explanation does not tell of stop_strings", "leave them out, or use generate"
+        )
+    settings = Generator(package, load=False).resolved(settings)
     config = package.manifest.search.with_overrides(settings)
     _check_has_tree(package, config)
     session = _TracedSession(package)
@@ -144,6 +150,10 @@ def explain(
     read = read_search(session.steps, resolved, ids, token_text(generator.loaded_tokenizer))
     hypotheses = _hypotheses(read, found)
     shown = {name: getattr(resolved, name) for name in _SHOWN}
+    forbidden = None
+    if config.constraint is not None:
+        size = package.manifest.vocab_size
+        forbidden = forbidden_tokens(read.steps, config.constraint, config.eos_token_id, size)
     if not config.do_sample:
         del shown["seed"]
     return Explanation(
@@ -156,6 +166,8 @@ def explain(
         reasons=reasons(read.steps, hypotheses, shown),
         source_text=None if source is None else _text(generator.loaded_tokenizer, source),
         source_ids=None if source is None else tuple(source),
+        forbidden=forbidden,
+        vocab_size=package.manifest.vocab_size,
     )
 
 

@@ -31,9 +31,10 @@ def check_alone(settings: Mapping[str, Any], rules: Rules) -> None:
     Raises:
         SettingError: they are.
     """
-    if known_settings(settings, None, rules).get("catalogue") is not None:
+    if known_settings(settings, None, rules).get("constraint") is not None:
         raise SettingError(
-            "a catalogue is not built into a file", "give it when generating: --catalogue FILE"
+            "a constraint is not built into a file",
+            "give it when generating: --regex, --json-schema FILE, --catalogue FILE",
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from beamgen.parity.catalogue import within_catalogue
+from beamgen.parity.constraint import within_constraint
 from beamgen.settings.config import SearchConfig
 
 
@@ -13,7 +13,7 @@ def given_besides(config: SearchConfig, prompt_len: int, vocab_size: int) -> dic
 
     A class that transcribes puts its processor of times before those of a caller.
     """
-    given = within_catalogue(config, prompt_len, vocab_size)
+    given = within_constraint(config, prompt_len, vocab_size)
     return {**given, "logits_processor": [*_times(config, prompt_len), *given["logits_processor"]]}
 
 

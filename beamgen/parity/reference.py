@@ -15,6 +15,7 @@ from beamgen.parity.draws import seeded_multinomial
 from beamgen.parity.further import given_besides
 from beamgen.parity.hf_output import hf_beam_output
 from beamgen.parity.positions import silent, takes_positions
+from beamgen.parity.stopping import stopping
 from beamgen.parity.watch import watched
 from beamgen.runtime.trace import RowStep, SearchTrace, Tokens
 from beamgen.settings.config import ResolvedSearch, SearchConfig
@@ -38,7 +39,8 @@ _ROUNDING = 1e-6
 _GIVEN_APART = frozenset(
     {
         "seed",
-        "catalogue",
+        "constraint",
+        "stop_strings",
         "output_scores",
         "return_timestamps",
         "no_timestamps_token_id",
@@ -119,6 +121,7 @@ class Reference:
                 **given,
                 generation_config=settings,
                 **given_besides(config, input_ids.shape[1], vocab_size),
+                **stopping(config),
             )
         if not scores:
             none = np.zeros((batch, 0))
@@ -228,7 +231,7 @@ class Reference:
             drawn = self._torch.Generator().manual_seed(rounding)
             moves = self._torch.rand(logits.shape, generator=drawn) * 2 - 1
             logits = logits + moves * (_ROUNDING * logits.abs().amax(dim=-1, keepdim=True))
-        # as many rows as HF has beams, which the catalogue's processor counts
+        # as many rows as HF has beams, which the constraint's processor counts
         rows = (max(config.num_beams, config.num_return_sequences), -1)
         prompt_mask = mask[:, :prompt_len].expand(*rows)
         process = self._processors(config, ids[:, :prompt_len], prompt_mask, source)

@@ -28,8 +28,8 @@ class Generation:
             ``len(token_ids) ** length_penalty``; with one beam the sum alone. A
             contrib package divides by the prompt's tokens and the generated ones
             before the EOS, and gives not-a-number with one beam.
-        finish_reason: ``eos`` or ``length``. Within a catalogue ``eos`` says that
-            the continuation is a whole entry.
+        finish_reason: ``eos``, ``stop`` (one of ``stop_strings`` has come) or ``length``.
+            Within a constraint ``eos`` says that the continuation is a whole text of it.
         token_log_probs: of each generated id, HF's ``compute_transition_scores``;
             None unless ``output_scores`` was set.
         beam_indices: on which beam each generated id stood, counted over the whole
@@ -74,6 +74,9 @@ def generation_of(
     ids = found.sequences[prompt_len:].tolist()[: config.max_new_tokens]
     if reason == "eos":
         ids = ids[: 1 + next(i for i, token in enumerate(ids) if token in config.eos_token_id)]
+    if reason == "stop" and config.stop_strings is not None:
+        # as in the graph, padding is text before the prompt
+        ids = ids[: config.stop_strings.end(found.sequences[:prompt_len].tolist(), ids)]
     text = new_text = None
     if tokenizer is not None:
         text = tokenizer.decode([*prompt, *ids], skip_special_tokens=True)

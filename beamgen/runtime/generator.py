@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from beamgen.errors import BeamgenWarning, PromptError
+from beamgen.errors import BeamgenWarning, PromptError, SettingError
 from beamgen.package.folder import Package, open_package
 from beamgen.quantization.saturation import inexact
+from beamgen.runtime.automata import Automata, tell_of_short_limits
 from beamgen.runtime.contrib import run_contrib
 from beamgen.runtime.encoder import check_source_of, decoder_prompts
 from beamgen.runtime.feeds import parameter_feeds, prompt_feeds
@@ -39,8 +40,8 @@ from beamgen.runtime.speech import (
     refuse_of_speech,
     spoken_prompts,
 )
-from beamgen.settings.catalogue import Catalogue
 from beamgen.settings.config import ResolvedSearch, SearchConfig
+from beamgen.settings.constraint import WHITESPACE, Constraint
 from beamgen.settings.contrib import SEED_BITS
 from beamgen.settings.prompts import (
     Ids,
@@ -54,6 +55,8 @@ from beamgen.settings.prompts import (
 )
 from beamgen.settings.result import BeamOutput
 from beamgen.settings.sources import AnySource, FeatureBatch, SourceBatch, right_pad
+from beamgen.settings.stop_strings import StopStrings
+from beamgen.settings.vocabulary import Vocabulary
 from beamgen.tokenizer.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -63,7 +66,7 @@ if TYPE_CHECKING:
 _KNOWN = 512
 
 #: Values of settings that can be compared without looking into them.
-_COMPARED = (str, int, float, Catalogue, type(None))
+_COMPARED = (str, int, float, Constraint, StopStrings, type(None))
 
 
 class Generator:
@@ -100,6 +103,7 @@ class Generator:
         self._given = session, list(providers or ["CPUExecutionProvider"]), threads
         self._loras = LoadedLoras(package)
         self._reader = Reader(package)
+        self._automata = Automata(package, self._reader)
         self._known_configs: dict[frozenset[tuple[str, type, Any]], SearchConfig] = {}
         self._checked_bytes = 0
         if not load:
@@ -210,16 +214,17 @@ class Generator:
             lora: the name of one of ``loras`` for all prompts, or a list of one for each
                 prompt, None being the base model. A contrib package takes one for all.
             settings: HF's names (``num_beams``, ``max_new_tokens``,
-                ``length_penalty``, ``do_sample`` ...), ``seed`` and ``catalogue``;
+                ``length_penalty``, ``do_sample`` ...), ``seed`` and ``constraint``;
                 what is not given is the package's default. A setting that the
                 file takes per row may be a list, one value for each prompt. One
                 seed s stands for s, s + 1, ... by prompt (a contrib package draws a
-                whole batch from it); without one every call draws anew. A catalogue
-                is a ``Catalogue``, or entries for ``catalogue()``.
+                whole batch from it); without one every call draws anew. ``regex``,
+                ``json_schema`` and ``catalogue`` stand for the constraint that they
+                make; a list of the first two has one for each prompt.
 
         Returns:
             For each prompt ``num_return_sequences`` hypotheses, or as many as the
-            search found: a catalogue may hold fewer.
+            search found: a constraint may hold fewer.
 
         Raises:
             PromptError: a prompt is too long, holds unknown ids, or is empty while the model
@@ -261,6 +266,7 @@ class Generator:
         prompt_len = input_ids.shape[1]
         room = self.package.manifest.limits.room(prompt_len)
         configs = [config.for_prompt(prompt_len, room) for config in asked]
+        tell_of_short_limits(configs, stacklevel=3)
         output = self.search_ids(input_ids, attention_mask, configs, lora=lora, source=source)
         return self._generations(output, batch, prompt_len, configs)
 
@@ -306,6 +312,7 @@ class Generator:
         config = self._config(settings)
         input_ids, attention_mask = left_pad(batch, config.pad_token_id)
         (resolved,) = self._resolved(input_ids, attention_mask, [config], source)
+        tell_of_short_limits([resolved], stacklevel=3)
         self.check_lora(lora, 1)
         return Request(tuple(batch[0]), resolved, lora, None if source is None else tuple(read[0]))
 
@@ -505,8 +512,65 @@ class Generator:
             prompt, chat=chat, add_special_tokens=add_special_tokens, src_lang=src_lang
         )
 
-    def catalogue(self, entries: Iterable[str | Sequence[int]]) -> Catalogue:
-        """A catalogue of texts, or of token ids without EOS.
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The bytes that each token writes, for ``Constraint.regex`` and ``.json_schema``.
+
+        Raises:
+            SettingError: they do not say what the tokenizer writes.
+            PromptError: the package has no tokenizer.
+        """
+        return self._automata.vocabulary
+
+    def constraint(
+        self,
+        *,
+        regex: str | None = None,
+        json_schema: Any = None,
+        whitespace: str = WHITESPACE,
+    ) -> Constraint:
+        """What a pattern allows a continuation to be, as a whole.
+
+        A continuation begins where its prompt ends: after a word, with a space.
+
+        Args:
+            regex: in the syntax of Rust's regex crate, without anchors and look-around.
+            json_schema: a mapping, or its JSON text; properties come in its order.
+            whitespace: a regular expression of what may stand between tokens of JSON.
+
+        Raises:
+            SettingError: none or both are given; it cannot be read, outgrows the limits, or
+                matches no text that the tokenizer writes.
+            PromptError: the package has no tokenizer.
+            MissingExtraError: outlines-core is not installed.
+        """
+        if (regex is None) == (json_schema is None):
+            raise SettingError(
+                "a constraint is made of a regex or of a json_schema", "give one of the two"
+            )
+        if regex is not None:
+            return self._automata.regex(regex)
+        return self._automata.json_schema(json_schema, whitespace)
+
+    def stop_strings(self, strings: str | Sequence[str]) -> StopStrings:
+        """Strings that end a text once they have come, as HF's ``stop_strings`` do.
+
+        Raises:
+            SettingError: there are none, one is empty, or no token could end any.
+            PromptError: the package has no tokenizer.
+        """
+        return self._automata.stop_strings(strings)
+
+    def resolved(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings with what they say in words made into automata, as ``generate`` does.
+
+        Raises:
+            BeamgenError: what ``constraint``, ``catalogue`` and ``stop_strings`` refuse.
+        """
+        return self._automata.resolved(settings)
+
+    def catalogue(self, entries: Iterable[str | Sequence[int]]) -> Constraint:
+        """A constraint to be one of some texts, or token ids without EOS.
 
         A text is tokenized as it would go on after a word and a space.
 
@@ -514,10 +578,11 @@ class Generator:
             SettingError: it is no list, there are no entries, or an empty one.
             PromptError: the package has no tokenizer for texts.
         """
-        return self._reader.catalogue(entries)
+        return self._automata.catalogue(entries)
 
     def _config(self, settings: Mapping[str, Any]) -> SearchConfig:
         """The settings of one prompt's search; equal ones that draw nothing are made once."""
+        settings = self.resolved(settings)
         if not all(isinstance(value, _COMPARED) for value in settings.values()):
             return self._configs(settings, 1)[0]
         # 1 and True are equal, and one of them may be wrong
@@ -532,11 +597,8 @@ class Generator:
         return config
 
     def _configs(self, settings: Mapping[str, Any], rows: int) -> list[SearchConfig]:
-        """The settings of each row's search, with entries of a catalogue as token ids."""
-        chosen = dict(settings)
-        catalogue = chosen.get("catalogue")
-        if catalogue is not None and not isinstance(catalogue, Catalogue):
-            chosen["catalogue"] = self.catalogue(catalogue)
+        """The settings of each row's search."""
+        chosen = self.resolved(settings)
         return configs_of_rows(self.search, chosen, rows, self.package.manifest.backend)
 
 

@@ -10,7 +10,7 @@ from beamgen.settings.table import BY_NAME
 
 #: Settings that can forbid every token.
 _BANNING = (
-    "catalogue",
+    "constraint",
     "suppress_tokens",
     "begin_suppress_tokens",
     "bad_words_ids",

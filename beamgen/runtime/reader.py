@@ -26,7 +26,7 @@ from beamgen.runtime.texts import (
     encode_text,
     with_target,
 )
-from beamgen.settings.catalogue import Catalogue, check_listed
+from beamgen.settings.constraint import Constraint, check_listed
 from beamgen.settings.prompts import Prompt, as_batch, is_chat, token_ids
 from beamgen.settings.sources import SourceBatch, right_pad
 from beamgen.tokenizer.load import load_tokenizer
@@ -116,11 +116,11 @@ class Reader:
         self._check_known(tokenizer, ids)
         return ids
 
-    def catalogue(self, entries: Iterable[str | Sequence[int]]) -> Catalogue:
+    def catalogue(self, entries: Iterable[str | Sequence[int]]) -> Constraint:
         """A catalogue of texts, or of token ids without EOS; see ``Generator.catalogue``."""
         check_listed(entries)
         eos = self._package.manifest.search.eos_token_id
-        return Catalogue.of(
+        return Constraint.choices(
             encode_continuation(self.needed_tokenizer, entry, eos)
             if isinstance(entry, str)
             else entry

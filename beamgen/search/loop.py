@@ -29,6 +29,7 @@ from beamgen.decoder.contract import source_name
 from beamgen.decoder.graph import DecoderGraph
 from beamgen.search.functions import (
     beam_search,
+    constraint,
     decoder_prompt,
     entry_positions,
     states,
@@ -50,6 +51,7 @@ from beamgen.search.ports import (
 from beamgen.search.processing import SOURCE_IDS, in_use
 from beamgen.search.state import Prompt, State
 from beamgen.seq2seq_adapter import Source
+from beamgen.settings.automaton import PARTS
 from beamgen.settings.config import SearchConfig
 from beamgen.settings.parameter import NOTHING_REQUIRED, Required
 from beamgen.settings.rules import Rules
@@ -123,7 +125,7 @@ def build_loop(
     found = main.section("found").node(
         "Loop", [None, None, *carried], parts.carried, {"body": chunk_body(parts)}
     )
-    outputs = _outputs(main, prompt, State.of(found), settings)
+    outputs = _outputs(main, prompt, State.of(found), settings, initial.stop_node)
     positions = functions(entry_positions) if decoder.asks_for_positions else []
     carrying = functions(states) if decoder.geometry.states else []
     prompts = functions(decoder_prompt) if decoder.sources else []
@@ -265,12 +267,26 @@ def _initial_state(tape: Tape, prompt: Prompt, settings: Mapping[str, ir.Value])
         finished_lengths=start.finished_lengths,
         is_sent_finished=start.is_sent_finished,
         unsatisfied=start.unsatisfied,
-        node=start.finished_lengths,  # 0 everywhere, as the root of the catalogue is
+        node=tape.value(
+            constraint.first_nodes, settings["constraint_start"], start.finished_lengths
+        ),
+        stop_node=tape.value(
+            constraint.stops_before, prompt.input_ids, start.finished_lengths, *_stop(settings)
+        ),
     )
 
 
+def _stop(settings: Mapping[str, ir.Value]) -> list[ir.Value]:
+    """The automaton of stop strings."""
+    return [settings[f"stop_{part}"] for part in PARTS]
+
+
 def _outputs(
-    tape: Tape, prompt: Prompt, found: State, settings: Mapping[str, ir.Value]
+    tape: Tape,
+    prompt: Prompt,
+    found: State,
+    settings: Mapping[str, ir.Value],
+    stops_before: ir.Value,
 ) -> list[ir.Value]:
     returned = settings["num_return_sequences"]
     best = tape.call(
@@ -284,6 +300,15 @@ def _outputs(
         settings["length_penalty"],
         settings["eos_token_id"],
     )
+    finish_reasons = tape.value(
+        constraint.stop_reasons,
+        best.finish_reasons,
+        stops_before,
+        best.new_tokens,
+        best.new_lengths,
+        *_stop(settings),
+        name="reasons",
+    )
     beam_indices, log_probs = (
         tape.value(beam_search.best_hypotheses, values, found.finished_lengths, returned, name=name)
         for name, values in (
@@ -294,7 +319,7 @@ def _outputs(
     return [
         search_output(best.sequences, "sequences", ir.DataType.INT64, "total_len"),
         search_output(best.sequences_scores, "sequences_scores", ir.DataType.FLOAT),
-        search_output(best.finish_reasons, "finish_reasons", ir.DataType.INT64),
+        search_output(finish_reasons, "finish_reasons", ir.DataType.INT64),
         search_output(beam_indices, "beam_indices", ir.DataType.INT64, "scored_len"),
         search_output(log_probs, "token_log_probs", ir.DataType.FLOAT, "scored_len"),
     ]

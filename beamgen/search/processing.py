@@ -12,7 +12,7 @@ from beamgen.search.state import Settings, Step
 from beamgen.settings.parameter import Parameter
 from beamgen.settings.processors import (
     bad_words_ids,
-    catalogue,
+    constraint,
     encoder_no_repeat_ngram_size,
     renormalize_logits,
     repetition_penalty,
@@ -84,8 +84,8 @@ def processed(tape: Tape, step: Step, scores: ir.Value) -> ir.Value:
             continue
         reads = {**readable, "history": histories.get(processor.name, history)}
         scores = _applied(tape, processor, scores, reads)
-        if processor is catalogue.PROCESSOR and step.rules.catalogue_wins:
-            scores = _into_catalogue(tape, step, scores)
+        if processor is constraint.PROCESSOR and step.rules.constraint_wins:
+            scores = _into_constraint(tape, step, scores)
     return scores
 
 
@@ -103,17 +103,18 @@ def _histories(tape: Tape, step: Step, history: ir.Value) -> dict[str, ir.Value]
     return found
 
 
-def _into_catalogue(tape: Tape, step: Step, scores: ir.Value) -> ir.Value:
+def _into_constraint(tape: Tape, step: Step, scores: ir.Value) -> ir.Value:
     settings = step.settings
     apart = settings["one_beam"]
-    if step.rules.chains_share_catalogue:
+    if step.rules.chains_share_constraint:
         apart = tape.constant("chains_apart", False, np.bool_)
     return tape.value(
-        later_rules.into_catalogue,
+        later_rules.into_constraint,
         scores,
         step.state.node,
-        settings["catalogue_offsets"],
-        settings["catalogue_tokens"],
+        settings["constraint_states"],
+        settings["constraint_rows"],
+        settings["constraint_edges"],
         settings["eos_token_id"],
         apart,
     )

@@ -44,7 +44,8 @@ class State:
     finished_lengths: ir.Value  # int64 [B, K]
     is_sent_finished: ir.Value  # bool [B, K]
     unsatisfied: ir.Value  # bool [B, 1], HF's is_early_stop_heuristic_unsatisfied
-    node: ir.Value  # int64 [B, K], where in the catalogue
+    node: ir.Value  # int64 [B, K], where in the constraint
+    stop_node: ir.Value  # int64 [B, K], where in the automaton of stop strings
 
     @classmethod
     def of(cls, results: Results) -> State:
@@ -66,6 +67,7 @@ STATE_TYPES = {
     "is_sent_finished": (ir.DataType.BOOL, 2),
     "unsatisfied": (ir.DataType.BOOL, 2),
     "node": (ir.DataType.INT64, 2),
+    "stop_node": (ir.DataType.INT64, 2),
 }
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from beamgen.search.choice import Chosen, choose
-from beamgen.search.functions import beam_search, catalogue, one_beam
+from beamgen.search.functions import beam_search, constraint, one_beam
 from beamgen.search.state import Prompt, Settings, State, Step
+from beamgen.settings.automaton import PARTS
 from beamgen.settings.rules import Rules
 from beamgen.tape import Results, Tape
 
@@ -49,12 +50,14 @@ def _beam_search(tape: Tape, step: Step, chosen: Chosen) -> Results:
     """``GenerationMixin._beam_search``, from the continuations on."""
     state, settings = step.state, step.settings
     early, longest = settings["early_stopping"], settings["max_new_tokens"]
+    stops = _stops(tape, step, chosen.beams, chosen.tokens)
     hits = tape.value(
         beam_search.hits_stopping_criteria,
         chosen.tokens,
         step.cur_len,
         settings["eos_token_id"],
         longest,
+        stops.stopped,
     )
     running = tape.call(
         beam_search.get_running_beams_for_next_iteration, chosen.scores, hits, settings["running"]
@@ -120,6 +123,9 @@ def _beam_search(tape: Tape, step: Step, chosen: Chosen) -> Results:
         is_sent_finished=finished.is_sent_finished,
         unsatisfied=unsatisfied,
         node=_next_nodes(tape, step, parents, last),
+        stop_node=tape.standard(
+            "GatherElements", stops.after, running.running_index, output="stop_node", axis=1
+        ),
     )
     return Results(
         go_on=go_on,
@@ -143,6 +149,7 @@ def _sample(tape: Tape, step: Step, chosen: Chosen) -> Results:
         state.is_sent_finished,
         settings["fill_token_id"],
     )
+    stops = _stops(tape, step, chosen.beams, new_tokens)
     chains = tape.call(
         one_beam.update_chains,
         new_tokens,
@@ -153,6 +160,7 @@ def _sample(tape: Tape, step: Step, chosen: Chosen) -> Results:
         step.cur_len,
         settings["eos_token_id"],
         settings["max_new_tokens"],
+        stops.stopped,
     )
     kept = {
         record.name: tape.standard(
@@ -169,6 +177,7 @@ def _sample(tape: Tape, step: Step, chosen: Chosen) -> Results:
         is_sent_finished=chains.is_finished,
         unsatisfied=state.unsatisfied,
         node=_next_nodes(tape, step, chosen.beams, new_tokens),
+        stop_node=stops.after,
     )
     return Results(
         go_on=chains.go_on,
@@ -234,11 +243,16 @@ def _records(
 def _next_nodes(tape: Tape, step: Step, parents: ir.Value, tokens: ir.Value) -> ir.Value:
     settings = step.settings
     return tape.value(
-        catalogue.next_nodes,
+        constraint.next_nodes,
         step.state.node,
         parents,
         tokens,
-        settings["catalogue_offsets"],
-        settings["catalogue_tokens"],
-        settings["catalogue_next"],
+        *(settings[f"constraint_{part}"] for part in PARTS),
     )
+
+
+def _stops(tape: Tape, step: Step, beams: ir.Value, tokens: ir.Value) -> Results:
+    """Whether a stop string has come with tokens ``[B, M]`` of beams, and where they stand."""
+    automaton = [step.settings[f"stop_{part}"] for part in PARTS]
+    after = tape.value(constraint.stops_after, step.state.stop_node, beams, tokens, *automaton)
+    return Results(after=after, stopped=tape.value(constraint.stop_has_come, after, automaton[0]))

@@ -9,17 +9,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from beamgen.errors import PromptError, SettingError
-from beamgen.settings.catalogue import Catalogue
 from beamgen.settings.checks import check_penalty, check_settings, refuse_problems
+from beamgen.settings.constraint import Constraint
 from beamgen.settings.hf_fields import chosen_settings, refuse_unknown
 from beamgen.settings.kinds import Arrays, Ids
 from beamgen.settings.rules import Rules, installed_rules
 from beamgen.settings.search import DEFAULT_NUM_BEAMS
 from beamgen.settings.setting import REQUIRED
+from beamgen.settings.stop_strings import StopStrings
 from beamgen.settings.table import BY_NAME, PER_ROW, SAMPLING, SETTINGS
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig
+
+#: Settings that are data of a call, and never a package's default.
+_OF_A_CALL = ("constraint", "stop_strings")
 
 #: What is generated at most when neither the caller nor the checkpoint says.
 DEFAULT_MAX_NEW_TOKENS = 64
@@ -29,8 +33,8 @@ DEFAULT_MAX_NEW_TOKENS = 64
 class SearchConfig:
     """How to search.
 
-    Field names and meanings are HF ``GenerationConfig``'s, but for the last two. Each has
-    a row in ``beamgen.settings.table``, which says what its values may be.
+    Field names and meanings are HF ``GenerationConfig``'s, but for the seed and the constraint.
+    Each has a row in ``beamgen.settings.table``, which says what its values may be.
 
     Attributes:
         num_beams: running candidates per row, at least 1 (1 is greedy search, or sampling).
@@ -69,7 +73,8 @@ class SearchConfig:
         renormalize_logits: normalise after processing.
         output_scores: also give beam indices and each token's log-probability.
         seed: of the draws, 0 to 2**63 - 1; None takes another one each time.
-        catalogue: token sequences to stay among, or None.
+        stop_strings: that end a text when they have come, or None.
+        constraint: of what may be written, or None.
 
     Raises:
         SettingError: on construction, one error listing everything impossible.
@@ -111,7 +116,8 @@ class SearchConfig:
     renormalize_logits: bool = False
     output_scores: bool = False
     seed: int | None = None
-    catalogue: Catalogue | None = None
+    stop_strings: StopStrings | None = None
+    constraint: Constraint | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no search can honour."""
@@ -282,8 +288,8 @@ class SearchConfig:
         return ResolvedSearch(**{**vars(self), **lengths})
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for ``beamgen.json``, without a catalogue; ``from_json`` reads them."""
-        names = (field.name for field in fields(self) if field.name != "catalogue")
+        """Plain values for ``beamgen.json``, without automata; ``from_json`` reads them."""
+        names = (field.name for field in fields(self) if field.name not in _OF_A_CALL)
         return {name: _plain(getattr(self, name)) for name in names}
 
     @classmethod
@@ -329,24 +335,30 @@ def stacked_inputs(configs: Sequence[ResolvedSearch]) -> Arrays:
     Raises:
         SettingError: rows differ in what all rows of a batch have to share.
     """
-    stacked = {}
+    stacked: dict[str, Any] = {}
     for setting in filter(lambda each: each.in_graph, SETTINGS):
         values = [getattr(config, setting.name) for config in configs]
         # one seed for all rows would be counted up by row
         split = setting.name == "seed" or any(value != values[0] for value in values)
-        rows = [
-            setting.kind.arrays(setting.name, value) for value in (values if split else values[:1])
-        ]
-        for name, first in rows[0].items():
-            arrays = [row[name] for row in rows]
-            same = name != "seed" and all(np.array_equal(array, first) for array in arrays[1:])
-            if not same and name not in PER_ROW:
-                raise SettingError(
-                    f"{name} has to be the same for all rows of a batch",
-                    "search those prompts in batches of their own",
-                )
-            stacked[name] = first if same else np.concatenate(arrays)
+        given = values if split else values[:1]
+        together = setting.kind.of_rows(setting.name, given)
+        if together is None:
+            rows = [setting.kind.arrays(setting.name, value) for value in given]
+            together = {name: _stacked(name, [row[name] for row in rows]) for name in rows[0]}
+        stacked |= together
     return stacked
+
+
+def _stacked(name: str, values: Sequence[Any]) -> Any:
+    """One parameter's values of all rows, as ``[batch]`` where they differ."""
+    same = all(np.array_equal(value, values[0]) for value in values)
+    if not same and name not in PER_ROW:
+        raise SettingError(
+            f"{name} has to be the same for all rows of a batch",
+            "search those prompts in batches of their own",
+        )
+    # one seed for all rows would be counted up by row
+    return np.concatenate(values) if not same or name == "seed" else values[0]
 
 
 def _canonical(values: Mapping[str, Any]) -> dict[str, Any]:

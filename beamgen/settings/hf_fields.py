@@ -46,9 +46,13 @@ WITHOUT_EFFECT = frozenset(
 
 _ENDS = ("eos_token_id", "pad_token_id")
 
-_GROUPS = "transformers moved group beam search out of its own code"
+_GROUPS = (
+    "transformers moved group beam search out of its own code, into code on the Hub with a "
+    "stopping rule of its own; do_sample with num_return_sequences gives answers that differ"
+)
 _CONSTRAINED = (
-    "transformers moved constrained beam search out of its own code; generate --catalogue remains"
+    "transformers moved constrained beam search out of its own code; a constraint of what may be "
+    "written remains: generate --regex, --json-schema, --catalogue"
 )
 
 #: Fields that change the answer and that a file cannot honour, and why.
@@ -63,7 +67,6 @@ REFUSED = {
     "num_beam_groups": _GROUPS,
     "penalty_alpha": "contrastive search reads hidden states",
     "prompt_lookup_num_tokens": "assisted decoding is another algorithm",
-    "stop_strings": "a file has no text; use eos_token_id, or bad_words_ids",
     "top_h": "there is no such warper here yet; top_p and typical_p are",
     "token_healing": "it changes the prompt's tokens, which takes the tokenizer",
     "use_mtp": "multi-token prediction is another algorithm",

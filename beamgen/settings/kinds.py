@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -68,6 +68,10 @@ class Kind:
         """What these inputs are fed."""
         nothing: Any = () if value is None else value
         return {name: np.atleast_1d(np.asarray(nothing, self.dtype))}
+
+    def of_rows(self, name: str, values: Sequence[Any]) -> Arrays | None:
+        """What these inputs are fed for rows of a batch; None where each is a list by row."""
+        return None
 
     def to_hf(self, value: Any) -> Any:
         """The value as HF's ``GenerationConfig`` takes it."""

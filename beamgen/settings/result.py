@@ -11,13 +11,13 @@ from beamgen.settings.prompts import Ids
 
 #: What the graph's ``finish_reasons`` mean. ``none``: the search found fewer
 #: hypotheses than were asked for.
-FINISH_REASONS = ("none", "eos", "length")
+FINISH_REASONS = ("none", "eos", "length", "stop")
 
 #: What each output holds, in one line for tables and viewers.
 OUTPUT_MEANINGS = {
     "sequences": "prompt + generated ids, padded as HF pads",
     "sequences_scores": "HF's sequences_scores; with one beam the summed log-probability",
-    "finish_reasons": "1 EOS, 2 length, 0 nothing more was found",
+    "finish_reasons": "1 EOS, 2 length, 3 stop string, 0 nothing more was found",
     "beam_indices": "HF's beam_indices; empty unless output_scores is 1",
     "token_log_probs": "HF's compute_transition_scores; empty unless output_scores is 1",
 }

@@ -31,8 +31,8 @@ class Rules:
         bias_reaches_back: a biased or bad sequence may begin with the first id of the
             prompt; before, one that was a token longer than the prompt was passed over.
             Since 5.18.
-        catalogue_wins: where bans leave none of a catalogue's tokens to any beam, the
-            catalogue's come nevertheless. Since 5.18.
+        constraint_wins: where bans leave none of a constraint's tokens to any beam, the
+            constraint's come nevertheless. Since 5.18.
         penalty_spares_padding: the repetition penalty passes over left padding. Since 5.23.
         penalty_reaches_beams: the penalty of an encoder's ids, ``encoder_repetition_penalty``,
             is for all beams of a row; before, it was for the first rows of a batch, whichever
@@ -40,8 +40,8 @@ class Rules:
         draws_are_sorted: beam sampling puts what it drew in the order of the scores, of
             which only the first ``num_beams`` may end; before, these were the first that
             were drawn. Since 5.24.
-        chains_share_catalogue: of the independent sequences that one beam samples, all of
-            a row are asked whether a catalogue left them anything; before, each of them.
+        chains_share_constraint: of the independent sequences that one beam samples, all of
+            a row are asked whether a constraint left them anything; before, each of them.
             Since 5.24.
     """
 
@@ -49,11 +49,11 @@ class Rules:
     null_is_default: bool = False
     twenty_counts_prompt: bool = False
     bias_reaches_back: bool = False
-    catalogue_wins: bool = False
+    constraint_wins: bool = False
     penalty_spares_padding: bool = False
     penalty_reaches_beams: bool = False
     draws_are_sorted: bool = False
-    chains_share_catalogue: bool = False
+    chains_share_constraint: bool = False
 
 
 _OF_4_57 = Rules("4.57")
@@ -62,12 +62,12 @@ _OF_5_18 = Rules(
     null_is_default=True,
     twenty_counts_prompt=True,
     bias_reaches_back=True,
-    catalogue_wins=True,
+    constraint_wins=True,
 )
 _OF_5_23 = replace(
     _OF_5_18, release="5.23", penalty_spares_padding=True, penalty_reaches_beams=True
 )
-_OF_5_24 = replace(_OF_5_23, release="5.24", draws_are_sorted=True, chains_share_catalogue=True)
+_OF_5_24 = replace(_OF_5_23, release="5.24", draws_are_sorted=True, chains_share_constraint=True)
 
 #: All rules by the release that they begin with, the oldest first.
 RULES = {rules.release: rules for rules in (_OF_4_57, _OF_5_18, _OF_5_23, _OF_5_24)}

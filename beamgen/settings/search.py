@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from beamgen.settings.kinds import Arrays, Count, Flag, Kind, TokenId, TokenIds, is_finite, is_int
 from beamgen.settings.parameter import Problem
 from beamgen.settings.setting import REQUIRED, WHEN_SAMPLING, WITH_BEAMS, Setting, Values
+from beamgen.settings.stopping import SETTING as STOP_STRINGS
 
 DEFAULT_NUM_BEAMS = 5
 
@@ -149,4 +150,5 @@ SEARCH_SETTINGS = (
         examples=(7, 1, 7),
     ),
     Setting("output_scores", Flag(), "1 fills beam_indices and token_log_probs", default=False),
+    STOP_STRINGS,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,7 @@ class SampleIds:
         last: the last token of the first prompt.
         some: three ordinary ids.
         rng: draws others.
+        texts: what each token adds to a text; empty where there is no tokenizer.
     """
 
     ordinary: npt.NDArray[np.int64]
@@ -53,6 +54,7 @@ class SampleIds:
     last: int
     some: tuple[int, int, int]
     rng: np.random.Generator
+    texts: Sequence[str] = ()
 
     def drawn(self, count: int, spared: int = -1) -> list[int]:
         """Ordinary ids, some of them twice, without one that is spared."""

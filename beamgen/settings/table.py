@@ -8,7 +8,7 @@ from beamgen.settings.parameter import Parameter
 from beamgen.settings.processors import (
     bad_words_ids,
     begin_suppress_tokens,
-    catalogue,
+    constraint,
     encoder_no_repeat_ngram_size,
     encoder_repetition_penalty,
     epsilon_cutoff,
@@ -48,7 +48,7 @@ PROCESSORS = tuple(
         encoder_no_repeat_ngram_size,
         bad_words_ids,
         min_new_tokens,
-        catalogue,
+        constraint,
         forced_bos_token_id,
         forced_eos_token_id,
         remove_invalid_values,

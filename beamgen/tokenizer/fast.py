@@ -108,6 +108,12 @@ class FastTokenizer:
         spelled: str | None = self.backend.id_to_token(token)
         return spelled
 
+    def joined(self, pieces: Sequence[str]) -> str:
+        """The text of tokens as they are spelled."""
+        decoder = self.backend.decoder
+        text: str = " ".join(pieces) if decoder is None else decoder.decode(list(pieces))
+        return text
+
     def chat_text(self, messages: Messages, *, add_generation_prompt: bool = True) -> str:
         """A chat as the template writes it."""
         variables = {**self.special_tokens_map, "add_generation_prompt": add_generation_prompt}

@@ -135,6 +135,11 @@ class HfTokenizer:
         spelled: str | None = self.tokenizer.convert_ids_to_tokens(token)
         return spelled
 
+    def joined(self, pieces: Sequence[str]) -> str:
+        """The text of tokens as they are spelled."""
+        text: str = self.tokenizer.convert_tokens_to_string(list(pieces))
+        return text
+
     def chat_text(self, messages: Messages, *, add_generation_prompt: bool = True) -> str:
         """A chat as the template writes it."""
         if not self.tokenizer.chat_template:

@@ -172,6 +172,10 @@ class SlowTokenizer:
         """How a token is spelled."""
         return self._spelling(token)
 
+    def joined(self, pieces: Sequence[str]) -> str:
+        """The text of tokens as they are spelled."""
+        return self.words.joined(pieces, self._special)
+
     def chat_text(self, messages: Messages, *, add_generation_prompt: bool = True) -> str:
         """A chat as the template writes it."""
         variables = {**self.special_tokens_map, "add_generation_prompt": add_generation_prompt}

@@ -75,6 +75,9 @@ class Tokenizer(Protocol):
     def convert_ids_to_tokens(self, token: int) -> str | None:
         """How a token is spelled in the vocabulary; None where there is no such id."""
 
+    def joined(self, pieces: Sequence[str]) -> str:
+        """The text of tokens as they are spelled; HF's ``convert_tokens_to_string``."""
+
     def chat_text(self, messages: Messages, *, add_generation_prompt: bool = True) -> str:
         """A chat as the template writes it; its special tokens are in the text.
 

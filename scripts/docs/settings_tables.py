@@ -45,8 +45,10 @@ def _default(setting: Setting) -> str:
 
 
 def _option(setting: Setting) -> str:
-    if setting.name == "catalogue":
-        return "--catalogue"
+    if setting.name == "constraint":
+        return "--regex, --json-schema, --catalogue, --constraint"
+    if setting.name == "stop_strings":
+        return "--stop-string"
     return f"--{setting.name.replace('_', '-')}" if setting.option else "--set"
 
 

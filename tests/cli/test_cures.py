@@ -57,6 +57,7 @@ SHOWN_BY = {
     "formats/package_as": _FORMATS,
     **{f"formats/{name}": (f"package {name}",) for name in FORMATS},
     "cli/_options": ("generate", "explain"),
+    "cli/_constraint": ("constrain", "generate"),
     "cli/_settings": _OF_SETTINGS,
     "cli/_usage": _OF_SETTINGS,
     "lora": ("export", "lora convert", "lora check"),
@@ -73,7 +74,9 @@ SHOWN_BY = {
     "settings/contrib": ("export", "generate"),
     "settings/contrib_inputs": ("generate",),
     "settings/hf_fields": ("export",),
-    "settings/processors/catalogue": ("generate",),
+    "settings/processors/constraint": ("generate",),
+    "settings/stopping": ("export",),
+    "tokenizer/vocabulary": ("generate",),
     "training": ("finetune",),
 }
 

@@ -40,7 +40,6 @@ QUICK = [
     Page("README.md", 1, 1),
     Page("docs/start.md", 3, 2),
     Page("docs/generate.md", 2, 3, demo=True),
-    Page("docs/catalogue.md", 1, 1, demo=True),
     Page("docs/adding-an-architecture.md", 1, 0),
     Page("docs/ci.md", 1, 0, demo=True),
 ]
@@ -50,6 +49,7 @@ SLOW = [
     Page("docs/finetune.md", 1, 0),
     Page("docs/settings.md", 2, 1, demo=True),
     Page("docs/batch.md", 1, 1, demo=True),
+    Page("docs/constraints.md", 2, 1),
     Page("docs/export.md", 1, 1),
     Page("docs/parity.md", 1, 1, demo=True),
     Page("docs/from-convert_generation.md", 1, 1),

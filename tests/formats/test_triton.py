@@ -21,7 +21,7 @@ from support.peft_folders import save_lora
 
 from beamgen import (
     BeamgenError,
-    Catalogue,
+    Constraint,
     Generator,
     Package,
     Packaged,
@@ -137,8 +137,8 @@ def test_scores_of_tokens_and_settings_that_stay(
     write: Write, packages: Callable[[str], Package]
 ) -> None:
     """What is fixed in the file counts: a catalogue, and each token's log-probability."""
-    catalogue = Catalogue.of([[5, 9], [7, 8, 6], [30]])
-    settings = {**BEAMS, "output_scores": True, "catalogue": catalogue}
+    catalogue = Constraint.choices([[5, 9], [7, 8, 6], [30]])
+    settings = {**BEAMS, "output_scores": True, "constraint": catalogue}
     done = write("gpt2", batching="ragged", inputs=[], settings=settings)
     check_verified(done)
     session = load(done.folder / "1/model.onnx")

@@ -26,7 +26,7 @@ from support.wrong_graphs import (
     wrong_scores,
 )
 
-from beamgen import Catalogue, Package, check_parity, open_checkpoint, open_package
+from beamgen import Constraint, Package, check_parity, open_checkpoint, open_package
 from beamgen.package.folder import write_manifest
 from beamgen.parity.report import ParityCase, ParityReport, Parting, Verdict
 
@@ -145,7 +145,7 @@ def test_greedy_search_is_judged_by_its_tokens(check: Callable[..., ParityReport
 
 
 DRAWS = {"do_sample": True, "seed": 3, "eos_token_id": (2,)}
-CATALOGUE = Catalogue.of([[20, 21, 22], [20, 23], [24, 25, 26, 27], [28], [29, 30], [31]])
+CATALOGUE = Constraint.choices([[20, 21, 22], [20, 23], [24, 25, 26, 27], [28], [29, 30], [31]])
 
 
 @pytest.mark.parametrize("beams", [1, 5])
@@ -155,8 +155,8 @@ CATALOGUE = Catalogue.of([[20, 21, 22], [20, 23], [24, 25, 26, 27], [28], [29, 3
         (other_numbers, DRAWS),
         (no_top_k, {**DRAWS, "top_k": 2}),
         (swapped_penalty, {"repetition_penalty": 1.5, "eos_token_id": (2,)}),
-        (open_catalogue, {"catalogue": CATALOGUE, "eos_token_id": (2,)}),
-        (open_catalogue, {"catalogue": CATALOGUE, "eos_token_id": (2, 7)}),
+        (open_catalogue, {"constraint": CATALOGUE, "eos_token_id": (2,)}),
+        (open_catalogue, {"constraint": CATALOGUE, "eos_token_id": (2, 7)}),
         (other_beam_indices, {"output_scores": True, "eos_token_id": (2,)}),
     ],
 )
@@ -171,7 +171,7 @@ def test_a_wrong_processor_or_draw_is_found(
 
 
 def test_an_entry_found_once_for_each_eos_id_is_found(check: Callable[..., ParityReport]) -> None:
-    settings = {"catalogue": CATALOGUE, "eos_token_id": (2, 7, 11)}
+    settings = {"constraint": CATALOGUE, "eos_token_id": (2, 7, 11)}
     assert check(None, batch=3, **settings).verdict is Verdict.EXACT
     assert check(every_end, batch=3, **settings).verdict is Verdict.DIVERGED
 

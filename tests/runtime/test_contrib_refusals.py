@@ -16,7 +16,7 @@ from support.architectures import OPERATORS
 from support.odd_checkpoints import edit_tensors
 from transformers import AutoModelForCausalLM
 
-from beamgen import BeamgenError, Catalogue, Generator, Package, export, find_adapter
+from beamgen import BeamgenError, Constraint, Generator, Package, export, find_adapter
 from beamgen.testing import tiny_model
 
 PROMPTS = [[5, 9, 7], [11, 12, 13, 14, 15], [20, 21]]
@@ -106,7 +106,7 @@ def test_all_that_cannot_be_honoured_is_listed_at_once(
         ("BeamSearch", {"length_penalty": [0.0, 1.0, 2.0]}, "one setting for all rows"),
         ("Sampling", {"seed": [5, 9, 11]}, "one setting for all rows"),
         ("Sampling", {"seed": [5, 6, 7]}, "one setting for all rows"),
-        ("BeamSearch", {"catalogue": Catalogue.of([[5, 6]])}, "catalogue"),
+        ("BeamSearch", {"constraint": Constraint.choices([[5, 6]])}, "constraint"),
     ],
 )
 def test_a_request_that_does_not_fit_the_file_is_refused(

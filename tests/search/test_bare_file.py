@@ -121,7 +121,7 @@ def test_sequences_aligned_on_the_left_ban_the_last_id(run: Run) -> None:
         {"eos_token_id": [500], "min_new_tokens": 2},
         {"bad_words_ids": [[500]]},
         {"temperature": [0.5, 0.5, 0.5], "do_sample": 1},
-        {"catalogue_offsets": [0, 9], "catalogue_tokens": [5], "catalogue_next": [77]},
+        {"constraint_states": [[9, 0, 0]], "constraint_rows": [[0, 1, -1]]},
     ],
 )
 def test_what_cannot_be_is_an_error_of_onnx_runtime(run: Run, given: dict) -> None:

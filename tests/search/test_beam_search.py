@@ -102,12 +102,18 @@ def test_top_k_continuations_equals_hf(eos: list[int]) -> None:
     assert np.array_equal(own, probabilities[np.arange(batch)[:, None], parents, tokens])
 
 
+NO_IDS = np.array([], np.int64)
+
+
 def test_a_sequence_ends_at_any_eos_or_at_its_rows_length() -> None:
-    tokens = [[7, 2, 5], [7, 8, 9]]
-    (hits,) = run(beam_search.hits_stopping_criteria, tokens, [3], [2, 5], [4, 3])
+    tokens, no = [[7, 2, 5], [7, 8, 9]], np.zeros((2, 3), bool)
+    (hits,) = run(beam_search.hits_stopping_criteria, tokens, [3], [2, 5], [4, 3], no)
     assert hits.tolist() == [[False, True, True], [True, True, True]]
-    (hits,) = run(beam_search.hits_stopping_criteria, tokens, [3], np.array([], np.int64), [9])
+    (hits,) = run(beam_search.hits_stopping_criteria, tokens, [3], NO_IDS, [9], no)
     assert not hits.any()
+    stopped = np.array([[False, True, False], [True, False, False]])
+    (hits,) = run(beam_search.hits_stopping_criteria, tokens, [3], NO_IDS, [9], stopped)
+    assert np.array_equal(hits, stopped)
 
 
 def test_running_beams_equal_hf_and_leave_the_finished_behind() -> None:

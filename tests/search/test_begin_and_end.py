@@ -166,7 +166,7 @@ def test_best_hypotheses_of_what_was_not_kept_are_empty() -> None:
 
 
 def test_finalize_crops_to_the_longest_returned() -> None:
-    sequences, scores, found = run(
+    sequences, scores, found, tokens, lengths = run(
         beam_search.finalize,
         [[5, 6]],
         [[[1, 2, 0, 0], [3, 4, 0, 0], [4, 4, 4, 2]]],
@@ -180,3 +180,5 @@ def test_finalize_crops_to_the_longest_returned() -> None:
     assert sequences.tolist() == [[[5, 6, 1, 2], [5, 6, 3, 4]]]
     np.testing.assert_allclose(scores, [[-0.1, -0.2]])
     assert found.tolist() == [[1, 2]]
+    assert tokens.tolist() == [[[1, 2], [3, 4]]]
+    assert lengths.tolist() == [[2, 2]]

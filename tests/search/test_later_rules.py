@@ -13,7 +13,7 @@ from support.onnx_functions import run
 from support.scores import INF, by_hf, compiled, ids, right_aligned
 from transformers.generation import logits_process as hf
 
-from beamgen import Catalogue, Generator, open_checkpoint
+from beamgen import Constraint, Generator, open_checkpoint
 from beamgen.runtime.feeds import parameter_feeds
 from beamgen.runtime.session import session_of
 from beamgen.search.functions import later_rules
@@ -91,20 +91,21 @@ def test_what_is_penalised_is_what_the_installed_hf_penalises() -> None:
     assert found[1, 0, [8, 3, 5, 2]].tolist() == [2.0 if spared else 0.5, 0.5, 0.5, 0.5]
 
 
-# -- a catalogue wins over bans that leave nothing of it
+# -- a constraint wins over bans that leave nothing of it
 
 #: Of the entries 5 9, 5 8 and 6: nodes 0 (5 or 6), 1 (9 or 8), and the ends 2, 3 and 4.
-TRIE = Catalogue.of([[5, 8], [5, 9], [6]])
+TRIE = Constraint.choices([[5, 8], [5, 9], [6]])
 ROOT = 0
-NODE_OF_5 = int(TRIE.next[TRIE.tokens == 5][0])
+NODE_OF_5 = TRIE.state([5])
+ARRAYS = [TRIE.automaton.states, TRIE.automaton.rows, TRIE.automaton.edges]
 
 
 def _forced(scores: list[list[float]], node: list[int], apart: bool) -> np.ndarray:
-    """Scores ``[n, V]`` of a row within the catalogue, and then those of ``into_catalogue``."""
+    """Scores ``[n, V]`` of a row within the constraint, and then those of ``into_constraint``."""
     given = np.array([scores], np.float32)
-    trie = (np.array([node]), TRIE.offsets, TRIE.tokens, ids(2))
-    (within,) = run(compiled.within_catalogue, given, *trie)
-    (found,) = run(later_rules.into_catalogue, within, *trie, np.array(apart))
+    trie = (np.array([node]), *ARRAYS, ids(2))
+    (within,) = run(compiled.within_constraint, given, *trie)
+    (found,) = run(later_rules.into_constraint, within, *trie, np.array(apart))
     return found[0]
 
 
@@ -132,22 +133,22 @@ def only(**allowed: float) -> list[float]:
         pytest.param([BANNED, FREE], [ROOT, -1], False, [NOTHING, NOTHING], id="a beam is outside"),
     ],
 )  # fmt: skip
-def test_a_catalogue_wins(
+def test_a_constraint_wins(
     scores: list[list[float]], node: list[int], apart: bool, expected: list[list[float]]
 ) -> None:
     assert _forced(scores, node, apart).tolist() == expected
 
 
-def test_without_a_catalogue_nothing_is_forced() -> None:
-    none = np.zeros(0, np.int64)
+def test_without_a_constraint_nothing_is_forced() -> None:
+    none = [array[:0] for array in ARRAYS]
     (found,) = run(
-        later_rules.into_catalogue,
-        np.array([[NOTHING]], np.float32), np.array([[0]]), none, none, ids(2), np.array(False),
+        later_rules.into_constraint,
+        np.array([[NOTHING]], np.float32), np.array([[0]]), *none, ids(2), np.array(False),
     )  # fmt: skip
     assert found.tolist() == [[NOTHING]]
 
 
-def test_a_catalogue_wins_where_it_does_in_the_installed_hf() -> None:
+def test_a_constraint_wins_where_it_does_in_the_installed_hf() -> None:
     allowed = {0: [5, 6], 1: [8, 9]}
     scores = np.array([[BANNED, BANNED], [BANNED, FREE]], np.float32)
     history = np.array([[[0], [1]], [[0], [1]]])
@@ -156,10 +157,10 @@ def test_a_catalogue_wins_where_it_does_in_the_installed_hf() -> None:
     rows = []
     for row in scores.tolist():
         given = np.array([row], np.float32)
-        trie = (np.array([[ROOT, NODE_OF_5]]), TRIE.offsets, TRIE.tokens, ids(2))
-        (within,) = run(compiled.within_catalogue, given, *trie)
-        if INSTALLED.catalogue_wins:
-            (within,) = run(later_rules.into_catalogue, within, *trie, np.array(False))
+        trie = (np.array([[ROOT, NODE_OF_5]]), *ARRAYS, ids(2))
+        (within,) = run(compiled.within_constraint, given, *trie)
+        if INSTALLED.constraint_wins:
+            (within,) = run(later_rules.into_constraint, within, *trie, np.array(False))
         rows.append(within[0])
     assert np.array_equal(np.stack(rows), expected)
 
@@ -216,7 +217,7 @@ def test_an_entry_whose_tokens_are_banned(
     (found,) = ruled_generators(release).generate(
         [prompt], catalogue=[entry], bad_words_ids=[[30]], eos_token_id=2, length_penalty=0.0
     )
-    if not RULES[release].catalogue_wins:
+    if not RULES[release].constraint_wins:
         assert found == []
         return
     assert found[0].token_ids == [*entry, 2]

@@ -57,6 +57,7 @@ def update(**changed: Any) -> dict[str, Any]:
         "eos_token_id": [5],
         "max_new_tokens": [10],
         "fill_token_id": [0],
+        "stopped": np.zeros((2, 3), bool),
     } | changed
 
     def inputs(*names: str) -> list[Any]:
@@ -70,6 +71,7 @@ def update(**changed: Any) -> dict[str, Any]:
         tokens,
         log_probs,
         *inputs("scores", "lengths", "is_finished", "cur_len", "eos_token_id", "max_new_tokens"),
+        given["stopped"],
     )
     return {
         "tokens": tokens,

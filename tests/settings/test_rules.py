@@ -66,11 +66,11 @@ def test_the_differences_begin_with_the_releases_that_made_them() -> None:
         "null_is_default": "5.18",  # 5.0, to which no rules belong
         "twenty_counts_prompt": "5.18",  # the same
         "bias_reaches_back": "5.18",
-        "catalogue_wins": "5.18",
+        "constraint_wins": "5.18",
         "penalty_spares_padding": "5.23",
         "penalty_reaches_beams": "5.23",  # 5.20, with which no rules begin
         "draws_are_sorted": "5.24",
-        "chains_share_catalogue": "5.24",
+        "chains_share_constraint": "5.24",
     }
     for name in names:
         held = [getattr(rules, name) for rules in RULES.values()]
@@ -83,7 +83,7 @@ def test_every_tested_release_has_rules_that_begin_no_later() -> None:
 
 
 def test_rules_are_found_by_their_release() -> None:
-    assert rules_named("5.18").catalogue_wins
+    assert rules_named("5.18").constraint_wins
     for wrong in ("5.17", "5.24.0", ""):
         with pytest.raises(BeamgenError, match="no rules of generate begin with"):
             rules_named(wrong)

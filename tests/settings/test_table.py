@@ -8,12 +8,13 @@ import typing
 import pytest
 from support.setting_values import OF_SPEECH, OTHER
 
-from beamgen import BeamgenError, Catalogue, SearchConfig
+from beamgen import BeamgenError, Constraint, SearchConfig
 from beamgen.formats.genai import config as genai
 from beamgen.settings import contrib
 from beamgen.settings.hf_fields import hf_defaults
 from beamgen.settings.kinds import Count, Flag, Number, TokenId, TokenIds
 from beamgen.settings.setting import REQUIRED, Setting
+from beamgen.settings.stop_strings import StopStrings
 from beamgen.settings.table import PARAMETERS, PROCESSORS, SETTINGS
 
 FIELDS = {field.name: field for field in dataclasses.fields(SearchConfig)}
@@ -103,7 +104,11 @@ def test_what_nobody_said_an_operator_honours_is_refused_there(operator: str, na
     """A setting that is added to the table is among these until it enters the allow-list."""
     setting = next(setting for setting in SETTINGS if setting.name == name)
     own = [example for example in setting.examples if not setting.is_off(example)]
-    on = {"catalogue": Catalogue.of([[5, 6]]), **OTHER, **OF_SPEECH}.get(name, own and own[0])
+    automata = {
+        "constraint": Constraint.choices([[5, 6]]),
+        "stop_strings": StopStrings.of("a", ["a"], 1),
+    }
+    on = {**OTHER, **OF_SPEECH, **automata}.get(name, own and own[0])
     beside = OF_SPEECH if name == "return_timestamps" else {}
     config = CHOOSE[operator].with_overrides({name: on, **beside})
     with pytest.raises(BeamgenError, match=f"{name}: there is no input for it"):

@@ -145,7 +145,7 @@ def no_top_k(model: onnx.ModelProto) -> None:
 
 def open_catalogue(model: onnx.ModelProto) -> None:
     """Every token may follow where an entry may end."""
-    function = _function(model, "within_catalogue")
+    function = _function(model, "within_constraint")
     branch = next(a.g for n in function.node for a in n.attribute if a.name == "then_branch")
     add = next(node for node in branch.node if node.op_type == "Add")
     add.op_type, add.input[1] = "Max", add.input[0]

@@ -16,7 +16,7 @@ from beamgen.disk import local
 from beamgen.errors import PromptError, SettingError
 from beamgen.export.prove import Progress
 from beamgen.formats.format import Check, Format
-from beamgen.formats.web.graph import fed, web_graph
+from beamgen.formats.web.graph import CONSTRAINT, fed, web_graph
 from beamgen.formats.web.modules import ORT_WEB, add_modules
 from beamgen.formats.web.node_check import check_in_node
 from beamgen.formats.web.texts import add_text
@@ -197,7 +197,7 @@ def describe(
         "inputs": {
             name: {"dtype": _DTYPES[rows[name]["dtype"]], "value": _value(package, name)}
             for name in fed(package, languages=bool(text.get("languages")))
-            if name in rows and name not in _PROMPTS
+            if name in rows and name not in (*_PROMPTS, *CONSTRAINT)
         },
         "text": text,
         "examples": [{"text": text, "ids": list(ids)} for text, ids in encoded],

@@ -5,7 +5,11 @@ from __future__ import annotations
 from beamgen.errors import PackageError, one_line
 from beamgen.package import embedded
 from beamgen.package.folder import Package
+from beamgen.settings.automaton import PARTS
 from beamgen.settings.sources import DECODER_PROMPT
+
+#: What may be written, which a page takes from a file.
+CONSTRAINT = tuple(f"constraint_{part}" for part in PARTS)
 
 #: What a page may change. All else stays as the package has it, as constants.
 FED = (
@@ -24,6 +28,7 @@ FED = (
     "top_p",
     "repetition_penalty",
     "no_repeat_ngram_size",
+    *CONSTRAINT,
 )
 
 #: What a page of an encoder-decoder may change besides; the other where there are languages.

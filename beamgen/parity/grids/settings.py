@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +14,11 @@ from beamgen.package.folder import Package
 from beamgen.parity.grids.shapes import Likely, ordinary_ids, room
 from beamgen.parity.report import ParityCase, Prompts
 from beamgen.settings.config import SearchConfig
-from beamgen.settings.processors.catalogue import WAYS_OUT
+from beamgen.settings.processors.constraint import WAYS_OUT
 from beamgen.settings.setting import IDS, SampleIds
 from beamgen.settings.table import SAMPLING, SETTINGS
+from beamgen.tokenizer.load import load_or_reason
+from beamgen.tokenizer.vocabulary import token_texts
 
 #: Enough for any two values of any two axes to meet in one of them.
 CASES = 140
@@ -113,7 +117,7 @@ def _case(
     one, two = ends
     eos = (*search.eos_token_id[:1], two) if row["second_eos"] else (one,)
     if row.get("return_timestamps"):  # which come first, and go with one EOS before them
-        row = {**row, "catalogue": False, "forced_bos_token_id": False}
+        row = {**row, "constraint": False, "forced_bos_token_id": False}
         eos = search.eos_token_id[:1]
     values = dict(_MODES[row["mode"]])
     values |= {
@@ -126,14 +130,14 @@ def _case(
     several = max(values["num_beams"], values["num_return_sequences"]) > 1
     if several and not package.manifest.rules.penalty_reaches_beams:
         del values["encoder_repetition_penalty"]
-    if row["catalogue"] or row["forced_eos_token_id"] or _bans_ngrams(row):
+    if row["constraint"] or row["forced_eos_token_id"] or _bans_ngrams(row):
         # HF adds infinities of both signs where an EOS is banned while its score decays
         values["exponential_decay_length_penalty"] = None
     ids = _sample_ids(package, prompts, eos, number)
     values |= {name: sample(ids) for name, sample in _LISTS.items() if row.get(name)}
-    if row["catalogue"]:
+    if row["constraint"]:
         values = {name: value for name, value in values.items() if name not in WAYS_OUT}
-    if row["catalogue"] and (values.get("do_sample") or row["renormalize_logits"]):
+    if row["constraint"] and (values.get("do_sample") or row["renormalize_logits"]):
         # nothing may be left to choose from, and HF goes on with what is no number
         values = {name: value for name, value in values.items() if name not in _BANS}
     longest = min(_NEW_TOKENS, room(package) - prompt_len)
@@ -157,4 +161,11 @@ def _sample_ids(package: Package, prompts: Prompts, eos: tuple[int, ...], number
     rng = np.random.default_rng([number, 4])
     ordinary = np.setdiff1d(ordinary_ids(package), eos)
     a, b, c = rng.choice(ordinary, size=3, replace=False).tolist()
-    return SampleIds(ordinary, eos, prompts[0][-1], (a, b, c), rng)
+    return SampleIds(ordinary, eos, prompts[0][-1], (a, b, c), rng, _texts(package.folder))
+
+
+@lru_cache(maxsize=4)
+def _texts(folder: Path) -> Sequence[str]:
+    """What each token adds to a text; nothing where no tokenizer says so."""
+    tokenizer, _ = load_or_reason(folder)
+    return () if tokenizer is None else token_texts(tokenizer)

@@ -89,16 +89,18 @@ def get_top_k_continuations(log_probs, running_scores, eos_token_id):
 
 
 @script(beamgen_ops, default_opset=op)
-def hits_stopping_criteria(tokens, cur_len, eos_token_id, max_new_tokens):
+def hits_stopping_criteria(tokens, cur_len, eos_token_id, max_new_tokens, stopped):
     """Which continuations ``[B, M]`` end here; cur_len ``[1]`` counts the new token.
 
-    Source: ``EosTokenCriteria`` and ``MaxLengthCriteria``,
+    stopped ``[B, M]`` says where a stop string has come.
+
+    Source: ``EosTokenCriteria``, ``MaxLengthCriteria`` and ``StopStringCriteria``,
     ``transformers/generation/stopping_criteria.py``.
     """
     is_eos = op.Equal(op.Unsqueeze(tokens, [2]), op.Reshape(eos_token_id, [1, 1, -1]))
     # a sum, not a maximum: it is 0 where there are no eos ids
     ends = op.ReduceSum(op.Cast(is_eos, to=INT64.dtype), [2], keepdims=0) > 0  # [B, M]
-    return op.Or(ends, op.Reshape(max_new_tokens, [-1, 1]) <= cur_len)
+    return op.Or(op.Or(ends, stopped), op.Reshape(max_new_tokens, [-1, 1]) <= cur_len)
 
 
 @script(beamgen_ops, default_opset=op)
@@ -317,7 +319,7 @@ def search_mode(
 
 @script(beamgen_ops, default_opset=op)
 def finish_reasons(scores, lengths, is_sent_finished, tokens, length_penalty, eos_token_id):
-    """What ended each hypothesis, int64 ``[B, R]``: 1 an EOS, 2 the length limit.
+    """What ended each hypothesis, int64 ``[B, R]``: 1 an EOS, 2 anything else.
 
     0 where the search found fewer hypotheses than it returns: what stands there
     is nothing that HF's search ever had a probability for, but an empty slot or
@@ -362,16 +364,18 @@ def finalize(
 ):
     """The best R hypotheses with their prompts.
 
-    Returns: sequences ``[B, R, S + T]``, sequences_scores and finish_reasons ``[B, R]``.
+    Returns: sequences ``[B, R, S + T]``; sequences_scores and finish_reasons ``[B, R]``; and
+    what was generated: new_tokens ``[B, R, T]`` and new_lengths ``[B, R]``.
     """
     zero = op.Constant(value_ints=[0])
     one = op.Constant(value_ints=[1])
     returned = op.Max(num_return_sequences, zero)
     sequences_scores = op.Slice(finished_scores, zero, returned, one)
-    generated = beamgen_ops.best_hypotheses(finished_tokens, finished_lengths, returned)
+    new_tokens = beamgen_ops.best_hypotheses(finished_tokens, finished_lengths, returned)
+    new_lengths = op.Slice(finished_lengths, zero, returned, one)
     finish_reasons = beamgen_ops.finish_reasons(
         sequences_scores,
-        op.Slice(finished_lengths, zero, returned, one),
+        new_lengths,
         op.Slice(is_sent_finished, zero, returned, one),
         op.Slice(finished_tokens, zero, returned, one),
         length_penalty,
@@ -379,5 +383,5 @@ def finalize(
     )
     shape = op.Concat(op.Shape(sequences_scores), op.Shape(input_ids, start=1), axis=0)
     prompt = op.Expand(op.Unsqueeze(input_ids, one), shape)  # [B, R, S]
-    sequences = op.Concat(prompt, generated, axis=2)
-    return sequences, sequences_scores, finish_reasons
+    sequences = op.Concat(prompt, new_tokens, axis=2)
+    return sequences, sequences_scores, finish_reasons, new_tokens, new_lengths

@@ -38,23 +38,31 @@ def without_padding(history, attention_mask):
 
 
 @script(beamgen_ops, default_opset=op)
-def into_catalogue(scores, node, catalogue_offsets, catalogue_tokens, eos_token_id, chains_apart):
-    """0 on what a catalogue allows, where bans leave no beam of a row any of it.
+def into_constraint(
+    scores,
+    node,
+    constraint_states,
+    constraint_rows,
+    constraint_edges,
+    eos_token_id,
+    chains_apart,
+):
+    """0 on what a constraint allows, where bans leave no beam of a row any of it.
 
-    scores ``[B, n, V]`` after the catalogue's processor, node ``[B, K]``; chains_apart, a
-    scalar: each beam is a row of its own. A beam that has left the catalogue always has
+    scores ``[B, n, V]`` after the constraint's processor, node ``[B, K]``; chains_apart, a
+    scalar: each beam is a row of its own. A beam that has left the constraint always has
     something: of a function that allows it nothing HF complains.
 
     Source: ``PrefixConstrainedLogitsProcessor`` since transformers 5.18.
     """
-    if op.Squeeze(op.Shape(catalogue_tokens)) > 0:
+    if op.Squeeze(op.Shape(constraint_states, end=1)) > 0:
         here = op.Slice(node, [0], op.Shape(scores, start=1, end=2), [1])  # [B, n]
-        outside = op.Unsqueeze(here < 0, [2])  # [B, n, 1]
+        outside = op.Unsqueeze(op.Equal(here, -1), [2])  # [B, n, 1]
         best = op.Where(outside, 0.0, op.ReduceMax(scores, [2]))  # [B, n, 1]
         best_of_row = op.Where(chains_apart, best, op.ReduceMax(best, [1]))
         nothing = op.Expand(op.Constant(value_float=0.0), op.Shape(scores))
-        mask = beamgen_ops.within_catalogue(
-            nothing, node, catalogue_offsets, catalogue_tokens, eos_token_id
+        mask = beamgen_ops.within_constraint(
+            nothing, node, constraint_states, constraint_rows, constraint_edges, eos_token_id
         )
         none_left = op.IsInf(best_of_row, detect_positive=0)
         processed = op.Where(none_left, mask, scores)

@@ -11,7 +11,7 @@ from onnxscript import OnnxFunction
 from beamgen.onnx_domain import DOMAIN
 from beamgen.search.functions import (
     beam_search,
-    catalogue,
+    constraint,
     later_rules,
     one_beam,
     processors,
@@ -23,7 +23,7 @@ from beamgen.settings.rules import Rules
 from beamgen.settings.table import PROCESSORS
 
 # Of the loop backend, besides the processors.
-_LOOP_MODULES = (beam_search, one_beam, random_numbers, processors, warpers, catalogue, tree_cache)
+_LOOP_MODULES = (beam_search, one_beam, random_numbers, processors, warpers, constraint, tree_cache)
 
 
 def loop_functions(rules: Rules) -> list[ir.Function]:
@@ -38,7 +38,7 @@ def _later(rules: Rules) -> list[OnnxFunction[Any, Any]]:
     asked = (
         (rules.bias_reaches_back, later_rules.one_id_before),
         (rules.penalty_spares_padding, later_rules.without_padding),
-        (rules.catalogue_wins, later_rules.into_catalogue),
+        (rules.constraint_wins, later_rules.into_constraint),
         (rules.draws_are_sorted, later_rules.best_first),
     )
     return [function for holds, function in asked if holds]

@@ -80,6 +80,7 @@ def update_chains(
     cur_len,
     eos_token_id,
     max_new_tokens,
+    stopped,
 ):
     """The chains with what was appended to them; all but cur_len and parameters ``[B, K]``.
 
@@ -88,7 +89,9 @@ def update_chains(
 
     Source: ``GenerationMixin._sample``.
     """
-    ends = beamgen_ops.hits_stopping_criteria(new_tokens, cur_len, eos_token_id, max_new_tokens)
+    ends = beamgen_ops.hits_stopping_criteria(
+        new_tokens, cur_len, eos_token_id, max_new_tokens, stopped
+    )
     is_finished = op.Or(was_finished, ends)
     go_on = op.ReduceMin(op.Cast(is_finished, to=INT64.dtype), keepdims=0) < 1
     scores = scores_before + new_log_probs

@@ -25,8 +25,8 @@ def _conflicts(values: Values) -> Iterator[Problem]:
             f"return_timestamps goes with one eos_token_id, not with {len(values['eos_token_id'])}"
         )
         yield cause, "give one, as transformers takes one there"
-    if values["catalogue"] is not None:
-        cause = "return_timestamps asks for tokens of times, and no catalogue has them"
+    if values["constraint"] is not None:
+        cause = "return_timestamps asks for tokens of times, and no constraint has them"
         yield cause, "leave one of the two out"
 
 

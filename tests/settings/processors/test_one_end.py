@@ -1,17 +1,26 @@
-"""Of several EOS ids one is left, where beams stay in a catalogue; by hand."""
+"""Of several EOS ids one is left, where beams stay in a constraint; by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from support.onnx_functions import run
-from support.scores import INF, NOTHING, compiled, odd_scores, random_scores
+from support.scores import INF, compiled, odd_scores, random_scores
 
-TRIE = np.array([3, -1], np.int64)
+STATES = np.array([[0, 0, 1]], np.int32)
+NOTHING = STATES[:0]
 
 
-def one_end(scores: np.ndarray, eos: list[int], tokens=TRIE, one_beam: bool = False) -> np.ndarray:
-    (found,) = run(compiled.one_end, scores, tokens, np.array(eos, np.int64), np.array(one_beam))
+def one_end(
+    scores: np.ndarray,
+    eos: list[int],
+    states: np.ndarray = STATES,
+    one_beam: bool = False,
+    node: int = 0,
+) -> np.ndarray:
+    nodes = np.full(scores.shape[:2], node)
+    ids = np.array(eos, np.int64)
+    (found,) = run(compiled.one_end, scores, nodes, states, ids, np.array(one_beam))
     return found
 
 
@@ -40,9 +49,14 @@ def test_where_no_entry_ends_nothing_changes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("eos", "tokens", "one_beam"),
-    [([4, 7], NOTHING, False), ([4], TRIE, False), ([], TRIE, False), ([4, 7], TRIE, True)],
+    ("eos", "states", "one_beam"),
+    [([4, 7], NOTHING, False), ([4], STATES, False), ([], STATES, False), ([4, 7], STATES, True)],
 )
-def test_elsewhere_no_bit_changes(eos: list[int], tokens: np.ndarray, one_beam: bool) -> None:
+def test_elsewhere_no_bit_changes(eos: list[int], states: np.ndarray, one_beam: bool) -> None:
     scores = odd_scores()
-    assert one_end(scores, eos, tokens, one_beam).tobytes() == scores.tobytes()
+    assert one_end(scores, eos, states, one_beam).tobytes() == scores.tobytes()
+
+
+def test_a_row_that_no_constraint_binds_keeps_all_ends() -> None:
+    scores = random_scores()
+    assert np.array_equal(one_end(scores, [4, 7], node=-2), scores)

@@ -4,7 +4,7 @@
 export const DEAD = -5e8;
 
 /** What the graph's `finish_reasons` mean. */
-export const FINISH_REASONS = ["none", "eos", "length"];
+export const FINISH_REASONS = ["none", "eos", "length", "stop"];
 
 /** What the graph's `early_stopping` means. */
 export const EARLY_STOPPING = [false, true, "never"];
@@ -13,7 +13,7 @@ export const EARLY_STOPPING = [false, true, "never"];
 export const DEFAULT_MAX_NEW_TOKENS = 64;
 
 /** Why an answer ended, in words. */
-export const ENDINGS = {"eos": "ended by itself", "length": "cut off at the limit of tokens"};
+export const ENDINGS = {"eos": "ended by itself", "length": "cut off at the limit of tokens", "stop": "ended by a stop string"};
 
 /** What became of a continuation: it runs on as a beam, it is a hypothesis, or neither. */
 export const FATES = ["kept", "finished", "dropped"];

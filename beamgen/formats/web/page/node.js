@@ -1,9 +1,11 @@
 // The same search in Node: node page/node.js "PROMPT" [name=value ...] prints its record.
 //
+// constraint=FILE.npz says what may be written: beamgen constrain makes such files.
 // Of an encoder-decoder decoder_prompt=, src_lang= and tgt_lang= are names, too.
 // With no prompt, requests are read from stdin; beamgen holds their answers against its own.
 
 import { readFileSync } from 'node:fs';
+import { Constraint } from './automaton.js';
 import { openText } from './text.js';
 import { InputError, search } from './search.js';
 
@@ -33,12 +35,14 @@ function readSetting(pair) {
   }
 }
 
+const readConstraint = (path) => (path ? new Constraint(new Uint8Array(readFileSync(path))) : null);
+
 async function answer(parts, asked) {
   const { searches = [], texts = [], targets = [], languages = [], chats = [] } = asked;
   const { ids = [], tokens = [] } = asked;
   const found = { searches: [], node: process.version };
-  for (const { prompt, settings } of searches) {
-    found.searches.push(await search(parts, prompt, settings));
+  for (const { prompt, settings, constraint } of searches) {
+    found.searches.push(await search(parts, prompt, settings, readConstraint(constraint)));
   }
   const { text } = parts;
   found.texts = texts.map((each) => text.encode(each));
@@ -51,7 +55,7 @@ async function answer(parts, asked) {
 }
 
 const [prompt, ...pairs] = process.argv.slice(2);
-const { decoder_prompt: decoder_text, src_lang, tgt_lang, ...settings } = Object.fromEntries(
+const { decoder_prompt: decoder_text, src_lang, tgt_lang, constraint, ...settings } = Object.fromEntries(
   pairs.map(readSetting),
 );
 const parts = await open();
@@ -59,7 +63,12 @@ try {
   const found =
     prompt === undefined
       ? await answer(parts, JSON.parse(readFileSync(0, 'utf8')))
-      : await search(parts, { text: prompt, decoder_text, src_lang, tgt_lang }, settings);
+      : await search(
+          parts,
+          { text: prompt, decoder_text, src_lang, tgt_lang },
+          settings,
+          readConstraint(constraint),
+        );
   console.log(JSON.stringify(found));
 } catch (error) {
   if (!(error instanceof InputError)) throw error;

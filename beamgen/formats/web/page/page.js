@@ -108,12 +108,15 @@ const hear = {
   },
 };
 
-function submit(event) {
+async function submit(event) {
   event.preventDefault();
   if (!isReady || isSearching) return;
   form.acceptAll();
   searching(true);
-  worker.postMessage({ type: 'search', prompt: form.prompt(), settings: form.settings() });
+  const [file] = $('constraint').files;
+  const constraint = file ? await file.arrayBuffer() : null;
+  const [prompt, settings] = [form.prompt(), form.settings()];
+  worker.postMessage({ type: 'search', prompt, settings, constraint });
 }
 
 /** A search cannot be interrupted, but its worker can. */

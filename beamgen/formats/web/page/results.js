@@ -1,5 +1,6 @@
 // What a search found: its answers, the tree, and each step in words.
 
+import { inWords } from './automaton.js';
 import { ENDINGS } from './constants.js';
 import { counted, decimal, element, idsAsText, percent, spelled } from './format.js';
 import { at, pathTo, textBefore } from './layout.js';
@@ -97,7 +98,9 @@ export class Results {
     const { steps } = this.record;
     const step = steps[this.step - 1];
     $('step-title').textContent = `Step ${this.step} of ${steps.length}`;
-    $('step-summary').textContent = summary(steps, step);
+    const { forbidden, vocab_size } = this.record;
+    const told = forbidden ? inWords(forbidden[this.step - 1], vocab_size) : '';
+    $('step-summary').textContent = summary(steps, step) + told;
     $('step-back').disabled = this.step === 1;
     $('step-on').disabled = this.step === steps.length;
     const [, onPath] = this.path.find(([s]) => s === this.step) ?? [];

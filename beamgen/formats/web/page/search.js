@@ -1,5 +1,6 @@
 // One search: a prompt and settings in, the record of what it did and found out.
 
+import { forbiddenTokens } from './automaton.js';
 import { feeds, problems, resolve, sourceProblems } from './settings.js';
 import { readSearch } from './trace.js';
 
@@ -80,8 +81,9 @@ function checkedIds(page, ids, field) {
  * @param prompt `{text, chat}` or `{ids}`; of an encoder-decoder besides `decoder_text` or
  *   `decoder_ids`, with which the answer begins, `src_lang` and `tgt_lang`.
  * @param given settings that are not the package's own; null where one is.
+ * @param constraint what may be written, see `automaton.js`; null for anything.
  */
-export async function search({ page, text, session, Tensor }, prompt, given) {
+export async function search({ page, text, session, Tensor }, prompt, given, constraint = null) {
   const read = promptIds(page, text, prompt);
   const ids = page.encoder ? decoderIds(page, text, prompt) : read;
   const forced_bos_token_id = beginsWithLanguage(page)
@@ -90,11 +92,16 @@ export async function search({ page, text, session, Tensor }, prompt, given) {
   const settings = resolve(page, ids.length, { ...given, forced_bos_token_id });
   const [problem] = [...sourceProblems(page, read.length), ...problems(page, ids.length, settings)];
   if (problem) throw new InputError(problem.field, problem.message);
-  const outputs = await session.run(feeds(page, { ids, read }, settings, Tensor));
+  const outputs = await session.run(feeds(page, { ids, read }, settings, Tensor, constraint));
   const shown = (some) => ({ text: page.text.kind === 'ids' ? null : text.decode(some), ids: some });
   // fixed in the file, and part of how it searched
   const { eos_token_id } = page.search;
   const record = readSearch(outputs, shown(ids), { ...settings, eos_token_id }, text);
+  if (constraint) {
+    const { vocab_size } = page;
+    const forbidden = forbiddenTokens(record.steps, constraint, eos_token_id, vocab_size);
+    Object.assign(record, { forbidden, vocab_size });
+  }
   return page.encoder ? { source: shown(read), ...record } : record;
 }
 

@@ -136,12 +136,24 @@ function lengthProblems(page, promptLength, { max_new_tokens }) {
   ];
 }
 
+/** The inputs of a constraint where there is none. */
+function unbound(Tensor) {
+  const none = { states: [0, 3], rows: [0, 3], edges: [0, 2], next: [0] };
+  return Object.fromEntries(
+    Object.entries(none).map(([part, dims]) => [
+      `constraint_${part}`,
+      new Tensor('int32', new Int32Array(0), dims),
+    ]),
+  );
+}
+
 /**
  * Tensors for the graph, by input name.
  *
  * @param ids of the prompt, `read` of what an encoder reads; the same where there is none.
+ * @param constraint what may be written, a `Constraint`; null for anything.
  */
-export function feeds(page, { ids, read }, settings, Tensor) {
+export function feeds(page, { ids, read }, settings, Tensor, constraint = null) {
   const row = (values) => new Tensor('int64', BigInt64Array.from(values, BigInt), [1, values.length]);
   const tensors = { input_ids: row(read), attention_mask: row(read.map(() => 1)) };
   if (page.encoder) tensors.decoder_input_ids = row(ids);
@@ -153,5 +165,5 @@ export function feeds(page, { ids, read }, settings, Tensor) {
     const data = dtype === 'int64' ? BigInt64Array.of(BigInt(value)) : Float32Array.of(value);
     tensors[name] = new Tensor(dtype, data, [1]);
   }
-  return tensors;
+  return { ...tensors, ...(constraint?.feeds(Tensor) ?? unbound(Tensor)) };
 }

@@ -1,5 +1,6 @@
 // Loads the model and searches, apart from the page, so that the page stays responsive.
 
+import { Constraint } from './automaton.js';
 import { LoadError, readBytes, readJson } from './load.js';
 import { InputError, promptIds, search } from './search.js';
 import { openText } from './text.js';
@@ -48,12 +49,23 @@ const ask = {
     postMessage({ type: 'count', id, count });
   },
 
-  async search({ prompt, settings }) {
+  async search({ prompt, settings, constraint }) {
     const began = performance.now();
-    const record = await search(parts, prompt, settings);
+    const record = await search(parts, prompt, settings, opened(constraint));
     postMessage({ type: 'result', record, seconds: (performance.now() - began) / 1000 });
   },
 };
+
+/** The constraint of a file's bytes; null where none was chosen. */
+function opened(bytes) {
+  if (!bytes) return null;
+  try {
+    return new Constraint(new Uint8Array(bytes));
+  } catch (error) {
+    const message = `This file holds no constraint: ${firstLine(error)}. Choose one that beamgen constrain wrote.`;
+    throw new InputError('constraint', message);
+  }
+}
 
 const firstLine = (error) => String(error?.message ?? error).split('\n')[0].slice(0, 300);
 

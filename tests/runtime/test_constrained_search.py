@@ -13,7 +13,15 @@ import torch
 from click.testing import CliRunner
 from transformers import GenerationConfig
 
-from beamgen import BeamgenError, Catalogue, Generator, Package, export, open_checkpoint
+from beamgen import (
+    BeamgenError,
+    BeamgenWarning,
+    Constraint,
+    Generator,
+    Package,
+    export,
+    open_checkpoint,
+)
 from beamgen.cli import main
 
 ENTRIES = ["a small animal", "a large plant", "a person", "a drug used to treat pain", "a drug"]
@@ -41,9 +49,10 @@ def test_fewer_entries_than_beams_give_fewer_hypotheses(biogpt: Generator) -> No
 
 
 def test_an_entry_that_the_length_cuts_says_so(biogpt: Generator) -> None:
-    (found,) = biogpt.generate(
-        "aspirin is", catalogue=ENTRIES, max_new_tokens=2, num_return_sequences=5
-    )
+    with pytest.warns(BeamgenWarning, match="set max_new_tokens to 3 or more"):
+        (found,) = biogpt.generate(
+            "aspirin is", catalogue=ENTRIES, max_new_tokens=2, num_return_sequences=5
+        )
     assert {h.finish_reason for h in found} == {"length"}
     starts = {tuple(biogpt.catalogue(ENTRIES).allowed(h.token_ids[:1])[0]) for h in found}
     assert all(h.token_ids[1] in allowed for h in found for allowed in starts)
@@ -243,5 +252,5 @@ def test_a_catalogue_is_not_built_into_a_file(tmp_path: Path) -> None:
         export(
             model_class="gpt2",
             output=tmp_path / "p",
-            settings={"catalogue": Catalogue.of([[5]])},
+            settings={"constraint": Constraint.choices([[5]])},
         )

@@ -1,4 +1,4 @@
-"""A catalogue as Hugging Face ``generate`` is given it."""
+"""A constraint as Hugging Face ``generate`` is given it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
 
 
-def within_catalogue(config: SearchConfig, prompt_len: int, vocab_size: int) -> dict[str, Any]:
+def within_constraint(config: SearchConfig, prompt_len: int, vocab_size: int) -> dict[str, Any]:
     """What ``generate`` and ``_get_logits_processor`` are given besides the settings."""
     return {
         "prefix_allowed_tokens_fn": _allowed(config, prompt_len, vocab_size),
@@ -24,25 +24,27 @@ def _allowed(
 ) -> Callable[..., list[int]] | None:
     """HF's ``prefix_allowed_tokens_fn``.
 
-    HF wants a token even where a dead beam has left the catalogue: any but an EOS, and all
+    HF wants a token even where a dead beam has left the constraint: any but an EOS, and all
     of those, so that bans leave it one.
     """
-    catalogue = config.catalogue
-    if catalogue is None:
+    constraint = config.constraint
+    if constraint is None:
         return None
-    outside = [token for token in range(vocab_size) if token not in config.eos_token_id]
+    eos = frozenset(config.eos_token_id)
+    outside = [token for token in range(vocab_size) if token not in eos]
 
     def allowed(_: int, sequence: torch.Tensor) -> list[int]:
-        tokens, ends = catalogue.allowed(sequence[prompt_len:].tolist())
-        found = [*tokens, *(config.eos_token_id if ends else ())]
+        tokens, ends = constraint.allowed(sequence[prompt_len:].tolist())
+        # of states that take all tokens but some: an EOS among them is an end, and no text
+        found = [*(token for token in tokens if token not in eos), *(eos if ends else ())]
         return found or outside
 
     return allowed
 
 
 def _one_end(config: SearchConfig) -> list[Any]:
-    """Of several EOS ids beams keep the likeliest, so that they hold an entry once."""
-    if config.catalogue is None or config.num_beams == 1 or len(config.eos_token_id) < 2:
+    """Of several EOS ids beams keep the likeliest, so that they hold a text once."""
+    if config.constraint is None or config.num_beams == 1 or len(config.eos_token_id) < 2:
         return []
     ends = list(config.eos_token_id)
 
