@@ -6,7 +6,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from beamgen.errors import BeamgenWarning, SettingError
 from beamgen.package.folder import Package
@@ -22,6 +22,8 @@ WAYS = ("catalogue", "regex", "json_schema")
 
 #: All that is made here.
 MADE = (*WAYS, "stop_strings")
+
+_Made = TypeVar("_Made", Constraint, StopStrings)
 
 #: So many are kept, so that they are made once for many prompts.
 _KEPT = 64
@@ -56,8 +58,7 @@ class Automata:
 
     def regex(self, pattern: str) -> Constraint:
         """See ``Generator.constraint``."""
-        make = lambda: Constraint.regex(pattern, self.vocabulary)  # noqa: E731 - one expression
-        return self._kept("regex", pattern, make)
+        return self._kept("regex", pattern, lambda: Constraint.regex(pattern, self.vocabulary))
 
     def json_schema(self, schema: Any, whitespace: str = WHITESPACE) -> Constraint:
         """See ``Generator.constraint``."""
@@ -114,14 +115,15 @@ class Automata:
             return [None if each is None else make(each) for each in value]
         return make(value)
 
-    def _kept(self, name: str, what: Any, make: Callable[[], Any]) -> Any:
+    def _kept(self, name: str, what: Any, make: Callable[[], _Made]) -> _Made:
         key = name, json.dumps(what, default=repr)
-        if key not in self._made:
-            made = make()
+        found: _Made | None = self._made.get(key)
+        if found is None:
+            found = make()
             if len(self._made) >= _KEPT:
                 self._made.pop(next(iter(self._made)))
-            self._made[key] = made
-        return self._made[key]
+            self._made[key] = found
+        return found
 
 
 def tell_of_short_limits(configs: Iterable[ResolvedSearch], stacklevel: int) -> None:
