@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 VENV_5 ?= .venv-5
+VENV_RAY ?= .venv-ray
 
 # What transformers has a part in: all of it runs with both.
 TESTS_5 := tests/settings tests/checkpoint tests/decoder tests/search tests/parity tests/lora \
@@ -14,12 +15,13 @@ TESTS_5 := tests/settings tests/checkpoint tests/decoder tests/search tests/pari
 	tests/runtime/test_speech.py tests/audio tests/training/test_encoder_decoders.py \
 	tests/cli/test_commands.py tests/cli/test_lora_command.py tests/tokenizer
 
-.PHONY: help demo test test-5 check docs format slow bench clean
+.PHONY: help demo test test-5 test-ray check docs format slow bench clean
 
 help:
 	@echo "make demo    set up, export the BioGPT demo checkpoint and generate from it"
 	@echo "make test    set up and run the tests (minutes)"
 	@echo "make test-5  the part of them that transformers has a part in, with transformers 5"
+	@echo "make test-ray  those of beamgen batch on Ray, a hundred kills among them (half an hour)"
 	@echo "make check   lint, formatting, types, imports, dependencies"
 	@echo "make docs    build the site, begin at site/index.html"
 	@echo "make slow    more parity seeds, and a checkpoint over 2 GB (about an hour, 10 GB)"
@@ -38,6 +40,12 @@ $(VENV_5)/.installed: pyproject.toml constraints-5.txt
 	$(VENV_5)/bin/python -m pip install --quiet --constraint constraints-5.txt --editable '.[biogpt,export,finetune,text,dev]'
 	@touch $@
 
+$(VENV_RAY)/.installed: pyproject.toml constraints.txt
+	@echo "setting up $(VENV_RAY): some minutes, and a gigabyte or more for torch"
+	$(PYTHON) -m venv $(VENV_RAY)
+	$(VENV_RAY)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[biogpt,export,ray,dev]'
+	@touch $@
+
 demo: $(VENV)/.installed
 	$(BIN)/beamgen export --model-class BioGptModel --num-beams 5 --output demo-package --force
 	$(BIN)/beamgen generate --model demo-package --prompt "aspirin is" --num-return-sequences 3
@@ -47,6 +55,9 @@ test: $(VENV)/.installed
 
 test-5: $(VENV_5)/.installed
 	OMP_NUM_THREADS=1 $(VENV_5)/bin/python -m pytest --numprocesses auto $(TESTS_5)
+
+test-ray: $(VENV_RAY)/.installed
+	OMP_NUM_THREADS=1 $(VENV_RAY)/bin/python -m pytest -m 'slow or not slow' tests/batch/test_ray.py
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -69,4 +80,4 @@ bench: $(VENV)/.installed
 	$(BIN)/beamgen bench --workload 64+64 --workload 64+512
 
 clean:
-	rm -rf $(VENV) $(VENV_5) demo-package site build dist *.egg-info
+	rm -rf $(VENV) $(VENV_5) $(VENV_RAY) demo-package site build dist *.egg-info

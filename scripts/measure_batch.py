@@ -83,14 +83,15 @@ def _held(pid: int, name: str) -> int:
 
 
 def _family(root: int) -> list[int]:
-    """A process and its children."""
+    """A process and its children, whichever of its threads started them."""
     found = [root]
-    try:
-        text = Path(f"/proc/{root}/task/{root}/children").read_text(encoding="utf-8")
-    except OSError:
-        text = ""
-    for child in text.split():
-        found += _family(int(child))
+    for path in Path(f"/proc/{root}/task").glob("*/children"):
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError:
+            continue
+        for child in text.split():
+            found += _family(int(child))
     return found
 
 
@@ -178,6 +179,7 @@ def main(
             "seconds",
             "CPU seconds",
             "rows/s",
+            "tokens/s",
             "against the loop",
             "rows that differ",
             "score",
@@ -196,6 +198,7 @@ def main(
                 f"{loop:.1f}",
                 f"{cpu:.1f}",
                 f"{rows / loop:.2f}",
+                f"{sum(len(best[0][0]) for best in found) / loop:.1f}",
                 "1.00",
                 "",
                 "",
@@ -205,7 +208,8 @@ def main(
             )
         ways: list[tuple[str, dict[str, Any]]] = [("batch", {})]
         ways += [
-            (f"batch size {n}", {"batch_size": int(n)}) for n in filter(None, fixed.split(","))
+            (f"batch size {n}", {"batch_size": int(n), "memory": 2 << 30})
+            for n in filter(None, fixed.split(","))
         ]
         ways += [
             (f"Ray, {n} actors", {"engine": "ray", "actors": int(n)})
@@ -226,6 +230,7 @@ def main(
                 f"{report['seconds']:.1f}",
                 f"{cpu:.1f}",
                 f"{rate:.2f}",
+                f"{report['tokens'] / report['seconds']:.1f}",
                 against,
                 differ,
                 f"{worst:.0e}",

@@ -16,6 +16,7 @@ from beamgen.runtime.footprint import search_bytes
 from beamgen.runtime.generator import Generator
 from beamgen.runtime.request import Request, batch_key, longest_beside
 from beamgen.settings.catalogue import Catalogue
+from beamgen.settings.config import ResolvedSearch
 from beamgen.settings.table import BY_NAME
 
 _TEXT_FORMATS = {"csv", "tsv"}
@@ -178,30 +179,62 @@ def _full(
     numbers: list[int], requests: Mapping[int, Request], package: Package, packing: Packing
 ) -> Iterator[list[int]]:
     """Batches of rows of one key, in their order, each as large as it may be."""
-    batch: list[Request] = []
-    begun = 0
+    begun, batch = 0, _Begun()
     for place, number in enumerate(numbers):
-        request = requests[number]
-        if batch and not _may_be([*batch, request], package, packing):
+        grown = batch.with_one_more(requests[number], package)
+        if place > begun and not grown.may_be(package, packing):
             yield numbers[begun:place]
-            batch, begun = [], place
-        batch.append(request)
+            begun, grown = place, _Begun().with_one_more(requests[number], package)
+        batch = grown
     yield numbers[begun:]
 
 
-def _may_be(batch: Sequence[Request], package: Package, packing: Packing) -> bool:
-    """Whether requests, the longest of them last, may be a batch."""
-    rows, longest = len(batch), batch[-1].read
-    if packing.rows is not None and rows > packing.rows:
-        return False
-    if packing.rows is None and rows * batch[-1].config.chains > packing.beams:
-        return False
-    if rows * longest > _PADDED * sum(each.read for each in batch) + _PADDING * rows:
-        return False
-    rooms = (longest_beside(each, package.manifest) for each in batch)
-    if any(room is not None and room < longest for room in rooms):
-        return False
-    return _memory(batch, package) <= packing.memory
+@dataclass(frozen=True)
+class _Begun:
+    """What is to be known of rows, the longest of them last, to tell whether they may be a batch.
+
+    Attributes:
+        rows: how many.
+        tokens: of all prompts together.
+        room: to how many each may be padded; None for any.
+        last: the last of them.
+        most: the settings of the one with the most new tokens.
+    """
+
+    rows: int = 0
+    tokens: int = 0
+    room: int | None = None
+    last: Request | None = None
+    most: ResolvedSearch | None = None
+
+    def with_one_more(self, request: Request, package: Package) -> _Begun:
+        """The same rows and another, which is no shorter."""
+        rooms = [r for r in (self.room, longest_beside(request, package.manifest)) if r is not None]
+        most = self.most
+        if most is None or request.config.max_new_tokens > most.max_new_tokens:
+            most = request.config
+        return _Begun(
+            self.rows + 1,
+            self.tokens + request.read,
+            min(rooms, default=None),
+            request,
+            most,
+        )
+
+    def may_be(self, package: Package, packing: Packing) -> bool:
+        """Whether they may be a batch."""
+        assert self.last is not None
+        assert self.most is not None
+        longest = self.last.read
+        if packing.rows is not None and self.rows > packing.rows:
+            return False
+        if packing.rows is None and self.rows * self.last.config.chains > packing.beams:
+            return False
+        if self.rows * longest > _PADDED * self.tokens + _PADDING * self.rows:
+            return False
+        if self.room is not None and self.room < longest:
+            return False
+        return search_bytes(package, self.rows, longest, self.most) <= packing.memory
 
 
 def _memory(batch: Sequence[Request], package: Package) -> int:

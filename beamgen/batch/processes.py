@@ -26,7 +26,7 @@ ATTEMPTS = 2
 #: What a worker's interpreter runs.
 COMMAND = ["-m", "beamgen.batch.worker"]
 
-#: A process that dies before it is ready, this often in a row, is not replaced.
+#: A process that dies before it is ready, this often in a row, is not replaced. The others go on.
 _STARTS = 3
 
 
@@ -43,6 +43,7 @@ class Processes:
         self._job, self._count = job, workers
         self._tasks: queue.Queue[Batch | None] = queue.Queue()
         self._done: queue.Queue[Answered | BaseException] = queue.Queue()
+        self._left = workers  # that have not given up
 
     def describe(self) -> str:
         """See ``Engine``."""
@@ -70,16 +71,18 @@ class Processes:
             for batch in batches:
                 self._tasks.put(batch)
                 pending += 1
-            while pending > 2 * self._count:
+            # while a window is planned, the workers have something to do
+            while pending > max(2 * self._count, len(batches) // 2):
                 yield self._next()
                 pending -= 1
         for _ in range(pending):
             yield self._next()
 
     def _next(self) -> Answered:
-        found = self._done.get()
-        if isinstance(found, BaseException):
-            raise found
+        while not isinstance(found := self._done.get(), Answered):
+            self._left -= 1
+            if not isinstance(found, BatchError) or not self._left:
+                raise found
         return found
 
 
@@ -93,12 +96,16 @@ class _Worker(threading.Thread):
         self._stopped = False
 
     def run(self) -> None:
+        batch = None
         try:
             self._ready()
             while (batch := self._tasks.get()) is not None and not self._stopped:
                 self._answers.put(Answered(batch.window, tuple(self._search(batch))))
-        except BaseException as error:  # the other thread raises it
+            self._tasks.put(None)  # what told this one to end may have been another's
+        except BaseException as error:  # the other thread raises it, if none is left to go on
             if not self._stopped:
+                if batch is not None:
+                    self._tasks.put(batch)
                 self._answers.put(error)
         finally:
             self._tasks.put(None)  # what told this one to end may have been another's
@@ -144,10 +151,10 @@ class _Worker(threading.Thread):
             PackageError: the package does not load there.
             BatchError: it dies as it starts.
         """
+        if self._process is not None:
+            return self._process
         ended = ""
         for _ in range(_STARTS):
-            if self._process is not None:
-                return self._process
             if self._stopped:
                 break
             process = self._process = _started()
@@ -159,6 +166,7 @@ class _Worker(threading.Thread):
                 continue
             if wrong is not None:
                 raise PackageError(*wrong)
+            return process
         raise BatchError(
             f"a process that loads the package {ended}, {_STARTS} times",
             "use fewer --processes, or free memory; beamgen doctor tells what a package needs",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -130,6 +131,7 @@ class RayEngine:
         Raises:
             BatchError: neither worked.
         """
+        self._reach()
         os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", str(_HEAD_TIMEOUT))
         path = os.pathsep.join(each for each in sys.path if each)
         own: dict[str, Any] = {"address": self._on.address}
@@ -144,10 +146,27 @@ class RayEngine:
         try:
             self._ray.init(log_to_driver=False, logging_level="ERROR", **own)
         except Exception as error:
-            raise BatchError(
-                f"Ray does not start or join {self._on.address or 'here'}: {one_line(error, 200)}",
-                "check the address and that its version and Python are the same as here",
-            ) from error
+            raise self._not_joined(error) from error
+
+    def _reach(self) -> None:
+        """Find out whether anybody listens at the address, which Ray asks for many minutes.
+
+        Raises:
+            BatchError: nobody does.
+        """
+        host, _, port = (self._on.address or "").removeprefix("ray://").rpartition(":")
+        if not host or not port.isdecimal():
+            return  # "auto", which Ray looks up
+        try:
+            socket.create_connection((host, int(port)), timeout=_HEAD_TIMEOUT).close()
+        except (OSError, OverflowError) as error:
+            raise self._not_joined(error) from error
+
+    def _not_joined(self, error: Exception) -> BatchError:
+        return BatchError(
+            f"Ray does not start or join {self._on.address or 'here'}: {one_line(error, 200)}",
+            "check the address and that its version and Python are the same as here",
+        )
 
 
 class _Plans:

@@ -85,11 +85,18 @@ def _searched(rows: Rows, failures: TextIO) -> Iterator[tuple[InputRow, tuple[An
 
 
 def _line(values: Mapping[str, Any]) -> str:
-    return json.dumps(_finite(values), ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
+    try:
+        return _dumped(values)
+    except (TypeError, ValueError):  # numbers that are none, or keys that JSON has no word for
+        return _dumped(_finite(values))
+
+
+def _dumped(values: Any) -> str:
+    return json.dumps(values, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no numbers that are none."""
+    """Numbers that are none as null, and keys as texts."""
     if isinstance(value, Mapping):
         return {str(key): _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

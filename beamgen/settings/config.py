@@ -329,19 +329,23 @@ def stacked_inputs(configs: Sequence[ResolvedSearch]) -> Arrays:
     Raises:
         SettingError: rows differ in what all rows of a batch have to share.
     """
-    rows = [config.inputs() for config in configs]
     stacked = {}
-    for name in rows[0]:
-        values = [row[name] for row in rows]
-        same = all(np.array_equal(value, values[0]) for value in values)
-        if not same and name not in PER_ROW:
-            raise SettingError(
-                f"{name} has to be the same for all rows of a batch",
-                "search those prompts in batches of their own",
-            )
+    for setting in filter(lambda each: each.in_graph, SETTINGS):
+        values = [getattr(config, setting.name) for config in configs]
         # one seed for all rows would be counted up by row
-        split = not same or name == "seed"
-        stacked[name] = np.concatenate(values) if split else values[0]
+        split = setting.name == "seed" or any(value != values[0] for value in values)
+        rows = [
+            setting.kind.arrays(setting.name, value) for value in (values if split else values[:1])
+        ]
+        for name, first in rows[0].items():
+            arrays = [row[name] for row in rows]
+            same = name != "seed" and all(np.array_equal(array, first) for array in arrays[1:])
+            if not same and name not in PER_ROW:
+                raise SettingError(
+                    f"{name} has to be the same for all rows of a batch",
+                    "search those prompts in batches of their own",
+                )
+            stacked[name] = first if same else np.concatenate(arrays)
     return stacked
 
 

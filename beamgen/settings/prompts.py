@@ -56,19 +56,21 @@ def check_batch(input_ids: Ids, attention_mask: Ids, vocab_size: int) -> None:
             "must be of the same shape [batch, prompt_len], neither of them 0",
             "pad the prompts on the left to one length",
         )
-    if not np.isin(attention_mask, (0, 1)).all():
+    is_text = attention_mask == 1
+    if not (is_text | (attention_mask == 0)).all():
         raise PromptError(
             "attention_mask holds other values than 0 and 1", "1 marks text, 0 padding"
         )
-    for row, mask in enumerate(attention_mask):
-        if not mask.any():
-            raise PromptError(f"row {row} is masked altogether", "give it at least one token")
-        if (np.diff(mask) < 0).any():
-            where = "padded on the right" if mask[0] else "masked in between"
-            raise PromptError(
-                f"row {row} is {where}",
-                'pad on the left: tokenizer.padding_side = "left"',
-            )
+    empty = np.flatnonzero(~is_text.any(axis=1))
+    if empty.size:
+        raise PromptError(f"row {empty[0]} is masked altogether", "give it at least one token")
+    broken = np.flatnonzero((is_text[:, :-1] & ~is_text[:, 1:]).any(axis=1))
+    if broken.size:
+        where = "padded on the right" if is_text[broken[0], 0] else "masked in between"
+        raise PromptError(
+            f"row {broken[0]} is {where}",
+            'pad on the left: tokenizer.padding_side = "left"',
+        )
     check_ids("input_ids", input_ids, vocab_size)
 
 

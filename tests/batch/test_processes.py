@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, cast
 
@@ -106,8 +107,9 @@ def _kill_parents(alone: Any, folder: Path, moments: Iterator[int]) -> int:
             os.kill(job.pid, signal.SIGKILL)
             kills += 1
         job.stdout.close()
-        if job.wait() == 0:
+        if (ended := job.wait()) == 0:
             break
+        assert ended == -signal.SIGKILL, "nothing else ends a job"
     _check_whole(folder, found)
     return kills
 
@@ -144,10 +146,11 @@ def test_thirty_kills_lose_nothing(kill: Any, alone: Any, tmp_path: Path) -> Non
     while kills < 30:
         folder = tmp_path / str(run)
         folder.mkdir()
-        most = 3 + 3 * (run % 8) if kill is _kill_parents else 12
-        moments = iter(lambda most=most: int(rng.integers(1, most + 1)), None)
-        kills += kill(alone, folder, moments)
+        # then it is left alone: a parent that is always killed before it searches never ends
+        moments = chain(rng.integers(1, 25 if kill is _kill_parents else 8, size=6), repeat(1000))
+        kills += kill(alone, folder, map(int, moments))
         run += 1
+        print(f"{kills} kills in {run} jobs", flush=True)
 
 
 def test_workers_do_not_outlive_the_job(alone: Any, tmp_path: Path) -> None:
@@ -244,6 +247,33 @@ def test_processes_that_do_not_start_end_the_job(
     source = write_jsonl(tmp_path / "prompts.jsonl", rows)
     with pytest.raises(BatchError, match=cause):
         beamgen.batch(package, source, tmp_path / "out", column="ids", processes=2, **SETTINGS)
+
+
+#: Five processes die as they start, and none after them: three of one worker, two of another.
+FIVE_DIE = """
+import os
+from beamgen.batch import worker
+for number in range(5):
+    try:
+        os.mkdir(f"{os.environ['FIVE_DIE']}/{number}")
+    except FileExistsError:
+        continue
+    os._exit(3)
+worker.main()
+"""
+
+
+def test_a_worker_that_does_not_start_leaves_the_rest_to_others(
+    alone: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package, rows, found = alone
+    monkeypatch.setattr(processes, "COMMAND", ["-c", FIVE_DIE])
+    (tmp_path / "starts").mkdir()
+    monkeypatch.setenv("FIVE_DIE", str(tmp_path / "starts"))
+    source = write_jsonl(tmp_path / "prompts.jsonl", rows)
+    beamgen.batch(package, source, tmp_path / "out", column="ids", processes=2, **SETTINGS)
+    assert len([*(tmp_path / "starts").iterdir()]) == 5
+    _check_whole(tmp_path, found)
 
 
 def test_a_package_that_does_not_load_ends_the_job(

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -177,3 +178,42 @@ def test_a_full_disk_costs_no_row(packages: Callable[[str], Package], tmp_path: 
     assert second.returncode == 0, second.stderr
     assert "4 by earlier runs" in second.stdout
     assert len(read_jsonl(tmp_path / "out" / "results.jsonl")) == 12
+
+
+#: A disk of its own, which grows once it is full. Nothing of it is left, whatever happens.
+_ON_A_SMALL_DISK = """
+mount -t tmpfs -o size=400k tmpfs disk
+"$@"; echo "exit code $?"
+ls disk/out/shards
+mount -o remount,size=16m disk
+"$@"; echo "exit code $?"
+cp disk/out/results.jsonl .
+"""
+
+
+@pytest.mark.slow
+def test_a_small_disk_costs_no_row(packages: Callable[[str], Package], tmp_path: Path) -> None:
+    if not shutil.which("unshare") or subprocess.call(["unshare", "-rm", "true"]):
+        pytest.skip("no disk may be mounted here")
+    rows = token_rows(3000, 90)
+    source = write_jsonl(tmp_path / "prompts.jsonl", rows)
+    (tmp_path / "disk").mkdir()
+    command = [sys.executable, "-m", "beamgen", "batch", "-m", str(packages("gpt2").folder),
+               "-i", str(source), *OPTIONS, "-o"]  # fmt: skip
+    told = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", _ON_A_SMALL_DISK, "sh", *command, "disk/out"],
+        text=True,
+        capture_output=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )
+    assert f"cannot write into disk/out: {os.strerror(errno.ENOSPC)}" in told.stderr, told
+    lines = told.stdout.splitlines()
+    assert lines[:2] == ["exit code 1", "00000000.jsonl"]
+    assert lines[-1] == "exit code 0"
+    assert "2,048 by earlier runs" in told.stdout
+    plain = subprocess.run([*command, str(tmp_path / "plain")], capture_output=True, cwd=tmp_path)
+    assert plain.returncode == 0, plain.stderr
+    whole = (tmp_path / "plain" / "results.jsonl").read_bytes()
+    assert (tmp_path / "results.jsonl").read_bytes() == whole
+    assert [row["id"] for row in read_jsonl(tmp_path / "results.jsonl")] == list(range(3000))

@@ -83,7 +83,7 @@ class ParquetReader:
         except pa.ArrowException as error:
             raise InputError(
                 f"{self.path} is no Parquet file, or was cut short: {one_line(error, 160)}",
-                "write or copy it again; --format names another format",
+                "write or copy it again; --input-format names another format",
             ) from error
 
 
