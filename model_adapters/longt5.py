@@ -8,7 +8,8 @@ from beamgen.registry import register
 from model_adapters._t5 import T5Kin
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel
 
 
 @register
@@ -40,3 +41,16 @@ class LongT5Adapter(T5Kin):
         """Of more than a block of either kind, and no multiple of one: both are made then."""
         both: int = (config.local_radius + 1) * config.global_block_size
         return both + 1
+
+    def encode(self, model: PreTrainedModel, sources: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The encoder's hidden states, of a source to which padding was added.
+
+        A source shorter than a block has no summary, and is the other side of a branch in HF.
+        With the padding there is one, which nobody attends to.
+        """
+        from torch.nn.functional import pad
+
+        length = sources["input_ids"].shape[1]
+        block = model.config.global_block_size
+        padded = {name: pad(value, (0, block - 1)) for name, value in sources.items()}
+        return super().encode(model, padded)[:, :length]

@@ -16,7 +16,7 @@ from beamgen.errors import AdapterError, BeamgenError, one_line
 from beamgen.registry import find_adapter, is_encoder_decoder
 from beamgen.testing.field_check import check_fields, compare, listed
 from beamgen.testing.fields import variants
-from beamgen.testing.loop_decoder import LoopDecoder, hf_logits
+from beamgen.testing.loop_decoder import LoopDecoder, hf_logits, source_of
 from beamgen.testing.models import tiny_model
 
 _MAX_PARAMETERS = 300_000
@@ -128,12 +128,20 @@ def _check_geometry(adapter: DecoderAdapter) -> None:
 
 
 def _check_decoder(adapter: DecoderAdapter) -> None:
-    """The exported step gives HF's logits, for a prompt and for two beams in one cache."""
+    """The exported step gives HF's logits, for a prompt and for two beams in one cache.
+
+    So it does behind an encoder that reads one token: a trace holds one side of each branch.
+    """
     tiny = next(variants(adapter.tiny_config()))
     with tempfile.TemporaryDirectory() as folder:
         decoder = LoopDecoder(adapter, tiny.model(), Path(folder))
     wrong = compare(decoder, tiny)
     _expect(wrong is None, str(wrong))
+    if decoder.sources:
+        prompt = [3, 4]
+        decoder.sources = source_of(adapter.tiny_config(), 1)
+        wanted = hf_logits(tiny.model(), prompt, 1)
+        _close(decoder.prompt(prompt), wanted, "what follows a source of one token")
 
 
 def _check_fields(adapter: DecoderAdapter) -> None:

@@ -24,14 +24,16 @@ _SOURCE, _PADDED = 12, 3
 _MASKED = float(np.finfo(np.float32).min)
 
 
-def hf_logits(model: PreTrainedModel, ids: Sequence[int]) -> Floats:
+def hf_logits(model: PreTrainedModel, ids: Sequence[int], source_len: int = _SOURCE) -> Floats:
     """HF's logits ``[V]`` of what follows ids, with the positions that ``generate`` passes."""
     import torch
 
     tokens = torch.tensor([list(ids)])
     given = {"input_ids": tokens}
     if model.config.is_encoder_decoder:
-        encoded = {name: torch.from_numpy(x) for name, x in source_of(model.config).items()}
+        encoded = {
+            name: torch.from_numpy(x) for name, x in source_of(model.config, source_len).items()
+        }
         given = {**encoded, "decoder_input_ids": tokens}
     if "position_ids" in inspect.signature(model.forward).parameters:
         given["position_ids"] = torch.arange(len(ids))[None]
@@ -40,10 +42,10 @@ def hf_logits(model: PreTrainedModel, ids: Sequence[int]) -> Floats:
     return logits
 
 
-def source_of(config: PretrainedConfig) -> dict[str, npt.NDArray[Any]]:
-    """What an encoder reads, the same for each call: features, or a padded text.
+def source_of(config: PretrainedConfig, length: int = _SOURCE) -> dict[str, npt.NDArray[Any]]:
+    """What an encoder reads, the same for each call: features, or a text.
 
-    A text is ids and mask ``[1, source]``.
+    A text is ids and mask ``[1, length]``, padded where it has the room.
     """
     adapter = adapter_or_default(config.model_type, encoder_decoder=True)
     sources = adapter.sources(config) if isinstance(adapter, Seq2SeqAdapter) else ()
@@ -51,14 +53,19 @@ def source_of(config: PretrainedConfig) -> dict[str, npt.NDArray[Any]]:
     if features:
         return features
     size = config.get_text_config().vocab_size
-    ids = np.random.default_rng(1).integers(3, size - 1, (1, _SOURCE))
+    ids = np.random.default_rng(1).integers(3, size - 1, (1, length))
     mask = np.ones_like(ids)
-    mask[:, -_PADDED:] = 0
+    if length > _PADDED:
+        mask[:, -_PADDED:] = 0
     return {"input_ids": np.where(mask, ids, config.pad_token_id), "attention_mask": mask}
 
 
 class LoopDecoder:
-    """One row's prompt, and then the running beams of it."""
+    """One row's prompt, and then the running beams of it.
+
+    Attributes:
+        sources: what the encoder reads, by name; nothing where there is none.
+    """
 
     def __init__(self, adapter: DecoderAdapter, model: PreTrainedModel, folder: Path) -> None:
         """Export the model, which is changed, through ``folder`` into memory."""
@@ -67,7 +74,7 @@ class LoopDecoder:
 
         from beamgen.decoder.export import export_decoder
 
-        self._sources = source_of(model.config) if model.config.is_encoder_decoder else {}
+        self.sources = source_of(model.config) if model.config.is_encoder_decoder else {}
         decoder = export_decoder(adapter, model, folder)
         proto = ir.to_proto(decoder.model).SerializeToString()
         options = onnxruntime.SessionOptions()
@@ -120,7 +127,7 @@ class LoopDecoder:
             "last_n": np.array(last_n),
             "seq_len": np.array(slots.max() + 1),
             TOKEN_MASK: np.ones((1, len(ids)), np.int64),
-            **{source_name(name): x for name, x in self._sources.items()},
+            **{source_name(name): x for name, x in self.sources.items()},
             **past,
             **self._empty(self._past_names),
         }
