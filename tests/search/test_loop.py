@@ -57,9 +57,8 @@ def test_parity_matrix_is_exact(
     assert len(ended) > 48, "the matrix has to make sequences end before max_new_tokens"
 
 
-#: Cases, by the seeds of their draws, in which ``top_k`` cuts between two tokens that differ by
-#: 3.6e-7 in float64: float32 decides.
-_AT_A_BORDER = {("gpt2", 0): {19}}
+#: Cases, by the seeds of their draws, in which float32's rounding decides what a warper leaves.
+_AT_A_BORDER = {("gpt2", 0): {31}}
 
 
 @_SEEDS
@@ -144,7 +143,9 @@ def test_parameters_are_inputs_with_defaults(packages: Callable[[str], Package])
     session = onnxruntime.InferenceSession(packages("gpt2").model)
     assert [i.name for i in session.get_inputs()] == ["input_ids", "attention_mask"]
     overridable = {i.name: i.type for i in session.get_overridable_initializers()}
-    kinds = {"int64": "tensor(int64)", "float32": "tensor(float)"}
+    kinds = {
+        "int64": "tensor(int64)", "int32": "tensor(int32)", "float32": "tensor(float)",
+    }  # fmt: skip
     assert overridable == {p.name: kinds[p.dtype] for p in PARAMETERS}
 
 
