@@ -19,6 +19,8 @@ from beamgen.settings.sources import DECODER_PROMPT
 from beamgen.settings.table import PARAMETERS, PER_ROW, SAMPLING, SETTINGS
 
 _MAX_INT32 = 2**31 - 1
+#: A constraint is several inputs, of which a batch has one: no request brings its own.
+_PER_REQUEST = PER_ROW & {parameter.name for parameter in PARAMETERS}
 
 
 @dataclass(frozen=True)
@@ -135,11 +137,11 @@ def _chosen(
         usual = ("max_new_tokens", "length_penalty", "seed", "temperature", "top_k", "top_p")
         wanted = [name for name in usual if name not in idle]
     elif list(inputs) == ["all"]:
-        wanted = sorted(PER_ROW - idle.keys() - set(reads_padding))
+        wanted = sorted(_PER_REQUEST - idle.keys() - set(reads_padding))
     else:
         wanted = list(inputs)
     prompt = [] if package.manifest.encoder is None else [DECODER_PROMPT.name]
-    own = {*prompt, *PER_ROW}
+    own = {*prompt, *_PER_REQUEST}
     known = [*prompt, *(parameter.name for parameter in PARAMETERS)]
     for name in wanted:
         if name not in known:
