@@ -51,8 +51,8 @@ def reached(node, tokens, states, rows, edges, following):
     # a token is listed once or not at all: the largest of -2s and its target
     own = op.ReduceMax(op.Where(same, targets, -2), [2])  # [B, n, 1]
     target = op.Squeeze(op.Where(own < -1, rest, own), [2])
-    led = op.Gather(following, op.Max(op.Squeeze(first, [2]) + target, 0))
-    after = op.Where(target < 0, -1, op.Cast(led, to=INT64.dtype))
+    target_state = op.Gather(following, op.Max(op.Squeeze(first, [2]) + target, 0))
+    after = op.Where(target < 0, -1, op.Cast(target_state, to=INT64.dtype))
     return op.Where(node < 0, node, after)
 
 
@@ -142,8 +142,10 @@ def stop_reasons(
         node = op.Expand(op.Slice(begun, [0], [1], [1]), op.Shape(finish_reasons))  # [B, R]
         for place in range(op.Squeeze(op.Shape(tokens, start=2))):
             token = op.Gather(tokens, place, axis=2)  # [B, R]
-            led = beamgen_ops.reached(node, token, stop_states, stop_rows, stop_edges, stop_next)
-            node = op.Where(lengths > place, led, node)
+            target_state = beamgen_ops.reached(
+                node, token, stop_states, stop_rows, stop_edges, stop_next
+            )
+            node = op.Where(lengths > place, after, node)
         ended = op.And(beamgen_ops.stop_has_come(node, stop_states), op.Equal(finish_reasons, 2))
         reasons = op.Where(ended, 3, finish_reasons)
     else:
