@@ -142,9 +142,7 @@ def stop_reasons(
         node = op.Expand(op.Slice(begun, [0], [1], [1]), op.Shape(finish_reasons))  # [B, R]
         for place in range(op.Squeeze(op.Shape(tokens, start=2))):
             token = op.Gather(tokens, place, axis=2)  # [B, R]
-            target_state = beamgen_ops.reached(
-                node, token, stop_states, stop_rows, stop_edges, stop_next
-            )
+            after = beamgen_ops.reached(node, token, stop_states, stop_rows, stop_edges, stop_next)
             node = op.Where(lengths > place, after, node)
         ended = op.And(beamgen_ops.stop_has_come(node, stop_states), op.Equal(finish_reasons, 2))
         reasons = op.Where(ended, 3, finish_reasons)
