@@ -40,7 +40,11 @@ def phi3(checkpoints: Callable[[str], Path], tmp_path: Path) -> Path:
             {},
             marks=pytest.mark.slow,
         ),
-        ({"rope_type": "default", "rope_theta": 500000.0, "partial_rotary_factor": 0.5}, {}),
+        pytest.param(
+            {"rope_type": "default", "rope_theta": 500000.0, "partial_rotary_factor": 0.5},
+            {},
+            marks=pytest.mark.slow,
+        ),
         (LONG, {"original_max_position_embeddings": 32}),
     ],
     ids=["theta", "partial", "longrope"],

@@ -44,15 +44,14 @@ def _run(*arguments: object) -> Result:
 _QUICK = [
     ("gpt2", "int8", "loop"),
     ("biogpt", "int4", "loop"),
-    ("phi3", "fp16", "loop"),
-    ("gpt2", "int8", "contrib"),
     pytest.param("t5", "int8", "loop", marks=pytest.mark.transformers_4),
 ]
 _ENCODERS = [each.name for each in adapters() if is_encoder_decoder(each)]
 _REST = [
     *[(name, "int8", "loop") for name in ("biogpt", "phi3")],
     *[(name, "int4", "loop") for name in ("gpt2", "phi3")],
-    *[(name, "fp16", "loop") for name in ("gpt2", "biogpt")],
+    *[(name, "fp16", "loop") for name in ("gpt2", "biogpt", "phi3")],
+    ("gpt2", "int8", "contrib"),
     *[
         (name, precision, "contrib")
         for name in ("biogpt", "phi3")

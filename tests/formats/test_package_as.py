@@ -67,6 +67,7 @@ def test_settings_of_a_format_that_fixes_none(demos: Callable[[str], Package]) -
         package_as(demos("gpt2"), "web", settings={"num_beams": 3})
 
 
+@pytest.mark.slow
 def test_checks_fit_the_packages_least_length(tmp_path: Path) -> None:
     package = export(
         model_class="GPT2LMHeadModel",

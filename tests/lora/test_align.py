@@ -144,6 +144,7 @@ def test_parts_of_a_layer_change_its_own_outputs(
         np.testing.assert_allclose(after[key].numpy(), value, rtol=1e-5, atol=1e-6, err_msg=key)
 
 
+@pytest.mark.slow
 def test_parts_of_a_layer_are_merged_and_switched(
     checkpoints: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -64,6 +64,7 @@ def test_what_it_writes_conforms(tmp_path: Path, strangers: None) -> None:
     assert max(map(len, lines)) <= 100
 
 
+@pytest.mark.slow
 def test_what_does_not_hold_is_listed(tmp_path: Path, strangers: None, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(main, ["new-adapter", "mpt", "--from", "mpt"])

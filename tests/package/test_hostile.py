@@ -296,6 +296,7 @@ def test_a_lora_that_is_a_pipe(with_lora: Path) -> None:
         read_lora(with_lora / "adapters" / "unlisted.onnx_adapter")
 
 
+@pytest.mark.slow
 def test_metadata_that_lies(packages: Callable[[str], Package], tmp_path: Path) -> None:
     """What a graph carries of its origin is read without its folder."""
     whole = onnx.load(packages("gpt2").model)

@@ -176,7 +176,8 @@ def test_an_export_that_cannot_be_written_says_so(tmp_path: Path) -> None:
         export(None, tmp_path / "file" / "package", model_class="gpt2")
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "phi3"])  # tied and untied heads
+# tied and untied heads
+@pytest.mark.parametrize("architecture", ["gpt2", pytest.param("phi3", marks=pytest.mark.slow)])
 def test_weights_in_external_data_are_those_of_the_single_file(
     architecture: str,
     checkpoints: Callable[[str], Path],

@@ -36,13 +36,10 @@ def _agrees(report: ParityReport, cases: int) -> None:
     assert report.score_difference < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "seed"),
-    [
-        pytest.param(name, seed, marks=[] if (name, seed) == ("biogpt", 0) else pytest.mark.slow)
-        for name in ARCHITECTURES
-        for seed in range(6)
-    ],
+    [(name, seed) for name in ARCHITECTURES for seed in range(6)],
 )
 def test_the_matrix_keeps_the_operators_rule(
     name: str, seed: int, contrib: Callable[..., Package], checkpoints: Callable[[str], Path]
