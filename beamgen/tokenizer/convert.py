@@ -26,6 +26,8 @@ def convert_tokenizer(folder: Path) -> bool:
     Returns:
         Whether files were written.
     """
+    if not tokenizer_files(folder):
+        return False  # transformers 5 would make one of no tokens
     try:
         read_without_transformers(folder)
     except OtherKindError:
