@@ -113,7 +113,9 @@ def test_windows_of_each_layer_are_numbers_of_tokens(checkpoints, tmp_path: Path
     for windows in (4, [4, 4]):
         open_checkpoint(edit_config(folder, attention_window=windows))
     for windows in ([4, 0], [4, "4"]):
-        with pytest.raises(BeamgenError, match=r"attention_window in the|for field 'attention_window'"):
+        with pytest.raises(
+            BeamgenError, match=r"attention_window in the|for field 'attention_window'"
+        ):
             open_checkpoint(edit_config(folder, attention_window=windows))
 
 
