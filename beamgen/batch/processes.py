@@ -107,8 +107,6 @@ class _Worker(threading.Thread):
                 if batch is not None:
                     self._tasks.put(batch)
                 self._answers.put(error)
-        finally:
-            self._tasks.put(None)  # what told this one to end may have been another's
 
     def stop(self) -> None:
         """End thread and process, whatever they do."""

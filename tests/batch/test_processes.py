@@ -22,6 +22,7 @@ from support.batches import check_same, one_by_one, read_jsonl, token_rows, writ
 import beamgen
 from beamgen import BeamgenError, Generator, Package
 from beamgen.batch import processes
+from beamgen.batch.reading import rows as reading
 from beamgen.errors import BatchError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
@@ -268,6 +269,8 @@ def test_a_worker_that_does_not_start_leaves_the_rest_to_others(
 ) -> None:
     package, rows, found = alone
     monkeypatch.setattr(processes, "COMMAND", ["-c", FIVE_DIE])
+    # of many windows: batches come after the worker has given up
+    monkeypatch.setattr(reading, "WINDOW_ROWS", 2)
     (tmp_path / "starts").mkdir()
     monkeypatch.setenv("FIVE_DIE", str(tmp_path / "starts"))
     source = write_jsonl(tmp_path / "prompts.jsonl", rows)
