@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from beamgen.bench.workload import Task
 from beamgen.bench.workspace import Workspace
 from beamgen.runtime.machine import version
 
-if TYPE_CHECKING:
-    from beamgen.settings.prompts import Ids
-
-#: Prompts ``[B, S]`` and how many new tokens -> the new tokens of each row's best hypothesis.
-Search = Callable[["Ids", int], list[list[int]]]
+#: Prompts ``[B, S]``, or float32 features, and how many new tokens -> the new tokens of each row's
+#: best hypothesis.
+Search = Callable[[Any, int], list[list[int]]]
 #: Writes what a contestant loads into a folder that is not there yet.
 Preparation = Callable[[Workspace, Path], None]
 
@@ -37,6 +35,7 @@ class Contestant:
             what the library chooses, ``int8`` and ``int4`` have weights of their own.
         ours: one of beamgen's.
         encoders: whether it runs encoder-decoders as well.
+        hearing: and those whose encoder reads features.
     """
 
     name: str
@@ -47,6 +46,13 @@ class Contestant:
     precision: str = "float32"
     ours: bool = False
     encoders: bool = False
+    hearing: bool = False
+
+    def runs(self, workspace: Workspace) -> bool:
+        """Whether it runs such a model."""
+        if workspace.features is not None:
+            return self.hearing
+        return self.encoders or not workspace.has_encoder
 
     @property
     def missing(self) -> list[str]:

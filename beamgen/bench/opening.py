@@ -36,6 +36,13 @@ def open_workspace(folder: Path, request: BenchRequest) -> Workspace:
     """
     workspace = _load_or_describe(folder, request)
     for work in request.workloads:
+        heard = workspace.features
+        if heard is not None and work.prompt_tokens != heard.positions:
+            raise SettingError(
+                f"the encoder of {workspace.model} makes {heard.positions} positions of all it "
+                f"reads, and the workload is {work}",
+                f"write {heard.positions}+{work.new_tokens}",
+            )
         if workspace.is_too_short_for(work):
             read = workspace.source_positions if workspace.has_encoder else None
             sides = f" ({read} of its encoder)" if read else ""

@@ -8,27 +8,20 @@ from beamgen.adapter import DecoderAdapter
 from beamgen.checkpoint.auto_model import auto_model
 from beamgen.errors import SettingError, close_matches
 from beamgen.registry import adapters, is_encoder_decoder
-from beamgen.seq2seq_adapter import Seq2SeqAdapter
 
 
 def find_shape(asked: str | None) -> DecoderAdapter:
     """The adapter whose shape is asked for, by default the decoder of fewest parameters.
 
     Raises:
-        SettingError: there is no such shape, or its encoder reads no token ids.
+        SettingError: there is no such shape.
     """
-    shaped = {adapter.name: adapter for adapter in adapters() if _has_shape(adapter)}
-    known = {name: adapter for name, adapter in shaped.items() if _reads_ids(adapter)}
+    known = {adapter.name: adapter for adapter in adapters() if _has_shape(adapter)}
     decoders = [adapter for adapter in known.values() if not is_encoder_decoder(adapter)]
     if asked is None and decoders:
         return min(decoders, key=_parameters)
     if asked not in known:
         there = f"there are {', '.join(known) or 'none'}; -m takes a checkpoint"
-        if asked in shaped:
-            raise SettingError(
-                f"the encoder of '{asked}' reads no token ids, of which bench makes its prompts",
-                there,
-            )
         raise SettingError(
             f"there is no shape called '{asked}'", close_matches(asked or "", known) or there
         )
@@ -55,13 +48,6 @@ def _has_shape(adapter: DecoderAdapter) -> bool:
     """Without making the config, which would import transformers."""
     own = type(adapter).full_config is not DecoderAdapter.full_config
     return own or adapter.full_sizes is not None
-
-
-def _reads_ids(adapter: DecoderAdapter) -> bool:
-    """Whether prompts can be drawn from its vocabulary, again without a config."""
-    if not isinstance(adapter, Seq2SeqAdapter):
-        return True
-    return type(adapter).sources is Seq2SeqAdapter.sources
 
 
 def _parameters(adapter: DecoderAdapter) -> int:

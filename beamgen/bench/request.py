@@ -90,9 +90,10 @@ class BenchRequest:
 
     def for_model(self, workspace: Workspace) -> BenchRequest:
         """Without contestants that do not run such a model, unless they were named."""
-        if self.named or not workspace.has_encoder:
+        if self.named:
             return self
-        return replace(self, contestants=tuple(each for each in self.contestants if each.encoders))
+        running = tuple(each for each in self.contestants if each.runs(workspace))
+        return replace(self, contestants=running)
 
 
 def bench_request(model: str | os.PathLike[str] | None, options: BenchOptions) -> BenchRequest:

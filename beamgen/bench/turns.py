@@ -68,8 +68,9 @@ def prepare_files(request: BenchRequest, workspace: Workspace, progress: Progres
             reason = f"pip install {' '.join(contestant.missing)}"
             failures[contestant.name] = Failure(MISSING, reason)
             continue
-        if workspace.has_encoder and not contestant.encoders:
-            failures[contestant.name] = Failure(FAILED, "it runs decoders alone")
+        if not contestant.runs(workspace):
+            runs = "models that read text" if contestant.encoders else "decoders"
+            failures[contestant.name] = Failure(FAILED, f"it runs {runs} alone")
             continue
         for need in contestant.needs:
             if need not in causes and not workspace.files(need).exists():

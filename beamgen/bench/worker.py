@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from beamgen.bench.discovery import contestants, preparations
 from beamgen.bench.workload import Task
-from beamgen.bench.workspace import Workspace
+from beamgen.bench.workspace import Features, Workspace
 from beamgen.errors import BeamgenError, CheckpointError, one_line
 from beamgen.runtime.machine import peak_memory
 from beamgen.seq2seq_adapter import Seq2SeqAdapter
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from beamgen.checkpoint.checkpoint import Checkpoint
 
 #: Searches that stop at their first token have prompts of their own, numbered from here.
@@ -50,7 +52,6 @@ def describe(
     from beamgen.bench.floor import bytes_read
     from beamgen.bench.random_weights import find_shape, random_checkpoint
     from beamgen.checkpoint.checkpoint import open_checkpoint
-    from beamgen.export.encoder import decoder_start
 
     name = model
     if model is None:
@@ -61,14 +62,15 @@ def describe(
         model, trust_remote_code=trust_remote_code, ignore_unread=ignore_unread
     )
     adapter, empty = source.adapter(), source.empty_model()
-    start = source_positions = None
+    decoder_prompt: tuple[int, ...] = ()
+    source_positions = features = None
     if isinstance(adapter, Seq2SeqAdapter):
-        _check_reads_text(adapter, source)
-        start = decoder_start(source, {})
+        features = _features(adapter, source, empty)
+        decoder_prompt = _decoder_prompt(source, hears=features is not None)
         source_positions = adapter.source_positions(source.config)
     limits = adapter.position_limits(source.config)
     own = source.generation_config
-    ids = [0, start, own.bos_token_id, own.pad_token_id, own.eos_token_id]
+    ids = [0, *decoder_prompt, own.bos_token_id, own.pad_token_id, own.eos_token_id]
     flat = [i for each in ids for i in (each if isinstance(each, list) else [each])]
     Workspace(
         folder=Path(folder),
@@ -81,24 +83,50 @@ def describe(
         special_ids=tuple(sorted({i for i in flat if i is not None})),
         max_positions=limits.recompute_boundary or limits.max_positions,
         source_positions=source_positions,
-        decoder_start=start,
+        decoder_prompt=decoder_prompt,
+        features=features,
         parameters=sum(p.numel() for p in empty.parameters()),
         reading=bytes_read(adapter, empty),
     ).save()
     return {}
 
 
-def _check_reads_text(adapter: Seq2SeqAdapter, source: Checkpoint) -> None:
-    """Refuse an encoder that reads something else than token ids, of which prompts are made.
+def _features(
+    adapter: Seq2SeqAdapter, source: Checkpoint, empty: PreTrainedModel
+) -> Features | None:
+    """What an encoder reads that reads no token ids, which is of one size; None if it does.
 
     Raises:
-        CheckpointError: this one does.
+        CheckpointError: bench cannot make it.
     """
-    if not any(each.name == "input_ids" for each in adapter.sources(source.config)):
+    import torch
+
+    sources = adapter.sources(source.config)
+    if any(each.name == "input_ids" for each in sources):
+        return None
+    first, *others = sources
+    shape = tuple(axis for axis in first.axes[1:] if isinstance(axis, int))
+    if others or first.integer or len(shape) != len(first.axes) - 1:
         raise CheckpointError(
-            f"the encoder of {source.source} reads no token ids, and bench makes prompts of them",
-            "name the checkpoint of a model that reads text",
+            f"the encoder of {source.source} reads neither token ids nor one array of one size, "
+            "of which bench makes prompts",
+            "name the checkpoint of a model that reads text or speech",
         )
+    with torch.no_grad():
+        read = empty.get_encoder()(torch.empty((1, *shape), device="meta"))
+    return Features(first.name, shape, read.last_hidden_state.shape[1])
+
+
+def _decoder_prompt(source: Checkpoint, *, hears: bool) -> tuple[int, ...]:
+    """The start; where sound is read, the last token, too.
+
+    CTranslate2 writes times, which random weights know nothing of, unless the prompt ends with the
+    token ``<|notimestamps|>``: the last one, so that behind it there are no times.
+    """
+    from beamgen.export.encoder import decoder_start
+
+    start = decoder_start(source, {})
+    return (start, source.vocab_size - 1) if hears else (start,)
 
 
 def prepare(folder: str, name: str) -> dict[str, Any]:
@@ -117,17 +145,14 @@ def search(folder: str, contestant: str, task: dict[str, Any], runs: int) -> dic
     """Load, warm up, and time ``runs`` searches, each after one that stops at its first token."""
     workspace, work = Workspace.load(Path(folder)), Task(**task)
 
-    def prompt(run: int) -> Any:
-        return work.prompt(run, workspace.vocab_size, workspace.special_ids)
-
     start = time.perf_counter()
     generate = contestants()[contestant].load(workspace, work)
     load_seconds = time.perf_counter() - start
-    generate(prompt(0), work.new_tokens)
+    generate(workspace.prompt(work, 0), work.new_tokens)
     firsts, seconds, tokens = [], [], []
     for run in range(1, runs + 1):
-        firsts.append(_timed(generate, prompt(_ONE_TOKEN_PROMPTS + run), 1)[0])
-        taken, found = _timed(generate, prompt(run), work.new_tokens)
+        firsts.append(_timed(generate, workspace.prompt(work, _ONE_TOKEN_PROMPTS + run), 1)[0])
+        taken, found = _timed(generate, workspace.prompt(work, run), work.new_tokens)
         seconds.append(taken)
         tokens.append(found)
     return {
@@ -139,9 +164,9 @@ def search(folder: str, contestant: str, task: dict[str, Any], runs: int) -> dic
     }
 
 
-def _timed(generate: Callable[..., Any], ids: Any, new_tokens: int) -> tuple[float, Any]:
+def _timed(generate: Callable[..., Any], prompt: Any, new_tokens: int) -> tuple[float, Any]:
     start = time.perf_counter()
-    found = generate(ids, new_tokens)
+    found = generate(prompt, new_tokens)
     return time.perf_counter() - start, found
 
 

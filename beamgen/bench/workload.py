@@ -11,6 +11,9 @@ from beamgen.errors import SettingError
 from beamgen.runtime.machine import available_cores
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from beamgen.settings.prompts import Ids
 
 
@@ -71,6 +74,13 @@ class Task:
         ids = np.setdiff1d(np.arange(min(3, vocab_size - 1), vocab_size), special_ids)
         draw = np.random.default_rng([self.seed, run])
         return draw.choice(ids, size=(self.batch_size, self.prompt_tokens)).astype(np.int64)
+
+    def features(self, run: int, shape: Sequence[int]) -> npt.NDArray[np.float32]:
+        """Random features of a ``shape``, float32 ``[B, *shape]``, as ``prompt`` draws ids."""
+        import numpy as np
+
+        draw = np.random.default_rng([self.seed, run])
+        return draw.standard_normal((self.batch_size, *shape), np.float32)
 
 
 @dataclass(frozen=True)

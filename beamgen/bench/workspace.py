@@ -8,9 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from beamgen.bench.floor import Reading
-from beamgen.bench.workload import Workload
+from beamgen.bench.workload import Task, Workload
 
 _FILE = "bench-workspace.json"
+
+
+@dataclass(frozen=True)
+class Features:
+    """What an encoder reads that is no text.
+
+    Attributes:
+        name: of its input, which is HF's, e.g. ``input_features``.
+        shape: of one row.
+        positions: that the encoder makes of it, the prompt tokens of every workload.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    positions: int
 
 
 @dataclass(frozen=True)
@@ -29,7 +44,8 @@ class Workspace:
         max_positions: prompt + new tokens at most; behind an encoder new tokens and one.
         source_positions: prompt tokens at most that an encoder reads; None: any number, or
             there is no encoder.
-        decoder_start: the token that a decoder behind an encoder begins with, or None.
+        decoder_prompt: the tokens that a decoder behind an encoder begins with; none without one.
+        features: what an encoder reads that reads no tokens, or None.
         parameters: of the model.
         reading: what of it a search reads in float32.
     """
@@ -44,21 +60,29 @@ class Workspace:
     special_ids: tuple[int, ...]
     max_positions: int
     source_positions: int | None
-    decoder_start: int | None
+    decoder_prompt: tuple[int, ...]
+    features: Features | None
     parameters: int
     reading: Reading
 
     @property
     def has_encoder(self) -> bool:
         """Whether prompts are what an encoder reads."""
-        return self.decoder_start is not None
+        return bool(self.decoder_prompt)
+
+    def prompt(self, task: Task, run: int) -> Any:
+        """What every contestant reads in a run: ids, int64 ``[B, S]``, or float32 features."""
+        if self.features is not None:
+            return task.features(run, self.features.shape)
+        return task.prompt(run, self.vocab_size, self.special_ids)
 
     def is_too_short_for(self, work: Workload) -> bool:
         """Whether the model has fewer positions than a workload takes."""
-        if self.decoder_start is None:
+        if not self.has_encoder:
             return work.prompt_tokens + work.new_tokens > self.max_positions
         read = self.source_positions or work.prompt_tokens
-        return work.prompt_tokens > read or 1 + work.new_tokens > self.max_positions
+        written = len(self.decoder_prompt) + work.new_tokens
+        return work.prompt_tokens > read or written > self.max_positions
 
     def files(self, preparation: str) -> Path:
         """Where a preparation's files are."""
@@ -80,8 +104,12 @@ class Workspace:
         if set(values) != {field.name for field in fields(cls)}:
             raise ValueError(f"{folder / _FILE} is of another version")
         paths = {"folder": folder, "checkpoint": Path(values["checkpoint"])}
-        lists = {name: tuple(values[name]) for name in ("special_ids", "ignore_unread")}
-        return cls(**{**values, **paths, **lists, "reading": Reading(**values["reading"])})
+        names = ("special_ids", "ignore_unread", "decoder_prompt")
+        parts: dict[str, Any] = {name: tuple(values[name]) for name in names}
+        parts["reading"] = Reading(**values["reading"])
+        if (heard := values["features"]) is not None:
+            parts["features"] = Features(**{**heard, "shape": tuple(heard["shape"])})
+        return cls(**{**values, **paths, **parts})
 
 
 def size_of(path: Path) -> int:

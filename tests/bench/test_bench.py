@@ -83,6 +83,20 @@ def test_an_encoder_reads_the_prompts(
         bench(checkpoints("marian"), workdir=workdir, **{**SMALL, "workloads": ["6+300"]})
 
 
+@pytest.mark.filterwarnings("ignore:.*will take features only")
+def test_an_encoder_hears_the_prompts(jobs_in_process, checkpoints, tmp_path: Path) -> None:
+    whisper, workdir = checkpoints("whisper"), tmp_path / "work"
+    asked = {**SMALL, "workdir": workdir, "batch_size": 2}
+    with pytest.raises(BeamgenError, match="makes 20 positions of all it reads") as error:
+        bench(whisper, **{**asked, "workloads": ["6+4"]})
+    assert error.value.cure == "write 20+4"
+    against = ["beamgen", "ortmodel"]
+    report = bench(whisper, against=against, **{**asked, "workloads": ["20+4"]})
+    (result,) = report.results
+    assert result.row("beamgen").verdict == "same tokens"
+    assert result.row("ortmodel").reason == "it runs models that read text alone"
+
+
 @pytest.mark.transformers_4
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize(

@@ -157,6 +157,10 @@ def test_what_is_no_list_of_sequences_is_refused(value: object) -> None:
         ({"num_beams": 1, "num_return_sequences": 2}, "more than num_beams"),
         ({"forced_eos_token_id": 5, "suppress_tokens": [5]}, "bans 5, which is forced"),
         ({"forced_bos_token_id": 5, "suppress_tokens": [4, 5]}, "bans 5, which is forced"),
+        (
+            {"max_new_tokens": 1, "forced_eos_token_id": [5], "begin_suppress_tokens": [4, 5]},
+            "bans 5, which is forced as the first and only",
+        ),
         ({"constraint": Constraint.choices([[5]]), "eos_token_id": []}, "end with an EOS"),
         ({"constraint": Constraint.choices([[5, 2]])}, "holds the EOS id 2"),
         (

@@ -9,7 +9,6 @@ from typing import Any
 from beamgen.bench.contestant import Contestant, Preparation, Search
 from beamgen.bench.workload import Task
 from beamgen.bench.workspace import Workspace
-from beamgen.settings.prompts import Ids
 
 
 def _export(**options: Any) -> Preparation:
@@ -41,16 +40,25 @@ def _load(name: str) -> Callable[[Workspace, Task], Search]:
 
         from beamgen.runtime.generator import Generator
         from beamgen.settings.config import SearchConfig
-        from beamgen.settings.sources import SourceBatch
+        from beamgen.settings.sources import AnySource, FeatureBatch, SourceBatch
 
         generator = Generator(workspace.files(name), threads=task.threads, verify=False)
         # of the checkpoint's own settings none, as transformers is asked for none
         base = SearchConfig((), workspace.special_ids[0], num_beams=task.num_beams)
 
-        def search(ids: Ids, new_tokens: int) -> list[list[int]]:
+        def read(given: Any) -> AnySource | None:
+            if workspace.features is not None:
+                return FeatureBatch(workspace.features.name, given)
+            return SourceBatch(given, np.ones_like(given)) if workspace.has_encoder else None
+
+        def search(given: Any, new_tokens: int) -> list[list[int]]:
             config = base.with_overrides({"max_new_tokens": new_tokens})
-            source = SourceBatch(ids, np.ones_like(ids)) if workspace.has_encoder else None
-            prompts = ids if source is None else np.full((len(ids), 1), workspace.decoder_start)
+            source = read(given)
+            prompts = (
+                np.tile(workspace.decoder_prompt, (len(given), 1))
+                if workspace.has_encoder
+                else given
+            )
             found = generator.search_ids(prompts, np.ones_like(prompts), config, source=source)
             rows: list[list[int]] = found.sequences[:, 0, prompts.shape[1] :].tolist()
             return rows
@@ -69,6 +77,7 @@ def _contestant(name: str, precision: str = "float32", *, encoders: bool = True)
         precision=precision,
         ours=True,
         encoders=encoders,
+        hearing=encoders,
     )
 
 

@@ -14,6 +14,9 @@ from beamgen.bench.workload import Task
 from beamgen.bench.workspace import Workspace
 from beamgen.settings.prompts import Ids
 
+#: What a Whisper of its own ends with.
+_END = "<|endoftext|>"
+
 
 def _convert(quantization: str | None) -> Preparation:
     def prepare(workspace: Workspace, folder: Path) -> None:
@@ -33,12 +36,7 @@ def _convert(quantization: str | None) -> Preparation:
                 return model
 
             def load_tokenizer(self, *args: Any, **options: Any) -> Any:
-                # where a decoder begins with the last token, the converter of Marian models looks
-                # for padding by its spelling: it has no weights in the converted file
-                last, start = workspace.vocab_size - 1, workspace.decoder_start
-                return dummy_tokenizer(
-                    workspace.vocab_size, {last: "<pad>"} if start == last else {}
-                )
+                return dummy_tokenizer(workspace.vocab_size, _spelled(workspace))
 
         converter = Converter(
             str(workspace.checkpoint), trust_remote_code=workspace.trust_remote_code
@@ -48,9 +46,22 @@ def _convert(quantization: str | None) -> Preparation:
     return prepare
 
 
+def _spelled(workspace: Workspace) -> dict[int, str]:
+    """Words that the library looks for by their spelling."""
+    last = workspace.vocab_size - 1
+    if workspace.features is not None:
+        start, *_ = workspace.decoder_prompt
+        return {0: _END, start: "<|startoftranscript|>", last: "<|notimestamps|>"}
+    # where a decoder begins with the last token, the converter of Marian models looks for
+    # padding: it has no weights in the converted file
+    return {last: "<pad>"} if workspace.decoder_prompt == (last,) else {}
+
+
 def _load(name: str, compute_type: str) -> Callable[[Workspace, Task], Search]:
     def load(workspace: Workspace, task: Task) -> Search:
         make = _translating if workspace.has_encoder else _generating
+        if workspace.features is not None:
+            make = _hearing
         options = {"compute_type": compute_type, "intra_threads": task.threads}
         return make(workspace, workspace.files(name), task, {**options, "inter_threads": 1})
 
@@ -87,7 +98,7 @@ def _translating(workspace: Workspace, folder: Path, task: Task, options: dict[s
     tokens = {word: token for token, word in enumerate(words)}
     # of some architectures the caller says what the decoder begins with
     begins = _read(folder / "config.json").get("decoder_start_token") is not None
-    prefix = [] if begins or workspace.decoder_start is None else [words[workspace.decoder_start]]
+    prefix = [] if begins else [words[token] for token in workspace.decoder_prompt]
     translator = ctranslate2.Translator(str(folder), **options)
 
     def search(ids: Ids, new_tokens: int) -> list[list[int]]:
@@ -106,6 +117,28 @@ def _translating(workspace: Workspace, folder: Path, task: Task, options: dict[s
     return search
 
 
+def _hearing(workspace: Workspace, folder: Path, task: Task, options: dict[str, Any]) -> Search:
+    """The search of a decoder behind an encoder that hears."""
+    import ctranslate2
+    import numpy as np
+
+    model = ctranslate2.models.Whisper(str(folder), **options)
+
+    def search(given: Any, new_tokens: int) -> list[list[int]]:
+        results = model.generate(
+            ctranslate2.StorageView.from_array(np.ascontiguousarray(given)),
+            [list(workspace.decoder_prompt)] * len(given),
+            beam_size=task.num_beams,
+            max_length=2 * new_tokens,  # it writes half as many at most
+            length_penalty=1.0,
+            suppress_blank=False,
+            suppress_tokens=[0],  # which is called its end
+        )
+        return [list(result.sequences_ids[0]) for result in results]
+
+    return search
+
+
 def _read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -118,6 +151,7 @@ def _contestant(name: str, precision: str) -> Contestant:
         requires=("ctranslate2", "torch"),
         precision=precision,
         encoders=True,
+        hearing=True,
     )
 
 

@@ -27,5 +27,6 @@ CONTESTANTS = (
         needs=(),
         requires=("torch", "transformers"),
         encoders=True,
+        hearing=True,
     ),
 )

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from beamgen.settings.kinds import TokenIds
+from beamgen.settings.parameter import Problem
 from beamgen.settings.processors.processor import Functions, Processor
-from beamgen.settings.setting import HISTORY, Setting
+from beamgen.settings.setting import HISTORY, Setting, Values
+
+
+def _conflicts(values: Values) -> Iterator[Problem]:
+    forced = values["forced_eos_token_id"]
+    if values["max_new_tokens"] == 1 and forced and {*forced} <= {*values["begin_suppress_tokens"]}:
+        yield (
+            f"begin_suppress_tokens bans {forced[0]}, which is forced as the first and only token",
+            "raise max_new_tokens, or take it out of begin_suppress_tokens",
+        )
+
 
 SETTING = Setting(
     "begin_suppress_tokens",
@@ -14,6 +27,7 @@ SETTING = Setting(
     bans=True,
     sample=lambda ids: ids.drawn(30),
     reads=(HISTORY,),
+    conflicts=_conflicts,
 )
 
 
