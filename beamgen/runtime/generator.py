@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from beamgen.package.folder import Package, open_package
 from beamgen.quantization.saturation import inexact
 from beamgen.runtime.automata import Automata, tell_of_short_limits
 from beamgen.runtime.contrib import run_contrib
-from beamgen.runtime.encoder import check_source_of, decoder_prompts
+from beamgen.runtime.encoder import decoder_prompts
 from beamgen.runtime.feeds import parameter_feeds, prompt_feeds
 from beamgen.runtime.footprint import search_bytes
 from beamgen.runtime.generation import (
@@ -30,7 +30,7 @@ from beamgen.runtime.memory import check_memory
 from beamgen.runtime.no_numbers import bans, no_numbers
 from beamgen.runtime.reader import Reader, Reading
 from beamgen.runtime.request import Request
-from beamgen.runtime.requests import configs_of_rows
+from beamgen.runtime.searches import Searches
 from beamgen.runtime.session import load_session, run
 from beamgen.runtime.speech import (
     Language,
@@ -48,9 +48,6 @@ from beamgen.settings.prompts import (
     Prompt,
     as_batch,
     as_int64,
-    check_batch,
-    check_ids,
-    check_lengths,
     left_pad,
 )
 from beamgen.settings.result import BeamOutput
@@ -61,12 +58,6 @@ from beamgen.tokenizer.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     import onnxruntime
-
-#: Settings of so many searches are kept, so that they are checked once for many prompts.
-_KNOWN = 512
-
-#: Values of settings that can be compared without looking into them.
-_COMPARED = (str, int, float, Constraint, StopStrings, type(None))
 
 
 class Generator:
@@ -104,7 +95,7 @@ class Generator:
         self._loras = LoadedLoras(package)
         self._reader = Reader(package)
         self._automata = Automata(package, self._reader)
-        self._known_configs: dict[frozenset[tuple[str, type, Any]], SearchConfig] = {}
+        self._searches = Searches(package, self._automata)
         self._checked_bytes = 0
         if not load:
             return
@@ -242,7 +233,7 @@ class Generator:
             refuse_fallback(settings)
             features = heard(self.package, prompts, sampling_rate)
             source: AnySource | None = features
-            asked = self._configs(settings, len(features))
+            asked = self._searches.configs(settings, len(features))
             batch = self.spoken_prompts(
                 features,
                 decoder_prompt=decoder_prompt,
@@ -261,7 +252,7 @@ class Generator:
             )
             settings = self._reader.settings(settings, how, len(given))
             batch, source = self._reader.behind_encoder(self._reader.read(given, how), how)
-            asked = self._configs(settings, len(batch))
+            asked = self._searches.configs(settings, len(batch))
         input_ids, attention_mask = left_pad(batch, asked[0].pad_token_id)
         prompt_len = input_ids.shape[1]
         room = self.package.manifest.limits.room(prompt_len)
@@ -309,9 +300,9 @@ class Generator:
         settings = self._reader.settings(settings, how, 1)
         read = self._reader.read([prompt], how)
         batch, source = self._reader.behind_encoder(read, how)
-        config = self._config(settings)
+        config = self._searches.config(settings)
         input_ids, attention_mask = left_pad(batch, config.pad_token_id)
-        (resolved,) = self._resolved(input_ids, attention_mask, [config], source)
+        (resolved,) = self._searches.resolved(input_ids, attention_mask, [config], source)
         tell_of_short_limits([resolved], stacklevel=3)
         self.check_lora(lora, 1)
         return Request(tuple(batch[0]), resolved, lora, None if source is None else tuple(read[0]))
@@ -392,7 +383,7 @@ class Generator:
         """
         manifest = self.package.manifest
         input_ids, attention_mask = as_int64(input_ids), as_int64(attention_mask)
-        configs = self._resolved(input_ids, attention_mask, config, source)
+        configs = self._searches.resolved(input_ids, attention_mask, config, source)
         adapted = self._loras.feeds(lora, len(input_ids))
         read = source.input_ids if isinstance(source, SourceBatch) else input_ids
         self._check_memory(read, max(configs, key=lambda each: each.max_new_tokens))
@@ -406,34 +397,6 @@ class Generator:
             **adapted,
         }
         return BeamOutput(*run(self.session, [field.name for field in fields(BeamOutput)], feeds))
-
-    def _resolved(
-        self,
-        input_ids: Ids,
-        attention_mask: Ids,
-        config: SearchConfig | Sequence[SearchConfig],
-        source: AnySource | None,
-    ) -> list[ResolvedSearch]:
-        """The settings of searches of this length, all of it checked.
-
-        Raises:
-            PromptError: see ``search_ids``.
-        """
-        manifest = self.package.manifest
-        prompt_len = input_ids.shape[-1] if input_ids.ndim else 0
-        room = manifest.limits.room(prompt_len)
-        given = [config] if isinstance(config, SearchConfig) else config
-        configs = [_for_prompt(each, prompt_len, room) for each in given]
-        check_batch(input_ids, attention_mask, manifest.vocab_size)
-        check_source_of(self.package, source, attention_mask)
-        for each in dict.fromkeys(configs):
-            check_lengths(manifest.limits, input_ids.shape[1], each.max_new_tokens)
-            _check_named_ids(each, manifest.vocab_size)
-        if not isinstance(config, SearchConfig) and len(configs) != len(input_ids):
-            raise PromptError(
-                f"{len(configs)} configs were given for {len(input_ids)} rows", "give one for each"
-            )
-        return configs
 
     def spoken_prompts(
         self,
@@ -579,41 +542,3 @@ class Generator:
             PromptError: the package has no tokenizer for texts.
         """
         return self._automata.catalogue(entries)
-
-    def _config(self, settings: Mapping[str, Any]) -> SearchConfig:
-        """The settings of one prompt's search; equal ones that draw nothing are made once."""
-        settings = self.resolved(settings)
-        if not all(isinstance(value, _COMPARED) for value in settings.values()):
-            return self._configs(settings, 1)[0]
-        # 1 and True are equal, and one of them may be wrong
-        key = frozenset((name, type(value), value) for name, value in settings.items())
-        if key in self._known_configs:
-            return self._known_configs[key]
-        (config,) = self._configs(settings, 1)
-        if not config.do_sample:
-            if len(self._known_configs) >= _KNOWN:
-                self._known_configs.clear()
-            self._known_configs[key] = config
-        return config
-
-    def _configs(self, settings: Mapping[str, Any], rows: int) -> list[SearchConfig]:
-        """The settings of each row's search."""
-        chosen = self.resolved(settings)
-        return configs_of_rows(self.search, chosen, rows, self.package.manifest.backend)
-
-
-@lru_cache(maxsize=_KNOWN)
-def _for_prompt(config: SearchConfig, prompt_len: int, room: int) -> ResolvedSearch:
-    """As ``SearchConfig.for_prompt``, which checks all settings, and rows share most of theirs."""
-    return config.for_prompt(prompt_len, room)
-
-
-@lru_cache(maxsize=_KNOWN)
-def _check_named_ids(config: SearchConfig, vocab_size: int) -> None:
-    """Hold the token ids among settings within the vocabulary.
-
-    Raises:
-        PromptError: see ``check_ids``.
-    """
-    for name, ids in config.named_ids.items():
-        check_ids(name, np.asarray(ids, np.int64), vocab_size)
