@@ -11,16 +11,17 @@ from typing import Any
 import pytest
 from support.web_site import (
     EXAMPLES,
+    FOUND,
+    READY,
     Page,
     Reader,
+    Searcher,
     Site,
     serve,
 )
 
 from beamgen import Generator, Package, package_as
 
-_READY = "#submit:not([disabled])"
-_FOUND = "#results:not([hidden]):not(.stale)"
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -28,27 +29,6 @@ MINUS = "\N{MINUS SIGN}"
 def site(page: Page) -> Iterator[Site]:
     with serve(page.folder) as served:
         yield served
-
-
-class Searcher(Reader):
-    """A reader of the page that searches."""
-
-    def __init__(self, browser: Any, site: Site, **context: Any) -> None:
-        super().__init__(browser, **context)
-        self.site = site
-
-    def open(self, *, ready: bool = True) -> None:
-        self.tab.goto(self.site.url)
-        self.tab.wait_for_selector(_READY if ready else "#failure:not([hidden])")
-
-    def search(self, prompt: str, **settings: Any) -> dict[str, Any]:
-        """The record that the page saves of a search."""
-        self.tab.fill("#prompt", prompt)
-        for name, value in settings.items():
-            self.tab.fill(f"#{name}", str(value))
-        self.tab.click("#submit")
-        self.tab.wait_for_selector(f"{_FOUND}, [aria-invalid]")
-        return self.saved()
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +114,7 @@ def test_the_keyboard_is_enough(reader: Searcher) -> None:
         if reader.tab.evaluate("document.activeElement.id") == "submit":
             break
     keys.press("Enter")
-    reader.tab.wait_for_selector(_FOUND)
+    reader.tab.wait_for_selector(FOUND)
     active = "document.activeElement"
     keys.press("Tab")
     assert reader.tab.evaluate(f"{active}.className") == "answer"
@@ -268,7 +248,7 @@ def test_what_cannot_be_loaded_is_said(
             assert reader.fits()
             site.instead.clear()
             reader.tab.click("#retry")
-            reader.tab.wait_for_selector(_READY)
+            reader.tab.wait_for_selector(READY)
             _same(reader.search("A doctor is"), _five(page))
         reader.context.close()
 
@@ -322,7 +302,7 @@ def test_a_search_can_be_stopped(browser: Any, page: Page) -> None:
         reader.tab.click("#submit")
         reader.tab.click("#stop")
         assert not reader.tab.is_visible("#results")
-        reader.tab.wait_for_selector(_READY)
+        reader.tab.wait_for_selector(READY)
         record = reader.search("A doctor is", num_beams=5, length_penalty=1, max_new_tokens=64)
         _same(record, _five(page))
         reader.context.close()

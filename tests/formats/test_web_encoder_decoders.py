@@ -16,7 +16,7 @@ from support.packaged import check_verified
 from support.spm_tokenizers import PUBLISHED, publish
 from support.web_site import Page, Reader, Site, in_node, serve
 
-from beamgen import BeamgenError, Generator, Package, adapters, explain, package_as
+from beamgen import BeamgenError, Generator, Package, explain, package_as
 from beamgen.formats.web.format import write
 from beamgen.formats.web.texts import add_text
 from beamgen.package.manifest import Encoder
@@ -123,41 +123,6 @@ def test_the_answers_in_node_are_the_packages(name: str, pages: MakePage) -> Non
     assert "tokens and scores of" in page.output
     reader = "the page's own reader" if name == "marian" else "@huggingface/tokenizers"
     assert f"hard texts by {reader}" in page.output
-
-
-#: Demo checkpoints that read text.
-DEMOS = [
-    each.name
-    for each in adapters()
-    if each.demo is not None and each.name in ("marian", "t5", "mt5", "bart_seq2seq")
-]
-
-SENTENCES = (
-    "Are you tired?",
-    "translate English to German: The house is old.",
-    "plural: this old knife",
-    "spell out: 42",
-)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", DEMOS)
-def test_the_demos_answer_in_node_as_in_python(
-    name: str, demos: Callable[[str], Package], node_modules: Path, tmp_path: Path
-) -> None:
-    package = demos(name)
-    options = {"examples": SENTENCES[:2], "node_modules": node_modules}
-    done = package_as(package, "web", tmp_path / "page", **options)
-    check_verified(done)
-    ways = [{"num_beams": 4, "num_return_sequences": 4}, {"num_beams": 1}]
-    ways.append({"num_beams": 3, "length_penalty": 0.0, "num_return_sequences": 2})
-    asked = [(text, way) for text in SENTENCES for way in ways]
-    searches = [{"prompt": {"text": text}, "settings": way} for text, way in asked]
-    found = in_node(done.folder, {"searches": searches})["searches"]
-    generator = Generator(package)
-    for record, (text, way) in zip(found, asked, strict=True):
-        (expected,) = generator.generate(text, **way)
-        _same(record, expected)
 
 
 @pytest.mark.slow
@@ -325,34 +290,6 @@ def _search(reader: Reader) -> dict[str, Any]:
     reader.tab.click("#submit")
     reader.tab.wait_for_selector(_DONE)
     return reader.saved()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", DEMOS)
-def test_the_demos_answer_in_a_browser_as_in_python(
-    name: str,
-    browser: Any,
-    demos: Callable[[str], Package],
-    node_modules: Path,
-    tmp_path: Path,
-) -> None:
-    package = demos(name)
-    options = {"examples": SENTENCES[:1], "node_modules": node_modules}
-    done = package_as(package, "web", tmp_path / "page", **options)
-    check_verified(done)
-    generator, way = Generator(package), {"num_beams": 4, "num_return_sequences": 4}
-    with serve(done.folder) as served:
-        opened = Reader(browser)
-        opened.tab.goto(served.url)
-        opened.tab.wait_for_selector(_READY)
-        for setting, value in way.items():
-            opened.tab.fill(f"#{setting}", str(value))
-        for text in SENTENCES:
-            opened.tab.fill("#prompt", text)
-            (expected,) = generator.generate(text, **way)
-            _same(_search(opened), expected)
-        assert opened.errors == []
-        opened.context.close()
 
 
 def test_a_source_is_read_in_its_language_and_answered_in_another(

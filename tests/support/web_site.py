@@ -23,6 +23,10 @@ from beamgen.cli import main
 
 EXAMPLES = ("A doctor is", "aspirin is")
 
+#: A page that can be asked, and one that has answered.
+READY = "#submit:not([disabled])"
+FOUND = "#results:not([hidden]):not(.stale)"
+
 #: Nothing that a browser would do by itself, over a network or otherwise.
 FLAGS = [
     "--no-sandbox",
@@ -111,6 +115,27 @@ class Reader:
             .map((e) => e.textContent)"""
         found: list[str] = self.tab.evaluate(script)
         return found
+
+
+class Searcher(Reader):
+    """A reader of a page that searches."""
+
+    def __init__(self, browser: Any, site: Site, **context: Any) -> None:
+        super().__init__(browser, **context)
+        self.site = site
+
+    def open(self, *, ready: bool = True) -> None:
+        self.tab.goto(self.site.url)
+        self.tab.wait_for_selector(READY if ready else "#failure:not([hidden])")
+
+    def search(self, prompt: str, **settings: Any) -> dict[str, Any]:
+        """The record that the page saves of a search."""
+        self.tab.fill("#prompt", prompt)
+        for name, value in settings.items():
+            self.tab.fill(f"#{name}", str(value))
+        self.tab.click("#submit")
+        self.tab.wait_for_selector(f"{FOUND}, [aria-invalid]")
+        return self.saved()
 
 
 @pytest.fixture(scope="session")
