@@ -45,15 +45,19 @@ def translate(folder: Path, sources: Sequence[str], beams: int) -> list[Output]:
     """What ``generate`` of transformers makes of texts."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
-    pad = tokenizer.pad_token_id
     found: list[Output] = []
     for start in range(0, len(sources), _BATCH):
         batch = tokenizer(list(sources[start : start + _BATCH]), return_tensors="pt", padding=True)
         rows = model.generate(**batch, num_beams=beams, max_new_tokens=_NEW_TOKENS)
         texts = tokenizer.batch_decode(rows, skip_special_tokens=True)
-        ids = [[i for i in row[1:] if i != pad] for row in rows.tolist()]
+        ids = [_whole(row[1:], tokenizer.eos_token_id) for row in rows.tolist()]
         found += map(Output, ids, texts)
     return found
+
+
+def _whole(row: list[int], eos: int) -> list[int]:
+    """Tokens up to EOS; ``generate`` pads with EOS, too, where the pad token is 0."""
+    return row[: row.index(eos) + 1] if eos in row else row
 
 
 def translate_in(package: Path, sources: Sequence[str], beams: int) -> list[Output]:

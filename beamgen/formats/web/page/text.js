@@ -17,7 +17,7 @@ const byteRuns = {
 };
 
 /** What the library reads by JavaScript's own rules, as Hugging Face's, in Rust, reads it. */
-function readAsRust({ normalizer, pre_tokenizer, tokenizer: file }) {
+function readAsRust({ normalizer, pre_tokenizer, decoder, tokenizer: file }) {
   for (const [part, { type, ...about }] of steps(normalizer, file.normalizer)) {
     if (type === 'Precompiled') {
       const map = new Charsmap(about.precompiled_charsmap);
@@ -37,13 +37,24 @@ function readAsRust({ normalizer, pre_tokenizer, tokenizer: file }) {
       part.pattern = new RegExp(source.replace(/\\[sS]/g, space), flags);
     }
   }
+  for (const [part, { type, replacement = '\u2581', prepend_scheme }] of steps(decoder, file.decoder)) {
+    if (type === 'ByteFallback') {
+      part.text_decoder = byteRuns;
+    } else if (type === 'Metaspace') {
+      // what was put before a text goes again, a space that the text begins with does not
+      const atFirst = prepend_scheme === 'never' ? ' ' : '';
+      part.decode_chain = (tokens) =>
+        tokens.map((token, i) => token.replaceAll(replacement, i === 0 ? atFirst : ' '));
+    }
+  }
 }
 
 /** Parts of the library with what the file says of each. */
 function steps(part, about) {
   if (!part) return [];
-  const list = part.normalizers ?? part.tokenizers;
-  return list ? list.map((each, i) => [each, (about.normalizers ?? about.pretokenizers)[i]]) : [[part, about]];
+  const list = part.normalizers ?? part.tokenizers ?? part.decoders;
+  const said = about.normalizers ?? about.pretokenizers ?? about.decoders;
+  return list ? list.map((each, i) => [each, said[i]]) : [[part, about]];
 }
 
 /**
@@ -95,10 +106,6 @@ class TokenizerText extends Text {
     const { Tokenizer } = await this.importModule(this.about.module);
     const config = { clean_up_tokenization_spaces: this.about.clean_up_tokenization_spaces };
     this.tokenizer = new Tokenizer(await this.readJson(this.about.file), config);
-    const { decoder } = this.tokenizer;
-    for (const part of [decoder, ...(decoder?.decoders ?? [])]) {
-      if (part?.config?.type === 'ByteFallback') part.text_decoder = byteRuns;
-    }
     readAsRust(this.tokenizer);
     if (this.about.chat) {
       const { Template } = await this.importModule(this.about.chat.module);
