@@ -194,7 +194,10 @@ def _random_rows(checkpoint: Checkpoint, adapter: DecoderAdapter) -> list[_Row]:
         drawn = rng.choice(ids, min(_RANDOM_LENGTH, positions))
         return _Row(drawn.tolist(), {each.name: read(each) for each in sources})
 
-    return [row() for _ in range(_ROWS)]
+    # of sources of one great size, such as half a minute of sound, fewer have as many borders
+    fixed = [axis for each in sources for axis in each.axes if isinstance(axis, int)]
+    size = max([longest, *fixed])
+    return [row() for _ in range(max(_TOGETHER, min(_ROWS, _ROWS * _LONG // size)))]
 
 
 def _together(
