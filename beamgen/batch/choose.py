@@ -9,10 +9,10 @@ from beamgen.runtime.machine import available_cores
 from beamgen.runtime.memory import free_bytes
 
 #: Beams of all rows in a step: more of them make no step cheaper by the row.
-BEAMS = 160
+BEAMS = 80
 
 #: Bytes that the search of a batch may take, where memory is plenty.
-_MOST = 256 << 20
+_MOST = 512 << 20
 
 #: The part of the free memory that is planned with.
 _SHARE = 0.8
