@@ -111,7 +111,7 @@ Examples:
     "Precision",
     click.option(
         "--precision",
-        type=click.Choice(["fp32", "fp16", "int8", "int4"]),
+        type=click.Choice(["fp32", "w16", "fp16", "int8", "int4"]),
         default="fp32",
         show_default=True,
         help="Of the weights: docs/quantization.md has what each costs.",

@@ -13,7 +13,10 @@ from beamgen.errors import SettingError, close_matches
 COLUMNS = ".T"
 
 #: What a package may be exported in.
-PRECISIONS = ("fp32", "fp16", "int8", "int4")
+PRECISIONS = ("fp32", "w16", "fp16", "int8", "int4")
+
+#: Those whose products are of bytes.
+BYTES = ("w16", "int8")
 
 #: How int8 weights may be stored: as the CPU wants them, signed, or around 128.
 INT8_WEIGHTS = ("auto", "s8", "u8")
@@ -76,15 +79,15 @@ class Wanted:
                     f"there is no {what} called '{value}'",
                     close_matches(str(value), known) or f"there are {', '.join(known)}",
                 )
-        if self.int8_weights != "auto" and self.name != "int8":
+        if self.int8_weights != "auto" and self.name not in BYTES:
             raise SettingError(
                 f"int8 weights '{self.int8_weights}' were asked for with precision {self.name}",
-                "leave that out, or choose --precision int8",
+                "leave that out, or choose --precision int8 or w16",
             )
         if self.text is not None and self.name == "fp32":
             raise SettingError(
                 f"the text {self.text} measures what rounding costs, and fp32 rounds nothing",
-                "leave it out, or choose --precision int8, int4 or fp16",
+                "leave it out, or choose --precision w16, fp16, int8 or int4",
             )
 
 
@@ -93,7 +96,7 @@ class Precision:
     """How weights are stored and multiplied.
 
     Attributes:
-        name: ``fp32``, ``fp16``, ``int8`` or ``int4``.
+        name: ``fp32``, ``w16``, ``fp16``, ``int8`` or ``int4``.
         weights: dtype of the products' weights and the token embedding: ``float32``,
             ``float16``, ``int8``, ``uint8`` or ``uint4``. All else is float32.
         zero_point: the stored number that means 0, or None for floats.
