@@ -104,7 +104,8 @@ class Precision:
         activations: how a product's input is rounded as it runs, or None: it is not.
         accuracy_level: of ``MatMulNBits``, or None.
         saturates: whether the CPU that made the package adds pairs of u8 x s8 products in
-            16 bits, which overflow; None where it does not matter.
+            16 bits, which overflow; None where it does not matter. There w16 is no faster than
+            fp32.
         quantized: HF's names of the parameters that were rounded, with ``COLUMNS`` behind a
             stack of matrices whose columns are the output channels.
         noise: how far a summed log-probability was found from HF's with the same rounding,
@@ -144,6 +145,8 @@ class Precision:
         if self.block_size:
             parts.append(f"blocks of {self.block_size}")
         parts.append(f"activations {self.activations}" if self.activations else "fp32 arithmetic")
+        if self.name == "w16" and self.saturates:
+            parts.append("made where it is no faster than fp32")
         return f"{self.name}: {', '.join(parts)}; {self.operators} operators"
 
     def to_json(self) -> dict[str, Any]:
