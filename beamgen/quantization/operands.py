@@ -21,6 +21,8 @@ _PRODUCTS = (
     torch.Tensor.__matmul__,
     torch.Tensor.bmm,
 )
+#: What gives a matrix of a stack, or a weight whose rows are columns.
+_VIEWS = (torch.Tensor.__getitem__, torch.Tensor.T.__get__, torch.Tensor.mT.__get__, torch.Tensor.t)
 #: What a product reads: rounded, and what the second plane of that stands for, if it has one.
 Round = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor | None]]
 
@@ -69,10 +71,10 @@ class _RoundedOperands(TorchFunctionMode):
         if func in _PRODUCTS and id(args[place + 1]) in self._known:
             return self._multiplied(func, args, place, named)
         found = func(*args, **named)
-        if func is torch.Tensor.__getitem__ and id(args[0]) in self._known:
+        if func in _VIEWS and id(args[0]) in self._known:
             self._known[id(found)] = found  # which keeps it, and so its id
             if id(args[0]) in self._seconds:
-                self._seconds[id(found)] = self._seconds[id(args[0])][args[1]]
+                self._seconds[id(found)] = func(self._seconds[id(args[0])], *args[1:], **named)
         return found
 
     def _multiplied(self, func: Any, args: Any, place: int, named: Any) -> Any:

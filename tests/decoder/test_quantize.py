@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper, parser, shape_inference
 from onnx.reference import ReferenceEvaluator
+from transformers.pytorch_utils import Conv1D
 
 from beamgen import BeamgenError, find_adapter
 from beamgen.checkpoint.checkpoint import demo_checkpoint, open_checkpoint
@@ -22,7 +24,12 @@ from beamgen.decoder.passes.quantize import quantize
 from beamgen.decoder.passes.round_tokens import RoundSomeTokens, RoundTokens, RoundTokensToPlanes
 from beamgen.export.texts import texts_of
 from beamgen.quantization import rounding, saturation
-from beamgen.quantization.emulate import blocks_to_int8, tokens_to_planes, tokens_to_uint8
+from beamgen.quantization.emulate import (
+    blocks_to_int8,
+    emulate,
+    tokens_to_planes,
+    tokens_to_uint8,
+)
 from beamgen.quantization.record import Precision, Quality, Wanted
 from beamgen.quantization.saturation import saturates
 from beamgen.tape import body, define
@@ -390,6 +397,47 @@ def test_two_planes_of_activations_are_rounded_as_emulated() -> None:
     assert np.abs(found[1] - fine[2:]).max() < 1.01 * step, "at a border, a step"
     assert (np.abs(found[1] - fine[2:]) < 0.01 * step).mean() > 0.98
     np.testing.assert_allclose(fine[:2] + fine[2:], x, atol=0.6 * step)
+
+
+class _Transposed(torch.nn.Module):
+    """A layer that multiplies as Falcon's do."""
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ self.weight.T
+
+
+def _linear(weight: torch.Tensor) -> torch.nn.Module:
+    layer = torch.nn.Linear(*weight.T.shape)
+    layer.weight.data, layer.bias.data = weight, torch.zeros(len(weight))
+    return layer
+
+
+def _conv(weight: torch.Tensor) -> torch.nn.Module:
+    layer = Conv1D(*weight.shape)
+    layer.weight.data = weight.T.contiguous()
+    return layer
+
+
+@pytest.mark.parametrize("layer", [_Transposed, _linear, _conv])
+def test_hf_leaves_out_the_product_of_second_planes(
+    layer: Callable[[torch.Tensor], torch.nn.Module],
+) -> None:
+    """Whichever function of torch a layer multiplies by."""
+    weight, x = HEAD.copy(), RNG.normal(size=(2, 3, WIDTH)).astype(np.float32)
+    (a, b), (c, d) = _two_planes(x), _two_planes(weight)
+    wanted = a @ c.T + b @ c.T + a @ d.T
+    with_fourth = wanted + b @ d.T
+    model = emulate(
+        layer(torch.from_numpy(weight)),
+        Precision("w16", "int8", 0, activations="two planes", quantized=("weight",)),
+    )
+    with torch.no_grad():
+        found = model(torch.from_numpy(x)).numpy()
+    assert np.median(np.abs(found - wanted)) < np.median(np.abs(with_fourth - wanted)) / 10
 
 
 @pytest.mark.parametrize("precision", ["w16", "int8", "int4"])
