@@ -65,8 +65,9 @@ def emulate(
 
     if precision.name == "fp32":
         return model
-    rounding = partial(_round, precision.name, border or Border())
-    planes = partial(_planes, precision.name, border or Border())
+    border = border or Border()
+    rounding = partial(_round, precision.name, border)
+    planes = partial(_planes, precision.name, border)
     parameters = dict(model.named_parameters())
     names = {name.removesuffix(COLUMNS): name for name in precision.quantized}
     missing = [name for name in names if name not in parameters]
