@@ -13,7 +13,7 @@ from beamgen.bench.verdict import Tokens, judge
 from beamgen.bench.workload import Task, Workload
 from beamgen.bench.workspace import Workspace, size_of
 
-_QUANTIZED = ("int8", "int4")
+_QUANTIZED = ("w16", "int8", "int4")
 
 
 def workload_result(

@@ -111,7 +111,7 @@ Examples:
     "Precision",
     click.option(
         "--precision",
-        type=click.Choice(["fp32", "fp16", "int8", "int4"]),
+        type=click.Choice(["fp32", "w16", "fp16", "int8", "int4"]),
         default="fp32",
         show_default=True,
         help="Of the weights: docs/quantization.md has what each costs.",
@@ -165,7 +165,7 @@ def command(
     With --search contrib the file is the operator of ONNX Runtime that the settings
     choose. It fixes some of them and searches by a rule of its own, to which it is held.
 
-    With --precision int8, int4 or fp16 the weights take fewer bits; what that costs is
+    With --precision w16, int8, int4 or fp16 the weights take fewer bits; what that costs is
     measured on text, and the file is compared with transformers on the same rounded weights.
 
     With --decoder the search is built around a file of another exporter, and the checkpoint

@@ -25,7 +25,7 @@ Examples:
 @click.option("-m", "--model", help="Package folder that `export` wrote; or name it without -m.")
 @click.option(
     "--precision",
-    type=click.Choice(["fp16", "int8", "int4"]),
+    type=click.Choice(["w16", "fp16", "int8", "int4"]),
     default="int8",
     show_default=True,
     help="Of the weights; int4 needs ONNX Runtime's own operators.",

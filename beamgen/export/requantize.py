@@ -19,7 +19,7 @@ from beamgen.export.write import ExportResult, write_package
 from beamgen.package.folder import WEIGHTS, Package, check_target
 from beamgen.package.manifest import Manifest
 from beamgen.package.source import lora_source, open_source
-from beamgen.quantization.record import Wanted
+from beamgen.quantization.record import BYTES, Wanted
 from beamgen.quantization.saturation import saturates
 from beamgen.settings.parameter import Required
 from beamgen.settings.rules import check_comparable
@@ -68,7 +68,7 @@ def quantize(
         package: what to make again; it is not changed.
         output: the folder to write; None names it after the package, e.g.
             ``biogpt-onnx-int8``.
-        precision: ``fp32``, ``fp16``, ``int8`` or ``int4``.
+        precision: ``fp32``, ``w16``, ``fp16``, ``int8`` or ``int4``.
         progress: called with one line as each stage begins.
         options: see ``QuantizeOptions``.
 
@@ -142,7 +142,7 @@ def _beside(folder: Path, precision: str) -> Path:
 
 def _kind(wanted: Wanted) -> str:
     """How int8 weights will be stored on this CPU; ``auto`` for other precisions."""
-    if wanted.name != "int8" or wanted.int8_weights != "auto":
+    if wanted.name not in BYTES or wanted.int8_weights != "auto":
         return wanted.int8_weights
     return "u8" if saturates() else "s8"
 

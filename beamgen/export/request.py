@@ -74,7 +74,7 @@ class ExportOptions(TypedDict, total=False):
         settings: defaults of the search parameters, under HF's names.
         backend: ``loop``, HF's search, which is the default; or ``contrib``, ONNX
             Runtime's own operators (see docs/contrib-op.md).
-        precision: ``fp32``, or weights in fewer bits: ``fp16``, ``int8``, ``int4`` (see
+        precision: ``fp32``, or weights in fewer bits: ``w16``, ``fp16``, ``int8``, ``int4`` (see
             docs/quantization.md).
         int8_weights: ``auto`` stores them as this CPU adds them exactly; ``s8`` or ``u8``.
         quality_text: a file of texts, one a line, on which the loss of quality is

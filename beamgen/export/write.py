@@ -23,7 +23,7 @@ from beamgen.package.folder import (
     open_package,
     seal_parity,
 )
-from beamgen.quantization.saturation import check_exact
+from beamgen.quantization.saturation import SLOW_PLANES, check_exact, saturates
 from beamgen.tokenizer.load import load_or_reason
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ def write_package(request: ExportRequest, say: Progress) -> ExportResult:
     takes_text = _takes_text(checkpoint)
     if request.hears:
         _look_for_extractor(checkpoint)
+    if request.precision.name == "w16" and saturates():
+        warnings.warn(SLOW_PLANES, BeamgenWarning, stacklevel=3)
     texts = texts_of(request.precision, checkpoint, adapter, request.start)
     if request.parity and request.precision.int8_weights == "s8":
         check_exact("int8")

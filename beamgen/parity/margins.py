@@ -2,12 +2,12 @@
 
 In fp32 and fp16 both sides do the same arithmetic, and differ by its rounding alone:
 ``SCORE_TOLERANCE`` and ``NEAR_TIE_MARGIN``. In int8 and int4 what a product reads is
-rounded to one of 256 numbers as it runs. A value at the border of two falls to either
-side, and one that fell to the other moves all that follows. How far was measured at export,
-by teacher forcing the decoder, without any search: ``noise`` is the largest difference from
-HF (with the same rounding) of a summed log-probability, divided by the root of the
-number of tokens summed; or HF's from itself, with what is rounded moved by about as much as
-float arithmetic moves it. Twice that is allowed on top.
+rounded to one of 256 numbers as it runs, in w16 to one of 65,000. A value at the border of
+two falls to either side, and one that fell to the other moves all that follows. How far was
+measured at export, by teacher forcing the decoder, without any search: ``noise`` is the
+largest difference from HF (with the same rounding) of a summed log-probability, divided by the
+root of the number of tokens summed; or HF's from itself, with what is rounded moved by about as
+much as float arithmetic moves it. Twice that is allowed on top.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """What rounding weights is: the record of it, the arithmetic in NumPy, HF's side of it.
 
-Imports NumPy only; ONNX Runtime inside functions, and torch there and in ``stacked``. ``rounding``
+Imports NumPy only; ONNX Runtime inside functions, and torch there and in ``operands``. ``rounding``
 is followed by both ``beamgen.decoder.passes.quantize`` (the file) and ``emulate`` (HF).
 """

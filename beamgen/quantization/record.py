@@ -13,7 +13,10 @@ from beamgen.errors import SettingError, close_matches
 COLUMNS = ".T"
 
 #: What a package may be exported in.
-PRECISIONS = ("fp32", "fp16", "int8", "int4")
+PRECISIONS = ("fp32", "w16", "fp16", "int8", "int4")
+
+#: Those whose products are of bytes.
+BYTES = ("w16", "int8")
 
 #: How int8 weights may be stored: as the CPU wants them, signed, or around 128.
 INT8_WEIGHTS = ("auto", "s8", "u8")
@@ -76,15 +79,15 @@ class Wanted:
                     f"there is no {what} called '{value}'",
                     close_matches(str(value), known) or f"there are {', '.join(known)}",
                 )
-        if self.int8_weights != "auto" and self.name != "int8":
+        if self.int8_weights != "auto" and self.name not in BYTES:
             raise SettingError(
                 f"int8 weights '{self.int8_weights}' were asked for with precision {self.name}",
-                "leave that out, or choose --precision int8",
+                "leave that out, or choose --precision int8 or w16",
             )
         if self.text is not None and self.name == "fp32":
             raise SettingError(
                 f"the text {self.text} measures what rounding costs, and fp32 rounds nothing",
-                "leave it out, or choose --precision int8, int4 or fp16",
+                "leave it out, or choose --precision w16, fp16, int8 or int4",
             )
 
 
@@ -93,7 +96,7 @@ class Precision:
     """How weights are stored and multiplied.
 
     Attributes:
-        name: ``fp32``, ``fp16``, ``int8`` or ``int4``.
+        name: ``fp32``, ``w16``, ``fp16``, ``int8`` or ``int4``.
         weights: dtype of the products' weights and the token embedding: ``float32``,
             ``float16``, ``int8``, ``uint8`` or ``uint4``. All else is float32.
         zero_point: the stored number that means 0, or None for floats.
@@ -101,7 +104,8 @@ class Precision:
         activations: how a product's input is rounded as it runs, or None: it is not.
         accuracy_level: of ``MatMulNBits``, or None.
         saturates: whether the CPU that made the package adds pairs of u8 x s8 products in
-            16 bits, which overflow; None where it does not matter.
+            16 bits, which overflow; None where it does not matter. There w16 is no faster than
+            fp32.
         quantized: HF's names of the parameters that were rounded, with ``COLUMNS`` behind a
             stack of matrices whose columns are the output channels.
         noise: how far a summed log-probability was found from HF's with the same rounding,
@@ -141,6 +145,8 @@ class Precision:
         if self.block_size:
             parts.append(f"blocks of {self.block_size}")
         parts.append(f"activations {self.activations}" if self.activations else "fp32 arithmetic")
+        if self.name == "w16" and self.saturates:
+            parts.append("made where it is no faster than fp32")
         return f"{self.name}: {', '.join(parts)}; {self.operators} operators"
 
     def to_json(self) -> dict[str, Any]:

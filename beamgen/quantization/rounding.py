@@ -22,6 +22,8 @@ MIDDLE = 128
 _LEVELS = 127  # of int8, on either side of 0
 #: From one rounded activation to the next in int8, as a share of its token's peak.
 STEP = 1 / _LEVELS
+#: Steps of a second plane in one of the first, what is left of which lies within +-127 of them.
+FINER = 2 * _LEVELS
 Float = TypeVar("Float", bound=Any)
 
 
@@ -37,6 +39,27 @@ def from_int8_rows(weight: Floats) -> Floats:
     """The weight that its numbers in 8 bits stand for."""
     numbers, scales = int8_rows(weight)
     return numbers.astype(np.float32) * scales[:, None]
+
+
+def int8_planes(
+    weight: Floats,
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.int8], Floats]:
+    """Round a weight ``[n, k]`` to two planes of numbers ``[n, k]`` and scales ``[n]``, by rows.
+
+    The second holds what the first leaves, in steps that are ``FINER``: it stands for
+    ``(first + second / FINER) * scale``.
+    """
+    first, scales = int8_rows(weight)
+    left = weight / scales[:, None] - first
+    second = np.rint(left * np.float32(FINER)).clip(-_LEVELS, _LEVELS)
+    return first, second.astype(np.int8), scales
+
+
+def from_int8_planes(weight: Floats) -> tuple[Floats, Floats]:
+    """What the two planes of a weight stand for, whose sum is the rounded weight."""
+    first, second, scales = int8_planes(weight)
+    steps = scales[:, None]
+    return first.astype(np.float32) * steps, second.astype(np.float32) * (steps / FINER)
 
 
 def int4_blocks(weight: Floats) -> tuple[Bytes, Floats]:

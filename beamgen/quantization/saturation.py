@@ -60,6 +60,12 @@ def check_exact(weights: str) -> None:
         raise SettingError(_WRONG, f"{_CURE}; or compare on a CPU with VNNI (export --no-parity)")
 
 
+#: Where bytes are not multiplied at their fastest.
+SLOW_PLANES = (
+    "this CPU has no instructions (VNNI) that add products of bytes in 32 bits, and w16, which "
+    "multiplies three times as many as int8, gains no speed over fp32 without them"
+)
+
 _WRONG = (
     "this CPU adds u8 x s8 products in 16 bits, which overflow with signed int8 weights, so that "
     "a file answers otherwise than elsewhere"

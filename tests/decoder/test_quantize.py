@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +13,23 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper, parser, shape_inference
 from onnx.reference import ReferenceEvaluator
+from transformers.pytorch_utils import Conv1D
 
 from beamgen import BeamgenError, find_adapter
 from beamgen.checkpoint.checkpoint import demo_checkpoint, open_checkpoint
 from beamgen.decoder.contract import source_name
-from beamgen.decoder.passes import int8
+from beamgen.decoder.passes import stored_bytes
 from beamgen.decoder.passes.place_weights import place_weights
 from beamgen.decoder.passes.quantize import quantize
-from beamgen.decoder.passes.round_tokens import RoundSomeTokens, RoundTokens
+from beamgen.decoder.passes.round_tokens import RoundSomeTokens, RoundTokens, RoundTokensToPlanes
 from beamgen.export.texts import texts_of
 from beamgen.quantization import rounding, saturation
-from beamgen.quantization.emulate import blocks_to_int8, tokens_to_uint8
+from beamgen.quantization.emulate import (
+    blocks_to_int8,
+    emulate,
+    tokens_to_planes,
+    tokens_to_uint8,
+)
 from beamgen.quantization.record import Precision, Quality, Wanted
 from beamgen.quantization.saturation import saturates
 from beamgen.tape import body, define
@@ -120,25 +127,55 @@ def test_the_products_are_those_done_by_hand(precision: str, tied: bool) -> None
     assert (record.name, record.quantized[:2]) == (precision, ("up", "down"))
 
 
+def _two_planes(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each row in steps of a 127th of its peak, and what that leaves in steps of 1/254 of those."""
+    step = np.abs(values).max(axis=-1, keepdims=True) / np.float32(127)
+    shares = values / step
+    first = np.rint(shares)
+    return first * step, np.rint((shares - first) * 254) / 254 * step
+
+
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "apart"])
-def test_signed_weights_are_the_unsigned_ones_where_nothing_overflows(tied: bool) -> None:
+@pytest.mark.parametrize("int8_weights", ["s8", "u8"])
+def test_products_in_two_planes_are_those_done_by_hand(tied: bool, int8_weights: str) -> None:
+    """Three of the four products of planes, in NumPy, which adds exactly whatever this CPU is."""
+    model = _model(tied)
+    record = quantize(model, "w16", int8_weights)
+    assert (record.name, record.int8_weights) == ("w16", int8_weights)
+    x = sum(_two_planes(TABLE))[IDS]
+    for matrix in (UP.T, DOWN.T, TABLE if tied else HEAD):
+        (a, b), (c, d) = _two_planes(x), _two_planes(matrix)
+        x = a @ c.T + b @ c.T + a @ d.T
+    (found,) = ReferenceEvaluator(ir.to_proto(model)).run(None, {"input_ids": IDS})
+    (plain,) = _run(_model(tied), {"input_ids": IDS})
+    assert np.abs(found - x).max() < 2e-4 * np.abs(plain).max(), "at a border, a step of 1/254"
+    assert np.median(np.abs(found - x)) < 1e-6 * np.abs(plain).max()
+    assert 1e-6 < np.linalg.norm(found - plain) / np.linalg.norm(plain) < 1e-3
+
+
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "apart"])
+@pytest.mark.parametrize("precision", ["w16", "int8"])
+def test_signed_weights_are_the_unsigned_ones_where_nothing_overflows(
+    tied: bool, precision: str
+) -> None:
     """In NumPy, which adds exactly whatever this CPU is."""
     found = []
     for int8_weights in ("s8", "u8"):
         model = _model(tied)
-        record = quantize(model, "int8", int8_weights)
+        record = quantize(model, precision, int8_weights)
         assert record.int8_weights == int8_weights
         found += ReferenceEvaluator(ir.to_proto(model)).run(None, {"input_ids": IDS})
     assert np.array_equal(*found)
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8", "int4"])
+@pytest.mark.parametrize("precision", ["w16", "fp16", "int8", "int4"])
 def test_a_tied_table_is_stored_once(precision: str) -> None:
     model = _model(tied=True)
     quantize(model, precision)
     tables = [v for v in model.graph.initializers.values() if v.shape and v.shape[0] == VOCAB]
-    small = {"fp16": 2 * VOCAB * WIDTH, "int8": VOCAB * WIDTH, "int4": VOCAB * 64 // 2}
-    scales = {"fp16": 0, "int8": 4 * VOCAB, "int4": 4 * 2 * VOCAB}
+    entries = VOCAB * WIDTH
+    small = {"w16": 2 * entries, "fp16": 2 * entries, "int8": entries, "int4": VOCAB * 64 // 2}
+    scales = {"w16": 4 * VOCAB, "fp16": 0, "int8": 4 * VOCAB, "int4": 4 * 2 * VOCAB}
     assert sum(v.const_value.nbytes for v in tables) == small[precision] + scales[precision]
     floats = [v for v in model.graph.initializers.values() if v.dtype == ir.DataType.FLOAT]
     assert all("scales" in v.name or v.const_value.size == 1 for v in floats)
@@ -177,20 +214,22 @@ def test_what_an_encoder_reads_is_looked_up_in_the_same_rows(precision: str) -> 
     assert "table" not in model.graph.initializers
 
 
-def test_int8_has_standard_operators_only_and_int4_microsofts() -> None:
+def test_int8_and_w16_have_standard_operators_only_and_int4_microsofts() -> None:
     kinds = {}
-    for precision in ("int8", "int4"):
+    for precision in ("w16", "int8", "int4"):
         model = _model(tied=True)
         quantize(model, precision)
         kinds[precision] = Counter((node.domain, node.op_type) for node in model.graph)
-    assert {domain for domain, _ in kinds["int8"]} == {"", "beamgen"}
+    assert {domain for domain, _ in [*kinds["int8"], *kinds["w16"]]} == {"", "beamgen"}
+    assert kinds["w16"]["", "MatMulInteger"] == 2 * kinds["w16"]["beamgen", "RoundTokensToPlanes"]
     assert kinds["int8"]["", "MatMulInteger"] == kinds["int8"]["beamgen", "RoundTokens"] == 3
     assert not kinds["int8"]["", "MatMul"] + kinds["int8"]["", "Gemm"]
     assert kinds["int4"]["com.microsoft", "MatMulNBits"] == 3
     assert kinds["int4"]["com.microsoft", "GatherBlockQuantized"] == 1
 
 
-def test_what_several_products_read_is_rounded_once() -> None:
+@pytest.mark.parametrize("precision", ["w16", "int8"])
+def test_what_several_products_read_is_rounded_once(precision: str) -> None:
     model = ir.from_proto(
         parser.parse_model(
             """<ir_version: 10, opset_import: ["": 23]>
@@ -204,7 +243,7 @@ def test_what_several_products_read_is_rounded_once() -> None:
             }"""
         )
     )
-    quantize(model, "int8")
+    quantize(model, precision)
     assert Counter(node.domain for node in model.graph)["beamgen"] == 1
 
 
@@ -254,6 +293,26 @@ def test_an_expert_may_have_no_tokens(tokens: int) -> None:
         np.testing.assert_array_equal(peaks, np.abs(x).max(-1, keepdims=True))
         found = (numbers / np.float32(1) - 128) / 127 * peaks
         np.testing.assert_allclose(found, _tokens(x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("tokens", [0, 3])
+def test_an_expert_in_two_planes_may_have_no_tokens(tokens: int) -> None:
+    """ONNX Runtime does not split nothing into two."""
+    weight = RNG.normal(size=(40, 24)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"], name="expert")],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["tokens", 40])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["tokens", 24])],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    opsets = [helper.make_opsetid("", 23)]
+    model = ir.from_proto(helper.make_model(graph, opset_imports=opsets, ir_version=10))
+    quantize(model, "w16", "u8")
+    x = RNG.normal(size=(tokens, 40)).astype(np.float32)
+    (found,) = _run(model, {"x": x})
+    assert found.shape == (tokens, 24)
+    np.testing.assert_allclose(found, x @ weight, atol=2e-3)
 
 
 @pytest.mark.parametrize("transposed", [0, 1])
@@ -316,10 +375,75 @@ def test_activations_are_rounded_as_emulated() -> None:
     assert blocks_to_int8(nothing[0, :0]).shape == (0, 40), "an expert that no token goes to"
 
 
-@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_two_planes_of_activations_are_rounded_as_emulated() -> None:
+    x = RNG.normal(size=(2, 5, 40)).astype(np.float32) * 3 + 1
+    x[0, 1] = 0
+    model = ir.from_proto(
+        parser.parse_model(
+            """<ir_version: 10, opset_import: ["": 23, "beamgen": 1]>
+            g (float[a, b, c] x) => (uint8[a, b, c] f, uint8[d, b, c] t, float[a, b, one] s) {
+                f, t, s = beamgen.RoundTokensToPlanes(x)
+            }"""
+        )
+    )
+    define(model, [body(RoundTokensToPlanes)])
+    first, both, peaks = _run(model, {"x": x})
+    np.testing.assert_array_equal(first, both[:2])
+    fine = (both.astype(np.float32) - 128) / 127 * np.concatenate([peaks, peaks / 254])
+    found = [each.numpy() for each in tokens_to_planes(torch.from_numpy(x))]
+    assert not np.any([plane[0, 1] for plane in found])
+    np.testing.assert_allclose(found[0], fine[:2], rtol=1e-6)
+    step = np.abs(x).max() / 127 / 254
+    assert np.abs(found[1] - fine[2:]).max() < 1.01 * step, "at a border, a step"
+    assert (np.abs(found[1] - fine[2:]) < 0.01 * step).mean() > 0.98
+    np.testing.assert_allclose(fine[:2] + fine[2:], x, atol=0.6 * step)
+
+
+class _Transposed(torch.nn.Module):
+    """A layer that multiplies as Falcon's do."""
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ self.weight.T
+
+
+def _linear(weight: torch.Tensor) -> torch.nn.Module:
+    layer = torch.nn.Linear(*weight.T.shape)
+    layer.weight.data, layer.bias.data = weight, torch.zeros(len(weight))
+    return layer
+
+
+def _conv(weight: torch.Tensor) -> torch.nn.Module:
+    layer = Conv1D(*weight.shape)
+    layer.weight.data = weight.T.contiguous()
+    return layer
+
+
+@pytest.mark.parametrize("layer", [_Transposed, _linear, _conv])
+def test_hf_leaves_out_the_product_of_second_planes(
+    layer: Callable[[torch.Tensor], torch.nn.Module],
+) -> None:
+    """Whichever function of torch a layer multiplies by."""
+    weight, x = HEAD.copy(), RNG.normal(size=(2, 3, WIDTH)).astype(np.float32)
+    (a, b), (c, d) = _two_planes(x), _two_planes(weight)
+    wanted = a @ c.T + b @ c.T + a @ d.T
+    with_fourth = wanted + b @ d.T
+    model = emulate(
+        layer(torch.from_numpy(weight)),
+        Precision("w16", "int8", 0, activations="two planes", quantized=("weight",)),
+    )
+    with torch.no_grad():
+        found = model(torch.from_numpy(x)).numpy()
+    assert np.median(np.abs(found - wanted)) < np.median(np.abs(with_fourth - wanted)) / 10
+
+
+@pytest.mark.parametrize("precision", ["w16", "int8", "int4"])
 def test_a_tokens_numbers_do_not_depend_on_its_neighbours(precision: str) -> None:
     model = _model(tied=True)
-    quantize(model, precision, "u8" if precision == "int8" else "auto")
+    quantize(model, precision, "auto" if precision == "int4" else "u8")
     (together,) = _run(model, {"input_ids": IDS})
     for row, place in np.ndindex(*IDS.shape):
         (alone,) = _run(model, {"input_ids": IDS[row : row + 1, place : place + 1]})
@@ -330,13 +454,14 @@ def test_a_weight_of_zeros_stays_zero() -> None:
     zeros = np.zeros((3, 40), np.float32)
     assert not rounding.from_int8_rows(zeros).any()
     assert not rounding.from_int4_blocks(zeros).any()
+    assert not np.any(rounding.from_int8_planes(zeros))
 
 
 @pytest.mark.parametrize("wrong", [True, False])
 def test_auto_stores_what_this_cpu_adds_exactly(
     wrong: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(int8, "saturates", lambda: wrong)
+    monkeypatch.setattr(stored_bytes, "saturates", lambda: wrong)
     record = quantize(_model(tied=True), "int8")
     assert (record.weights, record.zero_point) == (("uint8", 128) if wrong else ("int8", 0))
     assert record.saturates is wrong

@@ -78,11 +78,11 @@ def test_a_stack_that_is_read_whole_stays() -> None:
     assert "rows" not in model.graph.initializers
 
 
-@pytest.mark.parametrize("precision", ["int8", "int4"])
+@pytest.mark.parametrize("precision", ["w16", "int8", "int4"])
 def test_rounded_experts_are_those_that_are_emulated(precision: str) -> None:
     """The one by NumPy's and the file's arithmetic, the other by functions of torch."""
     model = place_weights(unstack_weights(_model()))
-    record = quantize(model, precision, "u8" if precision == "int8" else "auto")
+    record = quantize(model, precision, "auto" if precision == "int4" else "u8")
     assert set(record.quantized) == {"table", "rows", "columns.T"}
     names = tuple(name.replace("table", "table.weight") for name in record.quantized)
     values = {**record.to_json(), "quantized": names}
@@ -91,6 +91,9 @@ def test_rounded_experts_are_those_that_are_emulated(precision: str) -> None:
         plain = experts(torch.from_numpy(IDS)).numpy()
         emulated = emulate(experts, Precision.from_json(values))(torch.from_numpy(IDS)).numpy()
     found = _run(model)
-    assert np.abs(found - plain).max() > 1e-2, "nothing was rounded"
-    assert np.median(np.abs(found - emulated)) < 1e-4 * np.abs(plain).max()
-    assert np.abs(found - emulated).max() < 0.02 * np.abs(plain).max()
+    rounding = np.abs(found - plain).max()
+    assert rounding > (1e-5 if precision == "w16" else 1e-2), "nothing was rounded"
+    # a value at the border of two numbers may fall to either side, and moves its row
+    fallen = 2e-4 if precision == "w16" else 0.02
+    assert np.median(np.abs(found - emulated)) < fallen / 200 * np.abs(plain).max()
+    assert np.abs(found - emulated).max() < fallen * np.abs(plain).max()

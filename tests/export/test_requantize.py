@@ -18,6 +18,7 @@ from support.peft_folders import save_lora
 
 from beamgen import (
     BeamgenError,
+    BeamgenWarning,
     Generator,
     Package,
     adapters,
@@ -29,6 +30,8 @@ from beamgen import (
 )
 from beamgen.checkpoint.checkpoint import open_checkpoint
 from beamgen.cli import main
+from beamgen.decoder.passes import stored_bytes
+from beamgen.export import write
 from beamgen.export.requantize import quantize
 from beamgen.parity.grids.shapes import Likely, quick_grid
 from beamgen.parity.report import ParityCase
@@ -43,15 +46,18 @@ def _run(*arguments: object) -> Result:
 
 _QUICK = [
     ("gpt2", "int8", "loop"),
+    ("gpt2", "w16", "loop"),
     ("biogpt", "int4", "loop"),
     pytest.param("t5", "int8", "loop", marks=pytest.mark.transformers_4),
 ]
 _ENCODERS = [each.name for each in adapters() if is_encoder_decoder(each)]
 _REST = [
     *[(name, "int8", "loop") for name in ("biogpt", "phi3")],
+    *[(name, "w16", "loop") for name in ("biogpt", "phi3")],
     *[(name, "int4", "loop") for name in ("gpt2", "phi3")],
     *[(name, "fp16", "loop") for name in ("gpt2", "biogpt", "phi3")],
     ("gpt2", "int8", "contrib"),
+    ("gpt2", "w16", "contrib"),
     *[
         (name, precision, "contrib")
         for name in ("biogpt", "phi3")
@@ -59,7 +65,7 @@ _REST = [
     ],
 ]
 _REST_ENCODERS = [
-    (name, precision, "loop") for name in _ENCODERS for precision in ("fp16", "int8", "int4")
+    (name, precision, "loop") for name in _ENCODERS for precision in ("w16", "fp16", "int8", "int4")
 ]
 
 
@@ -108,6 +114,43 @@ def test_the_file_is_smaller_and_says_what_it_is(
     assert "com.microsoft operators" in shown
 
 
+def test_two_planes_are_half_the_file_and_near_fp32(
+    quantized: Callable[..., Package], packages: Callable[[str], Package]
+) -> None:
+    made, plain = quantized("gpt2", "w16"), packages("gpt2")
+    assert 0 < made.manifest.precision.noise < 5e-3
+    found = describe(made.folder, providers=False).weights
+    before = describe(plain.folder, providers=False).weights["float32"]
+    assert found["uint8"] > before / 3
+    assert found["float32"] < before / 3
+    shown = _run("inspect", "-m", made.folder, "--no-load").output
+    assert "weights: w16: uint8 weights" in shown
+    assert "two planes of uint8" in shown
+    prompt = [[5, 9, 33, 2]]
+    ours, theirs = (
+        Generator(package).generate(prompt, num_beams=4, num_return_sequences=4, max_new_tokens=8)
+        for package in (made, plain)
+    )
+    np.testing.assert_allclose(
+        [each.score for each in ours[0]], [each.score for each in theirs[0]], atol=2e-3
+    )
+
+
+def test_w16_says_where_it_gains_no_speed(
+    checkpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored_bytes, "saturates", lambda: True)
+    monkeypatch.setattr(write, "saturates", lambda: True)
+    with pytest.warns(BeamgenWarning, match="no speed over fp32"):
+        made = export(checkpoints("gpt2"), tmp_path / "slow", precision="w16", parity=False).package
+    record = made.manifest.precision
+    assert (record.saturates, record.weights) == (True, "uint8")
+    shown = _run("inspect", "-m", made.folder, "--no-load").output
+    assert "made where it is no faster than fp32" in shown
+    with pytest.raises(BeamgenError, match="slow is w16 already"):
+        quantize(made, tmp_path / "twice", precision="w16", int8_weights="u8")
+
+
 def _two_cases(package: Package, likely: Likely, seed: int = 0) -> list[ParityCase]:
     """One prompt, and four that are padded."""
     return quick_grid(package, likely, seed)[::6]
@@ -149,12 +192,17 @@ def _one_past_for_all(model: onnx.ModelProto) -> None:
     body.node.insert(place, helper.make_node("Mul", [parents, "zero"], ["first_beam"]))
 
 
+@pytest.mark.parametrize("precision", ["int8", "w16"])
 @pytest.mark.parametrize("change", [_another_penalty, _one_past_for_all])
 def test_a_wrong_search_diverges(
-    change: Callable[[onnx.ModelProto], None], quantized, checkpoints, tmp_path: Path
+    change: Callable[[onnx.ModelProto], None],
+    precision: str,
+    quantized,
+    checkpoints,
+    tmp_path: Path,
 ) -> None:
     """The noise that rounding makes is no excuse."""
-    package = _mutant(quantized("gpt2", "int8"), tmp_path / "mutant", change)
+    package = _mutant(quantized("gpt2", precision), tmp_path / "mutant", change)
     report = check_parity(package, open_checkpoint(checkpoints("gpt2")), grid=_two_cases)
     assert report.exit_code == 3
 

@@ -27,6 +27,7 @@ from beamgen.decoder.export import export_decoder
 from beamgen.decoder.passes.quantize import quantize
 from beamgen.errors import AdapterError
 from beamgen.parity.report import Verdict
+from beamgen.quantization.record import BYTES
 from beamgen.registry import is_encoder_decoder
 from beamgen.search.loop import build_loop
 from beamgen.settings.config import SearchConfig
@@ -136,7 +137,7 @@ def test_a_lora_in_the_encoder_acts_before_the_loops(slotted: Callable[..., Pack
 
 @pytest.mark.parametrize(
     "precision",
-    ["int8", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fp16", "int4"))],
+    ["int8", *(pytest.param(name, marks=pytest.mark.slow) for name in ("w16", "fp16", "int4"))],
 )
 def test_a_rounded_table_is_stored_once(precision: str, tmp_path: Path) -> None:
     """Encoder, decoder and head read one tensor; small ones may stand in a body and before it."""
@@ -144,16 +145,16 @@ def test_a_rounded_table_is_stored_once(precision: str, tmp_path: Path) -> None:
     config = adapter.tiny_config()
     config.vocab_size = 3000
     decoder = export_decoder(adapter, tiny_model(config), tmp_path, every_expert=True)
-    record = quantize(decoder.model, precision, "u8" if precision == "int8" else "auto")
+    record = quantize(decoder.model, precision, "u8" if precision in BYTES else "auto")
     assert "shared.weight" in record.quantized
     search = SearchConfig((1,), 0)
     built = build_loop(decoder, search, installed_rules(), start=(0,))
     tensors = [value for graph in built.graphs() for value in graph.initializers.values()]
     tables = [value for value in tensors if value.name.startswith("model.shared.weight.")]
     large = [value for value in tables if value.const_value.nbytes > 3000 * 4]
-    row = {"fp16": 2 * 64, "int8": 64, "int4": 32}[precision]
+    rows = {"w16": [64, 64], "fp16": [2 * 64], "int8": [64], "int4": [32]}[precision]
     assert [value.const_value.nbytes for value in large if "scales" not in value.name] == [
-        3000 * row
+        3000 * row for row in rows
     ]
     floats = [value for value in tensors if value.dtype == ir.DataType.FLOAT]
     assert all(

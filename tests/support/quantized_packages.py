@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from beamgen import Package, export, open_package
+from beamgen.quantization.record import BYTES
 
 CONTRIB = {"max_new_tokens": 10, "eos_token_id": 2, "num_beams": 4, "length_penalty": 0.0}
 
@@ -24,7 +25,7 @@ def quantized(
     def make(name: str, precision: str, backend: str = "loop") -> Package:
         settings = CONTRIB if backend == "contrib" else {}
         options = {"precision": precision, "backend": backend, "settings": settings}
-        options |= {"int8_weights": "u8"} if precision == "int8" else {}
+        options |= {"int8_weights": "u8"} if precision in BYTES else {}
         folder = once(
             f"quantized/{name}-{precision}-{backend}",
             lambda to: export(checkpoints(name), to, **options),

@@ -84,12 +84,14 @@ def _contestant(name: str, precision: str = "float32", *, encoders: bool = True)
 PREPARATIONS: dict[str, Preparation] = {
     "beamgen": _export(),
     "beamgen-contrib": _export(backend="contrib"),
+    "beamgen-w16": _export(precision="w16"),
     "beamgen-int8": _export(precision="int8"),
     "beamgen-int4": _export(precision="int4"),
 }
 CONTESTANTS = (
     _contestant("beamgen"),
     _contestant("beamgen-contrib", encoders=False),
+    _contestant("beamgen-w16", "w16"),
     _contestant("beamgen-int8", "int8"),
     _contestant("beamgen-int4", "int4"),
 )

@@ -1,6 +1,6 @@
 """Store a decoder's weights in fewer bits, each once.
 
-*int8* and *int4* have files of their own. *fp16*: a ``Cast`` to float32 behind each
+*w16*, *int8* and *int4* have files of their own. *fp16*: a ``Cast`` to float32 behind each
 weight, which ONNX Runtime computes once, as it loads the file.
 
 A token embedding is gathered from its rounded rows. A head that is tied to it reads
@@ -28,10 +28,16 @@ from beamgen.decoder.passes.products import (
     values_of,
     weights_of,
 )
-from beamgen.decoder.passes.round_tokens import RoundSomeTokens, RoundTokens
+from beamgen.decoder.passes.round_tokens import (
+    RoundSomeTokens,
+    RoundSomeTokensToPlanes,
+    RoundTokens,
+    RoundTokensToPlanes,
+)
+from beamgen.decoder.passes.w16 import to_w16
 from beamgen.errors import AdapterError
 from beamgen.onnx_domain import DOMAIN
-from beamgen.quantization.record import COLUMNS, Precision
+from beamgen.quantization.record import BYTES, COLUMNS, Precision
 from beamgen.tape import Tape, body, define, stored
 
 
@@ -43,7 +49,7 @@ def quantize(decoder: ir.Model, precision: str, int8_weights: str = "auto") -> P
 
     Args:
         decoder: cleaned, see ``decoder.export``.
-        precision: ``fp32`` (nothing is done), ``fp16``, ``int8`` or ``int4``.
+        precision: ``fp32`` (nothing is done), ``w16``, ``fp16``, ``int8`` or ``int4``.
         int8_weights: ``s8``, ``u8``, or ``auto``: unsigned where this CPU saturates.
 
     Raises:
@@ -65,11 +71,10 @@ def quantize(decoder: ir.Model, precision: str, int8_weights: str = "auto") -> P
     decoder.functions.clear()
     passes.RemoveUnusedNodesPass()(decoder)
     decoder.functions.update(bodies)
-    if record.name == "int8":
+    if record.name in BYTES:
         decoder.opset_imports[DOMAIN] = 1
         called = {node.op_type for node in decoder.graph}
-        rounding = (RoundTokens, RoundSomeTokens)
-        define(decoder, [body(each) for each in rounding if each.name in called])
+        define(decoder, [body(each) for each in _ROUNDING if each.name in called])
     if record.operators == int4.DOMAIN:
         decoder.opset_imports[int4.DOMAIN] = 1
     return replace(record, quantized=names)
@@ -102,4 +107,5 @@ def _to_float16(
     return Precision(name="fp16", weights="float16")
 
 
-_STORE = {"fp16": _to_float16, "int8": to_int8, "int4": to_int4}
+_STORE = {"w16": to_w16, "fp16": _to_float16, "int8": to_int8, "int4": to_int4}
+_ROUNDING = (RoundTokens, RoundSomeTokens, RoundTokensToPlanes, RoundSomeTokensToPlanes)
