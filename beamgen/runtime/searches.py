@@ -67,7 +67,7 @@ class Searches:
         """The settings of searches of this length, all of it checked.
 
         Raises:
-            PromptError: see ``search_ids``.
+            PromptError, SettingError: see ``search_ids``.
         """
         manifest = self._package.manifest
         prompt_len = input_ids.shape[-1] if input_ids.ndim else 0
@@ -79,6 +79,8 @@ class Searches:
         for each in dict.fromkeys(configs):
             check_lengths(manifest.limits, input_ids.shape[1], each.max_new_tokens)
             _check_named_ids(each, manifest.vocab_size)
+            if each.constraint is not None:
+                each.constraint.check_fits(manifest.vocab_size)
         if not isinstance(config, SearchConfig) and len(configs) != len(input_ids):
             raise PromptError(
                 f"{len(configs)} configs were given for {len(input_ids)} rows", "give one for each"

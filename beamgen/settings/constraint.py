@@ -148,6 +148,19 @@ class Constraint:
         """For lists of settings."""
         return f"of {self.what}" if self.what.endswith(("entry", "entries")) else self.what
 
+    def check_fits(self, vocab_size: int) -> None:
+        """Refuse a model that has more tokens, where a state takes all but some.
+
+        Raises:
+            SettingError: it may not have been made for those tokens.
+        """
+        if self.vocab_size < vocab_size and (self.automaton.rows[:, 2] >= 0).any():
+            raise SettingError(
+                f"the constraint ({self}) was made for {self.vocab_size} tokens, and the model has "
+                f"{vocab_size}",
+                "make it anew with this package: beamgen constrain, or generator.constraint(...)",
+            )
+
     @property
     def states(self) -> int:
         """How many states there are."""

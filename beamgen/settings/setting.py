@@ -46,6 +46,7 @@ class SampleIds:
         last: the last token of the first prompt.
         some: three ordinary ids.
         rng: draws others.
+        vocab_size: V, special tokens among them.
         texts: what each token adds to a text; empty where there is no tokenizer.
     """
 
@@ -54,6 +55,7 @@ class SampleIds:
     last: int
     some: tuple[int, int, int]
     rng: np.random.Generator
+    vocab_size: int
     texts: Sequence[str] = ()
 
     def drawn(self, count: int, spared: int = -1) -> list[int]:

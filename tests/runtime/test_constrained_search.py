@@ -23,6 +23,7 @@ from beamgen import (
     open_checkpoint,
 )
 from beamgen.cli import main
+from beamgen.settings.automaton import Table
 
 ENTRIES = ["a small animal", "a large plant", "a person", "a drug used to treat pain", "a drug"]
 
@@ -212,6 +213,23 @@ def test_a_large_catalogue(generators: Callable[[str], Generator]) -> None:
 def test_a_wrong_catalogue_is_refused(biogpt: Generator, catalogue: Any, cause: str) -> None:
     with pytest.raises(BeamgenError, match=cause):
         biogpt.generate("aspirin is", catalogue=catalogue)
+
+
+def test_all_others_of_fewer_tokens_than_the_models_are_refused(biogpt: Generator) -> None:
+    """A state that takes all but some would take tokens that it was not made for."""
+    size = biogpt.package.manifest.vocab_size
+    for made_for in (size, size - 1):
+        table = Table(1)
+        targets = np.zeros(made_for, np.int64)
+        targets[[*biogpt.search.eos_token_id]] = -1
+        table.add_dense(targets, marked=True)
+        constraint = Constraint(table.finished(), "nearly all", made_for)
+        if made_for == size:
+            biogpt.generate("aspirin is", constraint=constraint, max_new_tokens=3)
+            continue
+        with pytest.raises(BeamgenError, match=f"made for {made_for} tokens") as error:
+            biogpt.generate("aspirin is", constraint=constraint)
+        assert "beamgen constrain" in error.value.cure
 
 
 def test_the_command_takes_one_entry_per_line(biogpt: Generator, tmp_path: Path) -> None:

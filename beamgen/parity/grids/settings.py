@@ -161,7 +161,8 @@ def _sample_ids(package: Package, prompts: Prompts, eos: tuple[int, ...], number
     rng = np.random.default_rng([number, 4])
     ordinary = np.setdiff1d(ordinary_ids(package), eos)
     a, b, c = rng.choice(ordinary, size=3, replace=False).tolist()
-    return SampleIds(ordinary, eos, prompts[0][-1], (a, b, c), rng, _texts(package.folder))
+    size, texts = package.manifest.vocab_size, _texts(package.folder)
+    return SampleIds(ordinary, eos, prompts[0][-1], (a, b, c), rng, size, texts)
 
 
 @lru_cache(maxsize=4)

@@ -97,14 +97,13 @@ def _sample(ids: SampleIds) -> Constraint:
 
 def _round_and_round(ids: SampleIds) -> Constraint:
     """Three states that take nearly every token, or half of them; a text may end in the last."""
-    size = int(max([*ids.ordinary, *ids.eos])) + 1
     table = Table(3)
     for state, taken in enumerate((0.9, 0.5, 0.95)):
-        targets = np.full(size, -1)
+        targets = np.full(ids.vocab_size, -1)
         some = ids.ordinary[ids.rng.random(len(ids.ordinary)) < taken]
         targets[some] = np.where(ids.rng.random(len(some)) < 0.8, 2, (state + 1) % 3)
         table.add_dense(targets, marked=state == 2)
-    return Constraint(table.finished(), "three states", size)
+    return Constraint(table.finished(), "three states", ids.vocab_size)
 
 
 SETTING = Setting(
