@@ -6,10 +6,10 @@ rounds as it runs, its input, is rounded in a hook before HF's layer, by the fil
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from beamgen.errors import CheckpointError
 from beamgen.quantization.record import COLUMNS, Precision
@@ -39,6 +39,70 @@ class Border:
     moved: float = 0.0
 
 
+@dataclass(frozen=True)
+class Reader:
+    """A module that reads rounded parameters of its own.
+
+    Attributes:
+        module: HF's.
+        by_row: the name that it has for each of them, and whether each row of it, along the last
+            axis, has scales of its own; otherwise each column.
+        multiplies: whether it multiplies its input with them; a table is only looked up.
+    """
+
+    module: torch.nn.Module
+    by_row: Mapping[str, bool]
+    multiplies: bool
+
+    @property
+    def stacks(self) -> list[torch.Tensor]:
+        """Those of its parameters that are stacks of matrices ``[E, ., .]``."""
+        own = (self.module.get_parameter(name) for name in self.by_row)
+        return [weight for weight in own if weight.dim() == 3]
+
+
+def readers(model: PreTrainedModel, precision: Precision) -> list[Reader]:
+    """The modules of a model that read what a package rounded, tied parameters more than once.
+
+    Raises:
+        CheckpointError: the model lacks a parameter that the package rounded.
+    """
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    parameters = dict(model.named_parameters())
+    names = {name.removesuffix(COLUMNS): name for name in precision.quantized}
+    _check_present(parameters, names)
+    columns = {id(parameters[name]): full.endswith(COLUMNS) for name, full in names.items()}
+    found = []
+    for module in model.modules():
+        by_row = {
+            name: not (isinstance(module, Conv1D) or columns[id(weight)])
+            for name, weight in module._parameters.items()
+            if id(weight) in columns
+        }
+        if by_row:
+            found.append(Reader(module, by_row, not isinstance(module, torch.nn.Embedding)))
+    return found
+
+
+def _check_present(parameters: Collection[str], names: Iterable[str]) -> None:
+    """Refuse a model that lacks a parameter of these names."""
+    missing = [name for name in names if name not in parameters]
+    if not missing:
+        return
+    if missing[0].rpartition(".")[0] in parameters:
+        raise CheckpointError(
+            f"the package rounded {missing[0]}, which the transformers that is installed keeps "
+            "in one tensor with others and does not round alone",
+            "export in fp32, or in an environment with transformers 4.57",
+        )
+    raise CheckpointError(
+        f"the checkpoint has no parameter {missing[0]}, which the package rounded",
+        "compare with the checkpoint that the package was exported from",
+    )
+
+
 def emulate(
     model: PreTrainedModel, precision: Precision, border: Border | None = None
 ) -> PreTrainedModel:
@@ -53,55 +117,49 @@ def emulate(
         CheckpointError: the model lacks a parameter that the package rounded.
     """
     import torch
-    from transformers.pytorch_utils import Conv1D
-
-    from beamgen.quantization.stacked import round_operands
 
     if precision.name == "fp32":
         return model
     rounding = partial(_round, precision.name, border or Border())
-    parameters = dict(model.named_parameters())
-    names = {name.removesuffix(COLUMNS): name for name in precision.quantized}
-    missing = [name for name in names if name not in parameters]
-    if missing and missing[0].rpartition(".")[0] in parameters:
-        raise CheckpointError(
-            f"the package rounded {missing[0]}, which the transformers that is installed keeps "
-            "in one tensor with others and does not round alone",
-            "export in fp32, or in an environment with transformers 4.57",
-        )
-    if missing:
-        raise CheckpointError(
-            f"the checkpoint has no parameter {missing[0]}, which the package rounded",
-            "compare with the checkpoint that the package was exported from",
-        )
-    wanted = {id(parameters[name]): full.endswith(COLUMNS) for name, full in names.items()}
-    rounded: set[int] = set()
-    for module in model.modules():
-        own: list[Any] = [each for each in module._parameters.values() if id(each) in wanted]
-        for weight in own:
-            if id(weight) not in rounded:
-                rounded.add(id(weight))
-                by_row = not (isinstance(module, Conv1D) or wanted[id(weight)])
-                _round_weight(weight, precision.name, by_row)
-        if not own or precision.activations is None or isinstance(module, torch.nn.Embedding):
-            continue
-        stacks = [weight for weight in own if weight.dim() == 3]
-        if stacks:
-            round_operands(module, stacks, rounding)
-        else:
-            module.register_forward_pre_hook(partial(_round_input, rounding))
+    done: set[int] = set()
+    for reader in readers(model, precision):
+        for name, by_row in reader.by_row.items():
+            weight = reader.module.get_parameter(name)
+            if id(weight) not in done:
+                done.add(id(weight))
+                with torch.no_grad():
+                    weight.copy_(rounded(weight, precision.name, by_row))
+        if precision.activations is not None:
+            round_inputs(reader, rounding)
     return model
 
 
-def _round_weight(weight: torch.Tensor, precision: str, by_row: bool) -> None:
-    """Round a matrix, or each of a stack, in place: each row has scales of its own, or column."""
+def rounded(weight: torch.Tensor, precision: str, by_row: bool) -> torch.Tensor:
+    """What the stored numbers of a matrix, or of each of a stack, stand for.
+
+    Args:
+        weight: ``[n, k]`` or ``[E, n, k]``; ``k`` before ``n`` where not ``by_row``.
+        precision: ``fp16``, ``int8`` or ``int4``.
+        by_row: see ``Reader``.
+    """
     import torch
 
     values = weight.detach() if by_row else weight.detach().mT
-    rows = values.reshape(-1, values.shape[-1]).numpy()
-    found = torch.from_numpy(_WEIGHTS[precision](rows)).reshape(values.shape)
-    with torch.no_grad():
-        weight.copy_(found if by_row else found.mT)
+    rows = values.reshape(-1, values.shape[-1]).cpu().numpy()
+    found = torch.from_numpy(_WEIGHTS[precision](rows)).reshape(values.shape).to(weight.device)
+    return found if by_row else found.mT.contiguous()
+
+
+def round_inputs(reader: Reader, rounding: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Let a module round what it multiplies with its rounded parameters, from now on."""
+    if not reader.multiplies:
+        return
+    if reader.stacks:
+        from beamgen.quantization.stacked import round_operands
+
+        round_operands(reader.module, reader.stacks, rounding)
+    else:
+        reader.module.register_forward_pre_hook(partial(_round_input, rounding))
 
 
 def _round_input(
@@ -115,7 +173,7 @@ def _round_input(
 
 
 def _round(precision: str, border: Border, x: torch.Tensor) -> torch.Tensor:
-    return _ACTIVATIONS[precision](x, border.moved)
+    return ACTIVATIONS[precision](x, border.moved)
 
 
 def tokens_to_uint8(x: torch.Tensor, moved: float = 0.0) -> torch.Tensor:
@@ -140,4 +198,5 @@ def blocks_to_int8(x: torch.Tensor, moved: float = 0.0) -> torch.Tensor:
     return (numbers * (peak / 127)).reshape(padded.shape)[..., :width]
 
 
-_ACTIVATIONS = {"int8": tokens_to_uint8, "int4": blocks_to_int8}
+#: How a product's input is rounded as it runs.
+ACTIVATIONS = {"int8": tokens_to_uint8, "int4": blocks_to_int8}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import socket
 from collections.abc import Callable
@@ -76,13 +75,3 @@ def two_lines(caught: pytest.ExceptionInfo[BeamgenError]) -> str:
     assert len(str(caught.value).splitlines()) == 2
     assert caught.value.cure
     return caught.value.cause
-
-
-def as_if_scipy_was_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """scipy: peft asks whether it is there, and then does without."""
-    find_spec = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util,
-        "find_spec",
-        lambda name, *rest: find_spec("math" if name == "scipy" else name, *rest),
-    )
