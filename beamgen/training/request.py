@@ -52,7 +52,7 @@ class FinetuneOptions(TypedDict, total=False):
         seed: of the LoRA's start, the order of the rows and dropout; by default 0.
         save_steps: steps from one point to resume from to the next; by default 50.
         resume: go on where an interrupted training of this output last saved.
-        force: replace an existing PEFT folder, and what an interrupted training left.
+        force: replace an existing folder of this kind, and what an interrupted training left.
         revision: of a hub id.
         trust_remote_code: run Python code that comes with the checkpoint.
         ignore_unread: see ``beamgen.export.request.ExportOptions``.

@@ -9,7 +9,7 @@ from pathlib import Path
 import peft
 import pytest
 import torch
-from support.trainings import train
+from support.trainings import hf_logits, mean_loss, train
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from beamgen import find_adapter
@@ -83,3 +83,7 @@ def test_it_learns(tmp_path: Path) -> None:
     result = train(tmp_path / "l", method="loftq", precision="int8", lora_dropout=0.0)
     assert result.eval_loss_before > 2.5
     assert result.eval_loss < 1.0
+    base = open_checkpoint(result.base)
+    record = precision_of(base, base.adapter(), "int8", "a test")
+    in_slots = reference_model(base.with_lora(result.folder), record, in_slots=True)
+    assert result.eval_loss == pytest.approx(mean_loss(hf_logits(in_slots), "biogpt"), abs=1e-5)

@@ -3,57 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import load_file
-from support.trainings import EXAMPLES, tokenized, train, two_lines, weights
+from support.trainings import (
+    EXAMPLES,
+    Logits,
+    hf_logits,
+    mean_loss,
+    train,
+    two_lines,
+    weights,
+)
 from transformers import AutoModelForCausalLM
 
 from beamgen import BeamgenError, FinetuneResult, find_adapter
 from beamgen.checkpoint.checkpoint import Checkpoint, demo_checkpoint, open_checkpoint
+from beamgen.cli import main
 from beamgen.decoder.export import export_decoder
 from beamgen.decoder.passes.quantize import quantize
 from beamgen.export.roundable import precision_of
 from beamgen.export.teacher_forcing import TeacherForcing
 from beamgen.quantization.emulate import emulate
-from beamgen.training.token_ids import IGNORE_INDEX
 
 pytestmark = pytest.mark.usefixtures("no_network")
-
-Logits = Callable[[list[int]], torch.Tensor]
 
 
 def _train(output: Path, **options: Any) -> FinetuneResult:
     given = {"method": "qat", "precision": "int4", "lora_dropout": 0.0, "max_steps": 12}
     return train(output, **{**given, **options})
-
-
-def _mean_loss(logits: Logits, name: str) -> float:
-    """The Trainer's: per token within a batch, then by rows."""
-    rows = tokenized(name, EXAMPLES / "drugs-eval.jsonl")
-    total = 0.0
-    for batch in (rows[:8], rows[8:]):
-        log_probs = []
-        for row in batch:
-            scores = logits(row.input_ids).log_softmax(-1)
-            learned = [at for at, token in enumerate(row.labels) if token != IGNORE_INDEX]
-            log_probs += [scores[at - 1, row.labels[at]].item() for at in learned]
-        total -= len(batch) * sum(log_probs) / len(log_probs)
-    return total / len(rows)
-
-
-def _of_hf(model: Any) -> Logits:
-    def logits(ids: list[int]) -> torch.Tensor:
-        with torch.no_grad():
-            found: torch.Tensor = model(torch.tensor([ids])).logits[0]
-        return found
-
-    return logits
 
 
 def _of_file(checkpoint: Checkpoint, precision: str, folder: Path) -> Logits:
@@ -84,17 +67,17 @@ def test_the_loss_is_that_of_the_exported_file(
     assert result.eval_loss < result.eval_loss_before - 0.5
     written = _written(result, name)
     record = precision_of(written, written.adapter(), precision, "a test")
-    emulated = _mean_loss(_of_hf(emulate(written.load_merged(), record)), name)
+    emulated = mean_loss(hf_logits(emulate(written.load_merged(), record)), name)
     assert result.eval_loss == pytest.approx(emulated, abs=1e-5)
-    unrounded = _mean_loss(_of_hf(written.load_merged()), name)
+    unrounded = mean_loss(hf_logits(written.load_merged()), name)
     assert abs(result.eval_loss - unrounded) > 1e-4
-    exported = _mean_loss(_of_file(written, precision, tmp_path / "decoder"), name)
+    exported = mean_loss(_of_file(written, precision, tmp_path / "decoder"), name)
     assert result.eval_loss == pytest.approx(exported, abs=2e-3), "but for ties of activations"
 
 
 def test_all_weights_become_a_checkpoint(tmp_path: Path) -> None:
     result = _train(tmp_path / "out", all_weights=True, max_steps=2)
-    assert result.trainable_parameters == 616_320
+    assert result.trainable_parameters == 570_528
     assert result.base == "demo:biogpt"
     demo = find_adapter("biogpt").demo
     AutoModelForCausalLM.from_pretrained(result.folder)
@@ -150,3 +133,37 @@ def test_what_it_cannot_do_is_refused(tmp_path: Path) -> None:
             _train(tmp_path / "out", **options)
         assert cause in two_lines(caught)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "lines"),
+    [
+        (
+            ("--method", "qat", "--precision", "int4"),
+            (
+                "biogpt-lora/  qat on demo:biogpt, 55,296 parameters",
+                "merge it:  beamgen export --lora biogpt-lora --precision int4",
+            ),
+        ),
+        (
+            ("--method", "qat", "--precision", "int8", "--all-weights"),
+            (
+                "biogpt-qat/  qat on demo:biogpt, 570,528 parameters",
+                "export it: beamgen export -m biogpt-qat --precision int8",
+            ),
+        ),
+    ],
+)
+def test_the_command_says_how_to_export_it(
+    options: tuple[str, ...],
+    lines: tuple[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = ("--data", str(EXAMPLES / "drugs.jsonl"), "--max-steps", "1")
+    result = CliRunner().invoke(main, ["finetune", "--model-class", "biogpt", *data, *options])
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr == "", "libraries keep quiet"
+    printed = result.stdout.splitlines()
+    assert (printed[1], printed[-1]) == lines

@@ -40,8 +40,11 @@ def test_the_value_is_the_rounded_one_and_the_gradient_that_of_what_was_rounded(
     assert x.grad.tolist() == [1.0, 10.0, 100.0]
 
 
+MIXTRAL = pytest.param("mixtral", marks=pytest.mark.transformers_4)
+
+
 @pytest.mark.parametrize("precision", ["int8", "int4"])
-@pytest.mark.parametrize("name", ["gpt2", "phi3", "mixtral", "t5"])
+@pytest.mark.parametrize("name", ["gpt2", "phi3", MIXTRAL, "t5"])
 def test_it_gives_what_the_emulated_file_gives(
     name: str, precision: str, checkpoints: Callable[[str], Path]
 ) -> None:
@@ -55,7 +58,7 @@ def test_it_gives_what_the_emulated_file_gives(
     assert not torch.equal(found, plain)
 
 
-@pytest.mark.parametrize("name", ["gpt2", "mixtral"])
+@pytest.mark.parametrize("name", ["gpt2", MIXTRAL])
 def test_a_lora_is_rounded_as_a_merging_export_does(
     name: str, checkpoints: Callable[[str], Path], tmp_path: Path
 ) -> None:
