@@ -1,4 +1,4 @@
-"""``beamgen finetune``: a JSONL file of examples becomes a LoRA."""
+"""``beamgen finetune``: a JSONL file of examples becomes a LoRA, or another checkpoint."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ Examples:
   beamgen finetune -m ./my-phi3 --data chats.jsonl -o my-lora --rank 16
   beamgen finetune -m ./my-phi3 --data chats.jsonl -o my-lora --rank 16 --resume
   beamgen finetune -m ./my-phi3 --data chats.jsonl -o my-lora --method qlora
+  beamgen finetune -m ./my-phi3 --data chats.jsonl -o my-lora --method qat --precision int4
+  beamgen finetune -m ./my-phi3 --data chats.jsonl -o my-int4 --method qat --precision int4 \\
+    --all-weights
 """,
 )
 @click.option("-m", "--model", help="Checkpoint folder or hub id.  [default: the class's demo]")
@@ -40,10 +43,13 @@ Examples:
     help="JSONL to measure the loss on; no part of --data is held out for it.",
 )
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="PEFT folder.  [default: NAME-lora]"
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="PEFT folder, or checkpoint of all weights.  [default: NAME-lora, NAME-qat]",
 )
 @click.option("--resume", is_flag=True, help="Go on with what was interrupted.")
-@click.option("--force", is_flag=True, help="Replace a PEFT folder, or what was interrupted.")
+@click.option("--force", is_flag=True, help="Replace such a folder, or what was interrupted.")
 @click.option("--revision", help="Branch, tag or commit of a hub id.")
 @click.option("--trust-remote-code", is_flag=True, help="Run Python code of the checkpoint.")
 @ignore_unread
@@ -51,11 +57,18 @@ Examples:
     "The LoRA",
     click.option(
         "--method",
-        type=click.Choice(["lora", "qlora", "loftq"]),
+        type=click.Choice(["lora", "qlora", "loftq", "qat"]),
         default="lora",
         show_default=True,
-        help="On the model as it is, on an nf4 copy of it, or with LoftQ's base and start.",
+        help="On the model as it is, on an nf4 copy of it, with LoftQ's base and start, or "
+        "through the rounding of a file.",
     ),
+    click.option(
+        "--precision",
+        type=click.Choice(["int8", "int4"]),
+        help="Of the file, for loftq and qat; the one to export in.",
+    ),
+    click.option("--all-weights", is_flag=True, help="With qat: train them, and no LoRA."),
     click.option("--rank", type=int, default=8, show_default=True, help="Rank of A and B."),
     click.option(
         "--lora-alpha", type=int, default=16, show_default=True, help="Scales by alpha / rank."
@@ -115,14 +128,15 @@ def command(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Train a LoRA on prompts and completions, or on chats.
+    """Train a LoRA, or all weights, on prompts and completions, or on chats.
 
     The loss counts the completion, or the chat's last message, and the EOS behind it.
     What comes out is a PEFT folder, for `beamgen export --lora` and `beamgen lora convert`.
 
     With --method qlora the LoRA is trained against weights in nf4, which are not those it
-    is used on. With --method loftq it belongs to the checkpoint written beside it, OUTPUT/base;
-    peft needs a GPU for that.
+    is used on. With --method qat the loss is that of the int8 or int4 file which will hold it
+    merged; with --all-weights a checkpoint comes out. With --method loftq the LoRA is for slots
+    of such a file, and belongs to the checkpoint written beside it, OUTPUT/base.
     """
     with status("reading the rows") as progress:
         result = beamgen.finetune(
@@ -149,6 +163,18 @@ def _show(result: beamgen.FinetuneResult) -> None:
     click.echo(f"{result.steps} steps, training loss {result.train_loss:.3f}")
     if result.eval_loss is not None:
         click.echo(f"evaluation loss {result.eval_loss_before:.3f} -> {result.eval_loss:.3f}")
-    folder = shlex.quote(str(result.folder))
-    click.echo(f"merge it:  beamgen export --lora {folder}")
-    click.echo(f"or switch: beamgen export --lora {folder} --lora-slots")
+    for line in _next(result):
+        click.echo(line)
+
+
+def _next(result: beamgen.FinetuneResult) -> list[str]:
+    """The commands that use what was trained, in the form that it was trained for."""
+    folder, precision = shlex.quote(str(result.folder)), f"--precision {result.precision}"
+    if result.all_weights:
+        return [f"export it: beamgen export -m {folder} {precision}"]
+    if result.method == "qat":
+        return [f"merge it:  beamgen export --lora {folder} {precision}"]
+    if result.method == "loftq":
+        return [f"export it: beamgen export --lora {folder} --lora-slots {precision}"]
+    merge = f"beamgen export --lora {folder}"
+    return [f"merge it:  {merge}", f"or switch: {merge} --lora-slots"]

@@ -7,10 +7,10 @@ planes at the product itself, of which a part is left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from beamgen.errors import CheckpointError
 from beamgen.quantization.record import COLUMNS, Precision
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-
-#: What a weight's rows stand for, rounded, and what of that their second plane does, if any.
-Planes = tuple[Floats, Floats | None]
+#: What a product's input is rounded to, and what of that its second plane stands for, if any.
+Round = Callable[["torch.Tensor"], tuple["torch.Tensor", "torch.Tensor | None"]]
 
 
 @dataclass
@@ -43,6 +42,70 @@ class Border:
     """
 
     moved: float = 0.0
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A module that reads rounded parameters of its own.
+
+    Attributes:
+        module: HF's.
+        by_row: the name that it has for each of them, and whether each row of it, along the last
+            axis, has scales of its own; otherwise each column.
+        multiplies: whether it multiplies its input with them; a table is only looked up.
+    """
+
+    module: torch.nn.Module
+    by_row: Mapping[str, bool]
+    multiplies: bool
+
+    @property
+    def stacks(self) -> list[torch.Tensor]:
+        """Those of its parameters that are stacks of matrices ``[E, ., .]``."""
+        own = (self.module.get_parameter(name) for name in self.by_row)
+        return [weight for weight in own if weight.dim() == 3]
+
+
+def readers(model: PreTrainedModel, precision: Precision) -> list[Reader]:
+    """The modules of a model that read what a package rounded, tied parameters more than once.
+
+    Raises:
+        CheckpointError: the model lacks a parameter that the package rounded.
+    """
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    parameters = dict(model.named_parameters())
+    names = {name.removesuffix(COLUMNS): name for name in precision.quantized}
+    _check_present(parameters, names)
+    columns = {id(parameters[name]): full.endswith(COLUMNS) for name, full in names.items()}
+    found = []
+    for module in model.modules():
+        by_row = {
+            name: not (isinstance(module, Conv1D) or columns[id(weight)])
+            for name, weight in module._parameters.items()
+            if id(weight) in columns
+        }
+        if by_row:
+            found.append(Reader(module, by_row, not isinstance(module, torch.nn.Embedding)))
+    return found
+
+
+def _check_present(parameters: Collection[str], names: Iterable[str]) -> None:
+    """Refuse a model that lacks a parameter of these names."""
+    missing = [name for name in names if name not in parameters]
+    if not missing:
+        return
+    if missing[0].rpartition(".")[0] in parameters:
+        raise CheckpointError(
+            f"the package rounded {missing[0]}, which the transformers that is installed keeps "
+            "in one tensor with others and does not round alone",
+            "export in fp32, or in an environment with transformers 4.57",
+        )
+    raise CheckpointError(
+        f"the checkpoint has no parameter {missing[0]}, which the package rounded",
+        "compare with the checkpoint that the package was exported from",
+    )
 
 
 def emulate(
@@ -59,94 +122,93 @@ def emulate(
         CheckpointError: the model lacks a parameter that the package rounded.
     """
     import torch
-    from transformers.pytorch_utils import Conv1D
-
-    from beamgen.quantization.operands import round_operands
 
     if precision.name == "fp32":
         return model
-    border = border or Border()
-    rounding = partial(_round, precision.name, border)
-    planes = partial(_planes, precision.name, border)
-    parameters = dict(model.named_parameters())
-    names = {name.removesuffix(COLUMNS): name for name in precision.quantized}
-    missing = [name for name in names if name not in parameters]
-    if missing and missing[0].rpartition(".")[0] in parameters:
-        raise CheckpointError(
-            f"the package rounded {missing[0]}, which the transformers that is installed keeps "
-            "in one tensor with others and does not round alone",
-            "export in fp32, or in an environment with transformers 4.57",
-        )
-    if missing:
-        raise CheckpointError(
-            f"the checkpoint has no parameter {missing[0]}, which the package rounded",
-            "compare with the checkpoint that the package was exported from",
-        )
-    wanted = {id(parameters[name]): full.endswith(COLUMNS) for name, full in names.items()}
-    rounded: set[int] = set()
-    seconds: dict[int, torch.Tensor] = {}
-    for module in model.modules():
-        own: list[Any] = [each for each in module._parameters.values() if id(each) in wanted]
-        for weight in own:
-            if id(weight) not in rounded:
-                rounded.add(id(weight))
-                by_row = not (isinstance(module, Conv1D) or wanted[id(weight)])
-                second = _round_weight(weight, precision.name, by_row)
-                if second is not None:
+    rounding = partial(_rounded_input, precision.name, border or Border())
+    done: set[int] = set()
+    seconds: dict[int, torch.Tensor] | None = {} if precision.name == "w16" else None
+    for reader in readers(model, precision):
+        for name, by_row in reader.by_row.items():
+            weight = reader.module.get_parameter(name)
+            if id(weight) not in done:
+                done.add(id(weight))
+                whole, second = _planes(weight, precision.name, by_row)
+                with torch.no_grad():
+                    weight.copy_(whole)
+                if seconds is not None and second is not None:
                     seconds[id(weight)] = second
-        if not own or precision.activations is None or isinstance(module, torch.nn.Embedding):
-            continue
-        stacks = [weight for weight in own if weight.dim() == 3]
-        if stacks or precision.name == "w16":
-            round_operands(module, stacks or own, planes, seconds)
-        else:
-            module.register_forward_pre_hook(partial(_round_input, rounding))
+        if precision.activations is not None:
+            round_inputs(reader, rounding, seconds)
     return model
 
 
-def _round_weight(weight: torch.Tensor, precision: str, by_row: bool) -> torch.Tensor | None:
-    """Round a matrix, or each of a stack, in place: each row has scales of its own, or column.
+def rounded(weight: torch.Tensor, precision: str, by_row: bool) -> torch.Tensor:
+    """What the stored numbers of a matrix, or of each of a stack, stand for.
 
-    Returns:
-        What the second plane stands for, of the weight's shape; None where there is one plane.
+    Args:
+        weight: ``[n, k]`` or ``[E, n, k]``; ``k`` before ``n`` where not ``by_row``.
+        precision: ``w16``, ``fp16``, ``int8`` or ``int4``.
+        by_row: see ``Reader``.
     """
-    import torch
-
-    values = weight.detach() if by_row else weight.detach().mT
-    rows = values.reshape(-1, values.shape[-1]).numpy()
-
-    def placed(found: Floats) -> torch.Tensor:
-        shaped = torch.from_numpy(found).reshape(values.shape)
-        return shaped if by_row else shaped.mT
-
-    found, second = _WEIGHTS[precision](rows)
-    with torch.no_grad():
-        weight.copy_(placed(found))
-    return None if second is None else placed(second)
-
-
-def _round_input(
-    rounding: Callable[[torch.Tensor], torch.Tensor],
-    _: torch.nn.Module,
-    given: tuple[torch.Tensor, ...],
-) -> tuple[torch.Tensor, ...]:
-    """Round what a layer is fed: a forward pre-hook of torch."""
-    x, *rest = given
-    return (rounding(x), *rest)
-
-
-def _round(precision: str, border: Border, x: torch.Tensor) -> torch.Tensor:
-    return _planes(precision, border, x)[0]
+    return _planes(weight, precision, by_row)[0]
 
 
 def _planes(
+    weight: torch.Tensor, precision: str, by_row: bool
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """What the stored numbers stand for, and those of the second plane alone, if there is one."""
+    import torch
+
+    values = weight.detach() if by_row else weight.detach().mT
+    rows = values.reshape(-1, values.shape[-1]).cpu().numpy()
+
+    def placed(found: Floats) -> torch.Tensor:
+        shaped = torch.from_numpy(found).reshape(values.shape).to(weight.device)
+        return shaped if by_row else shaped.mT.contiguous()
+
+    if precision == "w16":
+        first, second = from_int8_planes(rows)
+        return placed(first + second), placed(second)
+    return placed(_WEIGHTS[precision](rows)), None
+
+
+def round_inputs(
+    reader: Reader, rounding: Round, seconds: Mapping[int, torch.Tensor] | None = None
+) -> None:
+    """Let a module round what it multiplies with its rounded parameters, from now on.
+
+    Args:
+        reader: the module.
+        rounding: of what it multiplies with them.
+        seconds: of weights in two planes what the second stands for, by the weights' ids.
+    """
+    if not reader.multiplies:
+        return
+    if reader.stacks or seconds is not None:
+        from beamgen.quantization.operands import round_operands
+
+        own = [reader.module.get_parameter(name) for name in reader.by_row]
+        round_operands(reader.module, reader.stacks or own, rounding, seconds or {})
+    else:
+        reader.module.register_forward_pre_hook(partial(_round_input, rounding))
+
+
+def _round_input(
+    rounding: Round, _: torch.nn.Module, given: tuple[torch.Tensor, ...]
+) -> tuple[torch.Tensor, ...]:
+    """Round what a layer is fed: a forward pre-hook of torch."""
+    x, *rest = given
+    return (rounding(x)[0], *rest)
+
+
+def _rounded_input(
     precision: str, border: Border, x: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Activations rounded, and what the second plane of that stands for, if there is one."""
     if precision == "w16":
         first, second = tokens_to_planes(x, border.moved)
         return first + second, second
-    return _ACTIVATIONS[precision](x, border.moved), None
+    return ACTIVATIONS[precision](x, border.moved), None
 
 
 def tokens_to_uint8(x: torch.Tensor, moved: float = 0.0) -> torch.Tensor:
@@ -180,19 +242,6 @@ def blocks_to_int8(x: torch.Tensor, moved: float = 0.0) -> torch.Tensor:
     return (numbers * (peak / 127)).reshape(padded.shape)[..., :width]
 
 
-def _one_plane(rounding: Callable[[Floats], Floats]) -> Callable[[Floats], Planes]:
-    return lambda rows: (rounding(rows), None)
-
-
-def _two_planes(rows: Floats) -> Planes:
-    first, second = from_int8_planes(rows)
-    return first + second, second
-
-
-_WEIGHTS = {
-    "w16": _two_planes,
-    "fp16": _one_plane(from_float16),
-    "int8": _one_plane(from_int8_rows),
-    "int4": _one_plane(from_int4_blocks),
-}
-_ACTIVATIONS = {"int8": tokens_to_uint8, "int4": blocks_to_int8}
+_WEIGHTS = {"fp16": from_float16, "int8": from_int8_rows, "int4": from_int4_blocks}
+#: How a product's input is rounded as it runs, to one plane.
+ACTIVATIONS = {"int8": tokens_to_uint8, "int4": blocks_to_int8}

@@ -22,7 +22,12 @@ _PRODUCTS = (
     torch.Tensor.bmm,
 )
 #: What gives a matrix of a stack, or a weight whose rows are columns.
-_VIEWS = (torch.Tensor.__getitem__, torch.Tensor.T.__get__, torch.Tensor.mT.__get__, torch.Tensor.t)
+_VIEWS = (
+    torch.Tensor.__getitem__,
+    torch.Tensor.T.__get__,  # type: ignore[attr-defined] # of a property
+    torch.Tensor.mT.__get__,  # type: ignore[attr-defined] # of a property
+    torch.Tensor.t,
+)
 #: What a product reads: rounded, and what the second plane of that stands for, if it has one.
 Round = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor | None]]
 

@@ -25,6 +25,9 @@ PEFT_FOLDER = Kind(
     frozenset({"adapter_model.safetensors", "adapter_model.bin", "README.md"}),
 )
 
+#: What a training of all weights writes.
+TRAINED_CHECKPOINT = Kind("trained checkpoint", RECORD)
+
 
 @contextlib.contextmanager
 def work_folder(
@@ -113,13 +116,13 @@ def _shown(value: Any) -> str:
     return json.dumps(value)
 
 
-def check_output(target: Path, *, force: bool, inputs: Iterable[Path]) -> None:
+def check_output(target: Path, kind: Kind, *, force: bool, inputs: Iterable[Path]) -> None:
     """Refuse an output folder early, before any work is done.
 
     Raises:
         PackageError: see ``folders.check_replaceable``.
     """
-    check_replaceable(target, PEFT_FOLDER, force=force, inputs=inputs)
+    check_replaceable(target, kind, force=force, inputs=inputs)
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ depend on a library's idea of an architecture.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,29 @@ from beamgen.training.request import FinetuneRequest
 from beamgen.training.settings import TrainingSettings
 from beamgen.training.token_ids import IGNORE_INDEX, TrainingRow
 
+#: Called as a model is, by HF's names.
+Forward = Callable[..., Any]
+
 
 def make_trainer(
-    request: FinetuneRequest, model: torch.nn.Module, work: Path, progress: Progress
+    request: FinetuneRequest,
+    model: torch.nn.Module,
+    forward: Forward | None,
+    work: Path,
+    progress: Progress,
 ) -> Trainer:
-    """A Trainer of this model that saves in ``work`` and prints nothing."""
+    """A Trainer of this model that saves in ``work`` and prints nothing.
+
+    Args:
+        request: what is trained, and how.
+        model: whose parameters are trained and saved.
+        forward: what is called in place of the model, or None.
+        work: the folder of the points to resume from.
+        progress: called with one line at a time.
+    """
     has_eval = bool(request.eval_rows)
-    trainer = _EvaluatingApart(
+    trainer = _OwnTrainer(
+        forward,
         model=model,
         args=_arguments(request.settings, work, has_eval=has_eval),
         data_collator=collate,
@@ -88,14 +104,22 @@ def _arguments(settings: TrainingSettings, work: Path, *, has_eval: bool) -> Tra
     )
 
 
-class _EvaluatingApart(Trainer):  # type: ignore[misc] # transformers is not followed
-    """A Trainer whose evaluations draw from random numbers of their own, and change no training."""
+class _OwnTrainer(Trainer):  # type: ignore[misc] # transformers is not followed
+    """A Trainer whose evaluations change no training, and which may call another forward pass."""
+
+    def __init__(self, forward: Forward | None, **named: Any) -> None:
+        super().__init__(**named)
+        self._forward = forward
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Measure the loss as the Trainer does."""
+        """Measure the loss as the Trainer does, with random numbers of its own."""
         with torch.random.fork_rng():
             measured: dict[str, float] = super().evaluate(*args, **kwargs)
         return measured
+
+    def compute_loss(self, model: torch.nn.Module, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """The loss as the Trainer computes it, in training and in evaluation alike."""
+        return super().compute_loss(self._forward or model, inputs, *args, **kwargs)
 
 
 def _columns(rows: Sequence[TrainingRow]) -> list[dict[str, list[int]]]:

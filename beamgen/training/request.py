@@ -16,10 +16,11 @@ from beamgen.disk import local
 from beamgen.errors import CheckpointError, SettingError
 from beamgen.export.encoder import decoder_start
 from beamgen.export.options import check_options
+from beamgen.package.folders import Kind
 from beamgen.seq2seq_adapter import Seq2SeqAdapter
 from beamgen.tokenizer.load import load_tokenizer
 from beamgen.training.data import TrainingData, check_same_kind, read_rows
-from beamgen.training.folders import check_output
+from beamgen.training.folders import PEFT_FOLDER, TRAINED_CHECKPOINT, check_output
 from beamgen.training.requirements import check_installed, check_machine
 from beamgen.training.settings import TrainingSettings
 from beamgen.training.token_ids import EncoderSide, TrainingRow, stop_ids, tokenize_rows
@@ -30,7 +31,10 @@ class FinetuneOptions(TypedDict, total=False):
 
     Attributes:
         model_class: HF class name, adapter name or ``model_type``.
-        method: ``lora``, which is the default, ``qlora`` or ``loftq``.
+        method: ``lora``, which is the default, ``qlora``, ``loftq`` or ``qat``.
+        precision: ``int8`` or ``int4``: of the file through whose rounding ``loftq`` and ``qat``
+            train, as ``export`` takes it.
+        all_weights: let ``qat`` train every weight in place of a LoRA.
         rank: of the LoRA matrices, peft's ``r``; by default 8.
         lora_alpha: the LoRA is scaled by ``lora_alpha / rank``; by default 16.
         lora_dropout: on the LoRA's input, while training; by default 0.
@@ -48,7 +52,7 @@ class FinetuneOptions(TypedDict, total=False):
         seed: of the LoRA's start, the order of the rows and dropout; by default 0.
         save_steps: steps from one point to resume from to the next; by default 50.
         resume: go on where an interrupted training of this output last saved.
-        force: replace an existing PEFT folder, and what an interrupted training left.
+        force: replace an existing folder of this kind, and what an interrupted training left.
         revision: of a hub id.
         trust_remote_code: run Python code that comes with the checkpoint.
         ignore_unread: see ``beamgen.export.request.ExportOptions``.
@@ -56,6 +60,8 @@ class FinetuneOptions(TypedDict, total=False):
 
     model_class: str | None
     method: str
+    precision: str | None
+    all_weights: bool
     rank: int
     lora_alpha: int
     lora_dropout: float
@@ -82,18 +88,20 @@ class FinetuneRequest:
 
     Attributes:
         checkpoint: what is trained.
+        adapter: the architecture's.
         settings: how.
-        target: the PEFT folder.
+        target: the PEFT folder, or the checkpoint where all weights are trained.
         data: the file of the rows to learn.
         eval_data: that of the rows on which the loss is measured, or None.
         train_rows: what is learned.
         eval_rows: what the loss is measured on, maybe nothing.
         resume: go on where an interrupted training of this target last saved.
-        force: replace an existing PEFT folder, and what an interrupted training left.
-        inputs: files and folders that are read, which the PEFT folder must not replace.
+        force: replace an existing folder of this kind, and what an interrupted training left.
+        inputs: files and folders that are read, which the target must not replace.
     """
 
     checkpoint: Checkpoint
+    adapter: DecoderAdapter
     settings: TrainingSettings
     target: Path
     data: TrainingData
@@ -103,6 +111,11 @@ class FinetuneRequest:
     resume: bool
     force: bool
     inputs: Sequence[Path]
+
+    @property
+    def kind(self) -> Kind:
+        """What kind of folder is written."""
+        return _kind(self.settings)
 
     @property
     def base(self) -> str:
@@ -153,9 +166,10 @@ def finetune_request(
         revision=options.get("revision"),
         trust_remote_code=options.get("trust_remote_code", False),
     )
-    target = local(output if output is not None else f"{files.name}-lora")
+    named = f"{files.name}-{'qat' if settings.all_weights else 'lora'}"
+    target = local(output if output is not None else named)
     read = [train_file.path, *([eval_file.path] if eval_file else []), files.folder]
-    check_output(target, force=force, inputs=read)
+    check_output(target, _kind(settings), force=force, inputs=read)
     if not files.has_tokenizer:
         raise CheckpointError(
             f"{files.source} has no tokenizer, and training rows are text",
@@ -168,17 +182,14 @@ def finetune_request(
     tokenizer = load_tokenizer(checkpoint.folder, trust_remote_code=checkpoint.trust_remote_code)
     assert tokenizer is not None, "it has tokenizer files"
     stops = stop_ids(checkpoint, tokenizer)
-    if settings.method == "qlora" and checkpoint.quantization is not None:
-        raise CheckpointError(
-            f"the weights of {checkpoint.source} are quantized already ({checkpoint.quantization})",
-            "train with --method lora, on what they are worth in float32",
-        )
+    _check_plain(checkpoint, settings)
     if settings.method == "qlora":
         from beamgen.training.nf4 import check_widths
 
         check_widths(checkpoint)
     return FinetuneRequest(
         checkpoint=checkpoint,
+        adapter=adapter,
         settings=settings,
         target=target,
         data=train_file,
@@ -189,6 +200,24 @@ def finetune_request(
         force=force,
         inputs=tuple(read),
     )
+
+
+def _kind(settings: TrainingSettings) -> Kind:
+    return TRAINED_CHECKPOINT if settings.all_weights else PEFT_FOLDER
+
+
+def _check_plain(checkpoint: Checkpoint, settings: TrainingSettings) -> None:
+    """Refuse quantized weights where they are quantized once more, or written as others.
+
+    Raises:
+        CheckpointError: they are quantized.
+    """
+    takes_any = settings.method == "lora" or (settings.method == "qat" and not settings.all_weights)
+    if checkpoint.quantization is not None and not takes_any:
+        raise CheckpointError(
+            f"the weights of {checkpoint.source} are quantized already ({checkpoint.quantization})",
+            "train with --method lora, on what they are worth in float32",
+        )
 
 
 def _read_files(

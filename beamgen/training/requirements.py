@@ -7,7 +7,7 @@ import importlib.util
 from beamgen.errors import BeamgenError, MissingExtraError, one_line
 
 _ALWAYS = ("torch", "accelerate", "peft")
-_BESIDES = {"qlora": ("bitsandbytes",), "loftq": ("bitsandbytes", "scipy")}
+_BESIDES = {"qlora": ("bitsandbytes",)}
 
 
 def is_installed(package: str) -> bool:
@@ -30,24 +30,10 @@ def check_machine(method: str) -> None:
     """Refuse a method that this machine cannot run, before a checkpoint is read.
 
     Raises:
-        BeamgenError: peft wants a GPU for LoftQ, or bitsandbytes does not run.
+        BeamgenError: bitsandbytes does not run.
     """
-    if method == "loftq":
-        _check_gpu(method)
     if method in _BESIDES:
         _check_quantizes(method)
-
-
-def _check_gpu(method: str) -> None:
-    """Refuse a machine without one.
-
-    Source: ``loftq_init`` in peft/utils/loftq_utils.py.
-    """
-    import torch
-
-    if not torch.cuda.is_available():
-        reason = "peft computes LoftQ's start on a GPU only, and torch sees none"
-        raise _cannot_run(method, reason)
 
 
 def _check_quantizes(method: str) -> None:

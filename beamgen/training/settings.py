@@ -10,8 +10,12 @@ from typing import Any
 from beamgen.errors import SettingError, close_matches
 from beamgen.lora.targets import ALL_LINEAR
 
-#: LoRA on the model as it is; on an nf4 copy of it; or with LoftQ's start.
-METHODS = ("lora", "qlora", "loftq")
+#: LoRA on the model as it is; on an nf4 copy of it; with LoftQ's start; or, as all weights may be,
+#: through a file's rounding.
+METHODS = ("lora", "qlora", "loftq", "qat")
+#: Those that train through the rounding of a file, and the precisions that a file may have then.
+ROUNDED_METHODS = ("loftq", "qat")
+_ROUNDED_PRECISIONS = ("int8", "int4")
 
 _EPOCHS = 3.0  # HF's own default
 
@@ -22,6 +26,8 @@ class TrainingSettings:
 
     Attributes:
         method: one of ``METHODS``.
+        precision: of the file through whose rounding ``loftq`` and ``qat`` train; None elsewhere.
+        all_weights: whether ``qat`` trains every weight in place of a LoRA.
         rank: of the LoRA matrices, peft's ``r``.
         lora_alpha: the LoRA is scaled by ``lora_alpha / rank``.
         lora_dropout: on the LoRA's input, while training.
@@ -37,6 +43,8 @@ class TrainingSettings:
     """
 
     method: str = "lora"
+    precision: str | None = None
+    all_weights: bool = False
     rank: int = 8
     lora_alpha: int = 16
     lora_dropout: float = 0.0
@@ -66,6 +74,7 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         """Refuse impossible values, all at once."""
         _check_method(self.method)
+        _check_precision(self.method, self.precision)
         wrong = [
             f"{name} {getattr(self, name)} must be {meaning}"
             for name, (meaning, holds) in _RANGES.items()
@@ -75,8 +84,32 @@ class TrainingSettings:
             wrong.append("target_modules names no module")
         if self.num_train_epochs is not None and self.max_steps is not None:
             wrong.append("num_train_epochs and max_steps both say how long to train")
+        wrong += self._unused()
         if wrong:
             raise SettingError("; ".join(wrong), "correct or leave out what is named")
+
+    @property
+    def rounds(self) -> bool:
+        """Whether it trains through the rounding of a file."""
+        return self.method in ROUNDED_METHODS
+
+    def _unused(self) -> list[str]:
+        """What was set, and would change nothing."""
+        if self.all_weights and self.method != "qat":
+            return [f"all_weights is of method qat, not of {self.method}"]
+        if self.all_weights:
+            defaults = {field.name: field.default for field in fields(self)}
+            return [
+                f"{name} is of a LoRA, and all_weights trains none"
+                for name in _OF_A_LORA
+                if getattr(self, name) != defaults[name]
+            ]
+        if self.method == "qat" and self.lora_dropout:
+            return ["lora_dropout has no input to act on where qat adds the LoRA to the weights"]
+        return []
+
+
+_OF_A_LORA = ("rank", "lora_alpha", "lora_dropout", "target_modules", "use_rslora")
 
 
 def _module_names(asked: str | Sequence[str]) -> str | tuple[str, ...]:
@@ -118,4 +151,25 @@ def _check_method(method: str) -> None:
         raise SettingError(
             f"there is no method called '{method}'",
             close_matches(str(method), METHODS) or f"there are {', '.join(METHODS)}",
+        )
+
+
+def _check_precision(method: str, precision: str | None) -> None:
+    if method not in ROUNDED_METHODS:
+        if precision is not None:
+            raise SettingError(
+                f"precision {precision} was asked for with method {method}, which rounds nothing",
+                f"leave it out, or choose --method {' or '.join(ROUNDED_METHODS)}",
+            )
+        return
+    if precision is None:
+        raise SettingError(
+            f"method {method} trains through the rounding of a file, and no precision was named",
+            f"pass --precision {' or '.join(_ROUNDED_PRECISIONS)}",
+        )
+    if precision not in _ROUNDED_PRECISIONS:
+        raise SettingError(
+            f"method {method} has no precision called '{precision}'",
+            close_matches(precision, _ROUNDED_PRECISIONS)
+            or f"there are {', '.join(_ROUNDED_PRECISIONS)}",
         )

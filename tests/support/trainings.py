@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import socket
 from collections.abc import Callable
@@ -11,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from beamgen import BeamgenError, FinetuneResult, find_adapter, finetune
 from beamgen.checkpoint.checkpoint import demo_checkpoint
 from beamgen.tokenizer.load import load_tokenizer
 from beamgen.training.data import read_rows
-from beamgen.training.token_ids import stop_ids, tokenize_rows
+from beamgen.training.token_ids import IGNORE_INDEX, stop_ids, tokenize_rows
 
+Logits = Callable[[list[int]], torch.Tensor]
 WITHOUT_BITSANDBYTES = "bitsandbytes is not installed: pip install 'beamgen[finetune]'"
 EXAMPLES = Path(__file__).parents[2] / "examples" / "lora"
 ROWS = [{"prompt": f"{name} is", "completion": " a drug."} for name in ("aspirin", "codeine")]
@@ -78,11 +79,26 @@ def two_lines(caught: pytest.ExceptionInfo[BeamgenError]) -> str:
     return caught.value.cause
 
 
-def as_if_scipy_was_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """scipy: peft asks whether it is there, and then does without."""
-    find_spec = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util,
-        "find_spec",
-        lambda name, *rest: find_spec("math" if name == "scipy" else name, *rest),
-    )
+def mean_loss(logits: Logits, name: str) -> float:
+    """The Trainer's, of the drugs' evaluation: per token within a batch, then by rows."""
+    rows = tokenized(name, EXAMPLES / "drugs-eval.jsonl")
+    total = 0.0
+    for batch in (rows[:8], rows[8:]):
+        log_probs = []
+        for row in batch:
+            scores = logits(row.input_ids).log_softmax(-1)
+            learned = [at for at, token in enumerate(row.labels) if token != IGNORE_INDEX]
+            log_probs += [scores[at - 1, row.labels[at]].item() for at in learned]
+        total -= len(batch) * sum(log_probs) / len(log_probs)
+    return total / len(rows)
+
+
+def hf_logits(model: Any) -> Logits:
+    """Logits ``[N, V]`` of one row's ids."""
+
+    def logits(ids: list[int]) -> torch.Tensor:
+        with torch.no_grad():
+            found: torch.Tensor = model(torch.tensor([ids])).logits[0]
+        return found
+
+    return logits

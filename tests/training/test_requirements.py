@@ -7,17 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from support.trainings import EXAMPLES, WITHOUT_BITSANDBYTES, as_if_scipy_was_installed, two_lines
+from support.trainings import EXAMPLES, WITHOUT_BITSANDBYTES, two_lines
 
 from beamgen import BeamgenError, finetune
 
 pytestmark = pytest.mark.usefixtures("no_network")
 
 
-@pytest.mark.parametrize(
-    ("method", "missing"), [("lora", "peft"), ("qlora", "bitsandbytes"), ("loftq", "bitsandbytes")]
-)
+@pytest.mark.parametrize(("method", "missing"), [("lora", "peft"), ("qlora", "bitsandbytes")])
 def test_a_missing_package_is_named_before_anything_is_read(
     method: str, missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -46,14 +43,3 @@ def test_bitsandbytes_that_cannot_quantize_is_said(
         finetune("nowhere", EXAMPLES / "drugs.jsonl", tmp_path / "out", method="qlora")
     assert "--method qlora cannot run on this machine" in two_lines(caught)
     assert "no kernel for 'cpu'" in caught.value.cause
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="here it can run")
-def test_loftq_says_that_it_needs_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("bitsandbytes", reason=WITHOUT_BITSANDBYTES)
-    as_if_scipy_was_installed(monkeypatch)
-    with pytest.raises(BeamgenError) as caught:
-        finetune("nowhere", EXAMPLES / "drugs.jsonl", tmp_path / "out", method="loftq")
-    assert "loftq cannot run on this machine: peft computes LoftQ's start on a GPU only" in (
-        two_lines(caught)
-    )
