@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from beamgen import (
+    GRIDS,
     BeamgenError,
     BeamgenWarning,
     FeatureBatch,
@@ -281,6 +282,13 @@ def test_without_its_feature_extractor_it_takes_features_alone(folder, tmp_path)
     features = FeatureBatch("input_features", np.zeros((1, 8, 100)))
     found = bare.generate(features, language="en", max_new_tokens=4)
     assert found[0][0].token_ids
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_each_grid_has_cases_for_what_hears(name: str, package: Package) -> None:
+    """Whose file has no inputs of what reads a text."""
+    cases = GRIDS[name](package, lambda prompts: [5, 6])
+    assert {case.config.num_beams > 1 for case in cases} == {True, False}
 
 
 def test_times_that_stand_alone_make_no_segment() -> None:

@@ -129,7 +129,7 @@ def _case(
         values["seed"] = number
     several = max(values["num_beams"], values["num_return_sequences"]) > 1
     if several and not package.manifest.rules.penalty_reaches_beams:
-        del values["encoder_repetition_penalty"]
+        values.pop("encoder_repetition_penalty", None)
     if row["constraint"] or row["forced_eos_token_id"] or _bans_ngrams(row):
         # HF adds infinities of both signs where an EOS is banned while its score decays
         values["exponential_decay_length_penalty"] = None
