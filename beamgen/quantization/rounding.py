@@ -59,7 +59,7 @@ def from_int8_planes(weight: Floats) -> tuple[Floats, Floats]:
     """What the two planes of a weight stand for, whose sum is the rounded weight."""
     first, second, scales = int8_planes(weight)
     steps = scales[:, None]
-    return first.astype(np.float32) * steps, second.astype(np.float32) * (steps / FINER)
+    return first.astype(np.float32) * steps, second.astype(np.float32) * (steps / np.float32(FINER))
 
 
 def int4_blocks(weight: Floats) -> tuple[Bytes, Floats]:
