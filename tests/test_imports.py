@@ -105,7 +105,7 @@ def test_adapters_import_little(path: Path) -> None:
 
 
 #: An architecture's name in other libraries' words, which the code has to use.
-FOREIGN = {"_set_bert_normalizer", "fix_mistral_regex", "m2m100"}
+FOREIGN = {"_set_bert_normalizer", "fix_mistral_regex", "m2m100", "Whisper"}
 #: HF's type of any two models joined, which is the word for all that have an encoder, too.
 GENERAL = {"encoder-decoder", "encoder_decoder"}
 #: In these, help texts show what may be typed.
