@@ -12,7 +12,7 @@ TESTS_5 := tests/settings tests/checkpoint tests/decoder tests/search tests/pari
 	tests/runtime/test_constrained_search.py tests/runtime/test_stop_strings.py tests/runtime/test_contrib.py \
 	tests/runtime/test_encoder_decoders.py tests/runtime/test_generator.py tests/runtime/test_loras.py tests/runtime/test_per_row.py \
 	tests/runtime/test_languages.py tests/runtime/test_rows_of_translators.py tests/runtime/test_translations.py \
-	tests/runtime/test_speech.py tests/audio tests/training/test_encoder_decoders.py \
+	tests/runtime/test_speech.py tests/runtime/test_speech_demo.py tests/audio tests/training/test_encoder_decoders.py \
 	tests/cli/test_commands.py tests/cli/test_lora_command.py tests/tokenizer
 
 .PHONY: help demo test test-5 test-ray check docs format slow bench clean

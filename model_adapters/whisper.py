@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from beamgen.adapter import PositionLimits
@@ -20,6 +21,7 @@ class WhisperAdapter(Seq2SeqAdapter):
     name = "whisper"
     model_type = "whisper"
     class_names = ("WhisperForConditionalGeneration",)
+    demo = Path(__file__).parent / "demo" / "whisper"
     prepends_start = False
     generation_fields = frozenset(
         {

@@ -58,6 +58,7 @@ SLOW = [
     Page("docs/inspect-explain.md", 2, 1),
     Page("docs/lora.md", 3, 2),
     Page("docs/quantization.md", 1, 0),
+    Page("docs/speech.md", 1, 1),
     Page("docs/text-in-text-out.md", 1, 2),
     Page("docs/transformers.md", 1, 0),
 ]
