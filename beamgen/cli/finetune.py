@@ -169,12 +169,14 @@ def _show(result: beamgen.FinetuneResult) -> None:
 
 def _next(result: beamgen.FinetuneResult) -> list[str]:
     """The commands that use what was trained, in the form that it was trained for."""
-    folder, precision = shlex.quote(str(result.folder)), f"--precision {result.precision}"
+    folder, precision = shlex.quote(str(result.folder)), result.precision
     if result.all_weights:
-        return [f"export it: beamgen export -m {folder} {precision}"]
+        return [f"export it: beamgen export -m {folder} --precision {precision}"]
     if result.method == "qat":
-        return [f"merge it:  beamgen export --lora {folder} {precision}"]
+        return [f"merge it:  beamgen export --lora {folder} --precision {precision}"]
     if result.method == "loftq":
-        return [f"export it: beamgen export --lora {folder} --lora-slots {precision}"]
-    merge = f"beamgen export --lora {folder}"
-    return [f"merge it:  {merge}", f"or switch: {merge} --lora-slots"]
+        return [f"export it: beamgen export --lora {folder} --lora-slots --precision {precision}"]
+    return [
+        f"merge it:  beamgen export --lora {folder}",
+        f"or switch: beamgen export --lora {folder} --lora-slots",
+    ]

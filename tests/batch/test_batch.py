@@ -83,7 +83,7 @@ def test_prompts_are_padded_where_nothing_sees_it(
 
     monkeypatch.setattr(Generator, "answer", watch)
     package = generators("gpt2").package
-    rows = token_rows(24, package.manifest.vocab_size)
+    rows = token_rows(16, package.manifest.vocab_size)
     _run(package, rows, tmp_path / "a", max_new_tokens=3)
     assert len(widths) == 1
     assert len(widths[0]) > 8
