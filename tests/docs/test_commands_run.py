@@ -50,7 +50,7 @@ SLOW = [
     Page("docs/settings.md", 2, 1, demo=True),
     Page("docs/batch.md", 1, 1, demo=True),
     Page("docs/constraints.md", 2, 1),
-    Page("docs/encoder-decoder.md", 2, 0),
+    Page("docs/encoder-decoder.md", 2, 1),
     Page("docs/export.md", 1, 1),
     Page("docs/parity.md", 1, 1, demo=True),
     Page("docs/from-convert_generation.md", 1, 1),
