@@ -81,6 +81,7 @@ _REST_ENCODERS = [
         ),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*will take features only")
 def test_parity_with_hf_on_the_same_rounding(
     name: str, precision: str, backend: str, quantized: Callable[..., Package]
 ) -> None:
