@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -57,19 +58,15 @@ def pages(
 @pytest.fixture
 def searcher(browser: Any) -> Iterator[Callable[[Path], Searcher]]:
     """``searcher(folder)`` has that page open."""
-    opened: list[Any] = []
+    with ExitStack() as opened:
 
-    def open_page(folder: Path) -> Searcher:
-        site = serve(folder)
-        found = Searcher(browser, site.__enter__())
-        opened.append((site, found))
-        found.open()
-        return found
+        def open_page(folder: Path) -> Searcher:
+            found = Searcher(browser, opened.enter_context(serve(folder)))
+            opened.callback(found.context.close)
+            found.open()
+            return found
 
-    yield open_page
-    for site, found in opened:
-        found.context.close()
-        site.__exit__(None, None, None)
+        yield open_page
 
 
 def _same(record: dict[str, Any], expected: list[Any]) -> None:
