@@ -102,9 +102,10 @@ Examples:
         "docs/decoder-file.md.",
     ),
     click.option(
-        "--external-data",
-        is_flag=True,
-        help="Weights in model.onnx.data, which ONNX Runtime maps: half the memory when loading.",
+        "--external-data/--one-file",
+        default=None,
+        help="Weights in model.onnx.data, which ONNX Runtime maps: half the time and memory to "
+        "load.  [default: above 200 MB]",
     ),
 )
 @section(
@@ -150,7 +151,7 @@ def command(
     require: tuple[str, ...],
     lora: tuple[str, ...],
     lora_slots: str | None,
-    external_data: bool,
+    external_data: bool | None,
     junit: Path | None,
     summary: Path | None,
     as_json: bool,

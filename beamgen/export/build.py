@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from beamgen.errors import MissingExtraError
 from beamgen.export.prove import Progress
 from beamgen.export.quality import measured
 from beamgen.export.request import ExportRequest
-from beamgen.export.save import EXTERNAL_DATA_BYTES, weight_bytes
+from beamgen.export.save import stands_outside, weight_bytes
 from beamgen.export.texts import Texts
 from beamgen.quantization.record import Precision
 from beamgen.quantization.saturation import inexact
@@ -21,9 +22,22 @@ if TYPE_CHECKING:
     from beamgen.decoder.graph import DecoderGraph
 
 
-def build_graph(
-    request: ExportRequest, scratch: Path, texts: Texts | None, say: Progress
-) -> tuple[ir.Model, Precision]:
+@dataclass(frozen=True)
+class Built:
+    """What became of a request.
+
+    Attributes:
+        graph: the search around the decoder.
+        precision: how its weights are stored, and what that costs.
+        external_data: whether the graph was laid out for weights in a file of their own.
+    """
+
+    graph: ir.Model
+    precision: Precision
+    external_data: bool
+
+
+def build_graph(request: ExportRequest, scratch: Path, texts: Texts | None, say: Progress) -> Built:
     """The graph of a request, and its precision with what that costs.
 
     Args:
@@ -42,12 +56,11 @@ def build_graph(
         from beamgen.decoder.passes.quantize import quantize
         from beamgen.decoder.seq2seq_step import loop_step
         from beamgen.export.teacher_forcing import TeacherForcing
-        from beamgen.search.contrib import build_contrib
     except ImportError as error:
         raise MissingExtraError("beamgen export", "export", error.name or "torch") from error
     if request.decoder is not None:
         given = request.decoder.graph(request.checkpoint, request.adapter)
-        return _searched(request, given), Precision()
+        return _searched(request, given, Precision())
     model = request.checkpoint.load_merged()
     step = ContribStep if request.backend == "contrib" else loop_step
     asked = request.precision
@@ -76,17 +89,19 @@ def build_graph(
         precision = measured(precision, request.checkpoint, request.adapter, runner, texts)
         del alone, runner
         gc.collect()
-    if request.backend == "contrib":
-        return build_contrib(decoder, request.search, request.required), precision
-    return _searched(request, decoder), precision
+    return _searched(request, decoder, precision)
 
 
-def _searched(request: ExportRequest, decoder: DecoderGraph) -> ir.Model:
-    """HF's search around a decoder."""
+def _searched(request: ExportRequest, decoder: DecoderGraph, precision: Precision) -> Built:
+    """HF's search, or ONNX Runtime's, around a decoder."""
+    from beamgen.search.contrib import build_contrib
     from beamgen.search.loop import build_loop
 
-    external = request.external_data or weight_bytes(decoder.model) > EXTERNAL_DATA_BYTES
-    return build_loop(
+    external = stands_outside(request.external_data, weight_bytes(decoder.model))
+    if request.backend == "contrib":
+        graph = build_contrib(decoder, request.search, request.required)
+        return Built(graph, precision, external)
+    graph = build_loop(
         decoder,
         request.search,
         request.rules,
@@ -94,3 +109,4 @@ def _searched(request: ExportRequest, decoder: DecoderGraph) -> ir.Model:
         start=request.start,
         external=external,
     )
+    return Built(graph, precision, external)

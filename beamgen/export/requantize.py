@@ -14,6 +14,7 @@ from beamgen.export.decoder_file import refuse_own_decoder
 from beamgen.export.options import check_options
 from beamgen.export.prove import Progress
 from beamgen.export.request import ExportRequest
+from beamgen.export.save import stands_outside
 from beamgen.export.texts import read_lines
 from beamgen.export.write import ExportResult, write_package
 from beamgen.package.folder import WEIGHTS, Package, check_target
@@ -126,12 +127,19 @@ def quantize(
         slots=manifest.lora_slots,
         loras=loras,
         precision=wanted,
-        external_data=WEIGHTS in manifest.files,
+        external_data=_asked_for_external_data(package),
         force=options.get("force", False),
         parity=parity,
         inputs=[*inputs, source.folder, *(local(origin) for origin, _ in loras.values())],
     )
     return write_package(request, progress or (lambda line: None))
+
+
+def _asked_for_external_data(package: Package) -> bool | None:
+    """What a package was asked to do with its weights; None where they stand as by default."""
+    outside = WEIGHTS in package.manifest.files
+    size = (package.folder / WEIGHTS if outside else package.model).stat().st_size
+    return None if outside == stands_outside(None, size) else outside
 
 
 def _beside(folder: Path, precision: str) -> Path:

@@ -90,7 +90,8 @@ class ExportOptions(TypedDict, total=False):
         ignore_unread: names, with ``*``, of keys of config.json and of stored tensors that
             transformers does not read and that mean nothing; others are refused.
         external_data: put the weights into ``model.onnx.data``, which ONNX Runtime maps
-            instead of reading: half the memory. Above 2 GB that is always so.
+            instead of reading: half the time and memory to load. None, the default, does so
+            above 200 MB; above 2 GB that is always so.
     """
 
     model_class: str | None
@@ -110,7 +111,7 @@ class ExportOptions(TypedDict, total=False):
     lora: Sequence[str | os.PathLike[str]]
     lora_slots: Sequence[str] | None
     ignore_unread: Collection[str]
-    external_data: bool
+    external_data: bool | None
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ class ExportRequest:
         slots: the linear layers that take a LoRA.
         loras: source and weights of LoRAs for them, by name.
         precision: how the weights are to be stored.
-        external_data: whether the weights stand in a file of their own.
+        external_data: whether the weights stand in a file of their own; None goes by size.
         force: replace an existing package.
         parity: end with the quick parity grid.
         inputs: files and folders that are read, which the package must not replace.
@@ -149,7 +150,7 @@ class ExportRequest:
     slots: Sequence[Slot] = ()
     loras: Mapping[str, tuple[str, Lora]] = field(default_factory=dict)
     precision: Wanted = Wanted()  # noqa: RUF009 - frozen
-    external_data: bool = False
+    external_data: bool | None = None
     force: bool = False
     parity: bool = True
     inputs: Sequence[Path] = ()
@@ -266,7 +267,7 @@ def export_request(
         tasks=tasks,
         loras=loras,
         precision=precision,
-        external_data=options.get("external_data", False),
+        external_data=options.get("external_data"),
         force=force,
         parity=options.get("parity", True),
         inputs=inputs,

@@ -33,11 +33,11 @@ def write_search(
         BeamgenError: the folder is of no use.
     """
     with tempfile.TemporaryDirectory(prefix=".decoder-", dir=folder) as scratch:
-        graph, precision = build_graph(request, Path(scratch), texts, say)
+        built = build_graph(request, Path(scratch), texts, say)
         say("writing the search graph")
-        made = manifest_of(request, graph, precision)
-        graph.metadata_props.update(embedded.records(made))
-        save_graph(graph, folder, external_data=request.external_data)
+        made = manifest_of(request, built.graph, built.precision)
+        built.graph.metadata_props.update(embedded.records(made))
+        save_graph(built.graph, folder, external_data=built.external_data)
     request.checkpoint.copy_companions(folder)
     if request.hears:
         for name in extractor_files(request.checkpoint.folder):

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from beamgen import BeamgenError, Generator, Package, export, open_package, stamp_parity
+from beamgen import BeamgenError, Generator, Package, export, open_package, quantize, stamp_parity
+from beamgen.export import save
 from beamgen.package.folder import new_package_folder
 
 
@@ -191,3 +192,37 @@ def test_weights_in_external_data_are_those_of_the_single_file(
     assert made.package.model.stat().st_size < single.model.stat().st_size
     found = [Generator(package).generate([[5, 6, 7, 8]])[0] for package in (made.package, single)]
     assert found[0] == found[1]
+
+
+def test_large_weights_stand_apart_unless_one_file_is_asked_for(
+    checkpoints: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert save.MAPPED_BYTES == 200_000_000
+    monkeypatch.setattr(save, "MAPPED_BYTES", 10_000)
+    source = checkpoints("gpt2")
+    apart = export(source, tmp_path / "apart", parity=False).package
+    assert "model.onnx.data" in apart.manifest.files
+    one = export(source, tmp_path / "one", external_data=False, parity=False).package
+    assert "model.onnx.data" not in one.manifest.files
+    found = [Generator(package).generate([[5, 6, 7, 8]])[0] for package in (apart, one)]
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("bound", "asked", "apart"),
+    [(200_000_000, None, False), (200_000_000, True, True), (10_000, None, True)]
+    + [(10_000, False, False)],
+)
+def test_another_precision_keeps_what_was_asked_of_the_weights(
+    bound: int,
+    asked: bool | None,
+    apart: bool,
+    checkpoints: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(save, "MAPPED_BYTES", bound)
+    made = export(checkpoints("gpt2"), tmp_path / "made", external_data=asked, parity=False)
+    again = quantize(made.package, tmp_path / "again", precision="fp16", parity=False)
+    for package in (made.package, again.package):
+        assert ("model.onnx.data" in package.manifest.files) is apart
