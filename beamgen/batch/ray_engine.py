@@ -11,7 +11,8 @@ import os
 import pickle
 import socket
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,14 @@ _COLUMN = "pickled"
 
 #: Windows are handed out in so many blocks at most.
 _BLOCKS = 1000
+
+#: So many tasks of each actor a window becomes at most: what Ray does for a task takes longer than
+#: a small model's batch, and what was done of a task is lost with its actor.
+_TASKS = 4
+
+#: Seconds of searching whose answers are handed back together: a task waits up to 0.3 s until Ray
+#: has taken a block from it.
+_SECONDS = 2.0
 
 #: Seconds without an answer from Ray's head after which it counts as dead.
 _HEAD_TIMEOUT = 20
@@ -87,7 +96,7 @@ class RayEngine:
                 batch_size=None, batch_format="pyarrow", prefetch_batches=0
             ):
                 for pickled in piece.column(_COLUMN).to_pylist():
-                    yield pickle.loads(pickled)
+                    yield from pickle.loads(pickled)
         except BeamgenError:
             raise
         except Exception as error:  # of Ray, in types of its own
@@ -101,7 +110,7 @@ class RayEngine:
 
         context = data.DataContext.get_current()
         context.enable_progress_bars = False
-        context.target_max_block_size = 1  # a batch is a block, so that actors share a window
+        context.target_max_block_size = 1  # a row is a block, so that actors share a window
         context.target_min_block_size = 1
         items = [{_COLUMN: pickle.dumps(window)} for window in windows]
         return (
@@ -111,7 +120,7 @@ class RayEngine:
                 batch_size=1,
                 batch_format="pyarrow",
                 compute=data.ActorPoolStrategy(size=1),
-                fn_constructor_args=(self._job, begun),
+                fn_constructor_args=(self._job, begun, _TASKS * self._actors),
                 num_cpus=0,
             )
             .map_batches(
@@ -172,7 +181,8 @@ class RayEngine:
 class _Plans:
     """Windows become batches."""
 
-    def __init__(self, job: Job, begun: Mapping[int, frozenset[int]]) -> None:
+    def __init__(self, job: Job, begun: Mapping[int, frozenset[int]], tasks: int) -> None:
+        self._tasks = tasks
         self._reader = job.reader()
         self._planner = Planner(job, job.generator(load=False))
         self._begun = begun
@@ -183,9 +193,9 @@ class _Plans:
             planned = self._planner.plan(window, self._reader.read(window))
             done = self._begun.get(window.index, frozenset())
             batches = still_to_do(planned.batches, done)
-            yield _block(Opened(window, planned.failed, planned.memory))
-            for batch in batches:
-                yield _block(batch)
+            yield _block([Opened(window, planned.failed, planned.memory)])
+            for task in in_tasks(batches, self._tasks):
+                yield _block(task)
 
 
 class _Searches:
@@ -196,18 +206,38 @@ class _Searches:
 
     def __call__(self, given: Any) -> Iterator[Any]:
         for pickled in given.column(_COLUMN).to_pylist():
-            value: Batch | Opened = pickle.loads(pickled)
-            if isinstance(value, Batch):
-                answers = tuple(search(self._generator, value))
-                yield _block(Answered(value.window, answers))
-            else:
-                yield _block(value)
+            events: list[Event] = []
+            last = time.monotonic()
+            for value in pickle.loads(pickled):
+                events.append(self._answered(value) if isinstance(value, Batch) else value)
+                if time.monotonic() - last >= _SECONDS:
+                    yield _block(events)
+                    events, last = [], time.monotonic()
+            if events:
+                yield _block(events)
+
+    def _answered(self, batch: Batch) -> Answered:
+        return Answered(batch.window, tuple(search(self._generator, batch)))
 
 
-def _block(value: Any) -> Any:
+def in_tasks(batches: Sequence[Batch], tasks: int) -> Iterator[list[Batch]]:
+    """Batches in their order, in so many parts at most of about the same work."""
+    share = sum(batch.work for batch in batches) / tasks
+    part: list[Batch] = []
+    for batch in batches:
+        part.append(batch)
+        if sum(each.work for each in part) >= share:
+            yield part
+            part = []
+    if part:
+        yield part
+
+
+def _block(values: Sequence[Event | Batch]) -> Any:
+    """What is handed on together: one row, of which Ray makes one block."""
     import pyarrow as pa
 
-    return pa.table({_COLUMN: pa.array([pickle.dumps(value)], pa.large_binary())})
+    return pa.table({_COLUMN: pa.array([pickle.dumps(values)], pa.large_binary())})
 
 
 def _told(error: Exception) -> BatchError:

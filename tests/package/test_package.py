@@ -210,8 +210,12 @@ def test_large_weights_stand_apart_unless_one_file_is_asked_for(
 
 @pytest.mark.parametrize(
     ("bound", "asked", "apart"),
-    [(200_000_000, None, False), (200_000_000, True, True), (10_000, None, True)]
-    + [(10_000, False, False)],
+    [
+        (200_000_000, None, False),
+        (200_000_000, True, True),
+        (10_000, None, True),
+        (10_000, False, False),
+    ],
 )
 def test_another_precision_keeps_what_was_asked_of_the_weights(
     bound: int,
