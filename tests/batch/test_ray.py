@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterator
 from itertools import chain, repeat
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,7 @@ from support.batches import read_jsonl, token_rows, write_jsonl
 
 import beamgen
 from beamgen import Generator, Package
-from beamgen.batch import ray_engine
-from beamgen.errors import BatchError, MissingExtraError
+from beamgen.errors import BatchError
 
 #: Ray warns of itself, of what it deprecates and of what it leaves open.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -40,27 +38,6 @@ def tell(now):
 beamgen.batch(package, source, output, column="ids", engine="ray", actors=2, batch_size=3,
               verify=False, progress=tell, **json.loads(settings))
 """
-
-
-def test_ray_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(MissingExtraError) as error:
-        ray_engine._import_ray()
-    assert error.value.cure == "pip install 'beamgen[ray]'"
-
-
-def test_batches_become_tasks_of_about_the_same_work() -> None:
-    works = [90, 40, 40, 30, 30, 20, 5, 5]
-    batches: list[Any] = [SimpleNamespace(work=work) for work in works]
-    tasks = list(ray_engine.in_tasks(batches, 3))
-    assert [[batch.work for batch in task] for task in tasks] == [
-        [90],
-        [40, 40, 30],
-        [30, 20, 5, 5],
-    ]
-    assert [batch for task in tasks for batch in task] == batches
-    assert list(ray_engine.in_tasks(batches, 100)) == [[batch] for batch in batches]
-    assert list(ray_engine.in_tasks([], 4)) == []
 
 
 ray = pytest.importorskip("ray", reason="ray is not installed")
