@@ -31,7 +31,7 @@ from beamgen.runtime.no_numbers import bans, no_numbers
 from beamgen.runtime.reader import Reader, Reading
 from beamgen.runtime.request import Request
 from beamgen.runtime.searches import Searches
-from beamgen.runtime.session import load_session, run
+from beamgen.runtime.session import run, shared_session
 from beamgen.runtime.speech import (
     Language,
     detecting,
@@ -73,7 +73,7 @@ class Generator:
         session: onnxruntime.InferenceSession | None = None,
         load: bool = True,
     ) -> None:
-        """Open a package and load its graph.
+        """Open a package and load its graph, or share the session of another Generator of it.
 
         Args:
             package: an opened package or its folder.
@@ -112,7 +112,7 @@ class Generator:
             PackageError: ONNX Runtime does not load the graph.
         """
         session, providers, threads = self._given
-        return session or load_session(self.package, providers, threads)
+        return session or shared_session(self.package, providers, threads)
 
     @property
     def search(self) -> SearchConfig:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+import threading
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from beamgen.errors import PackageError, one_line
-from beamgen.package.folder import Package
+from beamgen.package.folder import WEIGHTS, Package
 from beamgen.package.folders import check_name
 from beamgen.runtime.memory import ran_out
 
 if TYPE_CHECKING:
     import onnx_ir as ir
     import onnxruntime
+
+#: Sessions that somebody still holds, by the files, the providers and the threads they have.
+_OPEN: WeakValueDictionary[Hashable, onnxruntime.InferenceSession] = WeakValueDictionary()
+_OPENING = threading.Lock()
 
 
 def run(
@@ -33,6 +40,32 @@ def run(
     except Exception as error:  # ONNX Runtime raises types of its own
         raise ran_out(error) or error from None
     return found
+
+
+def shared_session(
+    package: Package, providers: Sequence[str], threads: int | None = None
+) -> onnxruntime.InferenceSession:
+    """As ``load_session``, or the session of another caller who still holds it.
+
+    ONNX Runtime packs weights for each session anew, and threads of several wait for each other.
+    A session may run in several threads of Python at once. Files that were replaced meanwhile are
+    others.
+
+    Raises:
+        PackageError: see ``load_session``.
+    """
+    files = [path for path in (package.model, package.folder / WEIGHTS) if path.exists()]
+    about = [(str(path.resolve()), *_version(path.stat())) for path in files]
+    key = (*about, *providers, threads)
+    with _OPENING:
+        session = _OPEN.get(key)
+        if session is None:
+            session = _OPEN[key] = load_session(package, providers, threads)
+    return session
+
+
+def _version(stat: os.stat_result) -> tuple[int, int, int]:
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def load_session(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import shutil
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +16,8 @@ import pytest
 import torch
 from support.architectures import ARCHITECTURES
 
-from beamgen import BeamgenError, Generator, Package, open_checkpoint
+from beamgen import BeamgenError, Generator, Package, open_checkpoint, open_package
+from beamgen.runtime.session import load_session
 
 PROMPTS = [[5, 9, 7, 11, 30], [8, 3], [40, 41, 42]]
 
@@ -221,3 +226,37 @@ def test_the_runtime_needs_no_torch(packages: Callable[[str], Package]) -> None:
     assert found.returncode == 0, found.stderr
     (best,) = Generator(folder).generate([5, 9, 7], max_new_tokens=3)
     assert found.stdout.strip() == str(best[0].token_ids)
+
+
+def test_generators_of_one_package_share_a_session(
+    packages: Callable[[str], Package], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(packages("gpt2").folder, tmp_path / "package")
+    first, second = Generator(folder, threads=1), Generator(open_package(folder), threads=1)
+    assert second.session is first.session
+    assert Generator(folder, threads=2).session is not first.session
+    own = load_session(first.package, ["CPUExecutionProvider"], 1)
+    assert Generator(folder, session=own).session is own
+    with ThreadPoolExecutor() as pool:
+        made = list(pool.map(lambda _: Generator(folder, threads=3), range(4)))
+        found = list(pool.map(lambda each: each.generate([[5, 6, 7]]), made))
+    assert len({id(each.session) for each in made}) == 1
+    assert found == [first.generate([[5, 6, 7]])] * 4
+
+
+def test_a_package_that_was_replaced_gets_a_session_of_its_own(
+    packages: Callable[[str], Package], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(packages("gpt2").folder, tmp_path / "package")
+    first = Generator(folder)
+    shutil.rmtree(folder)
+    shutil.copytree(packages("biogpt").folder, folder)
+    second = Generator(folder)
+    assert second.session is not first.session
+    assert second.generate([[5, 6, 7]]) == Generator(packages("biogpt")).generate([[5, 6, 7]])
+
+
+def test_a_session_that_nobody_holds_is_let_go(packages: Callable[[str], Package]) -> None:
+    session = weakref.ref(Generator(packages("gpt2"), threads=5).session)
+    gc.collect()
+    assert session() is None
