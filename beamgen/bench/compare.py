@@ -41,7 +41,8 @@ def workload_result(
             reading = reading.stored_in(file_bytes)
         answers = turns.answers[work, contestant.name]
         floor = reading.seconds(task, bandwidth)
-        return _timed_row(contestant, task, answers, expected, file_bytes, floor)
+        busy = turns.busy.get((work, contestant.name), ())
+        return _timed_row(contestant, task, answers, busy, expected, file_bytes, floor)
 
     floor = workspace.reading.seconds(task, bandwidth)
     return Result(work, floor, tuple(row(contestant) for contestant in request.contestants))
@@ -63,11 +64,12 @@ def _timed_row(
     contestant: Contestant,
     task: Task,
     answers: Sequence[dict[str, Any]],
+    busy: Sequence[dict[str, Any]],
     expected: Tokens,
     file_bytes: int,
     floor: float,
 ) -> Row:
-    tokens = [answer["tokens"] for answer in answers]
+    tokens = [answer["tokens"] for answer in (*answers, *busy)]
     verdict, equal_tokens = judge(contestant.precision, tokens, expected)
     return Row(
         contestant=contestant.name,
@@ -75,7 +77,8 @@ def _timed_row(
         ours=contestant.ours,
         verdict=verdict,
         equal_tokens=equal_tokens,
-        seconds=tuple(each for answer in answers for each in answer["seconds"]),
+        seconds=_seconds(answers),
+        busy_seconds=_seconds(busy),
         first_seconds=tuple(each for answer in answers for each in answer["first_seconds"]),
         load_seconds=tuple(answer["load_seconds"] for answer in answers),
         peak_bytes=max(answer["peak_bytes"] for answer in answers),
@@ -84,6 +87,10 @@ def _timed_row(
         new_tokens=task.new_tokens,
         batch_size=task.batch_size,
     )
+
+
+def _seconds(answers: Sequence[dict[str, Any]]) -> tuple[float, ...]:
+    return tuple(each for answer in answers for each in answer["seconds"])
 
 
 def _file_bytes(contestant: Contestant, workspace: Workspace) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,17 @@ def run_job(job: str, conditions: Conditions, **arguments: Any) -> dict[str, Any
         if not answer.exists():
             raise JobError(describe_crash(code, log), _CURE)
         return check_answer(json.loads(answer.read_text(encoding="utf-8")))
+
+
+@contextlib.contextmanager
+def neighbours(count: int) -> Iterator[None]:
+    """Other processes that each keep a core busy."""
+    command = [sys.executable, "-c", "while True: pass"]
+    with contextlib.ExitStack() as stack:
+        for _ in range(count):
+            process = stack.enter_context(subprocess.Popen(command, stdin=subprocess.DEVNULL))
+            stack.callback(process.kill)
+        yield
 
 
 def check_answer(answer: dict[str, Any]) -> dict[str, Any]:

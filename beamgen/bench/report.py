@@ -125,6 +125,7 @@ def _row_json(result: Result, row: Row) -> dict[str, Any]:
         "min_seconds": min(row.seconds, default=None),
         "max_seconds": max(row.seconds, default=None),
         "seconds": list(row.seconds),
+        "busy_seconds": list(row.busy_seconds),
         "times_transformers": result.times_as_fast(row, "transformers"),
         "times_beamgen": result.times_as_fast(row, "beamgen"),
         "tokens_per_second": row.tokens_per_second,

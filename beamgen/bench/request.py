@@ -41,6 +41,8 @@ class BenchOptions(TypedDict, total=False):
         workdir: keep what is made of the model there, for a bench to come. Remove it when
             a package that makes the files has changed.
         timeout: seconds that any one process may take; by default 3600.
+        busy: everybody searches once more in each turn, while other processes keep so many
+            cores busy; by default 0.
         command: what the report says it was called with; by default ``sys.argv``.
     """
 
@@ -57,6 +59,7 @@ class BenchOptions(TypedDict, total=False):
     ignore_unread: Collection[str]
     workdir: str | os.PathLike[str] | None
     timeout: float
+    busy: int
     command: Sequence[str]
 
 

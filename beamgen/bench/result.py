@@ -22,6 +22,7 @@ class Row:
         equal_tokens: how many tokens are transformers', up to the first other one; of the
             run and row where it is least.
         seconds: of all timed runs.
+        busy_seconds: of all timed runs beside busy neighbours; none without such a series.
         first_seconds: of all runs that stop at their first token.
         load_seconds: of each process.
         peak_bytes: most memory of a process, everything counted.
@@ -37,6 +38,7 @@ class Row:
     reason: str | None = None
     equal_tokens: int | None = None
     seconds: tuple[float, ...] = ()
+    busy_seconds: tuple[float, ...] = ()
     first_seconds: tuple[float, ...] = ()
     load_seconds: tuple[float, ...] = ()
     peak_bytes: int | None = None
@@ -54,6 +56,16 @@ class Row:
     def median(self) -> float | None:
         """Median of all timed runs, in seconds."""
         return statistics.median(self.seconds) if self.seconds else None
+
+    @property
+    def busy(self) -> float | None:
+        """Median of all timed runs beside busy neighbours, in seconds."""
+        return statistics.median(self.busy_seconds) if self.busy_seconds else None
+
+    @property
+    def slowed(self) -> float | None:
+        """How many times as long a search takes beside busy neighbours."""
+        return None if self.busy is None or not self.median else self.busy / self.median
 
     @property
     def first(self) -> float | None:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from beamgen.bench.contestant import YARDSTICK, Contestant
-from beamgen.bench.processes import run_job
+from beamgen.bench.processes import neighbours, run_job
 from beamgen.bench.request import BenchRequest
 from beamgen.bench.verdict import FAILED, MISSING
 from beamgen.bench.workload import Workload
@@ -50,11 +50,13 @@ class Turns:
     Attributes:
         bandwidths: bytes per second, once a turn.
         answers: of the processes of a contestant in a workload.
+        busy: the same beside busy neighbours; empty without such a series.
         failures: of the contestants that have no time in a workload.
     """
 
     bandwidths: tuple[float, ...]
     answers: Mapping[tuple[Workload, str], Sequence[dict[str, Any]]]
+    busy: Mapping[tuple[Workload, str], Sequence[dict[str, Any]]]
     failures: Mapping[tuple[Workload, str], Failure]
 
 
@@ -102,6 +104,7 @@ def take_turns(
     conditions = request.conditions
     bandwidths: list[float] = []
     answers: dict[tuple[Workload, str], list[dict[str, Any]]] = defaultdict(list)
+    busy: dict[tuple[Workload, str], list[dict[str, Any]]] = defaultdict(list)
     failures = {(work, name): cannot_run[name] for work in request.workloads for name in cannot_run}
     for turn in range(conditions.turns):
         turn_name = f"turn {turn + 1} of {conditions.turns}"
@@ -118,9 +121,13 @@ def take_turns(
                 progress(f"{turn_name}: {work}, {contestant.name}")
                 try:
                     answers[place].append(_search(contestant, work, request, workspace))
+                    if conditions.busy:
+                        progress(f"{turn_name}: {work}, {contestant.name}, busy neighbours")
+                        with neighbours(conditions.busy):
+                            busy[place].append(_search(contestant, work, request, workspace))
                 except JobError as error:
                     failures[place] = _failure(contestant, work, error)
-    return Turns(tuple(bandwidths), answers, failures)
+    return Turns(tuple(bandwidths), answers, busy, failures)
 
 
 def _search(

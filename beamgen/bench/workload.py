@@ -95,6 +95,7 @@ class Conditions:
         runs: timed searches per process.
         seed: of the prompts.
         timeout: seconds that any one process may take.
+        busy: cores that other processes keep busy in a second series; 0: there is none.
     """
 
     num_beams: int = 5
@@ -104,6 +105,7 @@ class Conditions:
     runs: int = 3
     seed: int = 0
     timeout: float = 3600.0
+    busy: int = 0
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Conditions:
@@ -118,11 +120,13 @@ class Conditions:
         return cls(**given)
 
     def __post_init__(self) -> None:
-        """Refuse numbers that are not above 0."""
+        """Refuse numbers that mean nothing."""
         for name in ("num_beams", "batch_size", "threads", "turns", "runs", "timeout"):
             value = getattr(self, name)
             if value <= 0:
                 raise SettingError(f"{name} is {value}", "it has to be at least 1")
+        if self.busy < 0:
+            raise SettingError(f"busy is {self.busy}", "it has to be 0 or a number of cores")
 
     def task(self, workload: Workload) -> Task:
         """One workload under these conditions."""

@@ -28,6 +28,7 @@ Examples:
   beamgen bench --shape biogpt --against ctranslate2,optimum-intel --batch-size 4
   beamgen bench --shape t5 --workload 128+64 --workload 512+64
   beamgen bench --workload 64+64 --workload 512+64 --workload 64+256 -o bench
+  beamgen bench --busy --against beamgen,optimum-intel
   beamgen bench --against all --workdir /tmp/bench-gpt2 --turns 5 --json
 """,
 )
@@ -73,6 +74,15 @@ Examples:
     click.option("--runs", default=3, show_default=True, help="Timed searches per process."),
     click.option(
         "--timeout", default=3600.0, show_default=True, help="Seconds that one process may take."
+    ),
+    click.option(
+        "--busy",
+        type=int,
+        is_flag=False,
+        flag_value=1,
+        default=0,
+        metavar="[CORES]",
+        help="Search once more in each turn while other processes keep a core busy, or so many.",
     ),
 )
 @click.option(
@@ -177,11 +187,14 @@ def _show(report: beamgen.BenchReport) -> None:
         click.echo(f"{verdict}: {meaning}")
     click.echo("N of M equal: so many first tokens are transformers' in every run")
     click.echo("first s: a search with one new token; ms/step: of the steps after it")
+    if settings["busy"]:
+        click.echo(f"busy s: while other processes keep cores busy: {settings['busy']}")
     click.echo("load s: imports and model; peak MB: of the process; x floor: times the floor")
     click.echo(f"again: {shlex.join(report.command)}")
 
 
 _SPEED = ("seconds", "min-max", "x HF", "x beamgen", "tokens/s", "first s", "ms/step", "x floor")
+_BUSY = ("busy s", "busy/quiet")
 _COST = ("load s", "peak MB", "files MB")
 
 #: No terminal is as wide as a table may be; on a narrow one its lines wrap.
@@ -196,7 +209,8 @@ def _show_result(result: Any) -> None:
         title_justify="left",
     )
     table.add_column("contestant", no_wrap=True)
-    for title in (*_SPEED, *_COST):
+    busy = any(row.busy is not None for row in result.rows)
+    for title in (*_SPEED, *(_BUSY if busy else ()), *_COST):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("tokens", no_wrap=True)
     reasons = []
@@ -215,6 +229,7 @@ def _show_result(result: Any) -> None:
             _number(row.first, 3),
             _number(row.ms_per_step, 1),
             _number(row.times_floor, 2),
+            *([_number(row.busy, 2), _number(row.slowed, 2)] if busy else ()),
             _number(row.load, 1),
             _number(row.peak_bytes / 1e6, 0),
             _number(row.file_bytes / 1e6, 0),
