@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 from beamgen.errors import PackageError, one_line
 from beamgen.package.folder import WEIGHTS, Package
 from beamgen.package.folders import check_name
+from beamgen.runtime.mapped import pages_let_go
 from beamgen.runtime.memory import ran_out
 
 if TYPE_CHECKING:
@@ -93,9 +94,10 @@ def load_session(
     if threads is not None:
         options.intra_op_num_threads = threads
     try:
-        session = onnxruntime.InferenceSession(
-            str(package.model), options, providers=list(providers)
-        )
+        with pages_let_go(package.folder / WEIGHTS):
+            session = onnxruntime.InferenceSession(
+                str(package.model), options, providers=list(providers)
+            )
     except Exception as error:  # ONNX Runtime raises types of its own
         if ran_out(error):
             size = package.model.stat().st_size

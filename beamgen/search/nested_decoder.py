@@ -99,12 +99,11 @@ class NestedDecoder:
         ]
 
     def _for_outer_body(self) -> list[ir.Value]:
-        """Weights of products that nothing else reads, where the file is mapped."""
+        """Weights of products, where the file is mapped and the loops alone read them."""
         return [
             value
             for value in self._packed()
             if self._external
-            and all(node.op_type in _PACKING for node in self._readers(value))
             and len(self._readers(value)) == len({use.node for use in value.uses()})
         ]
 

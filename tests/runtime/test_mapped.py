@@ -1,0 +1,54 @@
+"""Pages of mapped weights do not stay in the process."""
+
+from __future__ import annotations
+
+import mmap
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from beamgen import Generator, export
+from beamgen.runtime.mapped import let_pages_go, pages_let_go
+
+SMAPS = Path("/proc/self/smaps")
+pytestmark = pytest.mark.skipif(not SMAPS.exists(), reason="Linux tells what is resident")
+
+
+def _resident(file: Path) -> list[int]:
+    """Kilobytes of each map of a file."""
+    found = re.findall(rf"{re.escape(str(file))}\n(?:\w+: .*\n)*?Rss: +(\d+) kB", SMAPS.read_text())
+    return [int(each) for each in found]
+
+
+def test_pages_that_were_read_are_let_go_and_come_back(tmp_path: Path) -> None:
+    file = tmp_path / "some weights"
+    size = 8 << 20
+    file.write_bytes(bytes(range(256)) * (size // 256))
+    link = tmp_path / "link"
+    link.symlink_to(file)
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as read:
+        assert sum(read[::4096]) == 0
+        assert _resident(file) == [size >> 10]
+        let_pages_go(tmp_path / "another")
+        assert _resident(file) == [size >> 10]
+        let_pages_go(link)
+        assert _resident(file) == [0]
+        with pages_let_go(file):
+            assert sum(read[1::4096]) == size // 4096
+        assert _resident(file) == [0]
+        assert read[255] == 255
+
+
+def test_a_loaded_package_holds_no_page_of_its_mapped_weights(
+    checkpoints: Callable[[str], Path], tmp_path: Path
+) -> None:
+    package = export(
+        checkpoints("gpt2"), tmp_path / "package", external_data=True, parity=False
+    ).package
+    generator = Generator(package)
+    resident = _resident(package.folder / "model.onnx.data")
+    assert resident, "ONNX Runtime keeps the map"
+    assert not any(resident)
+    assert generator.generate([[5, 6, 7]])
