@@ -16,6 +16,7 @@ from beamgen.package.folder import Package, open_package
 from beamgen.quantization.saturation import inexact
 from beamgen.runtime.automata import Automata, tell_of_short_limits
 from beamgen.runtime.contrib import run_contrib
+from beamgen.runtime.cores import seen
 from beamgen.runtime.encoder import decoder_prompts
 from beamgen.runtime.feeds import parameter_feeds, prompt_feeds
 from beamgen.runtime.footprint import search_bytes
@@ -78,7 +79,8 @@ class Generator:
         Args:
             package: an opened package or its folder.
             providers: ONNX Runtime execution providers; by default the CPU's.
-            threads: threads for one operator; by default one per core.
+            threads: threads for one operator; by default one per core that this process may
+                use. They wait for each other without spinning where others keep cores busy.
             verify: compare the files with the manifest's hashes first.
             session: one over the package's graph that is there already, with options of
                 its own; ``providers`` and ``threads`` then count for nothing.
@@ -88,6 +90,7 @@ class Generator:
         Raises:
             PackageError: the package cannot be read or loaded.
         """
+        self._since = seen()
         if not isinstance(package, Package):
             package = open_package(package, verify=verify)
         self.package = package
@@ -112,7 +115,7 @@ class Generator:
             PackageError: ONNX Runtime does not load the graph.
         """
         session, providers, threads = self._given
-        return session or shared_session(self.package, providers, threads)
+        return session or shared_session(self.package, providers, threads, self._since)
 
     @property
     def search(self) -> SearchConfig:

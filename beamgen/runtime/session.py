@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from beamgen.errors import PackageError, one_line
-from beamgen.package.folder import WEIGHTS, Package
+from beamgen.package.folder import MODEL, WEIGHTS, Package
 from beamgen.package.folders import check_name
+from beamgen.runtime.cores import Moment, contended, seen
+from beamgen.runtime.machine import available_cores
 from beamgen.runtime.mapped import pages_let_go
 from beamgen.runtime.memory import ran_out
 
@@ -22,6 +24,12 @@ if TYPE_CHECKING:
 #: Sessions that somebody still holds, by the files, the providers and the threads they have.
 _OPEN: WeakValueDictionary[Hashable, onnxruntime.InferenceSession] = WeakValueDictionary()
 _OPENING = threading.Lock()
+
+#: Microseconds for which a thread waits spinning, where it takes the core from others.
+_SHORT_SPIN = "10"
+
+#: Below so many bytes of weights a search is over before it can be seen who else computes.
+_LARGE_BYTES = 20_000_000
 
 
 def run(
@@ -44,7 +52,10 @@ def run(
 
 
 def shared_session(
-    package: Package, providers: Sequence[str], threads: int | None = None
+    package: Package,
+    providers: Sequence[str],
+    threads: int | None = None,
+    since: Moment | None = None,
 ) -> onnxruntime.InferenceSession:
     """As ``load_session``, or the session of another caller who still holds it.
 
@@ -61,8 +72,15 @@ def shared_session(
     with _OPENING:
         session = _OPEN.get(key)
         if session is None:
-            session = _OPEN[key] = load_session(package, providers, threads)
+            session = _OPEN[key] = load_session(package, providers, threads, since)
     return session
+
+
+def _large(package: Package) -> bool:
+    """Whether it is worth a look at the machine."""
+    files = package.manifest.files
+    size: int = sum(files[name]["bytes"] for name in (MODEL, WEIGHTS) if name in files)
+    return size > _LARGE_BYTES
 
 
 def _version(stat: os.stat_result) -> tuple[int, int, int]:
@@ -70,9 +88,20 @@ def _version(stat: os.stat_result) -> tuple[int, int, int]:
 
 
 def load_session(
-    package: Package, providers: Sequence[str], threads: int | None = None
+    package: Package,
+    providers: Sequence[str],
+    threads: int | None = None,
+    since: Moment | None = None,
 ) -> onnxruntime.InferenceSession:
     """An ONNX Runtime session over the package's graph.
+
+    Its threads spin only shortly where other processes keep the cores busy.
+
+    Args:
+        package: whose graph it is.
+        providers: ONNX Runtime execution providers.
+        threads: for one operator; by default one per core that this process may use.
+        since: when the look at the other processes began; None is now.
 
     Raises:
         PackageError: an unknown provider, a folder that ONNX Runtime cannot name, or it
@@ -91,8 +120,12 @@ def load_session(
     options = onnxruntime.SessionOptions()
     # Level 2 warns of every parameter that has a default, which is how it should be.
     options.log_severity_level = 3
+    if threads is None and available_cores() < (os.cpu_count() or 1):
+        threads = available_cores()  # ONNX Runtime sees the machine's, not a container's share
     if threads is not None:
         options.intra_op_num_threads = threads
+    if _large(package) and contended(threads or available_cores(), since or seen()):
+        options.add_session_config_entry("session.intra_op.spin_duration_us", _SHORT_SPIN)
     try:
         with pages_let_go(package.folder / WEIGHTS):
             session = onnxruntime.InferenceSession(
