@@ -24,6 +24,9 @@ _PROGRAM, _FIRST_SEARCH = 80 << 20, 22 << 20
 #: Of the bytes of the weights: while they are loaded, and once they are, packed beside the file's.
 _LOADING, _LOADED = 2.35, 2.0
 
+#: The same where the file is mapped, whose pages are let go.
+_LOADING_MAPPED, _LOADED_MAPPED = 1.3, 1.0
+
 #: Tokens that a piece of a prompt has, which attention reads at once.
 _PIECE = 512
 
@@ -50,7 +53,8 @@ class _Widths:
 
 def loaded_bytes(package: Package) -> int:
     """What a process holds that has loaded a package and has searched nothing yet."""
-    return int(_PROGRAM + _LOADED * _weights(package))
+    factor = _LOADED_MAPPED if WEIGHTS in package.manifest.files else _LOADED
+    return int(_PROGRAM + factor * _weights(package))
 
 
 def peak_bytes(package: Package, search: int) -> int:
@@ -60,8 +64,9 @@ def peak_bytes(package: Package, search: int) -> int:
         package: that it loads.
         search: ``search_bytes`` of its largest search.
     """
+    factor = _LOADING_MAPPED if WEIGHTS in package.manifest.files else _LOADING
     return max(
-        int(_PROGRAM + _LOADING * _weights(package)),
+        int(_PROGRAM + factor * _weights(package)),
         loaded_bytes(package) + _FIRST_SEARCH + search,
     )
 

@@ -15,6 +15,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+_MAPS = Path("/proc/self/maps")
+
 #: Seconds between two looks: a process reads some 50 MB meanwhile.
 _EVERY = 0.05
 
@@ -26,8 +28,11 @@ _MADV_DONTNEED = 4
 def pages_let_go(file: Path) -> Iterator[None]:
     """While this lasts, and at its end, pages of a mapped file do not stay in this process.
 
-    Does nothing where there is no ``/proc/self/maps``.
+    Does nothing where there is no such file, or no ``/proc/self/maps``.
     """
+    if not (file.exists() and _MAPS.exists()):
+        yield
+        return
     done = threading.Event()
 
     def watch() -> None:
@@ -54,7 +59,7 @@ def let_pages_go(file: Path) -> None:
     process, and what is read again comes from the file.
     """
     try:
-        maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
+        maps = _MAPS.read_text(encoding="utf-8", errors="replace")
         madvise = ctypes.CDLL(None, use_errno=True).madvise
     except (OSError, AttributeError):
         return

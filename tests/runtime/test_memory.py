@@ -94,6 +94,16 @@ def test_what_a_process_holds(packages: Callable[[str], Package]) -> None:
     assert peak_bytes(package, GIB) == peak_bytes(package, 0) + GIB
 
 
+def test_mapped_weights_are_held_once(packages: Callable[[str], Package]) -> None:
+    package = packages("phi3")
+    files = {**package.manifest.files, "model.onnx.data": {"bytes": GIB}}
+    mapped = replace(package, manifest=replace(package.manifest, files=files))
+    size = package.model.stat().st_size + GIB
+    assert loaded_bytes(mapped) == (80 << 20) + size
+    assert peak_bytes(mapped, 0) == int((80 << 20) + 1.3 * size), "while it is loaded"
+    assert peak_bytes(mapped, GIB) == loaded_bytes(mapped) + (22 << 20) + GIB
+
+
 def test_more_than_is_free_is_refused_with_the_bytes(
     generators: Callable[[str], Generator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
