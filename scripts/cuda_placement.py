@@ -199,10 +199,11 @@ class Table:
     def print(self) -> None:
         """As the page has it."""
         for (name, domain), types in sorted(self.types.items()):
-            if name in self.places:  # what was folded before is no operator of a session
-                since = domain or str(onnx.defs.get_schema(name, 23, domain).since_version)
-                known, places = sorted(types - {"?"}), sorted(self.places[name])
-                print(f"| `{name}` | {since} | {', '.join(known)} | {'; '.join(places)} |")
+            if name in ("Constant", "CastLike"):  # folded before nodes are placed
+                continue
+            since = domain or str(onnx.defs.get_schema(name, 23, domain).since_version)
+            known, places = sorted(types - {"?"}), sorted(self.places[name]) or ["fused"]
+            print(f"| `{name}` | {since} | {', '.join(known)} | {'; '.join(places)} |")
 
 
 def report(runtime: Path, folder: Path, libraries: Path, table: Table) -> None:
