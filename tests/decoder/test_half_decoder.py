@@ -83,7 +83,9 @@ def test_a_file_that_computes_in_float16(
 
     file = tmp_path / "model.onnx"
     onnx.save(model, file)
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     best = []
     generators = Generator(package), Generator(package, session=session)
     for number, row in enumerate(texts.rows[:60]):
