@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from beamgen.adapter import KVGeometry
-from beamgen.decoder.contract import KEY_POSITIONS, KEY_SLOTS
+from beamgen.decoder.contract import KEY_POSITIONS, KEY_SLOTS, cache_names
 from beamgen.lora.slots import Slot
 from beamgen.seq2seq_adapter import Source
 
@@ -32,6 +32,14 @@ class DecoderGraph:
     slots: Sequence[Slot] = ()
     counts_padding: bool = False
     sources: Sequence[Source] = ()
+
+    @property
+    def cache_dtype(self) -> ir.DataType:
+        """The type of the keys and values that a loop hands on, as its inputs tell."""
+        name, *_ = cache_names("past", self.geometry)
+        (cache,) = (value for value in self.model.graph.inputs if value.name == name)
+        assert cache.dtype is not None, "the contract was verified"
+        return cache.dtype
 
     @property
     def reads_key_positions(self) -> bool:

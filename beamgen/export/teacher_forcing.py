@@ -48,6 +48,7 @@ class TeacherForcing:
         )
         self._names = [output.name for output in self._session.get_outputs()]
         self._geometry = decoder.geometry
+        self._cache_dtype = decoder.cache_dtype.numpy()
         #: What an encoder before it reads.
         self.sources = tuple(decoder.sources)
         self._window = decoder.attention_window
@@ -76,7 +77,7 @@ class TeacherForcing:
         length = ids.shape[1]
         prompt_len = prompt_len or length
         heads, widths = self._geometry.num_kv_heads, self._geometry.widths
-        pair = [np.zeros((len(ids), heads, 0, width), np.float32) for width in widths]
+        pair = [np.zeros((len(ids), heads, 0, width), self._cache_dtype) for width in widths]
         empty = pair * self._geometry.num_layers
         states = [np.zeros((len(ids), 1, *shape), np.float32) for shape in self._geometry.states]
         first, prompt, states = self._step(ids[:, :prompt_len], 0, empty, empty, states, encoded)

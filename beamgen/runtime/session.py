@@ -104,8 +104,8 @@ def load_session(
         since: when the look at the other processes began; None is now.
 
     Raises:
-        PackageError: an unknown provider, a folder that ONNX Runtime cannot name, or it
-            refuses the file.
+        PackageError: an unknown provider, one whose libraries do not load, a folder that ONNX
+            Runtime cannot name, or it refuses the file.
     """
     import onnxruntime
 
@@ -143,6 +143,12 @@ def load_session(
             f"{one_line(error)}",
             "the file needs opset 23: pip install --upgrade onnxruntime",
         ) from error
+    left_out = [name for name in providers if name not in session.get_providers()]
+    if left_out:  # ONNX Runtime says so in its log alone, and takes the next one
+        raise PackageError(
+            f"ONNX Runtime left out {', '.join(left_out)}: its libraries do not load",
+            "install them (for CUDA, see docs/cuda.md), or leave it out",
+        )
     taken = {i.name for i in [*session.get_inputs(), *session.get_overridable_initializers()]}
     manifest = package.manifest
     slots = {name for slot in manifest.lora_slots for name in slot.inputs}

@@ -115,7 +115,8 @@ def build_loop(
         prompt=prompt,
         settings=settings,
         rules=rules,
-        empty=_empty_caches(main, input_ids, decoder.geometry),
+        cache_dtype=decoder.cache_dtype,
+        empty=_empty_caches(main, input_ids, decoder.geometry, decoder.cache_dtype),
         counts_padding=decoder.counts_padding,
         reads_key_positions=decoder.reads_key_positions,
         takes_rows=decoder.takes_rows,
@@ -226,15 +227,19 @@ def _settings(
     }
 
 
-def _empty_caches(tape: Tape, input_ids: ir.Value, geometry: KVGeometry) -> tuple[ir.Value, ...]:
-    """Caches of no entries, float ``[B, Hkv, 0, D]``: of keys and of values, or one for both."""
+def _empty_caches(
+    tape: Tape, input_ids: ir.Value, geometry: KVGeometry, dtype: ir.DataType
+) -> tuple[ir.Value, ...]:
+    """Caches of no entries, ``[B, Hkv, 0, D]``: of keys and of values, or one for both."""
+    zero = ir.tensor(np.zeros(1, dtype.numpy()))
+    fill = {} if dtype == ir.DataType.FLOAT else {"value": zero}  # float32 is the default
     batch = tape.standard("Shape", input_ids, output="batch", end=1)
     caches = []
     for width in dict.fromkeys(geometry.widths):
         name = "empty" if width == geometry.head_dim else "empty_value"
         rest = tape.constant(f"{name}_entry", [geometry.num_kv_heads, 0, width])
         shape = tape.standard("Concat", batch, rest, output=f"{name}_shape", axis=0)
-        caches.append(tape.standard("ConstantOfShape", shape, output=f"{name}_cache"))
+        caches.append(tape.standard("ConstantOfShape", shape, output=f"{name}_cache", **fill))
     return tuple(caches)
 
 

@@ -54,7 +54,8 @@ class LoopParts:
     prompt: Prompt
     settings: Settings
     rules: Rules
-    empty: tuple[ir.Value, ...]  # float [B, Hkv, 0, D] of keys and of values, or one for both
+    cache_dtype: ir.DataType
+    empty: tuple[ir.Value, ...]  # [B, Hkv, 0, D] of keys and of values, or one for both
     counts_padding: bool
     reads_key_positions: bool
     takes_rows: bool
@@ -92,7 +93,7 @@ def chunk_body(parts: LoopParts) -> ir.Graph:
     go_on_before = _input("chunks/go_on", ir.DataType.BOOL, 0)
     before = _search_inputs("chunks")
     begin = _state_inputs("chunks", parts)
-    stored = _cache_inputs("chunks", parts.stored)
+    stored = _cache_inputs("chunks", parts.stored, parts.cache_dtype)
     tape = Tape("chunk")
     parts.decoder.fold(tape)
     plan = tape.call(
@@ -195,7 +196,7 @@ def _step_body(parts: LoopParts, chunk: Chunk, stored: Mapping[str, ir.Value]) -
     conditions = [_input(f"steps/{name}", ir.DataType.BOOL, 0) for name in ("condition", "go_on")]
     carried = _search_inputs("steps")
     begin = _state_inputs("steps", parts)
-    past = _cache_inputs("steps", parts.past)
+    past = _cache_inputs("steps", parts.past, parts.cache_dtype)
     tape = Tape("step")
     fed = _decoder_inputs(tape, parts, chunk, carried)
     logits, present = parts.decoder(tape.section("decoder"), {**fed, **begin, **stored, **past})
@@ -352,8 +353,8 @@ def _state_inputs(prefix: str, parts: LoopParts) -> dict[str, ir.Value]:
     }
 
 
-def _cache_inputs(prefix: str, names: Sequence[str]) -> dict[str, ir.Value]:
-    return {name: _input(f"{prefix}/{name}", ir.DataType.FLOAT, 4) for name in names}
+def _cache_inputs(prefix: str, names: Sequence[str], dtype: ir.DataType) -> dict[str, ir.Value]:
+    return {name: _input(f"{prefix}/{name}", dtype, 4) for name in names}
 
 
 def _input(name: str, dtype: ir.DataType, rank: int) -> ir.Value:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from support.architectures import ARCHITECTURES
@@ -213,6 +214,19 @@ def test_a_bad_mask_is_refused(generator: Generator, ids, mask, cause: str) -> N
 def test_an_unknown_provider_is_refused(packages: Callable[[str], Package]) -> None:
     with pytest.raises(BeamgenError, match="no NoSuchProvider; it has"):
         Generator(packages("gpt2"), providers=["NoSuchProvider"])
+
+
+def test_a_provider_that_onnx_runtime_leaves_out_is_told(
+    packages: Callable[[str], Package], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without NVIDIA's libraries it takes the CPU, and says so in its log alone."""
+    names = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
+    with (
+        pytest.warns(UserWarning, match="CUDAExecutionProvider"),
+        pytest.raises(BeamgenError, match="left out CUDAExecutionProvider: its libraries"),
+    ):
+        Generator(packages("gpt2"), providers=names)
 
 
 def test_the_runtime_needs_no_torch(packages: Callable[[str], Package]) -> None:

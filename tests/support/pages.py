@@ -38,3 +38,14 @@ def blocks(name: str, language: str, *, titled: bool = False) -> Iterator[Block]
         block = Block(*found)
         if block.language == language and bool(block.title) == titled:
             yield block
+
+
+def table_below(page: str, heading: str) -> list[list[str]]:
+    """The cells of the first table below a heading of a page's text, row by row."""
+    below = page.split(f"# {heading}\n", 1)[1]
+    table = re.search(r"^\|.*\n\|[-| ]+\|\n((?:\|.*\n)+)", below, re.MULTILINE)
+    assert table is not None, f"no table below {heading}"
+    return [
+        [cell.strip() for cell in row.strip().strip("|").split("|")]
+        for row in table[1].splitlines()
+    ]
