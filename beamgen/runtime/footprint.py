@@ -24,7 +24,7 @@ _PROGRAM, _FIRST_SEARCH = 80 << 20, 22 << 20
 #: Of the bytes of the weights: while they are loaded, and once they are, packed beside the file's.
 _LOADING, _LOADED = 2.35, 2.0
 
-#: The same where the file is mapped: its pages are let go, but for the rows of tables that are read.
+#: The same where the file is mapped: of its pages the rows of tables that are read stay alone.
 _LOADING_MAPPED, _LOADED_MAPPED = 1.35, 1.15
 
 #: Tokens that a piece of a prompt has, which attention reads at once.
