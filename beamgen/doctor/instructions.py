@@ -19,7 +19,7 @@ def instruction_findings(
             system does not tell.
         precision: of a package that is to run here, or None.
     """
-    wrong = None if precision is None else inexact(precision.weights)
+    wrong = None if precision is None else inexact(precision.multiplied)
     if wrong is not None:
         yield Finding(Level.PROBLEM, wrong, "export with --int8-weights u8")
     if flags.get("avx2") is None:

@@ -76,7 +76,7 @@ def build_graph(request: ExportRequest, scratch: Path, texts: Texts | None, say:
         alone = decoder
         # The contrib decoder cannot be asked for all places of a text; and where int8 weights
         # overflow, uint8 ones give what they would give elsewhere.
-        if request.backend == "contrib" or inexact(precision.weights):
+        if request.backend == "contrib" or inexact(precision.multiplied):
             (scratch / "alone").mkdir()
             alone = export_decoder(
                 request.adapter,
@@ -84,7 +84,7 @@ def build_graph(request: ExportRequest, scratch: Path, texts: Texts | None, say:
                 scratch / "alone",
                 every_expert=True,
             )
-            quantize(alone.model, asked.name, "u8" if inexact(precision.weights) else "auto")
+            quantize(alone.model, asked.name, "u8" if inexact(precision.multiplied) else "auto")
         runner = TeacherForcing(alone, scratch)
         precision = measured(precision, request.checkpoint, request.adapter, runner, texts)
         del alone, runner

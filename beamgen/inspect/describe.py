@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from beamgen.inspect.providers import runtime_version, try_providers
 from beamgen.lora.slots import A, B
 from beamgen.package import embedded
 from beamgen.package.folder import MANIFEST, MODEL, open_package
+from beamgen.quantization.record import Precision
 from beamgen.quantization.saturation import inexact
 
 if TYPE_CHECKING:
@@ -69,12 +70,16 @@ def describe(path: str | os.PathLike[str], *, providers: bool = True) -> Descrip
         provenance=provenance,
         parity=found,
         proof=None if provenance is None else proof_of(provenance, found),
-        inexact=None if provenance is None else inexact(provenance["precision"]["weights"]),
+        inexact=None if provenance is None else inexact(_multiplied(provenance)),
         changed=changed,
         loras=list(package.loras) if package is not None else [],
         runtime=runtime_version() if providers else None,
         providers=try_providers(file, extensions.DOMAIN in operators) if providers else [],
     )
+
+
+def _multiplied(provenance: Mapping[str, Any]) -> str:
+    return Precision.from_json(provenance["precision"]).multiplied
 
 
 def _find(path: Path) -> tuple[Path, Package | None, str | None]:

@@ -78,6 +78,8 @@ _FIELDS: Mapping[str, Shape] = {
         "accuracy_level": _COUNT,
         "saturates": (bool, _NOTHING),
         "quantized": [str],
+        "in_bytes?": [str],
+        "bytes_weights?": _WORD,
         "noise": _NUMBER,
         "quality": (_QUALITY, _NOTHING),
     },

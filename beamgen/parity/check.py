@@ -82,7 +82,7 @@ def check_parity(
             package's int8 weights exactly.
     """
     notify = progress or (lambda phase, done, total: None)
-    check_exact(package.manifest.precision.weights)
+    check_exact(package.manifest.precision.multiplied)
     contrib = package.manifest.backend == "contrib"
     if not contrib:  # ONNX Runtime's operators have a rule of their own
         check_comparable(package.manifest.rules)

@@ -53,11 +53,13 @@ class Reader:
         by_row: the name that it has for each of them, and whether each row of it, along the last
             axis, has scales of its own; otherwise each column.
         multiplies: whether it multiplies its input with them; a table is only looked up.
+        precision: what they are stored in.
     """
 
     module: torch.nn.Module
     by_row: Mapping[str, bool]
     multiplies: bool
+    precision: str
 
     @property
     def stacks(self) -> list[torch.Tensor]:
@@ -69,6 +71,8 @@ class Reader:
 def readers(model: PreTrainedModel, precision: Precision) -> list[Reader]:
     """The modules of a model that read what a package rounded, tied parameters more than once.
 
+    One that reads parameters of two precisions is there for each.
+
     Raises:
         CheckpointError: the model lacks a parameter that the package rounded.
     """
@@ -79,15 +83,16 @@ def readers(model: PreTrainedModel, precision: Precision) -> list[Reader]:
     names = {name.removesuffix(COLUMNS): name for name in precision.quantized}
     _check_present(parameters, names)
     columns = {id(parameters[name]): full.endswith(COLUMNS) for name, full in names.items()}
+    stored = {id(parameters[name]): precision.of(full) for name, full in names.items()}
     found = []
     for module in model.modules():
-        by_row = {
-            name: not (isinstance(module, Conv1D) or columns[id(weight)])
-            for name, weight in module._parameters.items()
-            if id(weight) in columns
-        }
-        if by_row:
-            found.append(Reader(module, by_row, not isinstance(module, torch.nn.Embedding)))
+        multiplies = not isinstance(module, torch.nn.Embedding)
+        by_row: dict[str, dict[str, bool]] = {}
+        for name, weight in module._parameters.items():
+            if id(weight) in columns:
+                rows = not (isinstance(module, Conv1D) or columns[id(weight)])
+                by_row.setdefault(stored[id(weight)], {})[name] = rows
+        found += [Reader(module, own, multiplies, kind) for kind, own in by_row.items()]
     return found
 
 
@@ -125,7 +130,7 @@ def emulate(
 
     if precision.name == "fp32":
         return model
-    rounding = partial(_rounded_input, precision.name, border or Border())
+    border = border or Border()
     done: set[int] = set()
     seconds: dict[int, torch.Tensor] | None = {} if precision.name == "w16" else None
     for reader in readers(model, precision):
@@ -133,13 +138,13 @@ def emulate(
             weight = reader.module.get_parameter(name)
             if id(weight) not in done:
                 done.add(id(weight))
-                whole, second = _planes(weight, precision.name, by_row)
+                whole, second = _planes(weight, reader.precision, by_row)
                 with torch.no_grad():
                     weight.copy_(whole)
                 if seconds is not None and second is not None:
                     seconds[id(weight)] = second
         if precision.activations is not None:
-            round_inputs(reader, rounding, seconds)
+            round_inputs(reader, partial(_rounded_input, reader.precision, border), seconds)
     return model
 
 

@@ -15,8 +15,8 @@ COLUMNS = ".T"
 #: What a package may be exported in.
 PRECISIONS = ("fp32", "w16", "fp16", "int8", "int4")
 
-#: Those whose products are of bytes.
-BYTES = ("w16", "int8")
+#: Those with products of bytes.
+BYTES = ("w16", "int8", "int4")
 
 #: How int8 weights may be stored: as the CPU wants them, signed, or around 128.
 INT8_WEIGHTS = ("auto", "s8", "u8")
@@ -82,7 +82,7 @@ class Wanted:
         if self.int8_weights != "auto" and self.name not in BYTES:
             raise SettingError(
                 f"int8 weights '{self.int8_weights}' were asked for with precision {self.name}",
-                "leave that out, or choose --precision int8 or w16",
+                "leave that out, or choose --precision int8, int4 or w16",
             )
         if self.text is not None and self.name == "fp32":
             raise SettingError(
@@ -108,6 +108,8 @@ class Precision:
             fp32.
         quantized: HF's names of the parameters that were rounded, with ``COLUMNS`` behind a
             stack of matrices whose columns are the output channels.
+        in_bytes: those of them that ``int4`` stores and multiplies as ``int8`` does.
+        bytes_weights: dtype of these, ``int8`` or ``uint8``; None where there are none.
         noise: how far a summed log-probability was found from HF's with the same rounding,
             over the root of its tokens: see ``beamgen.parity.margins``. None where nothing
             is rounded as it runs.
@@ -122,13 +124,24 @@ class Precision:
     accuracy_level: int | None = None
     saturates: bool | None = None
     quantized: tuple[str, ...] = ()
+    in_bytes: tuple[str, ...] = ()
+    bytes_weights: str | None = None
     noise: float | None = None
     quality: Quality | None = None
 
     @property
+    def multiplied(self) -> str:
+        """Dtype of the weights whose products are of bytes, if there are any."""
+        return self.bytes_weights or self.weights
+
+    @property
     def int8_weights(self) -> str:
         """The choice of ``INT8_WEIGHTS`` that makes the same file on any CPU."""
-        return {"int8": "s8", "uint8": "u8"}.get(self.weights, "auto")
+        return {"int8": "s8", "uint8": "u8"}.get(self.multiplied, "auto")
+
+    def of(self, name: str) -> str:
+        """The precision, of ``PRECISIONS``, that a parameter of ``quantized`` is stored in."""
+        return "int8" if name in self.in_bytes else self.name
 
     @property
     def operators(self) -> str:
@@ -144,6 +157,8 @@ class Precision:
             parts.append(f"zero point {self.zero_point}")
         if self.block_size:
             parts.append(f"blocks of {self.block_size}")
+        if self.in_bytes:
+            parts.append(f"{len(self.in_bytes)} of {len(self.quantized)} in {self.bytes_weights}")
         parts.append(f"activations {self.activations}" if self.activations else "fp32 arithmetic")
         if self.name == "w16" and self.saturates:
             parts.append("made where it is no faster than fp32")
@@ -161,6 +176,7 @@ class Precision:
             **{
                 **values,
                 "quantized": tuple(values["quantized"]),
+                "in_bytes": tuple(values.get("in_bytes", ())),  # older files have none
                 "quality": None if quality is None else Quality(**quality),
             }
         )

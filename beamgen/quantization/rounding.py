@@ -63,11 +63,12 @@ def from_int8_planes(weight: Floats) -> tuple[Floats, Floats]:
     return first.astype(np.float32) * steps, second.astype(np.float32) * fine
 
 
-def int4_blocks(weight: Floats) -> tuple[Bytes, Floats]:
+def int4_blocks(weight: Floats) -> tuple[Bytes, npt.NDArray[Any]]:
     """Round a weight ``[n, k]`` to packed ``[n, blocks, 16]`` and scales ``[n, blocks]``.
 
     Two numbers, 0 to 15 around 8, share a byte, the first in its lower half. The last
-    block is filled up with zeros.
+    block is filled up with zeros. The scales are float16, or float32 where one of them lies
+    outside of what float16 holds with all its digits.
 
     Source: onnxruntime's ``quantize_matmul_4bits``, symmetric.
     """
@@ -82,14 +83,17 @@ def int4_blocks(weight: Floats) -> tuple[Bytes, Floats]:
     quantize_matmul_4bits(
         packed, np.ascontiguousarray(padded.T), scales, unused, BLOCK, rows, columns, True
     )
-    return packed, scales
+    sizes = np.abs(scales[scales != 0])
+    half = np.finfo(np.float16)
+    fits = np.all((sizes >= half.tiny) & (sizes <= half.max))
+    return packed, scales.astype(np.float16) if fits else scales
 
 
 def from_int4_blocks(weight: Floats) -> Floats:
     """The weight that its numbers in 4 bits stand for."""
     packed, scales = int4_blocks(weight)
     numbers = np.stack([packed & 15, packed >> 4], axis=-1).astype(np.float32) - 8
-    blocks = numbers.reshape(*scales.shape, BLOCK) * scales[:, :, None]
+    blocks = numbers.reshape(*scales.shape, BLOCK) * scales.astype(np.float32)[:, :, None]
     return blocks.reshape(len(weight), -1)[:, : weight.shape[1]]
 
 

@@ -103,7 +103,7 @@ class Generator:
         if not load:
             return
         on_cpu = self.session.get_providers()[0] == "CPUExecutionProvider"
-        wrong_here = inexact(package.manifest.precision.weights) if on_cpu else None
+        wrong_here = inexact(package.manifest.precision.multiplied) if on_cpu else None
         if wrong_here is not None:
             warnings.warn(wrong_here, BeamgenWarning, stacklevel=2)
 

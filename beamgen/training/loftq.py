@@ -18,7 +18,6 @@ from peft import PeftModel
 from peft.tuners.lora import Linear
 
 from beamgen.quantization.emulate import Reader, rounded
-from beamgen.quantization.record import Precision
 
 _ITERATIONS = 5  # the paper's T
 _POWER_ITERATIONS = 4  # of the randomised SVD
@@ -26,7 +25,7 @@ _ADAPTER = "default"  # what peft calls a model's first LoRA
 
 
 @torch.no_grad()
-def start_with_loftq(model: PeftModel, readers: Sequence[Reader], precision: Precision) -> None:
+def start_with_loftq(model: PeftModel, readers: Sequence[Reader]) -> None:
     """Change base weights, A and B of the layers whose weights a file rounds, in place.
 
     A weight that another module reads as well, as a tied head's, stays as it is, and its LoRA
@@ -35,13 +34,11 @@ def start_with_loftq(model: PeftModel, readers: Sequence[Reader], precision: Pre
     Args:
         model: with a fresh LoRA.
         readers: HF's modules that read what the file rounds.
-        precision: the file's.
     """
     layers: dict[int, Any] = {
         id(layer.get_base_layer()): layer for layer in model.modules() if isinstance(layer, Linear)
     }
     users = Counter(id(reader.module.get_parameter("weight")) for reader in readers)
-    rounding = partial(rounded, precision=precision.name, by_row=True)
     for reader in readers:
         layer, weight = layers.get(id(reader.module)), reader.module.get_parameter("weight")
         if layer is None or users[id(weight)] > 1:
@@ -49,6 +46,7 @@ def start_with_loftq(model: PeftModel, readers: Sequence[Reader], precision: Pre
         by_row = reader.by_row["weight"]
         rows = weight if by_row else weight.T
         a, b = layer.lora_A[_ADAPTER].weight, layer.lora_B[_ADAPTER].weight
+        rounding = partial(rounded, precision=reader.precision, by_row=True)
         found, left, right = alternate(rows, len(a), rounding)
         share = layer.scaling[_ADAPTER] ** -0.5  # the layer scales B A, and each gets the root
         b.copy_(left * share)

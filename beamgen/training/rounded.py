@@ -23,8 +23,7 @@ from torch.func import functional_call
 
 from beamgen.errors import CheckpointError
 from beamgen.quantization.emulate import ACTIVATIONS, Reader, round_inputs, rounded
-from beamgen.quantization.record import Precision
-from beamgen.quantization.straight_through import straight_through
+from beamgen.quantization.straight_through import Round, straight_through
 
 _ADAPTER = "default"  # what peft calls a model's first LoRA
 
@@ -37,12 +36,14 @@ class _Weight:
         module: whose it is.
         name: what the module calls it.
         by_row: see ``Reader``; None where it is not rounded.
+        precision: see ``Reader``; None where it is not rounded.
         lora: peft's layer around the module, whose A and B are added first; or None.
     """
 
     module: torch.nn.Module
     name: str
     by_row: bool | None
+    precision: str | None
     lora: Any
 
     @property
@@ -50,14 +51,15 @@ class _Weight:
         """The parameter itself, which modules may share."""
         return self.module.get_parameter(self.name)
 
-    def value(self, precision: str) -> torch.Tensor:
+    def value(self) -> torch.Tensor:
         """The numbers that a product or lookup of the file reads."""
         weight: torch.Tensor = self.parameter
         if self.lora is not None:
             weight = weight + self.lora.get_delta_weight(_ADAPTER)  # in peft's order of merging
-        if self.by_row is None:
+        if self.by_row is None or self.precision is None:
             return weight
-        return straight_through(weight, partial(rounded, precision=precision, by_row=self.by_row))
+        rounding = partial(rounded, precision=self.precision, by_row=self.by_row)
+        return straight_through(weight, rounding)
 
 
 class RoundedForward:
@@ -67,7 +69,6 @@ class RoundedForward:
         self,
         model: torch.nn.Module,
         readers: Sequence[Reader],
-        precision: Precision,
         *,
         merged: bool,
     ) -> None:
@@ -76,12 +77,10 @@ class RoundedForward:
         Args:
             model: HF's, or peft's around it.
             readers: HF's modules that read what the file rounds.
-            precision: the file's.
             merged: whether a LoRA is added to the weights before they are rounded, as a merging
                 export does; otherwise it is added to what the rounded layers give, as by slots.
         """
         self._model: Any = model
-        self._precision = precision.name
         self._merged = merged and isinstance(model, PeftModel)
         names = {id(module): name for name, module in model.named_modules()}
         self._weights = {
@@ -89,9 +88,8 @@ class RoundedForward:
             for weight in _weights(model, readers, merged=self._merged)
         }
         self._frozen: dict[int, torch.Tensor] = {}
-        activation = ACTIVATIONS[precision.name]
         for reader in readers:
-            round_inputs(reader, lambda x: (straight_through(x, rounding=activation), None))
+            round_inputs(reader, partial(_rounded_input, ACTIVATIONS[reader.precision]))
 
     def __call__(self, **inputs: Any) -> Any:
         """HF's output of these inputs."""
@@ -117,11 +115,15 @@ class RoundedForward:
     def _value(self, weight: _Weight) -> torch.Tensor:
         """What a parameter is worth now; one that is not trained is rounded once and for all."""
         if weight.lora is not None or weight.parameter.requires_grad:
-            return weight.value(self._precision)
+            return weight.value()
         key = id(weight.parameter)
         if key not in self._frozen:
-            self._frozen[key] = weight.value(self._precision)
+            self._frozen[key] = weight.value()
         return self._frozen[key]
+
+
+def _rounded_input(rounding: Round, x: torch.Tensor) -> tuple[torch.Tensor, None]:
+    return straight_through(x, rounding), None
 
 
 def check_trains(readers: Sequence[Reader], source: str) -> None:
@@ -145,9 +147,11 @@ def _weights(model: torch.nn.Module, readers: Sequence[Reader], *, merged: bool)
         if merged and isinstance(layer, BaseTunerLayer)
     }
     found = [
-        _Weight(reader.module, name, by_row, loras.pop(id(reader.module), None))
+        _Weight(reader.module, name, by_row, reader.precision, loras.pop(id(reader.module), None))
         for reader in readers
         for name, by_row in reader.by_row.items()
     ]
-    rest = [_Weight(layer.get_base_layer(), "weight", None, layer) for layer in loras.values()]
+    rest = [
+        _Weight(layer.get_base_layer(), "weight", None, None, layer) for layer in loras.values()
+    ]
     return [*found, *rest]

@@ -88,12 +88,12 @@ def _prepared(
     check_trains(rounded, checkpoint.source)
     if settings.all_weights:
         base.generation_config = GenerationConfig()  # save_pretrained refuses what many have
-        return base, RoundedForward(base, rounded, precision, merged=False)
+        return base, RoundedForward(base, rounded, merged=False)
     model = _with_lora(base, checkpoint, settings)
     if settings.method == "loftq":
         progress("computing LoftQ's start")
-        start_with_loftq(model, rounded, precision)
-    return model, RoundedForward(model, rounded, precision, merged=settings.method == "qat")
+        start_with_loftq(model, rounded)
+    return model, RoundedForward(model, rounded, merged=settings.method == "qat")
 
 
 def _with_lora(

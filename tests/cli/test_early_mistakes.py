@@ -66,7 +66,7 @@ MISTAKES = {
     "export -m checkpoint --require sed": "no parameter called 'sed'",
     "export -m checkpoint --require lora": "there are no slots",
     # a precision
-    "export -m checkpoint --precision int4 --int8-weights s8": "asked for with precision int4",
+    "export -m checkpoint --precision fp16 --int8-weights s8": "asked for with precision fp16",
     "export -m checkpoint --quality-text file": "fp32 rounds nothing",
     "export -m checkpoint --precision int8 --quality-text none": "cannot read the text none",
     # a LoRA
@@ -92,7 +92,7 @@ MISTAKES = {
     "quantize int8": "int8 is int8 already",
     "quantize package -o int8": "int8 exists",
     "quantize package -o package": "package is the package that is read",
-    "quantize package --precision int4 --int8-weights s8": "asked for with precision int4",
+    "quantize package --precision fp16 --int8-weights s8": "asked for with precision fp16",
     "quantize package --quality-text none": "cannot read the text none",
     "quantize package --checkpoint ./none": "there is no folder ./none",
     "package text -m none": "none is not a beamgen package",

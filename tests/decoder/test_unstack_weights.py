@@ -82,10 +82,11 @@ def test_a_stack_that_is_read_whole_stays() -> None:
 def test_rounded_experts_are_those_that_are_emulated(precision: str) -> None:
     """The one by NumPy's and the file's arithmetic, the other by functions of torch."""
     model = place_weights(unstack_weights(_model()))
-    record = quantize(model, precision, "auto" if precision == "int4" else "u8")
+    record = quantize(model, precision, "u8")
     assert set(record.quantized) == {"table", "rows", "columns.T"}
     names = tuple(name.replace("table", "table.weight") for name in record.quantized)
-    values = {**record.to_json(), "quantized": names}
+    in_bytes = tuple(name.replace("table", "table.weight") for name in record.in_bytes)
+    values = {**record.to_json(), "quantized": names, "in_bytes": in_bytes}
     experts = _Experts()
     with torch.no_grad():
         plain = experts(torch.from_numpy(IDS)).numpy()

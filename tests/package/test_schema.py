@@ -55,6 +55,7 @@ def test_it_has_every_field_of_a_record(record: type, part: dict[str, Any]) -> N
     later = {
         Manifest: {"rules", "cache", "encoder", "counts_padding"},
         Slot: {"shared"},
+        Precision: {"in_bytes", "bytes_weights"},
         Encoder: {"prepends_start", "tasks"},
     }
     assert names - set(part["required"]) == later.get(record, set())

@@ -152,7 +152,7 @@ def test_a_rounded_table_is_stored_once(precision: str, tmp_path: Path) -> None:
     tensors = [value for graph in built.graphs() for value in graph.initializers.values()]
     tables = [value for value in tensors if value.name.startswith("model.shared.weight.")]
     large = [value for value in tables if value.const_value.nbytes > 3000 * 4]
-    rows = {"w16": [64, 64], "fp16": [2 * 64], "int8": [64], "int4": [32]}[precision]
+    rows = {"w16": [64, 64], "fp16": [2 * 64], "int8": [64], "int4": [64]}[precision]
     assert [value.const_value.nbytes for value in large if "scales" not in value.name] == [
         3000 * row for row in rows
     ]

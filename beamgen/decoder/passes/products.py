@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
 from beamgen.decoder.contract import source_name
+from beamgen.quantization.record import COLUMNS
 from beamgen.quantization.rounding import Floats
 from beamgen.tape import Tape, replace
 
@@ -43,8 +44,18 @@ class Product:
     @property
     def width(self) -> int:
         """How many features x has, k."""
+        return self._shape[1 if self.by_row else 0]
+
+    @property
+    def channels(self) -> int:
+        """How many features the result has, n."""
+        return self._shape[0 if self.by_row else 1]
+
+    @property
+    def _shape(self) -> tuple[int, int]:
         assert self.weight.shape is not None, "an initializer has a shape"
-        return int(self.weight.shape.numpy()[1 if self.by_row else 0])
+        rows, columns = self.weight.shape.numpy()
+        return int(rows), int(columns)
 
     def rows(self) -> Floats:
         """The weight ``[n, k]``."""
@@ -97,15 +108,24 @@ def _constant_products(graph: ir.Graph) -> list[Product]:
 
 def _chooses(product: Product) -> bool:
     """Whether a choice is made by what a product gives, before another product reads it."""
+    return any(node.op_type in _CHOICES for value in _reached(product) for node, _ in value.uses())
+
+
+def gives(product: Product, output: str) -> bool:
+    """Whether an output of the graph is what a product gives, with no other product between."""
+    return any(value.is_graph_output() and value.name == output for value in _reached(product))
+
+
+def _reached(product: Product) -> Iterator[ir.Value]:
+    """What is made of a product's result, the result first, until another product reads it."""
     reached, seen = [product.out], set()
     while reached:
-        for node, _ in reached.pop().uses():
-            if node.op_type in _CHOICES:
-                return True
+        value = reached.pop()
+        yield value
+        for node, _ in value.uses():
             if node not in seen and node.op_type not in _ENDS:
                 seen.add(node)
                 reached += node.outputs
-    return False
 
 
 def part_biases(graph: ir.Graph) -> None:
@@ -145,6 +165,18 @@ def weights_of(products: Iterable[Product], lookups: Iterable[Lookup]) -> list[i
     """The weights of products and lookups, each once."""
     tables = (lookup.table for lookup in lookups)
     return list(dict.fromkeys([*(product.weight for product in products), *tables]))
+
+
+def hf_name(weight: ir.Value) -> str:
+    """HF's name of a weight: ``model.lm_head.weight.T`` -> ``lm_head.weight``.
+
+    A matrix of a stack is ``model.stack[3].T`` where HF's has a row for each output channel.
+    """
+    name = (weight.name or "").removeprefix("model.")
+    stack, bracket, rest = name.partition("[")
+    if bracket:
+        return stack if rest.endswith(".T") else stack + COLUMNS
+    return name.removesuffix(".T")
 
 
 def values_of(weight: ir.Value) -> Floats:

@@ -24,6 +24,7 @@ from beamgen.decoder.passes.products import (
     Product,
     find_lookups,
     find_products,
+    hf_name,
     part_biases,
     values_of,
     weights_of,
@@ -37,7 +38,7 @@ from beamgen.decoder.passes.round_tokens import (
 from beamgen.decoder.passes.w16 import to_w16
 from beamgen.errors import AdapterError
 from beamgen.onnx_domain import DOMAIN
-from beamgen.quantization.record import BYTES, COLUMNS, Precision
+from beamgen.quantization.record import Precision
 from beamgen.tape import Tape, body, define, stored
 
 
@@ -64,32 +65,20 @@ def quantize(decoder: ir.Model, precision: str, int8_weights: str = "auto") -> P
             "the decoder has no product with a constant matrix, so nothing can be rounded",
             "export it in fp32",
         )
-    names = tuple(dict.fromkeys(map(_hf_name, weights_of(products, lookups))))
+    names = tuple(dict.fromkeys(map(hf_name, weights_of(products, lookups))))
     record = _STORE[precision](decoder.graph, products, lookups, int8_weights)
     # of the graph alone: in a function the pass drops outputs that ONNX Runtime asks for
     bodies = dict(decoder.functions)
     decoder.functions.clear()
     passes.RemoveUnusedNodesPass()(decoder)
     decoder.functions.update(bodies)
-    if record.name in BYTES:
+    called = {node.op_type for node in decoder.graph}
+    if rounding := [body(each) for each in _ROUNDING if each.name in called]:
         decoder.opset_imports[DOMAIN] = 1
-        called = {node.op_type for node in decoder.graph}
-        define(decoder, [body(each) for each in _ROUNDING if each.name in called])
+        define(decoder, rounding)
     if record.operators == int4.DOMAIN:
         decoder.opset_imports[int4.DOMAIN] = 1
     return replace(record, quantized=names)
-
-
-def _hf_name(weight: ir.Value) -> str:
-    """HF's name of a weight: ``model.lm_head.weight.T`` -> ``lm_head.weight``.
-
-    A matrix of a stack is ``model.stack[3].T`` where HF's has a row for each output channel.
-    """
-    name = (weight.name or "").removeprefix("model.")
-    stack, bracket, rest = name.partition("[")
-    if bracket:
-        return stack if rest.endswith(".T") else stack + COLUMNS
-    return name.removesuffix(".T")
 
 
 def _to_float16(
