@@ -96,7 +96,6 @@ def test_a_file_that_computes_in_float16(
     record_property("best hypotheses equal", f"{sum(best)} of {len(best)}")
     record_property("largest difference of a logit", float(max(differences)))
     record_property("likeliest token equal", float(np.mean(alike)))
-    print(architecture, sum(best), len(best), max(differences), np.mean(alike))
     assert max(differences) < 0.1
     assert sum(best) >= 0.95 * len(best)
 

@@ -11,6 +11,7 @@ import pytest
 from support.pages import read_page, table_below
 
 from beamgen import Package, export
+from beamgen.package.folder import MODEL
 
 #: Gone before nodes are placed.
 FOLDED = {"Constant", "CastLike"}
@@ -46,5 +47,5 @@ def test_the_page_names_every_operator(
 def test_the_page_names_those_of_fewer_bits(
     precision: str, checkpoints: Callable[[str], Path], tmp_path: Path, named: set[str]
 ) -> None:
-    package = export(checkpoints("gpt2"), tmp_path / "p", precision=precision, parity=False)
-    assert _held(package.model) - named == set()
+    export(checkpoints("gpt2"), tmp_path / "p", precision=precision, parity=False)
+    assert _held(tmp_path / "p" / MODEL) - named == set()
