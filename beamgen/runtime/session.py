@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import threading
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -76,6 +77,10 @@ def shared_session(
     return session
 
 
+def _is_linked(file: Path) -> bool:
+    return file.is_symlink() or (file.exists() and file.stat().st_nlink > 1)
+
+
 def _large(package: Package) -> bool:
     """Whether it is worth a look at the machine."""
     files = package.manifest.files
@@ -126,8 +131,9 @@ def load_session(
         options.intra_op_num_threads = threads
     if _large(package) and contended(threads or available_cores(), since or seen()):
         options.add_session_config_entry("session.intra_op.spin_duration_us", _SHORT_SPIN)
+    weights = package.folder / WEIGHTS
     try:
-        with pages_let_go(package.folder / WEIGHTS):
+        with pages_let_go(weights):
             session = onnxruntime.InferenceSession(
                 str(package.model), options, providers=list(providers)
             )
@@ -137,6 +143,12 @@ def load_session(
             raise PackageError(
                 f"there is too little memory to load {package.model}, a file of {size:,} bytes",
                 "free some, or export with --external-data or --precision int8",
+            ) from error
+        if _is_linked(weights):
+            raise PackageError(
+                f"{weights} is a link, or has a second name, and ONNX Runtime reads weights from "
+                "a file of its own only",
+                f"take a copy of the folder: cp -rL {shlex.quote(str(package.folder))} COPY",
             ) from error
         raise PackageError(
             f"ONNX Runtime {onnxruntime.__version__} cannot load {package.model}: "

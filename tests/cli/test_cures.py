@@ -28,7 +28,7 @@ _COMMAND = re.compile(
     r"((?: (?:--?[a-z][\w-]*|[A-Z0-9]\w*|\"[A-Z]+\"|\{\}(?!\{)))*)"
 )
 #: What belongs to other programs.
-_FOREIGN = re.compile(r"(?:pip install|ffmpeg|ulimit) .*|olive --\w+|mkdir -p \S+|rm -r \S+")
+_FOREIGN = re.compile(r"(?:pip install|ffmpeg|ulimit|cp -rL) .*|olive --\w+|mkdir -p \S+|rm -r \S+")
 #: Words that say which command an option is for, where it is not the one that was typed.
 _VERBS = {"export": "export", "generat": "generate", "train": "finetune"}
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -230,3 +231,21 @@ def test_another_precision_keeps_what_was_asked_of_the_weights(
     again = quantize(made.package, tmp_path / "again", precision="fp16", parity=False)
     for package in (made.package, again.package):
         assert ("model.onnx.data" in package.manifest.files) is apart
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_weights_that_are_linked_are_refused_and_a_copy_works(
+    link: Callable[[Path, Path], None], checkpoints: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """ONNX Runtime takes them for an attack."""
+    made = export(checkpoints("gpt2"), tmp_path / "made", external_data=True, parity=False)
+    expected = Generator(made.package).generate([[5, 6]])
+    linked = tmp_path / "it's linked"
+    linked.mkdir()
+    for file in made.package.folder.iterdir():
+        link(file, linked / file.name)
+    with pytest.raises(BeamgenError, match="is a link, or has a second name") as error:
+        Generator(linked, verify=False)
+    command = error.value.cure.partition(": ")[2].replace("COPY", "copy")
+    subprocess.run(command, shell=True, check=True, cwd=tmp_path)
+    assert Generator(tmp_path / "copy").generate([[5, 6]]) == expected
