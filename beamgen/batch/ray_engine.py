@@ -224,11 +224,13 @@ def in_tasks(batches: Sequence[Batch], tasks: int) -> Iterator[list[Batch]]:
     """Batches in their order, in so many parts at most of about the same work."""
     share = sum(batch.work for batch in batches) / tasks
     part: list[Batch] = []
+    work = 0
     for batch in batches:
         part.append(batch)
-        if sum(each.work for each in part) >= share:
+        work += batch.work
+        if work >= share:
             yield part
-            part = []
+            part, work = [], 0
     if part:
         yield part
 

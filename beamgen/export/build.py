@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from beamgen.errors import MissingExtraError
+from beamgen.errors import BeamgenWarning, MissingExtraError
 from beamgen.export.prove import Progress
 from beamgen.export.quality import measured
 from beamgen.export.request import ExportRequest
@@ -98,6 +99,12 @@ def _searched(request: ExportRequest, decoder: DecoderGraph, precision: Precisio
     from beamgen.search.loop import build_loop
 
     external = stands_outside(request.external_data, weight_bytes(decoder.model))
+    if external and request.external_data is False:
+        warnings.warn(
+            "one file holds at most 2 GB: the weights stand in model.onnx.data",
+            BeamgenWarning,
+            stacklevel=2,
+        )
     if request.backend == "contrib":
         graph = build_contrib(decoder, request.search, request.required)
         return Built(graph, precision, external)

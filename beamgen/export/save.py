@@ -22,7 +22,7 @@ def save_graph(graph: ir.Model, folder: Path, *, external_data: bool = False) ->
     """Write ``model.onnx``, with ``model.onnx.data`` beside it if wished or if it would not fit."""
     import onnx_ir as ir
 
-    external = external_data or weight_bytes(graph) > EXTERNAL_DATA_BYTES
+    external = stands_outside(external_data, weight_bytes(graph))
     if not external:  # what was read from a file with external data would still point there
         ir.external_data.load_to_model(graph)
     ir.save(graph, folder / MODEL, external_data=WEIGHTS if external else None)

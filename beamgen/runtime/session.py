@@ -77,21 +77,6 @@ def shared_session(
     return session
 
 
-def _is_linked(file: Path) -> bool:
-    return file.is_symlink() or (file.exists() and file.stat().st_nlink > 1)
-
-
-def _large(package: Package) -> bool:
-    """Whether it is worth a look at the machine."""
-    files = package.manifest.files
-    size: int = sum(files[name]["bytes"] for name in (MODEL, WEIGHTS) if name in files)
-    return size > _LARGE_BYTES
-
-
-def _version(stat: os.stat_result) -> tuple[int, int, int]:
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns
-
-
 def load_session(
     package: Package,
     providers: Sequence[str],
@@ -122,15 +107,7 @@ def load_session(
             "pip install 'beamgen[cuda]' for CUDAExecutionProvider",
         )
     check_name(package.folder)
-    options = onnxruntime.SessionOptions()
-    # Level 2 warns of every parameter that has a default, which is how it should be.
-    options.log_severity_level = 3
-    if threads is None and available_cores() < (os.cpu_count() or 1):
-        threads = available_cores()  # ONNX Runtime sees the machine's, not a container's share
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    if _large(package) and contended(threads or available_cores(), since or seen()):
-        options.add_session_config_entry("session.intra_op.spin_duration_us", _SHORT_SPIN)
+    options = _options(package, threads, since)
     weights = package.folder / WEIGHTS
     try:
         with pages_let_go(weights):
@@ -139,10 +116,11 @@ def load_session(
             )
     except Exception as error:  # ONNX Runtime raises types of its own
         if ran_out(error):
-            size = package.model.stat().st_size
             raise PackageError(
-                f"there is too little memory to load {package.model}, a file of {size:,} bytes",
-                "free some, or export with --external-data or --precision int8",
+                f"there is too little memory to load {package.folder}, {_size(package):,} bytes",
+                "free some, or export with --precision int8"
+                if weights.exists()
+                else "free some, or export with --external-data or --precision int8",
             ) from error
         if _is_linked(weights):
             raise PackageError(
@@ -170,6 +148,40 @@ def load_session(
             "export the checkpoint again",
         )
     return session
+
+
+def _options(
+    package: Package, threads: int | None, since: Moment | None
+) -> onnxruntime.SessionOptions:
+    """As many threads as this process has cores, which spin only where they have them alone."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # Level 2 warns of every parameter that has a default, which is how it should be.
+    options.log_severity_level = 3
+    if threads is None and available_cores() < (os.cpu_count() or 1):
+        threads = available_cores()  # ONNX Runtime sees the machine's, not a container's share
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    is_large = _size(package) > _LARGE_BYTES
+    if is_large and contended(threads or available_cores(), since or seen()):
+        options.add_session_config_entry("session.intra_op.spin_duration_us", _SHORT_SPIN)
+    return options
+
+
+def _size(package: Package) -> int:
+    """Bytes of the graph and its weights."""
+    files = package.manifest.files
+    size: int = sum(files[name]["bytes"] for name in (MODEL, WEIGHTS) if name in files)
+    return size
+
+
+def _version(stat: os.stat_result) -> tuple[int, int, int]:
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def _is_linked(file: Path) -> bool:
+    return file.is_symlink() or (file.exists() and file.stat().st_nlink > 1)
 
 
 def session_of(model: ir.Model, folder: Path) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from beamgen import BeamgenError, Generator, Package, export, open_package, quantize, stamp_parity
+from beamgen.errors import BeamgenWarning
 from beamgen.export import save
 from beamgen.package.folder import new_package_folder
 
@@ -207,6 +208,15 @@ def test_large_weights_stand_apart_unless_one_file_is_asked_for(
     assert "model.onnx.data" not in one.manifest.files
     found = [Generator(package).generate([[5, 6, 7, 8]])[0] for package in (apart, one)]
     assert found[0] == found[1]
+
+
+def test_one_file_that_cannot_be_is_told(
+    checkpoints: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(save, "EXTERNAL_DATA_BYTES", 10_000)
+    with pytest.warns(BeamgenWarning, match="one file holds at most 2 GB"):
+        made = export(checkpoints("gpt2"), tmp_path / "p", external_data=False, parity=False)
+    assert "model.onnx.data" in made.package.manifest.files
 
 
 @pytest.mark.parametrize(
